@@ -1,0 +1,1 @@
+"""Runs Metaflow clients against metadata services and records what fits together."""

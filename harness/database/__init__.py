@@ -1,0 +1,85 @@
+"""Databases: where PostgreSQL comes from, behind one small interface.
+
+Nothing above this package knows whether the server is embedded, a container or external.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from urllib.parse import quote
+
+import psycopg2
+
+
+@dataclass(frozen=True)
+class Address:
+    """How to reach one database of a PostgreSQL server. The password is kept out of repr."""
+
+    host: str
+    port: int
+    user: str
+    password: str = field(repr=False)
+    name: str
+
+    @property
+    def url(self) -> str:
+        """The libpq URL, with every part quoted. Contains the password: never log it."""
+        return (
+            f"postgresql://{quote(self.user, safe='')}:{quote(self.password, safe='')}"
+            f"@{self.host}:{self.port}/{quote(self.name, safe='')}"
+        )
+
+    def connect(self) -> Any:
+        """Open a psycopg2 connection in autocommit mode.
+
+        Raises:
+            psycopg2.OperationalError: when the server does not answer.
+        """
+        connection = psycopg2.connect(
+            host=self.host,
+            port=self.port,
+            user=self.user,
+            password=self.password,
+            dbname=self.name,
+            connect_timeout=10,
+        )
+        connection.autocommit = True
+        return connection
+
+
+@dataclass(frozen=True)
+class Database:
+    """One database, as two parties reach it.
+
+    Attributes:
+        address: from the harness, on this machine.
+        service_address: from the service. The same for processes; for containers the name
+            and port inside the run's network.
+    """
+
+    address: Address
+    service_address: Address
+
+
+class DatabaseServer(Protocol):
+    """One PostgreSQL server that lives as long as the run."""
+
+    description: str
+    """What runs, for the first line printed and the journal: ``PostgreSQL 16.4, embedded``."""
+
+    def start(self) -> None:
+        """Start the server and return when it answers queries.
+
+        Raises:
+            InfraError: with the server's own last log lines.
+        """
+
+    def create(self, name: str) -> Database:
+        """Create the empty database ``name`` and return how to reach it."""
+
+    def drop(self, name: str) -> None:
+        """Drop the database ``name``, ending its connections."""
+
+    def stop(self) -> None:
+        """Stop the server and remove what it left. Safe to call twice."""

@@ -1,0 +1,29 @@
+"""The harness's own errors: what happened, where, and what to do next.
+
+HarnessError
+├── UsageError    bad input; raised before anything starts
+└── InfraError    the harness or the machine broke, not the product under test
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class HarnessError(Exception):
+    """Base of every error that is shown to a user without a traceback."""
+
+
+class UsageError(HarnessError):
+    """Input that cannot be run: it names what, where and the nearest valid choice."""
+
+
+class InfraError(HarnessError):
+    """A part of the harness or of the machine failed; the product was not judged."""
+
+
+def nearest(wrong: str, choices: Iterable[str]) -> str:
+    """Return a `` (nearest: a, b)`` suffix for an error message, or an empty string."""
+    close = difflib.get_close_matches(wrong, list(choices), n=3, cutoff=0.4)
+    return f" (nearest: {', '.join(close)})" if close else ""
