@@ -1,0 +1,39 @@
+"""Three steps in a row: the smallest run that hands an artifact from step to step."""
+
+from metaflow import FlowSpec, step
+
+CHECKS = {
+    "artifacts": {"about": "an artifact set in the first step is read in the last, and read back"},
+}
+
+
+class HelloFlow(FlowSpec):
+    """Say hello."""
+
+    @step
+    def start(self):
+        self.greeting = "hello"
+        self.next(self.hello)
+
+    @step
+    def hello(self):
+        self.greeting = self.greeting + " world"
+        self.next(self.end)
+
+    @step
+    def end(self):
+        print(self.greeting)
+
+
+def check_artifacts(run):
+    """Read the artifact of the last step, and name the rows it must have left."""
+    assert run.data.greeting == "hello world", "greeting is %r" % (run.data.greeting,)
+    return {
+        "artifact_v3": [
+            {"step_name": name, "name": "greeting"} for name in ("start", "hello", "end")
+        ]
+    }
+
+
+if __name__ == "__main__":
+    HelloFlow()

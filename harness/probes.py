@@ -1,0 +1,150 @@
+"""Probes: what a flow file says of itself, read from its source without importing Metaflow.
+
+A probe is a Metaflow flow in a file. These module-level names make it more than that, all optional:
+
+``CHECKS``  dict of check name to ``{"about": str, "client": range, "service": range}``; the ranges
+            are PEP 440 specifiers, and outside of them the check is ``unsupported``. For each name
+            the file has a function ``check_NAME(run)`` that asserts on the run read back by the
+            client, and may return ``{table: [columns a row must have, …]}``.
+``TAGS``    list of tags the run is started with.
+
+A file without ``CHECKS`` is a plain flow; its single check is ``run``.
+"""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+from harness.errors import UsageError, nearest
+from harness.tools import ROOT
+
+FLOWS = ROOT / "flows"
+
+RUN_CHECK = "run"
+"""The check every probe has: the run ends well, is read back finished, and has its row."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One capability a probe asserts.
+
+    Attributes:
+        name: what reports show.
+        about: what it asserts, in words.
+        client: PEP 440 range of clients that can do it; empty for all.
+        service: the same for the version that the service reports to clients.
+    """
+
+    name: str
+    about: str
+    client: str = ""
+    service: str = ""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A flow file and what is checked on its run."""
+
+    name: str
+    path: Path
+    flow: str
+    checks: tuple[Check, ...]
+    tags: tuple[str, ...]
+
+
+def find_probes(folder: Path) -> dict[str, Probe]:
+    """Return the probes of a folder by name (the file's stem), in order of name.
+
+    Raises:
+        UsageError: when the folder does not exist, holds no flow, or a probe is malformed.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"--flow-dir {folder}: no such folder")
+    probes = (read_probe(path) for path in sorted(folder.glob("*.py")))
+    found = {probe.name: probe for probe in probes if probe is not None}
+    if not found:
+        raise UsageError(f"--flow-dir {folder}: no file in it defines a class that derives FlowSpec")
+    return found
+
+
+def select_probes(available: dict[str, Probe], text: str) -> tuple[Probe, ...]:
+    """Return the probes named in a comma list, or those of ``all``, each once.
+
+    Raises:
+        UsageError: naming the nearest probes, for one that does not exist or an empty list.
+    """
+    if text.strip() == "all":
+        return tuple(available.values())
+    names = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not names:
+        raise UsageError("--probe: the list is empty; available: " + ", ".join(available))
+    for name in names:
+        if name not in available:
+            raise UsageError(
+                f"--probe {name}: no such probe{nearest(name, available)};"
+                f" available: {', '.join(available)}"
+            )
+    return tuple(available[name] for name in names)
+
+
+def read_probe(path: Path) -> Probe | None:
+    """Read one file; None when it holds no flow.
+
+    Raises:
+        UsageError: for a file that is not Python, or whose declarations are malformed.
+    """
+    try:
+        module = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    except (SyntaxError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not a Python file: {error}") from error
+    flow = next((node.name for node in module.body if _is_flow(node)), None)
+    if flow is None:
+        return None
+    functions = {node.name for node in module.body if isinstance(node, ast.FunctionDef)}
+    declared = _literal(path, module, "CHECKS", dict)
+    checks = [Check(RUN_CHECK, "the run ends well, is read back finished, and has its row")]
+    checks += [_check(path, name, entry, functions) for name, entry in declared.items()]
+    tags = _literal(path, module, "TAGS", list)
+    return Probe(path.stem, path, flow, tuple(checks), tuple(tags))
+
+
+def _is_flow(node: ast.stmt) -> bool:
+    return isinstance(node, ast.ClassDef) and any(
+        (base.id if isinstance(base, ast.Name) else getattr(base, "attr", "")) == "FlowSpec"
+        for base in node.bases
+    )
+
+
+def _literal(path: Path, module: ast.Module, name: str, kind: type) -> Any:
+    for node in module.body:
+        if isinstance(node, ast.Assign) and [ast.unparse(t) for t in node.targets] == [name]:
+            try:
+                value = ast.literal_eval(node.value)
+            except ValueError as error:
+                raise UsageError(f"{path}:{node.lineno}: {name} is not a literal") from error
+            if not isinstance(value, kind):
+                raise UsageError(f"{path}:{node.lineno}: {name} is not a {kind.__name__}")
+            return value
+    return kind()
+
+
+def _check(path: Path, name: object, entry: object, functions: set[str]) -> Check:
+    where = f"{path}: CHECKS[{name!r}]"
+    if not isinstance(name, str) or not isinstance(entry, dict) or "about" not in entry:
+        raise UsageError(f"{where}: a name with a dict that has 'about' is expected")
+    unknown = set(entry) - {"about", "client", "service"}
+    if unknown:
+        raise UsageError(f"{where}: unknown field {sorted(unknown)[0]!r}")
+    if f"check_{name}" not in functions:
+        raise UsageError(f"{where}: the file has no function check_{name}(run)")
+    for side in ("client", "service"):
+        try:
+            SpecifierSet(entry.get(side, ""))
+        except InvalidSpecifier as error:
+            raise UsageError(f"{where}: {side}: {error}") from error
+    return Check(name, entry["about"], entry.get("client", ""), entry.get("service", ""))
