@@ -1,0 +1,71 @@
+"""Creating and dropping databases on a server, the same for every kind of server."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import replace
+
+import psycopg2
+from psycopg2 import errors, sql
+
+from harness.database import Address
+from harness.errors import InfraError, UsageError
+
+
+def create_database(server: Address, name: str) -> Address:
+    """Create the empty database ``name`` and return its address.
+
+    Args:
+        server: any database of the server, as a user who may create databases.
+        name: any name PostgreSQL can hold; it is quoted.
+
+    Raises:
+        InfraError: when it exists already, or the server refuses for another reason.
+        UsageError: when the user may not create databases.
+    """
+    # template0 is the one template that is empty on every server, also on somebody else's.
+    statement = sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name))
+    where = f"at {server.host}:{server.port}"
+    try:
+        with closing(server.connect()) as connection, connection.cursor() as cursor:
+            cursor.execute(statement)
+    except errors.DuplicateDatabase as error:
+        raise InfraError(
+            f"the database {name!r} exists already {where}; drop it or choose another name"
+        ) from error
+    except errors.InsufficientPrivilege as error:
+        raise UsageError(
+            f"the user {server.user!r} may not create databases {where}; "
+            "give it CREATEDB or name another user"
+        ) from error
+    except psycopg2.Error as error:
+        raise InfraError(
+            f"the database {name!r} could not be created {where}: {one_line(error)}"
+        ) from error
+    return replace(server, name=name)
+
+
+def drop_database(server: Address, name: str) -> None:
+    """Drop the database ``name`` if it is there, ending its connections (PostgreSQL 13+).
+
+    Args:
+        server: another database of the same server: one cannot drop what one is connected to.
+        name: the database to drop.
+
+    Raises:
+        InfraError: when the server refuses.
+    """
+    statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+    try:
+        with closing(server.connect()) as connection, connection.cursor() as cursor:
+            cursor.execute(statement)
+    except psycopg2.Error as error:
+        raise InfraError(
+            f"the database {name!r} could not be dropped at {server.host}:{server.port}: "
+            f"{one_line(error)}"
+        ) from error
+
+
+def one_line(error: psycopg2.Error) -> str:
+    """Return what the server or libpq said, on one line; neither repeats the password."""
+    return " ".join(str(error).split())
