@@ -1,0 +1,57 @@
+"""A backend: one origin of databases and one of services that go together."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.database import DatabaseServer
+from harness.database.embedded import EmbeddedPostgres
+from harness.errors import UsageError
+from harness.options import Options
+from harness.service import Launcher
+from harness.service.reference import ReferenceLauncher
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What stacks are made of.
+
+    Attributes:
+        why: the sentence on which backend this is and why it was taken; printed first.
+        secrets: strings that must never be recorded.
+    """
+
+    name: str
+    why: str
+    database: DatabaseServer
+    launcher: Launcher
+    secrets: tuple[str, ...]
+
+
+def choose_backend(options: Options, folder: Path, mark: str) -> Backend:
+    """Return the backend the options ask for; nothing is started.
+
+    Args:
+        options: of the run.
+        folder: where the parts may keep their files.
+        mark: what their processes are marked with.
+
+    Raises:
+        UsageError: for a backend that cannot be had.
+    """
+    if options.backend == "docker":
+        raise UsageError("--backend docker: containers are not built yet; use --backend embedded")
+    asked = "asked for" if options.backend == "embedded" else "the default"
+    password = options.database_password or secrets.token_urlsafe(16)
+    database = EmbeddedPostgres(
+        folder / "postgres",
+        mark,
+        binaries=options.postgres,
+        port=options.database_port,
+        user=options.database_user,
+        password=password,
+    )
+    why = f"backend: embedded ({asked}): PostgreSQL and the reference service, as processes"
+    return Backend("embedded", why, database, ReferenceLauncher(mark), (password,))

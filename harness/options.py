@@ -1,0 +1,267 @@
+"""What follows ``--`` on the command line, parsed when the noxfile loads. Pure but for paths."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from harness.errors import UsageError, nearest
+from harness.probes import FLOWS, Probe, find_probes, select_probes
+from harness.tools import ROOT
+from harness.versions import Catalog, Client, Service, select_clients, select_services
+
+DATASTORES = ("local",)
+BACKENDS = ("auto", "embedded", "docker")
+
+_EXAMPLES = {
+    "compat": """examples:
+  nox -s compat                                        the default clients × services
+  nox -s compat -- --metaflow 2.2.1,2.2.2 --service '>=2.3'
+  nox -s "compat(2.19.39)" -- --probe hello --jobs 1
+  nox -s compat -- --plan                              print what would run, and stop""",
+    "fixed_db": """examples:
+  nox -s fixed_db                                      one database through every service
+  nox -s fixed_db -- --metaflow 2.2.13,2.19.39""",
+    "local": """examples:
+  nox -s local                                         the default clients, no service
+  nox -s local -- --metaflow all --probe hello""",
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of one run, validated.
+
+    Attributes:
+        given: what was written after ``--``, for the journal.
+        postgres: folder of the system's PostgreSQL binaries; None for the tool environment's.
+        database_password: None for a random one.
+        database_port: None for one the system chooses.
+        timeout: seconds a cell may take.
+    """
+
+    session: str
+    given: tuple[str, ...]
+    clients: tuple[Client, ...]
+    services: tuple[Service, ...]
+    probes: tuple[Probe, ...]
+    flow_dir: Path
+    datastores: tuple[str, ...]
+    backend: str
+    jobs: int
+    timeout: float
+    postgres: Path | None
+    database_name: str
+    database_user: str
+    database_password: str | None
+    database_port: int | None
+    with_service_logs: bool
+    keep: bool
+    results: Path
+    plan: bool
+
+    @property
+    def rerun_flags(self) -> list[str]:
+        """Options beside the selection that a rerun of a cell needs to be the same."""
+        flags: list[str] = []
+        if self.flow_dir != FLOWS:
+            flags += ["--flow-dir", str(self.flow_dir)]
+        if self.backend != "auto":
+            flags += ["--backend", self.backend]
+        if self.postgres is not None:
+            flags += ["--postgres", str(self.postgres)]
+        return flags
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are ours: one sentence with the nearest valid choice."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see: {self.prog} --help")
+
+    def known_options(self) -> list[str]:
+        """Return every option's long name."""
+        return [name for action in self._actions for name in action.option_strings]
+
+
+def build_parser(session: str) -> _Parser:
+    """Return the parser of one session's options, grouped, with examples."""
+    parser = _Parser(
+        prog=f"nox -s {session} --",
+        description="Everything after -- is read before anything starts.",
+        epilog=_EXAMPLES.get(session, ""),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    _add_selection(parser, session)
+    _add_running(parser)
+    if session != "local":
+        _add_stack(parser)
+    _add_results(parser)
+    return parser
+
+
+def _add_selection(parser: argparse.ArgumentParser, session: str) -> None:
+    group = parser.add_argument_group("what to run")
+    selector = "all, minors (last patch of each minor), latest, a comma list, or ranges like '>=2.3'"
+    group.add_argument(
+        "--metaflow", "--versions", default="minors", metavar="CLIENTS", help=f"clients: {selector}"
+    )
+    if session != "local":
+        group.add_argument(
+            "--service",
+            default="all",
+            metavar="SERVICES",
+            help=f"services: {selector}, or groups (newest of each code group)",
+        )
+    group.add_argument(
+        "--probe", default="basics", metavar="PROBES", help="comma list of probes, or all"
+    )
+    group.add_argument(
+        "--flow-dir",
+        default=FLOWS,
+        type=Path,
+        metavar="DIR",
+        help="folder of probes; a plain Metaflow flow in it is a probe too (default: flows/)",
+    )
+    group.add_argument(
+        "--datastore", default="local", metavar="KINDS", help="comma list of: local"
+    )
+    group.add_argument("--plan", action="store_true", help="print the plan and stop")
+
+
+def _add_running(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("how to run it")
+    group.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, help="cells at a time (default: cores)"
+    )
+    group.add_argument(
+        "--timeout", type=float, default=300.0, help="seconds a cell may take (default: 300)"
+    )
+
+
+def _add_stack(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("database and service")
+    group.add_argument(
+        "--backend",
+        choices=BACKENDS,
+        default="auto",
+        help="where database and service come from (default: auto)",
+    )
+    group.add_argument(
+        "--postgres", type=Path, metavar="PATH", help="use the PostgreSQL binaries found there"
+    )
+    group.add_argument("--database-name", default="metaflow", help="name of the database")
+    group.add_argument("--database-user", default="metaflow", help="its owner")
+    group.add_argument("--database-password", help="its password (default: a random one)")
+    group.add_argument(
+        "--database-port", type=int, help="its port on 127.0.0.1 (default: the system chooses)"
+    )
+
+
+def _add_results(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what to keep and show")
+    group.add_argument(
+        "--results",
+        "--results-output-path",
+        type=Path,
+        default=ROOT / "results",
+        metavar="DIR",
+        help="folder for the results of runs (default: results/)",
+    )
+    group.add_argument(
+        "--keep",
+        "--dont-remove-containers",
+        action="store_true",
+        help="keep the clients' working folders and data",
+    )
+    group.add_argument(
+        "--with-service-logs",
+        "--with-md-logs",
+        action="store_true",
+        help="show what the services print, as it comes",
+    )
+
+
+def parse(session: str, arguments: Sequence[str], catalog: Catalog) -> Options:
+    """Parse and validate what follows ``--`` for one session.
+
+    Raises:
+        UsageError: for the first thing that is wrong: what, where, the nearest valid choice.
+        SystemExit: after printing, for ``--help``.
+    """
+    parser = build_parser(session)
+    raw, unknown = parser.parse_known_args(list(arguments))
+    if unknown:
+        close = nearest(unknown[0], parser.known_options())
+        raise UsageError(f"unknown option {unknown[0]}{close}; see: {parser.prog} --help")
+    _check_numbers(raw)
+    return Options(
+        session=session,
+        given=tuple(arguments),
+        clients=select_clients(catalog, raw.metaflow),
+        services=() if session == "local" else select_services(catalog, raw.service, "reference"),
+        probes=select_probes(find_probes(raw.flow_dir.resolve()), raw.probe),
+        flow_dir=raw.flow_dir.resolve(),
+        datastores=_datastores(raw.datastore),
+        backend=getattr(raw, "backend", "auto"),
+        jobs=raw.jobs,
+        timeout=raw.timeout,
+        postgres=getattr(raw, "postgres", None),
+        database_name=getattr(raw, "database_name", ""),
+        database_user=getattr(raw, "database_user", ""),
+        database_password=getattr(raw, "database_password", None),
+        database_port=getattr(raw, "database_port", None),
+        with_service_logs=raw.with_service_logs,
+        keep=raw.keep,
+        results=raw.results.resolve(),
+        plan=raw.plan,
+    )
+
+
+def _check_numbers(raw: argparse.Namespace) -> None:
+    if raw.jobs < 1:
+        raise UsageError(f"--jobs {raw.jobs}: at least 1 cell must run at a time")
+    if raw.timeout <= 0:
+        raise UsageError(f"--timeout {raw.timeout:g}: a cell needs more than 0 seconds")
+    port = getattr(raw, "database_port", None)
+    if port is not None and not 1 <= port <= 65535:
+        raise UsageError(f"--database-port {port}: not a port (1 to 65535)")
+
+
+def _datastores(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not names:
+        raise UsageError(f"--datastore: the list is empty; available: {', '.join(DATASTORES)}")
+    for name in names:
+        if name not in DATASTORES:
+            raise UsageError(
+                f"--datastore {name}: no such datastore{nearest(name, DATASTORES)};"
+                f" available: {', '.join(DATASTORES)}"
+            )
+    return names
+
+
+def arguments_after_dashes(argv: Sequence[str]) -> list[str]:
+    """Return what follows the first ``--`` of nox's command line."""
+    return list(argv[argv.index("--") + 1 :]) if "--" in argv else []
+
+
+def requested_sessions(argv: Sequence[str], environment: dict[str, str]) -> list[str]:
+    """Return the sessions nox was asked for by ``-s``, without their parameters.
+
+    nox tells a noxfile what was asked for only once a session runs, but options are checked, and
+    plans printed, before.
+    """
+    end = list(argv).index("--") if "--" in argv else len(argv)
+    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
+    parser.add_argument("-s", "-e", "--session", "--sessions", nargs="*", action="extend")
+    try:
+        asked = parser.parse_known_args(list(argv[1:end]))[0].session
+    except argparse.ArgumentError:
+        asked = None  # nox itself will say what is wrong
+    return asked or environment.get("NOXSESSION", "").replace(",", " ").split()

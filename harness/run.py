@@ -1,0 +1,248 @@
+"""One run: its results folder, its stacks, its cells in parallel, and its end.
+
+nox calls the sessions of a run one after another in one process; the run outlives them all and
+ends once: when the last session is done, on Ctrl-C, or when the process exits.
+"""
+
+from __future__ import annotations
+
+import atexit
+import secrets
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from datetime import datetime, timezone
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from harness.backend import Backend, choose_backend
+from harness.cell import CellOutcome, Surroundings, discard_work, not_run, run_cell
+from harness.datastore import Datastore, LocalDatastore
+from harness.errors import InfraError, UsageError
+from harness.journal import Entry, Journal, now
+from harness.options import Options
+from harness.outcome import Status
+from harness.plan import Cell
+from harness.processes import kill_marked
+from harness.report.results import write_results
+from harness.report.summary import cells as cell_entries
+from harness.report.terminal import Screen
+from harness.stacks import Stack, Stacks
+from harness.versions import Client
+
+
+class Run:
+    """One run of a session over all of its clients.
+
+    Args:
+        options: what to run.
+        clients: the clients nox will come with, in order; for the plan and the progress.
+        screen: where to print.
+    """
+
+    def __init__(self, options: Options, clients: Sequence[Client], screen: Screen) -> None:
+        self.options = options
+        self.screen = screen
+        self.id = _run_id(options.session)
+        self.folder = _make_folder(options.results, self.id)
+        self.entries: list[Entry] = []
+        self._planned = len(clients) * _cells_per_client(options)
+        self._ended = False
+        self._cancelled = threading.Event()
+        self._datastores: dict[str, Datastore] = {"local": LocalDatastore()}
+        self.backend = self._choose_backend()
+        self.journal = Journal(
+            self.folder / "journal.jsonl", self.backend.secrets if self.backend else ()
+        )
+        self.stacks = (
+            Stacks(self.backend, options.database_name, self.folder / "logs" / "services")
+            if self.backend
+            else None
+        )
+        self._record_start(clients)
+        atexit.register(self.end)
+        # nox ends on SIGTERM without unwinding; as an exception it unwinds like Ctrl-C.
+        signal.signal(signal.SIGTERM, _raise_exit)
+
+    def _choose_backend(self) -> Backend | None:
+        if self.options.session == "local":
+            self.screen.say("backend: none: clients alone, local metadata")
+            return None
+        backend = choose_backend(self.options, self.folder / "work", self.id)
+        self.screen.say(backend.why)
+        return backend
+
+    def _record_start(self, clients: Sequence[Client]) -> None:
+        self._append(
+            "run",
+            run=self.id,
+            session=self.options.session,
+            options=list(self.options.given),
+            backend=self.backend.why if self.backend else "none",
+            clients=[client.name for client in clients],
+            services=[service.name for service in self.options.services],
+            planned=self._planned,
+        )
+
+    def _append(self, kind: str, **fields: object) -> Entry:
+        entry = self.journal.append(kind, **fields)
+        self.entries.append(entry)
+        return entry
+
+    def execute(self, cells: Sequence[Cell], python: Path) -> list[Entry]:
+        """Run cells of one client in parallel and return their journal entries.
+
+        Args:
+            cells: what to run.
+            python: the client's interpreter.
+        """
+        if self.backend is not None:
+            self.backend.launcher.prepare(self.options.services)
+        done: list[Entry] = []
+        pool = ThreadPoolExecutor(self.options.jobs)
+        try:
+            with self.screen.watching(self.entries, self._planned, self.options.jobs):
+                futures = [pool.submit(self._one, cell, python) for cell in cells]
+                done.extend(self._collect(futures))
+        except BaseException:
+            self._cancelled.set()
+            kill_marked(lambda mark: mark.startswith(f"{self.id}/"))
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+        return done
+
+    def _collect(self, futures: Iterable[Future[CellOutcome]]) -> Iterable[Entry]:
+        for future in as_completed(futures):
+            entry = self._record(future.result())
+            self.screen.cell(entry, len(cell_entries(self.entries)), self._planned)
+            yield entry
+
+    def skip(self, cells: Iterable[Cell], status: Status, reason: str) -> None:
+        """Record cells that cannot run at all, and why."""
+        for cell in cells:
+            self._record(not_run(cell, status, reason))
+
+    def _one(self, cell: Cell, python: Path) -> CellOutcome:
+        try:
+            stack = self.stacks.get(cell.service) if self.stacks and cell.service else None
+            return self._run_cell(cell, python, stack)
+        except InfraError as error:
+            return not_run(cell, Status.INFRA, str(error))
+
+    def _run_cell(self, cell: Cell, python: Path, stack: Stack | None) -> CellOutcome:
+        around = self._surroundings(cell, python, stack)
+        outcome = run_cell(cell, around)
+        if stack is not None and not outcome.status.expected:
+            # A dead stack fails every client: that is not the client's failure.
+            stack.running.check_alive()
+        if not self.options.keep and not self._cancelled.is_set():
+            discard_work(around)
+        return outcome
+
+    def _surroundings(self, cell: Cell, python: Path, stack: Stack | None) -> Surroundings:
+        work = self.folder / "work" / cell.slug
+        datastore = self._datastores[cell.datastore]
+        tags = [f"mf-version:{cell.client.name}"]
+        if stack is not None:
+            tags += [
+                f"service_version:{stack.running.service.name}",
+                f"db_version:{stack.schema}",
+            ]
+        return Surroundings(
+            python=python,
+            work=work,
+            logs=self.folder / "logs" / "cells" / cell.slug,
+            datastore=datastore.environment(cell.client, work / "data"),
+            mark=f"{self.id}/{cell.slug}",
+            timeout=self.options.timeout,
+            service_url=stack.running.url if stack else None,
+            database=stack.database.address if stack else None,
+            service_log=stack.running.log if stack else None,
+            tags=tuple(tags),
+        )
+
+    def _record(self, outcome: CellOutcome) -> Entry:
+        cell = outcome.cell
+        checks = {
+            name: {"status": check.status.value, "reason": check.reason}
+            for name, check in outcome.checks.items()
+        }
+        evidence = {
+            kind: str(path.relative_to(self.folder)) for kind, path in outcome.evidence.items()
+        }
+        return self._append(
+            "cell",
+            id=cell.id,
+            run=self.id,
+            session=cell.session,
+            client=cell.client.name,
+            service=cell.service.name if cell.service else None,
+            service_kind=cell.service.kind if cell.service else None,
+            datastore=cell.datastore,
+            probe=cell.probe.name,
+            stage=cell.stage,
+            status=outcome.status.value,
+            checks=checks,
+            flow_run=outcome.pathspec,
+            seconds=outcome.seconds,
+            evidence=evidence,
+            rerun=rerun_line(cell, self.options),
+        )
+
+    def end(self) -> None:
+        """Stop everything, write the reports and print the end. Only the first call does it."""
+        if self._ended:
+            return
+        self._ended = True
+        atexit.unregister(self.end)
+        try:
+            if self.stacks is not None:
+                self.stacks.stop()
+        finally:
+            kill_marked(lambda mark: mark == self.id or mark.startswith(f"{self.id}/"))
+            if not self.options.keep:
+                shutil.rmtree(self.folder / "work", ignore_errors=True)
+            self._append("end", run=self.id, finished=now())
+            self.journal.close()
+            write_results(self.entries, self.folder / "results.json")
+            self.screen.end(self.entries, self.folder)
+
+
+def rerun_line(cell: Cell, options: Options) -> str:
+    """Return the command that runs just this cell again."""
+    flags = ["--metaflow", cell.client.name]
+    if cell.service is not None:
+        flags += ["--service", cell.service.name]
+    flags += ["--probe", cell.probe.name, "--datastore", cell.datastore, *options.rerun_flags]
+    return f"nox -s {cell.session} -- {' '.join(flags)}"
+
+
+def _cells_per_client(options: Options) -> int:
+    services = max(1, len(options.services))
+    return services * len(options.datastores) * len(options.probes)
+
+
+def _run_id(session: str) -> str:
+    moment = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
+    return f"{moment}-{session}-{secrets.token_hex(2)}"
+
+
+def _make_folder(results: Path, run_id: str) -> Path:
+    folder = results / run_id
+    try:
+        folder.mkdir(parents=True)
+        newest = results / f".latest-{run_id}"
+        newest.symlink_to(run_id)
+        newest.replace(results / "latest")
+    except OSError as error:
+        raise UsageError(f"--results {results}: cannot be written: {error.strerror}") from error
+    return folder
+
+
+def _raise_exit(signum: int, _frame: FrameType | None) -> NoReturn:
+    sys.exit(128 + signum)

@@ -1,0 +1,172 @@
+"""Drives a service's migration endpoints the way an operator is told to.
+
+GET /db_schema_status; when not up to date PATCH /upgrade; ask again until it is; restart the
+service (upgrading does not); check again. Source: facts about the released migration services.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import requests
+
+from harness.errors import InfraError
+from harness.processes import tail_note, wait_until
+from harness.service import RunningService
+
+READY_SECONDS = 60.0
+MIGRATION_SECONDS = 600.0
+_REQUEST_SECONDS = 30.0
+
+
+class MigrationFailed(Exception):
+    """The service could not bring the schema up to date: the product's failure, not ours."""
+
+
+@dataclass(frozen=True)
+class SchemaStatus:
+    """What GET /db_schema_status answers.
+
+    Attributes:
+        current: the newest applied migration; 0 for none.
+        unapplied: migrations the service brings that the database lacks.
+    """
+
+    up_to_date: bool
+    current: int
+    unapplied: tuple[str, ...]
+    raw: dict[str, Any] = field(repr=False, default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Migration:
+    """One migration, as it went.
+
+    Attributes:
+        before: None where the service has no migration API.
+        seconds: from the first question to the restarted service's answer.
+        output: what the upgrade answered; empty when there was nothing to do.
+    """
+
+    before: SchemaStatus | None
+    after: SchemaStatus | None
+    seconds: float
+    output: str = ""
+
+    @property
+    def applied(self) -> tuple[str, ...]:
+        """The migrations that were applied."""
+        return self.before.unapplied if self.before else ()
+
+
+def schema_status(running: RunningService) -> SchemaStatus:
+    """Ask the migration API how the schema stands.
+
+    Raises:
+        MigrationFailed: when it answers anything but 200 with the documented fields.
+        InfraError: when it does not answer at all.
+    """
+    response = _request("GET", f"{running.migration_url}/db_schema_status", running)
+    try:
+        body = response.json()
+        return SchemaStatus(
+            up_to_date=bool(body["is_up_to_date"]),
+            current=int(body["current_version"]),
+            unapplied=tuple(str(name) for name in body["unapplied_migrations"]),
+            raw=body,
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise MigrationFailed(
+            f"{running.service.name}: /db_schema_status answered {response.status_code}:"
+            f" {response.text[:500]}"
+        ) from error
+
+
+def bring_up(running: RunningService) -> Migration:
+    """Take a service that was just started to the point where clients may use it.
+
+    Raises:
+        MigrationFailed: naming service, schema and the answer, when the upgrade fails.
+        InfraError: when the service ends by itself or never answers.
+    """
+    started = time.monotonic()
+    if running.migration_url is None:
+        await_ready(running)
+        return Migration(None, None, round(time.monotonic() - started, 2))
+    _await_answer(running, f"{running.migration_url}/ping", "migration API")
+    before = schema_status(running)
+    output = "" if before.up_to_date else _upgrade(running, before)
+    running.restart()
+    _await_answer(running, f"{running.migration_url}/ping", "migration API")
+    await_ready(running)
+    after = schema_status(running)
+    if not after.up_to_date:
+        raise MigrationFailed(
+            f"{running.service.name}: after the restart the schema is {after.current} and not up"
+            f" to date; unapplied: {', '.join(after.unapplied) or 'none named'}"
+        )
+    return Migration(before, after, round(time.monotonic() - started, 2), output)
+
+
+def await_ready(running: RunningService) -> None:
+    """Return when the metadata API answers /ping.
+
+    Raises:
+        InfraError: with the service's last log lines, when it ends or never answers.
+    """
+    _await_answer(running, f"{running.url}/ping", "metadata API")
+
+
+def _upgrade(running: RunningService, before: SchemaStatus) -> str:
+    response = _request("PATCH", f"{running.migration_url}/upgrade", running)
+    text = response.text.strip()
+    if not response.ok:
+        raise MigrationFailed(_upgrade_failure(running, before, f"{response.status_code}: {text}"))
+    # The answer may come before a long migration is done; the status tells.
+    wait_until(
+        lambda: not schema_status(running).raw.get("migration_in_progress"),
+        seconds=MIGRATION_SECONDS,
+        what=f"the migration of {running.service.name}",
+        log=running.log,
+    )
+    status = schema_status(running)
+    if not status.up_to_date:
+        raise MigrationFailed(_upgrade_failure(running, before, text))
+    return text
+
+
+def _upgrade_failure(running: RunningService, before: SchemaStatus, answer: str) -> str:
+    service = running.service
+    at = schema_status(running).current
+    stopped = next((name for name in before.unapplied if _number(name) > at), "unknown")
+    return (
+        f"{service.name}: the migration from schema {before.current} to {service.schema} failed at"
+        f" {stopped} (the schema is now {at}); /upgrade answered {answer}{tail_note(running.log)}"
+    )
+
+
+def _number(migration: str) -> int:
+    digits = migration.rsplit("/", 1)[-1].split("_", 1)[0]
+    return int(digits) if digits.isdigit() else 0
+
+
+def _await_answer(running: RunningService, url: str, what: str) -> None:
+    def answers() -> bool:
+        running.check_alive()
+        try:
+            return requests.get(url, timeout=_REQUEST_SECONDS).ok
+        except requests.RequestException:
+            return False
+
+    name = f"the {what} of {running.service.name} at {url}"
+    wait_until(answers, seconds=READY_SECONDS, what=name, log=running.log)
+
+
+def _request(method: str, url: str, running: RunningService) -> requests.Response:
+    try:
+        return requests.request(method, url, timeout=MIGRATION_SECONDS)
+    except requests.RequestException as error:
+        running.check_alive()
+        raise InfraError(f"{method} {url}: {error}{tail_note(running.log)}") from error

@@ -1,0 +1,212 @@
+"""Between nox and the harness: what the sessions of noxfile.py call."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import nox
+from nox.command import CommandFailed
+
+from harness.errors import HarnessError, UsageError
+from harness.interpreters import choose_python, find_interpreters
+from harness.options import Options, arguments_after_dashes, parse, requested_sessions
+from harness.outcome import Status
+from harness.plan import Cell, matrix, render
+from harness.report.terminal import Screen, client_line, totals_line
+from harness.run import Run
+from harness.versions import Catalog, Client, load, select_clients
+
+CLIENT_SESSIONS = ("compat", "local")
+"""The sessions that are parametrized by client and take the harness's options."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the command line chose, read when the noxfile loads.
+
+    Attributes:
+        options: by session, for those whose options are valid.
+        clients: by session, every client that has a session of its own.
+        named: by session, the clients named as ``compat(2.2.1)``; empty when none was.
+        pythons: by client's name: the interpreter, or why there is none.
+    """
+
+    options: Mapping[str, Options]
+    clients: Mapping[str, tuple[Client, ...]]
+    named: Mapping[str, tuple[Client, ...]]
+    pythons: Mapping[str, Path | str]
+
+    def parameters(self, session: str) -> list[Any]:
+        """Return the ``python,client`` parameters of a session; no Python where none works."""
+        return [
+            nox.param(
+                str(python) if isinstance(python := self.pythons[client.name], Path) else False,
+                client.name,
+                id=client.name,
+            )
+            for client in self.clients[session]
+        ]
+
+    def expected(self, session: str) -> tuple[Client, ...]:
+        """Return the clients that nox will come with, as far as the command line tells."""
+        return self.named[session] or self.clients[session]
+
+    def client(self, session: str, name: str) -> Client:
+        """Return a client of a session by its name."""
+        return next(client for client in self.clients[session] if client.name == name)
+
+
+def choose(argv: Sequence[str], environment: Mapping[str, str]) -> Choice:
+    """Read versions.json and nox's command line; print the plan and exit when asked for it.
+
+    What is wrong is printed in one line, and the process exits with 2, before anything starts.
+    """
+    try:
+        choice = _choose(argv, load(), requested_sessions(argv, dict(environment)))
+        _check_pythons(choice)
+    except HarnessError as error:
+        _exit(str(error))
+    plans = [options for options in choice.options.values() if options.plan]
+    if plans:
+        for options in plans:
+            print(render(planned_cells(options, choice.expected(options.session))))
+        sys.exit(0)
+    return choice
+
+
+def _exit(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _choose(argv: Sequence[str], catalog: Catalog, requested: Sequence[str]) -> Choice:
+    arguments = arguments_after_dashes(argv)
+    asked = [name for name in CLIENT_SESSIONS if any(_base(r) == name for r in requested)]
+    if asked:
+        options = {name: parse(name, arguments, catalog) for name in asked}
+    elif requested:
+        # tests, lint and the like: what follows -- is theirs, not the harness's.
+        options = {"compat": parse("compat", [], catalog)}
+    else:
+        options = _parse_for_any(arguments, catalog)
+    first = next(iter(options.values()))
+    named = {name: _named(name, requested, catalog) for name in CLIENT_SESSIONS}
+    clients = {
+        name: _union(catalog, options.get(name, first).clients, named[name])
+        for name in CLIENT_SESSIONS
+    }
+    found = find_interpreters()
+    pythons = {
+        client.name: _python(client, found) for group in clients.values() for client in group
+    }
+    return Choice(options, clients, named, pythons)
+
+
+def _parse_for_any(arguments: Sequence[str], catalog: Catalog) -> dict[str, Options]:
+    """Without ``-s`` every session is possible: one must accept the options, not all."""
+    options: dict[str, Options] = {}
+    refused: list[UsageError] = []
+    for name in CLIENT_SESSIONS:
+        try:
+            options[name] = parse(name, arguments, catalog)
+        except UsageError as error:
+            refused.append(error)
+    if not options:
+        raise refused[0]
+    return options
+
+
+def _base(session: str) -> str:
+    return session.partition("(")[0]
+
+
+def _named(session: str, requested: Sequence[str], catalog: Catalog) -> tuple[Client, ...]:
+    names = [
+        name.partition("(")[2].rstrip(")")
+        for name in requested
+        if _base(name) == session and "(" in name
+    ]
+    return select_clients(catalog, ",".join(names)) if names else ()
+
+
+def _union(
+    catalog: Catalog, first: Sequence[Client], second: Sequence[Client]
+) -> tuple[Client, ...]:
+    wanted = {client.name for client in (*first, *second)}
+    return tuple(client for client in catalog.clients if client.name in wanted)
+
+
+def _python(client: Client, found: Mapping[str, Path]) -> Path | str:
+    chosen = choose_python(client, found)
+    return chosen if isinstance(chosen, str) else chosen[1]
+
+
+def _check_pythons(choice: Choice) -> None:
+    for name in choice.options:
+        pythons = [choice.pythons[client.name] for client in choice.expected(name)]
+        reasons = [reason for reason in pythons if isinstance(reason, str)]
+        if pythons and len(reasons) == len(pythons):
+            raise UsageError(f"no selected client can run here: {reasons[0]}")
+
+
+def planned_cells(options: Options, clients: Sequence[Client]) -> tuple[Cell, ...]:
+    """Return the cells of a session in the order they are started."""
+    services = options.services or (None,)
+    return matrix(options.session, clients, services, options.datastores, options.probes)
+
+
+_runs: dict[str, Run] = {}
+
+
+def run_client(choice: Choice, session: nox.Session, name: str, client_name: str) -> None:
+    """Install one client in the session's environment and run its cells.
+
+    The session is red when a cell has an unexpected outcome, and skipped where no Python works.
+    """
+    if session.parallel:
+        session.error("stacks are shared by sessions: leave out --allow-parallel, use -- --jobs N")
+    options = choice.options[name]
+    client = choice.client(name, client_name)
+    session.notify("verdict")
+    if name not in _runs:
+        try:
+            _runs[name] = Run(options, choice.expected(name), Screen())
+        except HarnessError as error:
+            _exit(str(error))
+    run = _runs[name]
+    cells = planned_cells(options, [client])
+    python = choice.pythons[client.name]
+    if isinstance(python, str):
+        run.skip(cells, Status.NOT_RUN, python)
+        session.skip(python)
+    try:
+        session.install(f"metaflow=={client.name}", *client.pins, silent=True)
+    except CommandFailed:
+        run.skip(cells, Status.INFRA, f"metaflow=={client.name} could not be installed")
+        raise
+    try:
+        entries = run.execute(cells, Path(session.virtualenv.bin) / "python")
+    except HarnessError as error:
+        session.error(str(error))
+    run.screen.say(client_line(entries, client.name))
+    if not all(Status(entry["status"]).expected for entry in entries):
+        session.error(f"{client.name}: {totals_line(entries)}")
+
+
+def end_runs(session: nox.Session) -> None:
+    """End every run of this process: red when a run had no cell that ran."""
+    if not _runs:
+        session.error("nothing ran: this session is queued by the others, e.g. nox -s compat")
+    for run in _runs.values():
+        run.end()
+    empty = [
+        name
+        for name, run in _runs.items()
+        if all(e["status"] == Status.NOT_RUN.value for e in run.entries if e["kind"] == "cell")
+    ]
+    if empty:
+        session.error(f"no cell of {', '.join(empty)} ran")

@@ -1,0 +1,61 @@
+# /// script
+# requires-python = ">=3.10"
+# dependencies = ["nox[uv]", "docker", "psycopg2-binary", "rich", "packaging", "requests"]
+# ///
+"""The sessions. Thin: choose versions, install the client, hand over to harness/."""
+
+import os
+import sys
+from pathlib import Path
+
+import nox
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from harness import sessions  # noqa: E402 - found beside this file, wherever nox was started
+
+nox.needs_version = ">=2026.4.10"
+nox.options.sessions = ["compat"]
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.reuse_existing_virtualenvs = True
+# A client whose Python is missing is skipped with the reason, and counted; on CI too.
+nox.options.error_on_missing_interpreters = False
+
+CHOICE = sessions.choose(sys.argv, os.environ)
+
+
+@nox.session
+@nox.parametrize("python,client", CHOICE.parameters("compat"))
+def compat(session: nox.Session, client: str) -> None:
+    """Run a client against every selected service, each with a fresh database."""
+    sessions.run_client(CHOICE, session, "compat", client)
+
+
+@nox.session(default=False)
+@nox.parametrize("python,client", CHOICE.parameters("local"))
+def local(session: nox.Session, client: str) -> None:
+    """Run a client alone: local metadata, no service."""
+    sessions.run_client(CHOICE, session, "local", client)
+
+
+@nox.session(python=False, default=False)
+def verdict(session: nox.Session) -> None:
+    """End a run: stop its parts, print its grid (queued by the sessions above)."""
+    sessions.end_runs(session)
+
+
+@nox.session(default=False)
+def tests(session: nox.Session) -> None:
+    """Run the tests; what follows -- goes to pytest."""
+    session.install(*nox.project.load_toml("noxfile.py")["dependencies"], "pytest>=8")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(default=False)
+def lint(session: nox.Session) -> None:
+    """Check style and types."""
+    session.install(*nox.project.load_toml("noxfile.py")["dependencies"])
+    session.install("ruff", "mypy", "types-requests", "types-psycopg2", "types-docker")
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    session.run("mypy")
