@@ -1,12 +1,27 @@
-"""Every client, service, Postgres and UI release, loaded from versions.json and validated."""
+"""Every client, service, Postgres and UI release, loaded from versions.json and validated.
+
+What a user asks for (``minors``, ``2.2.1,>=2.19``) becomes releases in ``harness.selectors``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
+from pathlib import Path
+from typing import Any
 
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import Version
+
+from harness import records
+from harness.errors import UsageError
+from harness.tools import ROOT
+
+FILE_SCHEMA = 1
+"""The version of the file format that this module reads: field ``schema`` of the file."""
+
+_PYTHONS = tuple(f"3.{minor}" for minor in range(6, 30))
 
 
 @dataclass(frozen=True)
@@ -16,7 +31,7 @@ class Client:
     Attributes:
         name: the version as PyPI names it; what follows ``metaflow==``.
         pins: extra requirements without which the release does not import.
-        pythons: the minor versions of Python that run it, ``"3.11"``, in order of preference.
+        pythons: the minor versions of Python that run it, ``"3.11"``, oldest first.
         fails: why the other Pythons do not.
     """
 
@@ -24,12 +39,45 @@ class Client:
     released: date
     pins: tuple[str, ...]
     pythons: tuple[str, ...]
-    fails: Mapping[str, str]
+    fails: Mapping[str, str] = field(hash=False)
 
     @property
     def version(self) -> Version:
         """The release as a comparable version."""
         return Version(self.name)
+
+    def satisfies(self, range_text: str) -> bool:
+        """Tell whether the release lies in a PEP 440 range.
+
+        Raises:
+            UsageError: when ``range_text`` is no range.
+        """
+        return _in_range(self.version, range_text)
+
+
+@dataclass(frozen=True)
+class Program:
+    """One process of a release: ``python -m MODULE``, run in FOLDER of its source tree."""
+
+    module: str
+    folder: str
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What running a release from its source needs.
+
+    Attributes:
+        metadata: the metadata service.
+        migration: the migration service; None for releases that have none.
+        ui: the UI backend; None for releases that have none.
+        requirements: PEP 508 requirements beyond the ones all releases share.
+    """
+
+    metadata: Program
+    migration: Program | None
+    ui: Program | None
+    requirements: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -49,6 +97,8 @@ class Service:
         image: container image with tag; None for reference levels.
         ref: git ref in the upstream repository; None for reference levels.
         released: date of release; None for what is not released.
+        layout: how to run it from source; None for reference levels.
+        ui: the UI release its image brings; None where it brings none.
     """
 
     name: str
@@ -61,3 +111,292 @@ class Service:
     image: str | None
     ref: str | None
     released: date | None
+    layout: Layout | None = None
+    ui: str | None = None
+
+    def satisfies(self, range_text: str) -> bool:
+        """Tell whether the service lies in a PEP 440 range, judged as clients judge it.
+
+        That is by the version it reports, and by its own where it reports none.
+
+        Raises:
+            UsageError: when ``range_text`` is no range.
+        """
+        return _in_range(Version(self.reported) if self.reported else self.version, range_text)
+
+
+@dataclass(frozen=True)
+class UiRelease:
+    """A release of the Metaflow UI, whose built assets are published with it."""
+
+    name: str
+    released: date
+
+
+@dataclass(frozen=True)
+class Postgres:
+    """The tags of the image ``postgres`` that are offered, and the one taken unasked."""
+
+    tags: tuple[str, ...]
+    default: str
+
+
+@dataclass(frozen=True)
+class S3Needs:
+    """What some clients need to use an S3 server that is not Amazon's.
+
+    Attributes:
+        clients: the range of clients it is about.
+        env: variables to set; ``{endpoint}`` in a value stands for the server's address.
+        pins: extra requirements for the client's environment.
+    """
+
+    clients: str
+    env: Mapping[str, str] = field(hash=False)
+    pins: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """All that versions.json holds.
+
+    Attributes:
+        clients: in release order.
+        services: the released ones, then the reference levels; each in version order.
+        layouts: by name, oldest first.
+        service_requirements: what every release run from source needs.
+        ui_requirements: what every UI backend run from source needs on top.
+        ui: in version order.
+        s3: exactly one entry fits each client.
+    """
+
+    clients: tuple[Client, ...]
+    services: tuple[Service, ...]
+    layouts: Mapping[str, Layout]
+    service_requirements: tuple[str, ...]
+    ui_requirements: tuple[str, ...]
+    postgres: Postgres
+    ui: tuple[UiRelease, ...]
+    s3: tuple[S3Needs, ...]
+
+    @property
+    def released(self) -> tuple[Service, ...]:
+        """The released services, in version order."""
+        return self.of_kind("released")
+
+    @property
+    def reference(self) -> tuple[Service, ...]:
+        """The levels of the bundled reference service, in version order."""
+        return self.of_kind("reference")
+
+    def of_kind(self, kind: str) -> tuple[Service, ...]:
+        """Return the services of one kind, in version order."""
+        return tuple(service for service in self.services if service.kind == kind)
+
+    def s3_needs(self, client: Client) -> S3Needs:
+        """Return what ``client`` needs to use an S3 server that is not Amazon's."""
+        return next(needs for needs in self.s3 if client.satisfies(needs.clients))
+
+
+def load(path: Path = ROOT / "versions.json") -> Catalog:
+    """Read and check the file.
+
+    Raises:
+        UsageError: for the first fault, with the file, the entry and the field.
+    """
+    file = path.name
+    parts = records.record(file, records.read_json(path), dict.fromkeys(_PARTS, _as_it_is))
+    if parts["schema"] != FILE_SCHEMA:
+        raise UsageError(
+            f"{file}: field 'schema': this harness reads {FILE_SCHEMA}, not {parts['schema']!r}"
+        )
+    layouts = _layouts(file, parts["layouts"])
+    ui = _ui(file, parts["ui"])
+    clients = _clients(file, parts["clients"])
+    return Catalog(
+        clients=clients,
+        services=(
+            *_released(file, parts["services"], layouts, ui),
+            *_reference(file, parts["reference"]),
+        ),
+        layouts=layouts,
+        ui=ui,
+        postgres=_postgres(file, parts["postgres"]),
+        s3=_s3(file, parts["s3"], clients),
+        **records.record(
+            file, {name: parts[name] for name in _REQUIREMENTS}, dict.fromkeys(_REQUIREMENTS, _pins)
+        ),
+    )
+
+
+_pins = records.several(records.requirement)
+_REQUIREMENTS = ("service_requirements", "ui_requirements")
+_PARTS = (
+    *("schema", "clients", "services", "reference", "layouts"),
+    *(*_REQUIREMENTS, "postgres", "ui", "s3"),
+)
+
+
+def _as_it_is(raw: Any) -> Any:
+    return raw
+
+
+def _clients(file: str, raw: Any) -> tuple[Client, ...]:
+    python = records.one_of(_PYTHONS, "Python")
+    fields = {
+        "version": records.pep440,
+        "released": records.day,
+        "pins": _pins,
+        "pythons": records.several(python),
+        "fails": records.mapping(python, records.text),
+    }
+    found = records.records(f"{file}: clients", raw, fields, "version")
+    for index, entry in enumerate(found):
+        where = f"{file}: clients[{index}] {entry['version']!r}"
+        if not entry["pythons"]:
+            raise UsageError(f"{where}: field 'pythons': no Python runs it")
+        both = [python for python in entry["pythons"] if python in entry["fails"]]
+        if both:
+            raise UsageError(f"{where}: field 'fails': {both[0]} is also among 'pythons'")
+        entry["name"] = entry.pop("version")
+    clients = [Client(**entry) for entry in found]
+    _no_version_twice(f"{file}: clients", clients)
+    return tuple(sorted(clients, key=lambda client: (client.released, client.version)))
+
+
+_SERVICE_FIELDS: dict[str, records.Parser] = {
+    "name": records.text,
+    "version": lambda raw: Version(records.pep440(raw)),
+    "reported": records.optional(records.pep440),
+    "schema": records.integer,
+    "migrates": records.boolean,
+}
+
+
+def _released(
+    file: str, raw: Any, layouts: Mapping[str, Layout], ui: Sequence[UiRelease]
+) -> list[Service]:
+    layout_name = records.one_of(layouts, "layout")
+    fields = {
+        **_SERVICE_FIELDS,
+        "released": records.day,
+        "group": records.text,
+        "image": records.text,
+        "ref": records.text,
+        "layout": lambda raw: layouts[layout_name(raw)],
+        "ui": records.optional(records.one_of((release.name for release in ui), "UI release")),
+    }
+    found = records.records(f"{file}: services", raw, fields, "name")
+    services = [Service(kind="released", **entry) for entry in found]
+    return _checked_services(f"{file}: services", services)
+
+
+def _reference(file: str, raw: Any) -> list[Service]:
+    found = records.records(f"{file}: reference", raw, _SERVICE_FIELDS, "name")
+    services = [
+        Service(kind="reference", group=entry["name"], image=None, ref=None, released=None, **entry)
+        for entry in found
+    ]
+    return _checked_services(f"{file}: reference", services)
+
+
+def _checked_services(where: str, services: list[Service]) -> list[Service]:
+    """Return the services in version order, after the checks that concern several of them."""
+    _no_version_twice(where, services)
+    index = {service.name: f"{where}[{at}] {service.name!r}" for at, service in enumerate(services)}
+    ordered = sorted(services, key=lambda service: service.version)
+    groups: dict[str, Service] = {}
+    before = ordered[0]
+    for service in ordered:
+        here = index[service.name]
+        first = groups.setdefault(service.group, service)
+        if first.schema != service.schema:
+            raise UsageError(
+                f"{here}: field 'group': {service.group!r} holds schema {service.schema} here "
+                f"and {first.schema} in {first.name!r}, so it is not the same code"
+            )
+        if service.schema < before.schema:
+            raise UsageError(
+                f"{here}: field 'schema': {service.schema} goes back behind {before.schema} "
+                f"of the earlier {before.name!r}"
+            )
+        if service.migrates != bool(service.schema):
+            raise UsageError(
+                f"{here}: field 'migrates': must be {str(bool(service.schema)).lower()} "
+                f"with schema {service.schema}"
+            )
+        before = service
+    return ordered
+
+
+def _no_version_twice(where: str, entries: Sequence[Client | Service]) -> None:
+    seen: dict[Version, int] = {}
+    for index, entry in enumerate(entries):
+        first = seen.setdefault(entry.version, index)
+        if first != index:
+            raise UsageError(
+                f"{where}[{index}] {entry.name!r}: field 'version': the same release as "
+                f"{where}[{first}] {entries[first].name!r}"
+            )
+
+
+def _layouts(file: str, raw: Any) -> dict[str, Layout]:
+    where = f"{file}: layouts"
+    if not isinstance(raw, dict) or not raw:
+        raise UsageError(f"{where}: expected an object of layouts by name")
+    fields = {"metadata": _program, "requirements": _pins} | dict.fromkeys(
+        ("migration", "ui"), records.optional(_program)
+    )
+    return {
+        name: Layout(**records.record(f"{where} {name!r}", entry, fields))
+        for name, entry in raw.items()
+    }
+
+
+def _program(raw: Any) -> Program:
+    keys = ("module", "folder")
+    if not isinstance(raw, dict) or sorted(raw) != sorted(keys):
+        raise ValueError(f"expected an object with {' and '.join(map(repr, keys))}")
+    return Program(**{key: records.text(raw[key]) for key in keys})
+
+
+def _ui(file: str, raw: Any) -> tuple[UiRelease, ...]:
+    fields = {"name": records.pep440, "released": records.day}
+    found = records.records(f"{file}: ui", raw, fields, "name")
+    return tuple(
+        UiRelease(**entry) for entry in sorted(found, key=lambda entry: Version(entry["name"]))
+    )
+
+
+def _postgres(file: str, raw: Any) -> Postgres:
+    where = f"{file}: postgres"
+    fields = {"tags": records.several(records.text), "default": records.text}
+    postgres = Postgres(**records.record(where, raw, fields))
+    if postgres.default not in postgres.tags:
+        raise UsageError(f"{where}: field 'default': {postgres.default!r} is not among 'tags'")
+    return postgres
+
+
+def _s3(file: str, raw: Any, clients: Iterable[Client]) -> tuple[S3Needs, ...]:
+    where = f"{file}: s3"
+    fields = {
+        "clients": records.specifier,
+        "env": records.mapping(records.text, records.text),
+        "pins": _pins,
+    }
+    needs = tuple(S3Needs(**entry) for entry in records.records(where, raw, fields, "clients"))
+    for client in clients:
+        fitting = [one.clients for one in needs if client.satisfies(one.clients)]
+        if len(fitting) != 1:
+            raise UsageError(
+                f"{where}: field 'clients': {client.name} must fit one entry, "
+                f"and fits {', '.join(fitting) or 'none'}"
+            )
+    return needs
+
+
+def _in_range(version: Version, range_text: str) -> bool:
+    try:
+        return SpecifierSet(range_text).contains(version, prereleases=True)
+    except InvalidSpecifier:
+        raise UsageError(f"{range_text!r} is no range of versions, such as '>=2.3,<2.5'") from None
