@@ -36,8 +36,7 @@ def select_clients(catalog: Catalog, text: str) -> tuple[Client, ...]:
         for client in catalog.clients:
             if client.version == wanted:
                 return client
-        choices = (*CLIENT_WORDS, *(client.name for client in reversed(catalog.clients)))
-        raise UsageError(f"unknown client {name!r}{nearest(name, choices)}")
+        raise UsageError(f"unknown client {name!r}{_near(name, catalog.clients, CLIENT_WORDS)}")
 
     return _select(catalog.clients, text, "client", CLIENT_WORDS, find)
 
@@ -75,7 +74,8 @@ def _find_released(catalog: Catalog, name: str) -> Service:
             "and no --checkout; here released services are selected: "
             f"{catalog.released[0].name} to {catalog.released[-1].name}"
         )
-    raise UsageError(f"unknown released service {name!r}{_near(name, catalog.released)}")
+    near = _near(name, catalog.released, SERVICE_WORDS)
+    raise UsageError(f"unknown released service {name!r}{near}")
 
 
 def _find_reference(catalog: Catalog, name: str) -> Service:
@@ -96,8 +96,15 @@ def _find_reference(catalog: Catalog, name: str) -> Service:
     raise UsageError(f"unknown reference level {name!r}; there are: {levels}")
 
 
-def _near(name: str, services: Sequence[Service]) -> str:
-    return nearest(name, (*SERVICE_WORDS, *(service.name for service in reversed(services))))
+def _near(name: str, releases: Sequence[Release], words: Sequence[str]) -> str:
+    """Return the nearest names; for a patch that was never released, those of its minor."""
+    wanted = _version(name)
+    names = [
+        release.name
+        for release in reversed(releases)
+        if wanted and release.version.release[:2] == wanted.release[:2]
+    ]
+    return nearest(name, names or (*words, *(release.name for release in reversed(releases))))
 
 
 def _version(name: str) -> Version | None:
