@@ -12,7 +12,7 @@ import nox
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from harness import sessions  # noqa: E402 - found beside this file, wherever nox was started
+from harness import sessions
 
 nox.needs_version = ">=2026.4.10"
 nox.options.sessions = ["compat"]

@@ -11,9 +11,11 @@ from typing import NoReturn
 
 from harness.errors import UsageError, nearest
 from harness.probes import FLOWS, Probe, find_probes, select_probes
+from harness.selectors import select_clients, select_services
 from harness.tools import ROOT
-from harness.versions import Catalog, Client, Service, select_clients, select_services
+from harness.versions import Catalog, Client, Service
 
+_LAST_PORT = 65535
 DATASTORES = ("local",)
 BACKENDS = ("auto", "embedded", "docker")
 
@@ -107,7 +109,9 @@ def build_parser(session: str) -> _Parser:
 
 def _add_selection(parser: argparse.ArgumentParser, session: str) -> None:
     group = parser.add_argument_group("what to run")
-    selector = "all, minors (last patch of each minor), latest, a comma list, or ranges like '>=2.3'"
+    selector = (
+        "all, minors (last patch of each minor), latest, a comma list, or ranges like '>=2.3'"
+    )
     group.add_argument(
         "--metaflow", "--versions", default="minors", metavar="CLIENTS", help=f"clients: {selector}"
     )
@@ -128,9 +132,7 @@ def _add_selection(parser: argparse.ArgumentParser, session: str) -> None:
         metavar="DIR",
         help="folder of probes; a plain Metaflow flow in it is a probe too (default: flows/)",
     )
-    group.add_argument(
-        "--datastore", default="local", metavar="KINDS", help="comma list of: local"
-    )
+    group.add_argument("--datastore", default="local", metavar="KINDS", help="comma list of: local")
     group.add_argument("--plan", action="store_true", help="print the plan and stop")
 
 
@@ -229,7 +231,7 @@ def _check_numbers(raw: argparse.Namespace) -> None:
     if raw.timeout <= 0:
         raise UsageError(f"--timeout {raw.timeout:g}: a cell needs more than 0 seconds")
     port = getattr(raw, "database_port", None)
-    if port is not None and not 1 <= port <= 65535:
+    if port is not None and not 1 <= port <= _LAST_PORT:
         raise UsageError(f"--database-port {port}: not a port (1 to 65535)")
 
 

@@ -68,7 +68,7 @@ def find_probes(folder: Path) -> dict[str, Probe]:
     probes = (read_probe(path) for path in sorted(folder.glob("*.py")))
     found = {probe.name: probe for probe in probes if probe is not None}
     if not found:
-        raise UsageError(f"--flow-dir {folder}: no file in it defines a class that derives FlowSpec")
+        raise UsageError(f"--flow-dir {folder}: no file in it defines a flow (a class of FlowSpec)")
     return found
 
 
@@ -102,7 +102,8 @@ def read_probe(path: Path) -> Probe | None:
         module = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
     except (SyntaxError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not a Python file: {error}") from error
-    flow = next((node.name for node in module.body if _is_flow(node)), None)
+    classes = [node for node in module.body if isinstance(node, ast.ClassDef)]
+    flow = next((node.name for node in classes if _is_flow(node)), None)
     if flow is None:
         return None
     functions = {node.name for node in module.body if isinstance(node, ast.FunctionDef)}
@@ -113,8 +114,8 @@ def read_probe(path: Path) -> Probe | None:
     return Probe(path.stem, path, flow, tuple(checks), tuple(tags))
 
 
-def _is_flow(node: ast.stmt) -> bool:
-    return isinstance(node, ast.ClassDef) and any(
+def _is_flow(node: ast.ClassDef) -> bool:
+    return any(
         (base.id if isinstance(base, ast.Name) else getattr(base, "attr", "")) == "FlowSpec"
         for base in node.bases
     )
@@ -139,7 +140,7 @@ def _check(path: Path, name: object, entry: object, functions: set[str]) -> Chec
         raise UsageError(f"{where}: a name with a dict that has 'about' is expected")
     unknown = set(entry) - {"about", "client", "service"}
     if unknown:
-        raise UsageError(f"{where}: unknown field {sorted(unknown)[0]!r}")
+        raise UsageError(f"{where}: unknown field {min(unknown)!r}")
     if f"check_{name}" not in functions:
         raise UsageError(f"{where}: the file has no function check_{name}(run)")
     for side in ("client", "service"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,11 @@ from harness.outcome import Status
 from harness.plan import Cell, matrix, render
 from harness.report.terminal import Screen, client_line, totals_line
 from harness.run import Run
-from harness.versions import Catalog, Client, load, select_clients
+from harness.selectors import select_clients
+from harness.versions import Catalog, Client, load
+
+# nox shows every library's log lines; each readiness question would be one.
+logging.getLogger("urllib3").setLevel(logging.WARNING)
 
 CLIENT_SESSIONS = ("compat", "local")
 """The sessions that are parametrized by client and take the harness's options."""

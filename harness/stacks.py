@@ -15,7 +15,7 @@ from harness.database import Database
 from harness.database.rows import schema_version
 from harness.errors import InfraError
 from harness.service import RunningService
-from harness.service.migration import Migration, MigrationFailed, bring_up
+from harness.service.migration import Migration, MigrationError, bring_up
 from harness.versions import Service
 
 
@@ -76,7 +76,7 @@ class Stacks:
             if service.name not in self._stacks:
                 try:
                     self._stacks[service.name] = self._start(service)
-                except (InfraError, MigrationFailed) as error:
+                except (InfraError, MigrationError) as error:
                     self._stacks[service.name] = InfraError(f"no stack for {service.name}: {error}")
             stack = self._stacks[service.name]
         if isinstance(stack, InfraError):

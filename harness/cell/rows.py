@@ -8,9 +8,7 @@ from typing import Any
 Row = Mapping[str, Any]
 
 
-def missing_rows(
-    promised: Mapping[str, Sequence[Row]], found: Mapping[str, Sequence[Row]]
-) -> str:
+def missing_rows(promised: Mapping[str, Sequence[Row]], found: Mapping[str, Sequence[Row]]) -> str:
     """Return a sentence on the first promised row that is not there; empty when all are.
 
     Args:

@@ -21,7 +21,7 @@ MIGRATION_SECONDS = 600.0
 _REQUEST_SECONDS = 30.0
 
 
-class MigrationFailed(Exception):
+class MigrationError(Exception):
     """The service could not bring the schema up to date: the product's failure, not ours."""
 
 
@@ -65,7 +65,7 @@ def schema_status(running: RunningService) -> SchemaStatus:
     """Ask the migration API how the schema stands.
 
     Raises:
-        MigrationFailed: when it answers anything but 200 with the documented fields.
+        MigrationError: when it answers anything but 200 with the documented fields.
         InfraError: when it does not answer at all.
     """
     response = _request("GET", f"{running.migration_url}/db_schema_status", running)
@@ -78,7 +78,7 @@ def schema_status(running: RunningService) -> SchemaStatus:
             raw=body,
         )
     except (ValueError, KeyError, TypeError) as error:
-        raise MigrationFailed(
+        raise MigrationError(
             f"{running.service.name}: /db_schema_status answered {response.status_code}:"
             f" {response.text[:500]}"
         ) from error
@@ -88,7 +88,7 @@ def bring_up(running: RunningService) -> Migration:
     """Take a service that was just started to the point where clients may use it.
 
     Raises:
-        MigrationFailed: naming service, schema and the answer, when the upgrade fails.
+        MigrationError: naming service, schema and the answer, when the upgrade fails.
         InfraError: when the service ends by itself or never answers.
     """
     started = time.monotonic()
@@ -103,7 +103,7 @@ def bring_up(running: RunningService) -> Migration:
     await_ready(running)
     after = schema_status(running)
     if not after.up_to_date:
-        raise MigrationFailed(
+        raise MigrationError(
             f"{running.service.name}: after the restart the schema is {after.current} and not up"
             f" to date; unapplied: {', '.join(after.unapplied) or 'none named'}"
         )
@@ -123,7 +123,7 @@ def _upgrade(running: RunningService, before: SchemaStatus) -> str:
     response = _request("PATCH", f"{running.migration_url}/upgrade", running)
     text = response.text.strip()
     if not response.ok:
-        raise MigrationFailed(_upgrade_failure(running, before, f"{response.status_code}: {text}"))
+        raise MigrationError(_upgrade_failure(running, before, f"{response.status_code}: {text}"))
     # The answer may come before a long migration is done; the status tells.
     wait_until(
         lambda: not schema_status(running).raw.get("migration_in_progress"),
@@ -133,7 +133,7 @@ def _upgrade(running: RunningService, before: SchemaStatus) -> str:
     )
     status = schema_status(running)
     if not status.up_to_date:
-        raise MigrationFailed(_upgrade_failure(running, before, text))
+        raise MigrationError(_upgrade_failure(running, before, text))
     return text
 
 
