@@ -22,7 +22,7 @@ cache of wheels; 3.9 to 3.7 run those two as well. 3.12 and 3.13 lack modules th
 of old clients import, and 3.6 is the one that fewest package indexes and tools still serve.
 """
 
-LOOKED = "PATH, pyenv's and uv's folders"
+LOOKED = "PATH, in pyenv's and uv's folders"
 """Where Pythons are looked for, in words."""
 
 # A free-threaded build is named 3.13t; the clients were never tried on one.

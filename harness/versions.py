@@ -5,6 +5,7 @@ What a user asks for (``minors``, ``2.2.1,>=2.19``) becomes releases in ``harnes
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -20,8 +21,6 @@ from harness.tools import ROOT
 
 FILE_SCHEMA = 1
 """The version of the file format that this module reads: field ``schema`` of the file."""
-
-_PYTHONS = tuple(f"3.{minor}" for minor in range(6, 30))
 
 
 @dataclass(frozen=True)
@@ -242,13 +241,12 @@ def _as_it_is(raw: Any) -> Any:
 
 
 def _clients(file: str, raw: Any) -> tuple[Client, ...]:
-    python = records.one_of(_PYTHONS, "Python")
     fields = {
         "version": records.pep440,
         "released": records.day,
         "pins": _pins,
-        "pythons": records.several(python),
-        "fails": records.mapping(python, records.text),
+        "pythons": records.several(_minor),
+        "fails": records.mapping(_minor, records.text),
     }
     found = records.records(f"{file}: clients", raw, fields, "version")
     for index, entry in enumerate(found):
@@ -262,6 +260,12 @@ def _clients(file: str, raw: Any) -> tuple[Client, ...]:
     clients = [Client(**entry) for entry in found]
     _no_version_twice(f"{file}: clients", clients)
     return tuple(sorted(clients, key=lambda client: (client.released, client.version)))
+
+
+def _minor(raw: Any) -> str:
+    if not re.fullmatch(r"3\.\d+", records.text(raw)):
+        raise ValueError(f"expected a minor version of Python like 3.11, not {raw!r}")
+    return str(raw)
 
 
 _SERVICE_FIELDS: dict[str, records.Parser] = {
