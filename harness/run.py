@@ -20,7 +20,8 @@ from types import FrameType
 from typing import NoReturn
 
 from harness.backend import Backend, choose_backend
-from harness.cell import CellOutcome, Surroundings, discard_work, not_run, run_cell
+from harness.cell import CellOutcome, discard_work, not_run, run_cell
+from harness.cell.client import Surroundings
 from harness.datastore import Datastore, LocalDatastore
 from harness.errors import InfraError, UsageError
 from harness.journal import Entry, Journal, now

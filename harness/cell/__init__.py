@@ -3,53 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from harness.cell.rows import missing_rows
-from harness.database import Address
+from harness.cell.client import ClientError, ClientTimeoutError, Surroundings, run_program
+from harness.cell.reading import Request, WrittenRun, problems, read_runs
 from harness.database.rows import run_rows
 from harness.errors import InfraError
 from harness.outcome import CheckOutcome, Status, cell_status
 from harness.plan import Cell
 from harness.probes import RUN_CHECK
-from harness.processes import ManagedProcess, tail
-
-READBACK = Path(__file__).with_name("readback.py")
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """What a cell runs in.
-
-    Attributes:
-        python: the client's interpreter.
-        work: folder of the cell's own for HOME, caches and temporary files.
-        logs: folder for its evidence.
-        datastore: environment variables of the datastore.
-        mark: what its processes are marked with.
-        timeout: seconds the whole cell may take.
-        service_url: the metadata API; None for local metadata.
-        database: where the rows are; None for local metadata.
-        service_log: the file whose growth during the cell is its evidence; None without.
-        tags: put on the run beside the probe's own.
-    """
-
-    python: Path
-    work: Path
-    logs: Path
-    datastore: Mapping[str, str]
-    mark: str
-    timeout: float
-    service_url: str | None = None
-    database: Address | None = None
-    service_log: Path | None = None
-    tags: tuple[str, ...] = ()
 
 
 @dataclass
@@ -58,15 +24,21 @@ class CellOutcome:
 
     Attributes:
         run_id: the id the client gave its run; empty when it never got one.
-        evidence: what to look at: names of files, by kind.
         seconds: wall time.
+        evidence: what to look at: names of files, by kind.
+        written: the run, when it was read back; None when it was not.
+        rereads: how many runs of earlier stages were read again.
+        reread_problems: what was no longer as it was in them.
     """
 
     cell: Cell
-    checks: dict[str, CheckOutcome]
+    checks: dict[str, CheckOutcome] = field(default_factory=dict)
     run_id: str = ""
     seconds: float = 0.0
     evidence: dict[str, Path] = field(default_factory=dict)
+    written: WrittenRun | None = None
+    rereads: int = 0
+    reread_problems: list[str] = field(default_factory=list)
 
     @property
     def status(self) -> Status:
@@ -86,158 +58,113 @@ def not_run(cell: Cell, status: Status, reason: str) -> CellOutcome:
     )
 
 
-def client_environment(surroundings: Surroundings) -> dict[str, str]:
-    """Return the whole environment of a client: only what it needs, nothing of this machine's.
+def run_cell(cell: Cell, around: Surroundings, earlier: Sequence[WrittenRun] = ()) -> CellOutcome:
+    """Run one cell and return what came of it; nothing it started is left running.
 
-    facts: USER must be set; METAFLOW_CLIENT_CACHE_PATH is otherwise one folder shared by all;
-    the environment's bin comes first on PATH because ``@parallel`` spawns ``python``.
+    Args:
+        cell: what to run.
+        around: what it runs in.
+        earlier: runs this client wrote at earlier stages, to be read again in the same process.
     """
-    work = surroundings.work
-    environment = {
-        "PATH": f"{surroundings.python.parent}{os.pathsep}{os.defpath}",
-        "LANG": "C.UTF-8",
-        "USER": "compat",
-        "HOME": str(work / "home"),
-        "TMPDIR": str(work / "tmp"),
-        "METAFLOW_HOME": str(work / "home" / ".metaflowconfig"),
-        "METAFLOW_CLIENT_CACHE_PATH": str(work / "cache"),
-        **surroundings.datastore,
-    }
-    if surroundings.service_url is None:
-        environment["METAFLOW_DEFAULT_METADATA"] = "local"
-    else:
-        environment["METAFLOW_DEFAULT_METADATA"] = "service"
-        environment["METAFLOW_SERVICE_URL"] = surroundings.service_url
-    return environment
-
-
-def run_cell(cell: Cell, surroundings: Surroundings) -> CellOutcome:
-    """Run one cell and return what came of it; nothing it started is left running."""
     started = time.monotonic()
-    for name in ("home/.metaflowconfig", "tmp", "cache"):
-        (surroundings.work / name).mkdir(parents=True, exist_ok=True)
-    surroundings.logs.mkdir(parents=True, exist_ok=True)
-    log_start = _size(surroundings.service_log)
-    outcome = CellOutcome(cell, {})
-    outcome.checks = _Steps(outcome, surroundings, started + surroundings.timeout).run()
+    around.make_folders()
+    log_start = _size(around.service_log)
+    outcome = CellOutcome(cell)
+    deadline = started + around.timeout
+    asked = _asked(cell)
+    answered = _run_flow(outcome, around, deadline) if asked else {}
+    answered |= _read_back(outcome, around, deadline, () if answered else asked, earlier)
+    outcome.checks = _in_order(cell, asked, answered)
     outcome.seconds = round(time.monotonic() - started, 2)
     if not outcome.status.expected:
-        _keep_evidence(outcome, surroundings, log_start)
+        _keep_evidence(outcome, around, log_start)
     return outcome
 
 
-class _Steps:
-    """The three steps of a cell, in the time that is left."""
-
-    def __init__(self, outcome: CellOutcome, surroundings: Surroundings, deadline: float) -> None:
-        self.outcome = outcome
-        self.cell = outcome.cell
-        self.around = surroundings
-        self.deadline = deadline
-        self.asked = [c for c in self.cell.probe.checks if not self.cell.unsupported(c)]
-
-    def run(self) -> dict[str, CheckOutcome]:
-        checks = {
-            check.name: CheckOutcome(Status.UNSUPPORTED, self.cell.unsupported(check))
-            for check in self.cell.probe.checks
-            if check not in self.asked
-        }
-        failed = self._flow() if self.asked else None
-        if failed is not None:
-            checks |= self._after_failed_run(failed)
-        elif self.asked:
-            checks |= self._read_back()
-        return {check.name: checks[check.name] for check in self.cell.probe.checks}
-
-    def _after_failed_run(self, failed: CheckOutcome) -> dict[str, CheckOutcome]:
-        why = CheckOutcome(Status.NOT_RUN, "the run did not end well")
-        return {check.name: failed if check.name == RUN_CHECK else why for check in self.asked}
-
-    def _flow(self) -> CheckOutcome | None:
-        """Run the flow; None when it ended well."""
-        run_id_file = self.around.work / "run-id"
-        tags = [*self.cell.probe.tags, *self.around.tags]
-        # Old clients run pylint on the flow first, which says nothing of the service.
-        command = [str(self.around.python), str(self.cell.probe.path), "--no-pylint", "run"]
-        command += ["--run-id-file", str(run_id_file)]
-        command += [part for tag in tags for part in ("--tag", tag)]
-        code = self._run("flow", command)
-        if run_id_file.exists():
-            self.outcome.run_id = run_id_file.read_text(encoding="utf-8").strip()
-        if code is None:
-            return self._timed_out("the flow")
-        if code:
-            return CheckOutcome(
-                Status.FAIL, f"the flow ended with exit code {code}: {self._last_words('flow')}"
-            )
-        if not self.outcome.run_id:
-            return CheckOutcome(Status.FAIL, "the flow ended well but wrote no run id")
-        return None
-
-    def _read_back(self) -> dict[str, CheckOutcome]:
-        request, answer = self.around.work / "request.json", self.around.work / "answer.json"
-        question = {
-            "flow_file": str(self.cell.probe.path),
-            "flow": self.cell.probe.flow,
-            "run_id": self.outcome.run_id,
-            "checks": [check.name for check in self.asked],
-        }
-        request.write_text(json.dumps(question), encoding="utf-8")
-        command = [str(self.around.python), str(READBACK), str(request), str(answer)]
-        code = self._run("readback", command)
-        if code is None:
-            return dict.fromkeys(question["checks"], self._timed_out("reading back"))
-        if code:
-            reason = f"reading back ended with exit code {code}: {self._last_words('readback')}"
-            return dict.fromkeys(question["checks"], CheckOutcome(Status.FAIL, reason))
-        answers = json.loads(answer.read_text(encoding="utf-8"))
-        return {name: self._with_rows(answers[name]) for name in question["checks"]}
-
-    def _with_rows(self, answer: dict[str, Any]) -> CheckOutcome:
-        """Believe a check only when the rows it promises are in the database."""
-        if answer["status"] != "pass":
-            return CheckOutcome(Status.FAIL, answer["reason"])
-        if self.around.database is None:
-            return CheckOutcome(Status.PASS)
-        rows = run_rows(self.around.database, self.cell.probe.flow, self.outcome.run_id)
-        missing = missing_rows(answer["rows"], rows)
-        return CheckOutcome(Status.FAIL, missing) if missing else CheckOutcome(Status.PASS)
-
-    def _run(self, name: str, command: list[str]) -> int | None:
-        """Run a step of the cell; return its exit code, or None when the time is over."""
-        log = self.around.logs / f"{name}.txt"
-        self.outcome.evidence[name] = log
-        process = ManagedProcess(
-            command,
-            env=client_environment(self.around),
-            mark=self.around.mark,
-            log=log,
-            cwd=self.around.work,
-        )
-        try:
-            return process.wait(max(0.0, self.deadline - time.monotonic()))
-        finally:
-            process.kill()
-
-    def _timed_out(self, what: str) -> CheckOutcome:
-        return CheckOutcome(
-            Status.TIMEOUT, f"{what} was not done within {self.around.timeout:g} s (--timeout)"
-        )
-
-    def _last_words(self, name: str) -> str:
-        return " / ".join(tail(self.outcome.evidence[name], 3).split("\n"))
+def _run_flow(
+    outcome: CellOutcome, around: Surroundings, deadline: float
+) -> dict[str, CheckOutcome]:
+    """Run the flow; return the outcome of ``run`` when it went wrong, else nothing."""
+    cell = outcome.cell
+    run_id_file = around.work / "run-id"
+    # Old clients run pylint on the flow first, which says nothing of the service.
+    arguments = [str(cell.probe.path), "--no-pylint", "run", "--run-id-file", str(run_id_file)]
+    arguments += [part for tag in (*cell.probe.tags, *around.tags) for part in ("--tag", tag)]
+    outcome.evidence["flow"] = around.logs / "flow.txt"
+    wrong: CheckOutcome | None = None
+    try:
+        run_program(around, arguments, name="flow", deadline=deadline)
+    except ClientTimeoutError as error:
+        wrong = CheckOutcome(Status.TIMEOUT, str(error))
+    except ClientError as error:
+        wrong = CheckOutcome(Status.FAIL, str(error))
+    if run_id_file.exists():
+        outcome.run_id = run_id_file.read_text(encoding="utf-8").strip()
+    elif wrong is None:
+        wrong = CheckOutcome(Status.FAIL, "the flow ended well but wrote no run id")
+    return {RUN_CHECK: wrong} if wrong else {}
 
 
-def _keep_evidence(outcome: CellOutcome, surroundings: Surroundings, log_start: int) -> None:
+def _read_back(
+    outcome: CellOutcome,
+    around: Surroundings,
+    deadline: float,
+    asked: tuple[str, ...],
+    earlier: Sequence[WrittenRun],
+) -> dict[str, CheckOutcome]:
+    """Read the new run, when it is asked for, and the earlier ones; return the new one's checks."""
+    requests = [Request(run.cell, run.run_id, _asked(run.cell)) for run in earlier]
+    if asked:
+        requests.append(Request(outcome.cell, outcome.run_id, asked))
+    if not requests:
+        return {}
+    outcome.evidence["readback"] = around.logs / "readback.txt"
+    try:
+        answers = read_runs(around, requests, name="readback", deadline=deadline)
+    except (ClientTimeoutError, ClientError) as error:
+        status = Status.TIMEOUT if isinstance(error, ClientTimeoutError) else Status.FAIL
+        if earlier:
+            outcome.reread_problems.append(f"client {outcome.cell.client.name}: {error}")
+        return dict.fromkeys(asked, CheckOutcome(status, str(error)))
+    for run, answer in zip(earlier, answers, strict=False):
+        outcome.reread_problems += problems(outcome.cell.client.name, run, answer)
+    outcome.rereads = len(earlier)
+    if not asked:
+        return {}
+    own = answers[-1]
+    if own.inventory is not None:
+        outcome.written = WrittenRun(outcome.cell, outcome.run_id, own.inventory)
+    return own.checks
+
+
+def _asked(cell: Cell) -> tuple[str, ...]:
+    return tuple(check.name for check in cell.probe.checks if not cell.unsupported(check))
+
+
+def _in_order(
+    cell: Cell, asked: Sequence[str], answered: dict[str, CheckOutcome]
+) -> dict[str, CheckOutcome]:
+    """Return the outcome of every check of the probe, in the probe's order."""
+    checks = {}
+    for check in cell.probe.checks:
+        if check.name not in asked:
+            checks[check.name] = CheckOutcome(Status.UNSUPPORTED, cell.unsupported(check))
+        else:
+            why = CheckOutcome(Status.NOT_RUN, "the run did not end well")
+            checks[check.name] = answered.get(check.name, why)
+    return checks
+
+
+def _keep_evidence(outcome: CellOutcome, around: Surroundings, log_start: int) -> None:
     """Keep the rows the run wrote and what the service said meanwhile."""
-    if surroundings.service_log is not None and surroundings.service_log.exists():
-        outcome.evidence["service"] = surroundings.logs / "service.txt"
-        with surroundings.service_log.open("rb") as log:
+    if around.service_log is not None and around.service_log.exists():
+        outcome.evidence["service"] = around.logs / "service.txt"
+        with around.service_log.open("rb") as log:
             log.seek(log_start)
             outcome.evidence["service"].write_bytes(log.read())
-    if surroundings.database is not None and outcome.run_id:
-        rows = run_rows(surroundings.database, outcome.cell.probe.flow, outcome.run_id)
-        outcome.evidence["rows"] = surroundings.logs / "rows.json"
+    if around.database is not None and outcome.run_id:
+        rows = run_rows(around.database, outcome.cell.probe.flow, outcome.run_id)
+        outcome.evidence["rows"] = around.logs / "rows.json"
         outcome.evidence["rows"].write_text(json.dumps(rows, indent=1), encoding="utf-8")
 
 
@@ -245,9 +172,9 @@ def _size(path: Path | None) -> int:
     return path.stat().st_size if path is not None and path.exists() else 0
 
 
-def discard_work(surroundings: Surroundings) -> None:
+def discard_work(around: Surroundings) -> None:
     """Remove the cell's own folder, when nobody will look at it."""
     try:
-        shutil.rmtree(surroundings.work)
+        shutil.rmtree(around.work)
     except OSError as error:
-        raise InfraError(f"{surroundings.work} could not be removed: {error}") from error
+        raise InfraError(f"{around.work} could not be removed: {error}") from error

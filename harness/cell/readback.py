@@ -1,9 +1,11 @@
-"""Reads a run back with the client that wrote it. Run by the client's own Python, 3.6 or newer.
+"""Reads runs back with the client's own API. Run by the client's own Python, 3.6 or newer.
 
-``python readback.py REQUEST ANSWER`` reads the request, a JSON file with ``flow_file``, ``flow``,
-``run_id`` and ``checks``, and writes the answer, a JSON file with one entry per check:
-``{"status": "pass" | "fail", "reason": str, "rows": {table: [columns, …]}}``. It imports nothing
-of the harness, and only names that every Metaflow since 2.0.0 has.
+``python readback.py REQUEST ANSWER`` reads the request, a JSON list of ``{"flow_file", "flow",
+"run_id", "checks"}``, and writes the answer, a JSON list in the same order of ``{"checks": {name:
+{"status": "pass" | "fail", "reason", "rows": {table: [columns, …]}}}, "inventory", "error"}``.
+The inventory is what the API lists of the run; it is None, and the error says why, when the run
+could not be listed. It imports nothing of the harness, and only names that every Metaflow since
+2.0.0 has.
 """
 
 import importlib.util
@@ -27,6 +29,11 @@ def check_run(run):
     return {"runs_v3": [{}]}
 
 
+def words(error):
+    """Return what an exception says, with its type where it is no plain assertion."""
+    return str(error) if isinstance(error, AssertionError) and str(error) else repr(error)
+
+
 def apply_check(check, pathspec):
     """Call one check and tell what came of it."""
     from metaflow import Run  # noqa: PLC0415 - found in the client's environment only
@@ -36,26 +43,59 @@ def apply_check(check, pathspec):
         rows = check(Run(pathspec)) or {}
     except Exception as error:  # noqa: BLE001 - a check may fail in any way; the reason is kept
         traceback.print_exc()
-        reason = str(error) if isinstance(error, AssertionError) and str(error) else repr(error)
-        return {"status": "fail", "reason": reason, "rows": {}}
+        return {"status": "fail", "reason": words(error), "rows": {}}
     return {"status": "pass", "reason": "", "rows": rows}
 
 
+def inventory(pathspec):
+    """List the run: its tags, and each task's artifacts and metadata, by step and task."""
+    from metaflow import Run  # noqa: PLC0415 - found in the client's environment only
+
+    run = Run(pathspec)
+    steps = {}
+    for step in run:
+        steps[step.id] = {
+            task.id: {
+                "artifacts": sorted(artifact.id for artifact in task),
+                "metadata": sorted("%s=%s" % (item.name, item.value) for item in task.metadata),
+            }
+            for task in step
+        }
+    return {"tags": sorted(run.tags), "steps": steps}
+
+
+def read_run(request, probes):
+    """Answer one request."""
+    pathspec = "%s/%s" % (request["flow"], request["run_id"])
+    checks = {}
+    for name in request["checks"]:
+        if name == "run":
+            checks[name] = apply_check(check_run, pathspec)
+            continue
+        path = request["flow_file"]
+        if path not in probes:
+            probes[path] = load_probe(path)
+        checks[name] = apply_check(getattr(probes[path], "check_" + name), pathspec)
+    try:
+        return {"checks": checks, "inventory": inventory(pathspec), "error": ""}
+    except Exception as error:  # noqa: BLE001 - whatever it was, the run could not be listed
+        traceback.print_exc()
+        return {"checks": checks, "inventory": None, "error": words(error)}
+
+
 def main(request_file, answer_file):
-    """Answer the request."""
+    """Answer all requests."""
     from metaflow import namespace  # noqa: PLC0415 - found in the client's environment only
 
     with open(request_file, encoding="utf-8") as file:
-        request = json.load(file)
-    namespace(None)
-    probe = load_probe(request["flow_file"])
-    pathspec = "%s/%s" % (request["flow"], request["run_id"])
-    answer = {}
-    for name in request["checks"]:
-        check = check_run if name == "run" else getattr(probe, "check_" + name)
-        answer[name] = apply_check(check, pathspec)
+        requests = json.load(file)
+    probes = {}
+    answers = []
+    for request in requests:
+        namespace(None)
+        answers.append(read_run(request, probes))
     with open(answer_file, "w", encoding="utf-8") as file:
-        json.dump(answer, file)
+        json.dump(answers, file)
 
 
 if __name__ == "__main__":

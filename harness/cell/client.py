@@ -1,0 +1,114 @@
+"""A client's programs: run in a clean environment, with a time limit, leaving nothing running."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.database import Address
+from harness.processes import ManagedProcess, tail
+
+
+class ClientError(Exception):
+    """A client's program ended with an error; the text says how, with its last lines."""
+
+
+class ClientTimeoutError(Exception):
+    """A client's program was not done in time."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a client's programs run in.
+
+    Attributes:
+        python: the client's interpreter.
+        work: folder of their own for HOME, caches and temporary files.
+        logs: folder for their output, and other evidence.
+        datastore: environment variables of the datastore.
+        mark: what the processes are marked with.
+        timeout: seconds the whole cell may take.
+        service_url: the metadata API; None for local metadata.
+        database: where the rows are; None for local metadata.
+        service_log: the file whose growth during the cell is its evidence; None without.
+        tags: put on the run beside the probe's own.
+    """
+
+    python: Path
+    work: Path
+    logs: Path
+    datastore: Mapping[str, str]
+    mark: str
+    timeout: float
+    service_url: str | None = None
+    database: Address | None = None
+    service_log: Path | None = None
+    tags: tuple[str, ...] = ()
+
+    def make_folders(self) -> None:
+        """Make the folders the environment names."""
+        for name in ("home/.metaflowconfig", "tmp", "cache"):
+            (self.work / name).mkdir(parents=True, exist_ok=True)
+        self.logs.mkdir(parents=True, exist_ok=True)
+
+    def environment(self) -> dict[str, str]:
+        """Return the whole environment of a client: only what it needs, nothing of this machine's.
+
+        USER must be set; METAFLOW_CLIENT_CACHE_PATH is otherwise one folder shared by all; the
+        environment's bin comes first on PATH because ``@parallel`` spawns ``python`` (measured).
+        """
+        metadata = {"METAFLOW_DEFAULT_METADATA": "local"}
+        if self.service_url is not None:
+            metadata = {
+                "METAFLOW_DEFAULT_METADATA": "service",
+                "METAFLOW_SERVICE_URL": self.service_url,
+            }
+        return {
+            "PATH": f"{self.python.parent}{os.pathsep}{os.defpath}",
+            "LANG": "C.UTF-8",
+            "USER": "compat",
+            "HOME": str(self.work / "home"),
+            "TMPDIR": str(self.work / "tmp"),
+            "METAFLOW_HOME": str(self.work / "home" / ".metaflowconfig"),
+            "METAFLOW_CLIENT_CACHE_PATH": str(self.work / "cache"),
+            **self.datastore,
+            **metadata,
+        }
+
+
+def run_program(
+    around: Surroundings, arguments: Sequence[str], *, name: str, deadline: float
+) -> Path:
+    """Run the client's Python and return the file with its output.
+
+    Args:
+        around: what it runs in.
+        arguments: of the interpreter.
+        name: of the output's file, and of the program in errors: ``flow``.
+        deadline: when it is over, by ``time.monotonic()``.
+
+    Raises:
+        ClientError: when it ends with another exit code than 0.
+        ClientTimeoutError: when it still runs at the deadline; its whole tree is killed.
+    """
+    log = around.logs / f"{name}.txt"
+    process = ManagedProcess(
+        [str(around.python), *arguments],
+        env=around.environment(),
+        mark=around.mark,
+        log=log,
+        cwd=around.work,
+    )
+    try:
+        code = process.wait(max(0.0, deadline - time.monotonic()))
+    finally:
+        process.kill()
+    if code is None:
+        raise ClientTimeoutError(f"{name} was not done within {around.timeout:g} s (--timeout)")
+    if code:
+        last_words = " / ".join(tail(log, 3).split("\n"))
+        raise ClientError(f"{name} ended with exit code {code}: {last_words}")
+    return log

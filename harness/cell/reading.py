@@ -1,0 +1,137 @@
+"""Reads runs back through a client, in one process of that client for all of them."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.cell.client import Surroundings, run_program
+from harness.cell.rows import missing_rows
+from harness.database.rows import run_rows
+from harness.outcome import CheckOutcome, Status
+from harness.plan import Cell
+
+READBACK = Path(__file__).with_name("readback.py")
+
+
+@dataclass(frozen=True)
+class WrittenRun:
+    """A run that a cell wrote.
+
+    Attributes:
+        run_id: as the client names it.
+        inventory: what its own client listed of it when it was new.
+    """
+
+    cell: Cell
+    run_id: str
+    inventory: dict[str, Any]
+
+    @property
+    def pathspec(self) -> str:
+        """``FLOW/RUN``."""
+        return f"{self.cell.probe.flow}/{self.run_id}"
+
+
+@dataclass(frozen=True)
+class Request:
+    """A run to read, and the checks to make on it."""
+
+    cell: Cell
+    run_id: str
+    checks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a client read of a run.
+
+    Attributes:
+        inventory: what its API lists of the run; None when it could not.
+        error: why it could not.
+    """
+
+    checks: dict[str, CheckOutcome]
+    inventory: dict[str, Any] | None
+    error: str
+
+
+def read_runs(
+    around: Surroundings, requests: Sequence[Request], *, name: str, deadline: float
+) -> list[Answer]:
+    """Read runs back; a check passes only when the rows it promises are in the database too.
+
+    Raises:
+        ClientError: when the client's program breaks.
+        ClientTimeoutError: when it is not done at the deadline.
+    """
+    token = uuid.uuid4().hex
+    request_file = around.work / f"request-{token}.json"
+    answer_file = around.work / f"answer-{token}.json"
+    questions = [
+        {
+            "flow_file": str(request.cell.probe.path),
+            "flow": request.cell.probe.flow,
+            "run_id": request.run_id,
+            "checks": list(request.checks),
+        }
+        for request in requests
+    ]
+    request_file.write_text(json.dumps(questions), encoding="utf-8")
+    arguments = [str(READBACK), str(request_file), str(answer_file)]
+    run_program(around, arguments, name=name, deadline=deadline)
+    answers = json.loads(answer_file.read_text(encoding="utf-8"))
+    return [
+        _answer(around, request, answer) for request, answer in zip(requests, answers, strict=True)
+    ]
+
+
+def _answer(around: Surroundings, request: Request, answer: dict[str, Any]) -> Answer:
+    rows: dict[str, Any] | None = None
+    if around.database is not None and request.checks:
+        rows = run_rows(around.database, request.cell.probe.flow, request.run_id)
+    checks = {name: _judge(check, rows) for name, check in answer["checks"].items()}
+    return Answer(checks, answer["inventory"], answer["error"])
+
+
+def _judge(check: dict[str, Any], rows: dict[str, Any] | None) -> CheckOutcome:
+    if check["status"] != "pass":
+        return CheckOutcome(Status.FAIL, check["reason"])
+    missing = missing_rows(check["rows"], rows) if rows is not None else ""
+    return CheckOutcome(Status.FAIL, missing) if missing else CheckOutcome(Status.PASS)
+
+
+def problems(reader: str, run: WrittenRun, answer: Answer) -> list[str]:
+    """Return what a client no longer finds as it was in a run of an earlier stage. Pure."""
+    where = f"{run.pathspec} of client {run.cell.client.name}, read by client {reader}"
+    if answer.inventory is None:
+        return [f"{where}: cannot be listed: {answer.error}"]
+    found = [
+        f"{where}: {name}: {check.reason}"
+        for name, check in answer.checks.items()
+        if check.status is not Status.PASS
+    ]
+    return found + [f"{where}: {text}" for text in differences(run.inventory, answer.inventory)]
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Return what an inventory lacks or has in excess of an earlier one, in words. Pure."""
+    was, is_now = _flat(before), _flat(now)
+    return [f"{item} is gone" for item in sorted(was - is_now)] + [
+        f"{item} is new" for item in sorted(is_now - was)
+    ]
+
+
+def _flat(inventory: dict[str, Any]) -> set[str]:
+    items = {f"tag {tag!r}" for tag in inventory["tags"]}
+    for step, tasks in inventory["steps"].items():
+        items.add(f"step {step}")
+        for task, content in tasks.items():
+            items.add(f"task {step}/{task}")
+            items |= {f"artifact {step}/{task}/{name}" for name in content["artifacts"]}
+            items |= {f"metadata {step}/{task} {pair!r}" for pair in content["metadata"]}
+    return items
