@@ -6,6 +6,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -255,6 +256,24 @@ def test_as_root_a_private_folder_is_left_for_a_temporary_one(tmp_path: Path) ->
         server.stop()
     assert not home.exists()
     assert not note.exists()
+
+
+@as_root
+def test_as_root_a_folder_every_user_can_reach_holds_the_cluster() -> None:
+    nobody = embedded_module._unprivileged_user()
+    assert nobody is not None
+    if not embedded_module._reaches(nobody, find_binaries(None) / "postgres", "-x"):
+        pytest.skip("this checkout lies where only root can reach it")
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        server = EmbeddedPostgres(Path(folder), "reachable")
+        server.start()
+        try:
+            data = Path(folder) / "cluster" / "data"
+            assert ask(server.address, "SHOW data_directory") == [(str(data),)]
+        finally:
+            server.stop()
+        assert [entry.name for entry in Path(folder).iterdir()] == ["postgres.log"]
 
 
 @as_root
