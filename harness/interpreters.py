@@ -22,7 +22,7 @@ cache of wheels; 3.9 to 3.7 run those two as well. 3.12 and 3.13 lack modules th
 of old clients import, and 3.6 is the one that fewest package indexes and tools still serve.
 """
 
-LOOKED = "PATH, in pyenv's and uv's folders"
+_LOOKED = "PATH, in pyenv's and uv's folders"
 """Where Pythons are looked for, in words."""
 
 # A free-threaded build is named 3.13t; the clients were never tried on one.
@@ -48,7 +48,7 @@ def choose_python(client: Client, interpreters: Mapping[str, Path]) -> tuple[str
     here = ", ".join(sorted(interpreters, key=_by_minor)) or "none"
     return (
         f"Metaflow {client.name} runs on Python {_in_words(client.pythons)}; "
-        f"found: {here} (looked on {LOOKED})"
+        f"found: {here} (looked on {_LOOKED})"
     )
 
 
