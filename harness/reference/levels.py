@@ -59,7 +59,8 @@ class Level:
     def has_run_tags(self) -> bool:
         """Tags of a run can be changed, and what lies below a run shows the run's tags.
 
-        The releases since then also set the first heartbeat when a run or task is created.
+        The releases since then also set the first heartbeat when a run or task is created, and
+        take an artifact asked for without an attempt from the latest attempt alone.
         """
         return self._number >= (2, 3)
 

@@ -1,17 +1,15 @@
 """The metadata API: registering and reading flows, runs, steps, tasks, artifacts and metadata.
 
-Bodies are JSON sent as text/plain, as the released service sends them. Where a level answers
-otherwise than the next one, the difference follows the releases of that level.
+Where a level answers otherwise than the next one, the difference follows the releases of that
+level.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import re
 import time
-import traceback
 from collections.abc import Iterable
 from typing import Any
 
@@ -20,23 +18,15 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 from psycopg import errors
 
-from harness.reference import faults, schema
+from harness.reference import faults, paths, schema
+from harness.reference.answers import VERSION_HEADER, answer, as_text, errors_of, missing
 from harness.reference.faults import Fault
 from harness.reference.levels import Level
-from harness.reference.store import Row, Store
+from harness.reference.paths import Columns, columns_of, run_of
+from harness.reference.store import HEARTBEAT_SECONDS, Row, Store
 
-VERSION_HEADER = "METADATA_SERVICE_VERSION"
-
-_RUNS = "/flows/{flow_id}/runs"
-_RUN = _RUNS + "/{run}"
-_STEPS = _RUN + "/steps"
-_STEP = _STEPS + "/{step_name}"
-_TASKS = _STEP + "/tasks"
-_TASK = _TASKS + "/{task}"
-
-_SECONDS_BETWEEN_HEARTBEATS = 10
 _FIRST_CLIENT_WITH_HEARTBEAT = (2, 2, 12)
-_SHOWS_RUN_TAGS = (schema.STEPS, schema.TASKS, schema.ARTIFACTS)
+_SHOWS_TAGS_OF_RUN = (schema.STEPS, schema.TASKS, schema.ARTIFACTS)
 _BLANK = " "
 """What stands where a client left out a text that the table requires."""
 
@@ -47,7 +37,7 @@ def application(level: Level, store: Store, fault: Fault) -> web.Application:
     """Return the metadata API of a level over an open store."""
     api = _MetadataApi(level, store, fault)
     # 0 lifts the limit on bodies: one request registers all artifacts of a task.
-    app = web.Application(middlewares=[_errors(level), _strike(fault)], client_max_size=0)
+    app = web.Application(middlewares=[errors_of(level), _struck_by(fault)], client_max_size=0)
     app.add_routes(api.routes())
     return app
 
@@ -60,50 +50,50 @@ class _MetadataApi:
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes the level has; every other path is a 404."""
-        level = self._level
-        routes = [
+        return [*self._first_routes(), *self._later_routes()]
+
+    def _first_routes(self) -> list[web.RouteDef]:
+        return [
             web.get("/ping", self._ping),
-            web.get("/flows", self._list_of(schema.FLOWS)),
-            web.get("/flows/{flow_id}", self._one_of(schema.FLOWS)),
-            web.post("/flows/{flow_id}", self._add_flow),
-            web.get(_RUNS, self._list_of(schema.RUNS)),
-            web.get(_RUN, self._one_of(schema.RUNS)),
-            web.post("/flows/{flow_id}/run", self._add_run),
-            web.get(_STEPS, self._list_of(schema.STEPS)),
-            web.get(_STEP, self._one_of(schema.STEPS)),
-            web.post(_STEP + "/step", self._add_step),
-            web.get(_TASKS, self._list_of(schema.TASKS)),
-            web.get(_TASK, self._one_of(schema.TASKS)),
-            web.post(_STEP + "/task", self._add_task),
-            web.get(_RUN + "/metadata", self._list_of(schema.METADATA)),
-            web.get(_TASK + "/metadata", self._list_of(schema.METADATA)),
-            web.post(_TASK + "/metadata", self._add_metadata),
-            web.get(_RUN + "/artifacts", self._artifacts),
-            web.get(_STEP + "/artifacts", self._artifacts),
-            web.get(_TASK + "/artifacts", self._artifacts),
-            web.get(_TASK + "/artifacts/{name}", self._artifact),
-            web.post(_TASK + "/artifact", self._add_artifacts),
+            web.get(paths.FLOWS, self._list_of(schema.FLOWS)),
+            web.get(paths.FLOW, self._one_of(schema.FLOWS)),
+            web.post(paths.FLOW, self._add_flow),
+            web.get(paths.RUNS, self._list_of(schema.RUNS)),
+            web.get(paths.RUN, self._one_of(schema.RUNS)),
+            web.post(paths.FLOW + "/run", self._add_run),
+            web.get(paths.STEPS, self._list_of(schema.STEPS)),
+            web.get(paths.STEP, self._one_of(schema.STEPS)),
+            web.post(paths.STEP + "/step", self._add_step),
+            web.get(paths.TASKS, self._list_of(schema.TASKS)),
+            web.get(paths.TASK, self._one_of(schema.TASKS)),
+            web.post(paths.STEP + "/task", self._add_task),
+            web.get(paths.RUN + "/metadata", self._list_of(schema.METADATA)),
+            web.get(paths.TASK + "/metadata", self._list_of(schema.METADATA)),
+            web.post(paths.TASK + "/metadata", self._add_metadata),
+            web.get(paths.RUN + "/artifacts", self._artifacts),
+            web.get(paths.STEP + "/artifacts", self._artifacts),
+            web.get(paths.ARTIFACTS, self._artifacts),
+            web.get(paths.ARTIFACT, self._artifact),
+            web.post(paths.TASK + "/artifact", self._add_artifacts),
         ]
+
+    def _later_routes(self) -> Iterable[web.RouteDef]:
+        level = self._level
         if level.has_migrations:
-            routes.append(web.get("/version", self._version))
+            yield web.get("/version", self._version)
         if level.has_heartbeat:
-            routes += [
-                web.post(_RUN + "/heartbeat", self._beat_run),
-                web.post(_TASK + "/heartbeat", self._beat_task),
-            ]
+            yield web.post(paths.RUN + "/heartbeat", self._beat_run)
+            yield web.post(paths.TASK + "/heartbeat", self._beat_task)
         if level.has_attempts:
-            routes += [
-                web.get("/healthcheck", self._healthcheck),
-                web.get(
-                    _TASK + "/artifacts/{name}/attempt/{attempt_id}", self._artifact_of_attempt
-                ),
-                web.get(_TASK + "/attempt/{attempt_id}/artifacts", self._artifacts_of_attempt),
-            ]
+            yield web.get("/healthcheck", self._healthcheck)
+            yield web.get(paths.ARTIFACT + "/attempt/{attempt_id}", self._one_of(schema.ARTIFACTS))
+            yield web.get(
+                paths.TASK + "/attempt/{attempt_id}/artifacts", self._artifacts_of_attempt
+            )
         if level.has_run_tags:
-            routes.append(web.patch(_RUN + "/tag/mutate", self._mutate_tags))
+            yield web.patch(paths.RUN + "/tag/mutate", self._mutate_tags)
         if level.has_filtered_tasks:
-            routes.append(web.get(_STEP + "/filtered_tasks", self._filtered_tasks))
-        return routes
+            yield web.get(paths.STEP + "/filtered_tasks", self._filtered_tasks)
 
     # The service itself
 
@@ -115,277 +105,75 @@ class _MetadataApi:
 
     async def _healthcheck(self, _request: web.Request) -> web.Response:
         up = await self._store.answers()
-        body = _twice({"status": "UP" if up else "DOWN"})
-        return web.Response(
-            text=body,
-            status=200 if up else 500,
-            content_type="application/json",
-            headers={VERSION_HEADER: self._level.reported},
+        response = self._answer(
+            as_text({"status": "UP" if up else "DOWN"}), status=200 if up else 500
         )
+        response.headers["Content-Type"] = "application/json"
+        return response
 
     # Reading
 
     def _list_of(self, table: str) -> Handler:
         async def handler(request: web.Request) -> web.Response:
-            rows = await self._show(table, await self._store.find(table, self._where(request)))
+            rows = await self._store.find(table, self._columns(request))
             # An empty list was an empty object before 2.0.
-            return self._json(rows if rows or self._level.has_string_ids else {})
+            nothing: Any = [] if self._level.has_string_ids else {}
+            return self._answer(await self._shown(table, rows) if rows else nothing)
 
         return handler
 
     def _one_of(self, table: str) -> Handler:
         async def handler(request: web.Request) -> web.Response:
-            return await self._found(table, self._where(request))
+            return await self._one(table, self._columns(request))
 
         return handler
 
-    async def _found(self, table: str, where: dict[str, Any]) -> web.Response:
+    async def _one(self, table: str, where: Columns) -> web.Response:
         row = await self._store.find_one(table, where)
         if row is None:
-            return self._missing()
-        return self._json((await self._show(table, [row]))[0])
-
-    def _missing(self) -> web.Response:
-        body: Any = {} if self._level.has_attempts else "{}"
-        return self._json(body, status=404)
+            return missing(self._level)
+        return self._answer((await self._shown(table, [row]))[0])
 
     async def _artifacts(self, request: web.Request) -> web.Response:
         """List the artifacts of the latest attempt of each task; before 2.0.6, of all tasks."""
-        rows = await self._artifact_rows(request)
+        rows = await self._store.artifacts(self._columns(request))
+
+        def judged_with(row: Row) -> Any:
+            return row["task_id"] if self._level.has_attempts else None
+
         latest: dict[Any, int] = {}
         for row in rows:
-            task = row["task_id"] if self._level.has_attempts else None
-            latest[task] = max(latest.get(task, 0), row["attempt_id"])
-        kept = [
-            row
-            for row in rows
-            if row["attempt_id"] == latest[row["task_id"] if self._level.has_attempts else None]
-        ]
-        return self._json(await self._show(schema.ARTIFACTS, kept))
+            latest.setdefault(judged_with(row), row["attempt_id"])
+        kept = [row for row in rows if row["attempt_id"] == latest[judged_with(row)]]
+        return self._answer(await self._shown(schema.ARTIFACTS, kept))
 
     async def _artifacts_of_attempt(self, request: web.Request) -> web.Response:
-        attempt = int(request.match_info["attempt_id"])
-        rows = await self._artifact_rows(request)
+        where = self._columns(request)
+        attempt = int(where.pop("attempt_id"))
+        rows = await self._store.artifacts(where)
         kept = [row for row in rows if row["attempt_id"] == attempt]
-        return self._json(await self._show(schema.ARTIFACTS, kept))
-
-    async def _artifact_rows(self, request: web.Request) -> list[Row]:
-        where = self._where(request)
-        where.pop("attempt_id", None)
-        return await self._store.find(schema.ARTIFACTS, where, latest_attempt_first=True)
+        return self._answer(await self._shown(schema.ARTIFACTS, kept))
 
     async def _artifact(self, request: web.Request) -> web.Response:
-        where = self._where(request)
-        if self._level.has_attempts:
+        where = self._columns(request)
+        if self._level.has_run_tags:
             # An attempt may lack what an earlier one had; every attempt has an artifact ``name``.
             always = await self._store.find_one(schema.ARTIFACTS, {**where, "name": "name"})
             where["attempt_id"] = always["attempt_id"] if always else 0
-        return await self._found(schema.ARTIFACTS, where)
-
-    async def _artifact_of_attempt(self, request: web.Request) -> web.Response:
-        return await self._found(schema.ARTIFACTS, self._where(request))
+        return await self._one(schema.ARTIFACTS, where)
 
     async def _filtered_tasks(self, request: web.Request) -> web.Response:
-        where = self._where(request)
+        where = self._columns(request)
         if request.query.get("metadata_field_name"):
             where["field_name"] = request.query["metadata_field_name"]
-        rows = await self._store.tasks_with(where, request.query.get("pattern"))
-        return self._json(
-            [
-                f"{row['flow_id']}/{row['run_id'] or row['run_number']}"
-                f"/{row['step_name']}/{row['task_name'] or row['task_id']}"
-                for row in rows
-            ]
-        )
+        rows = await self._store.tasks_with(where, request.query.get("pattern", ""))
+        return self._answer([_pathspec(row) for row in rows])
 
-    # Writing
-
-    async def _add_flow(self, request: web.Request) -> web.Response:
-        body = await _body(request)
-        return await self._added(schema.FLOWS, {**self._where(request), **_written_by(body)})
-
-    async def _add_run(self, request: web.Request) -> web.Response:
-        body = await _body(request)
-        values = {**self._where(request), **_written_by(body)}
-        if self._fault.name == faults.DROP_TAG and values["tags"]:
-            values["tags"] = sorted(values["tags"])[1:]
-        if self._level.has_string_ids:
-            values["run_id"] = body.get("run_number")
-            if values["run_id"] and values["run_id"].isnumeric():
-                raise ValueError("a run cannot be registered under a number")
-        if self._level.has_run_tags and _beats(body):
-            values["last_heartbeat_ts"] = _now()
-        return await self._added(schema.RUNS, values)
-
-    async def _add_step(self, request: web.Request) -> web.Response:
-        body = await _body(request)
-        values = {**self._where(request), **_written_by(body)}
-        values["user_name"] = body.get("user_name", "")
-        if self._level.has_string_ids:
-            values |= await self._run_ids(request)
-            values["run_id"] = values["run_id"] or str(values["run_number"])
-        return await self._added(schema.STEPS, values)
-
-    async def _add_task(self, request: web.Request) -> web.Response:
-        body = await _body(request)
-        values = {**self._where(request), **_written_by(body)}
-        beats = self._level.has_run_tags and _beats(body)
-        if self._level.has_string_ids:
-            values["task_name"] = body.get("task_id")
-            if values["task_name"] and values["task_name"].isnumeric():
-                raise ValueError("a task cannot be registered under a number")
-            values |= await self._run_ids(request)
-        if beats:
-            values["last_heartbeat_ts"] = _now()
-        response = await self._added(schema.TASKS, values)
-        if beats:
-            await self._store.beat(schema.RUNS, self._run(request))
-        return response
-
-    async def _run_ids(self, request: web.Request) -> Row:
-        """Return both ids of the run, whichever of them the path names."""
-        run = await self._store.find_one(schema.RUNS, self._run(request))
-        if run is None:
-            raise LookupError(f"there is no run {request.match_info['run']}")
-        return {"run_number": run["run_number"], "run_id": run["run_id"]}
-
-    async def _added(self, table: str, values: dict[str, Any]) -> web.Response:
-        row = await self._store.add(table, values)
-        return self._json((await self._show(table, [row]))[0])
-
-    async def _add_artifacts(self, request: web.Request) -> web.Response:
-        rows = []
-        for artifact in await _body(request):
-            texts = ("name", "location", "ds_type", "sha", "type", "content_type", "user_name")
-            rows.append(
-                {
-                    **{text: artifact.get(text, _BLANK) for text in texts},
-                    "attempt_id": artifact.get("attempt_id", 0),
-                    "tags": artifact.get("tags"),
-                    "system_tags": artifact.get("system_tags"),
-                }
-            )
-        return await self._add_to_task(request, schema.ARTIFACTS, rows, "artifacts_created")
-
-    async def _add_metadata(self, request: web.Request) -> web.Response:
-        rows = [
-            {
-                **{text: datum.get(text, _BLANK) for text in ("field_name", "value", "type")},
-                **_written_by(datum),
-            }
-            for datum in await _body(request)
-        ]
-        return await self._add_to_task(request, schema.METADATA, rows, "metadata_created")
-
-    async def _add_to_task(
-        self, request: web.Request, table: str, rows: Iterable[Row], counted_as: str
-    ) -> web.Response:
-        """Add what belongs to a task, row by row; what cannot be added is only not counted."""
-        try:
-            place = await self._task_place(request)
-        except LookupError:
-            return self._json({"message": "register the run and the task first"}, status=400)
-        count = 0
-        for row in rows:
-            if table == schema.ARTIFACTS and self._fault.loses(row["name"]):
-                count += 1
-                continue
-            try:
-                await self._store.add(table, {**place, **row})
-            except psycopg.Error as error:
-                _log.warning("%s row refused: %s", table, error)
-            else:
-                count += 1
-        return self._json({counted_as: count})
-
-    async def _task_place(self, request: web.Request) -> Row:
-        where = self._where(request)
-        if not self._level.has_string_ids:
-            return where
-        ids = await self._run_ids(request)
-        task = await self._store.find_one(schema.TASKS, where)
-        if task is None:
-            raise LookupError(f"there is no task {request.match_info['task']}")
-        return {
-            "flow_id": where["flow_id"],
-            "step_name": where["step_name"],
-            "task_id": task["task_id"],
-            "task_name": task["task_name"],
-            **ids,
-        }
-
-    # Heartbeats and tags
-
-    async def _beat_run(self, request: web.Request) -> web.Response:
-        return self._beaten(await self._store.beat(schema.RUNS, self._run(request)))
-
-    async def _beat_task(self, request: web.Request) -> web.Response:
-        if self._level.has_attempts:
-            await self._store.beat(schema.RUNS, self._run(request))
-        return self._beaten(await self._store.beat(schema.TASKS, self._where(request)))
-
-    def _beaten(self, taken: bool) -> web.Response:
-        body = json.dumps({"wait_time_in_seconds": _SECONDS_BETWEEN_HEARTBEATS})
-        return self._json(body, status=200 if taken else 404)
-
-    async def _mutate_tags(self, request: web.Request) -> web.Response:
-        body = await _body(request)
-        add, remove = body.get("tags_to_add", []), body.get("tags_to_remove", [])
-        for name, tags in (("tags_to_add", add), ("tags_to_remove", remove)):
-            if not isinstance(tags, list):
-                return self._json(f"{name} is not a list", status=400)
-            if not all(isinstance(tag, str) for tag in tags):
-                return self._json(f"{name} holds what is no string", status=400)
-        try:
-            return await self._mutated(self._run(request), set(add), set(remove))
-        except errors.SerializationFailure:
-            return self._json("another change of the same tags came between; retry", status=409)
-
-    async def _mutated(
-        self, where: dict[str, Any], add: set[str], remove: set[str]
-    ) -> web.Response:
-        async with self._store.serializable() as connection:
-            run = await self._store.find_one(schema.RUNS, where, connection=connection)
-            if run is None:
-                return self._missing()
-            tags, system_tags = set(run["tags"]), set(run["system_tags"])
-            if remove & system_tags:
-                refused = ", ".join(sorted(remove & system_tags))
-                return self._json(f"system tags cannot be removed: {refused}", status=422)
-            changed = sorted((tags - remove) | (add - system_tags))
-            if set(changed) != tags:
-                await self._store.set_tags(where, changed, connection)
-            return self._json({"tags": changed})
-
-    # From a path to rows and back
-
-    def _where(self, request: web.Request) -> dict[str, Any]:
-        """Return the columns a path fixes; a run or task that is no number is a name."""
-        where: dict[str, Any] = {}
-        for part, value in request.match_info.items():
-            if part == "run":
-                where["run_id" if self._is_name(value) else "run_number"] = value
-            elif part == "task":
-                where["task_name" if self._is_name(value) else "task_id"] = value
-            else:
-                where[part] = value
-        return where
-
-    def _run(self, request: web.Request) -> dict[str, Any]:
-        where = self._where(request)
-        return {key: where[key] for key in ("flow_id", "run_number", "run_id") if key in where}
-
-    def _is_name(self, value: str) -> bool:
-        return self._level.has_string_ids and not value.isnumeric()
-
-    async def _show(self, table: str, rows: list[Row]) -> list[Row]:
-        """Return rows as bodies show them: one id each, and the tags of the run."""
+    async def _shown(self, table: str, rows: list[Row]) -> list[Row]:
+        """Return rows of one run as bodies show them: one id each, and the tags of the run."""
         shown = [self._with_one_id(table, row) for row in rows]
-        if self._level.has_run_tags and table in _SHOWS_RUN_TAGS and rows:
-            key = {name: rows[0][name] for name in ("flow_id", "run_number")}
-            run = await self._store.find_one(schema.RUNS, key)
-            if run is None:
-                raise LookupError(f"there is no run {key['run_number']}")
+        if rows and self._level.has_run_tags and table in _SHOWS_TAGS_OF_RUN:
+            run = await self._run({key: rows[0][key] for key in ("flow_id", "run_number")})
             for row in shown:
                 row.update(tags=run["tags"], system_tags=run["system_tags"])
         return shown
@@ -401,44 +189,173 @@ class _MetadataApi:
             shown["task_id"] = task_name
         return shown
 
-    def _json(self, body: Any, status: int = 200) -> web.Response:
-        return web.Response(
-            text=json.dumps(body), status=status, headers={VERSION_HEADER: self._level.reported}
-        )
+    # Writing
 
+    async def _add_flow(self, request: web.Request) -> web.Response:
+        body = await _body(request)
+        return await self._add(schema.FLOWS, {**self._columns(request), **_written_by(body)})
 
-# Errors and planted faults, around every request
+    async def _add_run(self, request: web.Request) -> web.Response:
+        body = await _body(request)
+        values = {**self._columns(request), **_written_by(body)}
+        if self._fault.name == faults.DROP_TAG and values["tags"]:
+            values["tags"] = sorted(values["tags"])[1:]
+        if self._level.has_string_ids:
+            values["run_id"] = _name(body.get("run_number"))
+        if self._level.has_run_tags and _sends_heartbeats(body):
+            values["last_heartbeat_ts"] = int(time.time())
+        return await self._add(schema.RUNS, values)
 
+    async def _add_step(self, request: web.Request) -> web.Response:
+        body = await _body(request)
+        values = {**self._columns(request), **_written_by({"user_name": "", **body})}
+        if self._level.has_string_ids:
+            values |= await self._ids_of_run(request)
+            values["run_id"] = values["run_id"] or str(values["run_number"])
+        return await self._add(schema.STEPS, values)
 
-def _errors(level: Level) -> Middleware:
-    @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def _add_task(self, request: web.Request) -> web.Response:
+        body = await _body(request)
+        values = {**self._columns(request), **_written_by(body)}
+        if self._level.has_string_ids:
+            values["task_name"] = _name(body.get("task_id"))
+            values |= await self._ids_of_run(request)
+        beats = self._level.has_run_tags and _sends_heartbeats(body)
+        if beats:
+            values["last_heartbeat_ts"] = int(time.time())
+        response = await self._add(schema.TASKS, values)
+        if beats:
+            await self._store.beat(schema.RUNS, run_of(self._columns(request)))
+        return response
+
+    async def _add(self, table: str, values: Columns) -> web.Response:
+        row = await self._store.add(table, values)
+        return self._answer((await self._shown(table, [row]))[0])
+
+    async def _add_artifacts(self, request: web.Request) -> web.Response:
+        texts = ("name", "location", "ds_type", "sha", "type", "content_type", "user_name")
+        rows = [
+            {
+                **_written_by(artifact),
+                **{text: artifact.get(text, _BLANK) for text in texts},
+                "attempt_id": artifact.get("attempt_id", 0),
+            }
+            for artifact in await _body(request)
+        ]
+        return await self._add_to_task(request, schema.ARTIFACTS, rows, "artifacts_created")
+
+    async def _add_metadata(self, request: web.Request) -> web.Response:
+        texts = ("field_name", "value", "type")
+        rows = [
+            {**_written_by(datum), **{text: datum.get(text, _BLANK) for text in texts}}
+            for datum in await _body(request)
+        ]
+        return await self._add_to_task(request, schema.METADATA, rows, "metadata_created")
+
+    async def _add_to_task(
+        self, request: web.Request, table: str, rows: Iterable[Row], counted_as: str
+    ) -> web.Response:
+        """Add what belongs to a task, row by row; what cannot be added is only not counted."""
         try:
-            return await handler(request)
-        except (web.HTTPException, asyncio.CancelledError):
-            raise
-        except psycopg.Error as error:
-            status = _status(error)
-            log = _log.info if status != web.HTTPInternalServerError.status_code else _log.error
-            log("%s %s: %s", request.method, request.path, error)
-            return _answer(level, status, _twice({"err_msg": _error_message(level, error)}))
-        except Exception as error:  # noqa: BLE001 - a client sees every failure as a body
-            _log.exception("%s %s", request.method, request.path)
-            return _answer(level, 500, json.dumps(_problem(error)))
+            task = await self._task(request)
+        except LookupError:
+            return self._answer({"message": "register the run and the task first"}, status=400)
+        count = 0
+        for row in rows:
+            try:
+                if not self._fault.loses(row.get("name", "")):
+                    await self._store.add(table, {**task, **row})
+                count += 1
+            except psycopg.Error as error:
+                _log.warning("%s: row refused: %s", table, error)
+        return self._answer({counted_as: count})
 
-    return middleware
+    async def _task(self, request: web.Request) -> Columns:
+        """Return the columns of what belongs to the task of a path; 1.0 does not look it up."""
+        where = self._columns(request)
+        if not self._level.has_string_ids:
+            return where
+        ids = await self._ids_of_run(request)
+        task = await self._store.find_one(schema.TASKS, where)
+        if task is None:
+            raise LookupError(f"there is no task {request.match_info['task']}")
+        return {
+            **ids,
+            **{key: task[key] for key in ("flow_id", "step_name", "task_id", "task_name")},
+        }
+
+    async def _ids_of_run(self, request: web.Request) -> Columns:
+        """Return both ids of the run, whichever of them the path names."""
+        run = await self._run(run_of(self._columns(request)))
+        return {"run_number": run["run_number"], "run_id": run["run_id"]}
+
+    async def _run(self, where: Columns) -> Row:
+        run = await self._store.find_one(schema.RUNS, where)
+        if run is None:
+            raise LookupError(f"there is no run {where}")
+        return run
+
+    # Heartbeats and tags
+
+    async def _beat_run(self, request: web.Request) -> web.Response:
+        taken = await self._store.beat(schema.RUNS, run_of(self._columns(request)))
+        return self._beaten(taken=taken)
+
+    async def _beat_task(self, request: web.Request) -> web.Response:
+        where = self._columns(request)
+        if self._level.has_attempts:
+            await self._store.beat(schema.RUNS, run_of(where))
+        return self._beaten(taken=await self._store.beat(schema.TASKS, where))
+
+    def _beaten(self, *, taken: bool) -> web.Response:
+        body = as_text({"wait_time_in_seconds": HEARTBEAT_SECONDS})
+        return self._answer(body, status=200 if taken else 404)
+
+    async def _mutate_tags(self, request: web.Request) -> web.Response:
+        body = await _body(request)
+        add, remove = body.get("tags_to_add", []), body.get("tags_to_remove", [])
+        for name, tags in (("tags_to_add", add), ("tags_to_remove", remove)):
+            if not isinstance(tags, list):
+                return self._answer(f"{name} is not a list", status=400)
+            if not all(isinstance(tag, str) for tag in tags):
+                return self._answer(f"{name} holds what is no string", status=400)
+        try:
+            return await self._mutated(run_of(self._columns(request)), set(add), set(remove))
+        except errors.SerializationFailure:
+            return self._answer("another change of the tags came between; retry", status=409)
+
+    async def _mutated(self, where: Columns, add: set[str], remove: set[str]) -> web.Response:
+        async with self._store.serializable() as connection:
+            run = await self._store.find_one(schema.RUNS, where, connection=connection)
+            if run is None:
+                return missing(self._level)
+            tags, system_tags = set(run["tags"]), set(run["system_tags"])
+            if remove & system_tags:
+                refused = ", ".join(sorted(remove & system_tags))
+                return self._answer(f"system tags cannot be removed: {refused}", status=422)
+            changed = sorted((tags - remove) | (add - system_tags))
+            if set(changed) != tags:
+                await self._store.set_tags(where, changed, connection)
+            return self._answer({"tags": changed})
+
+    def _columns(self, request: web.Request) -> Columns:
+        return columns_of(self._level, request)
+
+    def _answer(self, body: Any, status: int = 200) -> web.Response:
+        return answer(self._level, body, status)
 
 
-def _strike(fault: Fault) -> Middleware:
+def _struck_by(fault: Fault) -> Middleware:
+    """Return the middleware that answers one request with the 500 of a planted fault."""
     seen = 0
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         nonlocal seen
         # Only requests of clients count: who waits for a service pings it any number of times.
-        counted = request.path.startswith("/flows") and (
-            fault.name == faults.STATUS_500
-            or (fault.name == faults.STATUS_500_COMMITS and request.method != "GET")
+        writes = request.method != "GET"
+        counted = request.path.startswith(paths.FLOWS) and (
+            fault.name == faults.STATUS_500 or (fault.name == faults.STATUS_500_COMMITS and writes)
         )
         seen += counted
         if not counted or seen != fault.count:
@@ -450,47 +367,9 @@ def _strike(fault: Fault) -> Middleware:
     return middleware
 
 
-def _status(error: psycopg.Error) -> int:
-    if isinstance(error, errors.UniqueViolation):
-        return 409
-    if isinstance(error, errors.ForeignKeyViolation):
-        return 404
-    return 500
-
-
-def _error_message(level: Level, error: psycopg.Error) -> Any:
-    if not level.has_run_tags:
-        return str(error)
-    return {
-        "pgerror": str(error),
-        "pgcode": error.sqlstate,
-        "diag": {
-            "message_primary": error.diag.message_primary,
-            "severity": error.diag.severity,
-        },
-    }
-
-
-def _problem(error: Exception) -> dict[str, Any]:
-    return {
-        "type": "about:blank",
-        "title": "Internal Server Error",
-        "status": 500,
-        "detail": str(error),
-        "traceback": "".join(traceback.format_exception(error)),
-    }
-
-
-def _answer(level: Level, status: int, text: str) -> web.Response:
-    return web.Response(text=text, status=status, headers={VERSION_HEADER: level.reported})
-
-
-def _twice(body: Any) -> str:
-    """Encode JSON inside JSON, as the released service does with errors and health."""
-    return json.dumps(json.dumps(body))
-
-
-# Bodies of requests
+def _pathspec(task: Row) -> str:
+    run = task["run_id"] or task["run_number"]
+    return f"{task['flow_id']}/{run}/{task['step_name']}/{task['task_name'] or task['task_id']}"
 
 
 async def _body(request: web.Request) -> Any:
@@ -501,15 +380,18 @@ def _written_by(body: Row) -> Row:
     return {name: body.get(name) for name in ("user_name", "tags", "system_tags")}
 
 
-def _beats(body: Row) -> bool:
-    """Tell whether the client that sent this body will send heartbeats, by its version tag."""
+def _name(chosen: str | None) -> str | None:
+    """Return the id a client chose for its run or task; numbers are the service's to give."""
+    if chosen and chosen.isnumeric():
+        raise ValueError(f"{chosen} is a number: only names can be registered")
+    return chosen
+
+
+def _sends_heartbeats(body: Row) -> bool:
+    """Tell by its version tag whether the client that sent this body will send heartbeats."""
     for tag in body.get("system_tags") or ():
         version = re.match(r"metaflow_version:(\d+(?:\.\d+)*)", tag)
         if version:
             number = tuple(int(part) for part in version[1].split("."))
             return number >= _FIRST_CLIENT_WITH_HEARTBEAT
     return False
-
-
-def _now() -> int:
-    return int(time.time())

@@ -98,4 +98,6 @@ class _MigrationApi:
 
 
 def _json(body: object, status: int = 200) -> web.Response:
-    return web.Response(text=json.dumps(body), status=status, content_type="application/json")
+    return web.Response(
+        body=json.dumps(body).encode(), status=status, content_type="application/json"
+    )

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, InterfaceError
 from psycopg.rows import dict_row
 from psycopg.sql import SQL, Composable, Identifier, Placeholder
 from psycopg.types.json import Jsonb
@@ -19,8 +19,9 @@ from harness.reference.levels import Level
 Row = dict[str, Any]
 
 _POOL_SIZE = 10
-_HEARTBEAT_AGE = 10
-"""Seconds a heartbeat must be old before a newer one is taken."""
+_LATEST_FIRST = " ORDER BY attempt_id DESC"
+HEARTBEAT_SECONDS = 10
+"""Time between heartbeats: what clients are told, and how old one must be to be replaced."""
 
 
 def open_pool(conninfo: str) -> AsyncConnectionPool[AsyncConnection[Row]]:
@@ -65,20 +66,26 @@ class Store:
         table: str,
         where: Mapping[str, Any],
         *,
-        latest_attempt_first: bool = False,
+        order: str = "",
         connection: AsyncConnection[Row] | None = None,
     ) -> list[Row]:
-        """Return the rows whose columns equal ``where``, all rows where it is empty."""
+        """Return the rows whose columns equal ``where``, all rows where it is empty.
+
+        Raises:
+            psycopg.InterfaceError: when the schema is too new for the level.
+        """
         query = SQL("SELECT {} FROM {} WHERE {}{}").format(
-            self._columns(table),
-            Identifier(table),
-            _equal(where),
-            SQL(" ORDER BY attempt_id DESC" if latest_attempt_first else ""),
+            self._columns(table), Identifier(table), _equal(where), SQL(order)
         )
-        if connection is not None:
-            return await (await connection.execute(query, where)).fetchall()
-        async with self._pool.connection() as own:
-            return await (await own.execute(query, where)).fetchall()
+        async with self._connection(connection) as used:
+            rows = await (await used.execute(query, where)).fetchall()
+        for row in rows:
+            self._check_columns(table, row)
+        return rows
+
+    async def artifacts(self, where: Mapping[str, Any]) -> list[Row]:
+        """Return artifacts, those of later attempts first."""
+        return await self.find(schema.ARTIFACTS, where, order=_LATEST_FIRST)
 
     async def find_one(
         self,
@@ -87,13 +94,9 @@ class Store:
         *,
         connection: AsyncConnection[Row] | None = None,
     ) -> Row | None:
-        """Return the first row whose columns equal ``where``, or None."""
-        rows = await self.find(
-            table,
-            where,
-            latest_attempt_first=table == schema.ARTIFACTS,
-            connection=connection,
-        )
+        """Return the row whose columns equal ``where``, or None; the latest of an artifact's."""
+        order = _LATEST_FIRST if table == schema.ARTIFACTS else ""
+        rows = await self.find(table, where, order=order, connection=connection)
         return rows[0] if rows else None
 
     async def add(self, table: str, values: Mapping[str, Any]) -> Row:
@@ -102,6 +105,7 @@ class Store:
         Raises:
             psycopg.errors.UniqueViolation: when the object is registered already.
             psycopg.errors.ForeignKeyViolation: when what it belongs to is not.
+            psycopg.InterfaceError: when the schema is too new for the level; the row is written.
         """
         row = {**values, "ts_epoch": round(time.time() * 1000)}
         row.update({name: Jsonb(row[name]) for name in ("tags", "system_tags")})
@@ -114,6 +118,7 @@ class Store:
         async with self._pool.connection() as connection:
             added = await (await connection.execute(query, row)).fetchone()
         assert added is not None
+        self._check_columns(table, added)
         return added
 
     async def beat(self, table: str, where: Mapping[str, Any]) -> bool:
@@ -129,7 +134,7 @@ class Store:
         )
         async with self._pool.connection() as connection:
             cursor = await connection.execute(
-                query, {**where, "now": now, "old": now - _HEARTBEAT_AGE}
+                query, {**where, "now": now, "old": now - HEARTBEAT_SECONDS}
             )
             return cursor.rowcount == 1
 
@@ -153,8 +158,8 @@ class Store:
         )
         await connection.execute(query, {**run, "tags": Jsonb(tags)})
 
-    async def tasks_with(self, where: Mapping[str, Any], pattern: str | None) -> list[Row]:
-        """Return the tasks that have metadata equal to ``where`` and matching ``pattern``."""
+    async def tasks_with(self, where: Mapping[str, Any], pattern: str) -> list[Row]:
+        """Return the tasks with metadata equal to ``where`` and matching a regular expression."""
         identity = map(
             Identifier, ("flow_id", "run_number", "run_id", "step_name", "task_name", "task_id")
         )
@@ -166,8 +171,28 @@ class Store:
             cursor = await connection.execute(query, {**where, "pattern": pattern})
             return await cursor.fetchall()
 
+    @asynccontextmanager
+    async def _connection(
+        self, given: AsyncConnection[Row] | None
+    ) -> AsyncIterator[AsyncConnection[Row]]:
+        if given is not None:
+            yield given
+            return
+        async with self._pool.connection() as own:
+            yield own
+
     def _columns(self, table: str) -> Composable:
+        if not self.level.has_string_ids:
+            return SQL("*")
         return SQL(", ").join(map(Identifier, schema.columns(table, self.level)))
+
+    def _check_columns(self, table: str, row: Row) -> None:
+        """Refuse a row with columns the level does not know: 1.0 breaks on newer schemas so."""
+        unknown = set(row) - set(schema.columns(table, self.level))
+        if unknown:
+            raise InterfaceError(
+                f"{table} has columns unknown to level {self.level.name}: {sorted(unknown)}"
+            )
 
 
 def _equal(where: Mapping[str, Any]) -> Composable:
