@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from harness.errors import UsageError, nearest
+from harness.path import Step, given, random_path, straight
 from harness.probes import FLOWS, Probe, find_probes, select_probes
 from harness.selectors import select_clients, select_services
 from harness.tools import ROOT
@@ -18,6 +19,7 @@ from harness.versions import Catalog, Client, Service
 _LAST_PORT = 65535
 DATASTORES = ("local",)
 BACKENDS = ("auto", "embedded", "docker")
+ON_FAILURE = ("next", "stop")
 
 _EXAMPLES = {
     "compat": """examples:
@@ -27,7 +29,9 @@ _EXAMPLES = {
   nox -s compat -- --plan                              print what would run, and stop""",
     "fixed_db": """examples:
   nox -s fixed_db                                      one database through every service
-  nox -s fixed_db -- --metaflow 2.2.13,2.19.39""",
+  nox -s fixed_db -- --metaflow 2.2.13,2.19.39
+  nox -s fixed_db -- --path 2.0.4,2.5                  jump, as users do
+  nox -s fixed_db -- --seed 7 --plan                   a random path with rollbacks""",
     "local": """examples:
   nox -s local                                         the default clients, no service
   nox -s local -- --metaflow all --probe hello""",
@@ -44,6 +48,10 @@ class Options:
         database_password: None for a random one.
         database_port: None for one the system chooses.
         timeout: seconds a cell may take.
+        path: the stages of a fixed-database walk; empty in other sessions.
+        on_failure: what a walk does after a migration that failed: ``next`` or ``stop``.
+        database_url: an existing database to walk over; None for one of the run's own.
+        allow_existing: whether that database may have something in it.
     """
 
     session: str
@@ -65,6 +73,10 @@ class Options:
     keep: bool
     results: Path
     plan: bool
+    path: tuple[Step, ...]
+    on_failure: str
+    database_url: str | None
+    allow_existing: bool
 
     @property
     def rerun_flags(self) -> list[str]:
@@ -103,6 +115,8 @@ def build_parser(session: str) -> _Parser:
     _add_running(parser)
     if session != "local":
         _add_stack(parser)
+    if session == "fixed_db":
+        _add_walk(parser)
     _add_results(parser)
     return parser
 
@@ -165,6 +179,27 @@ def _add_stack(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_walk(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("the walk")
+    order = group.add_mutually_exclusive_group()
+    order.add_argument("--path", metavar="SERVICES", help="just these services, in this order")
+    order.add_argument(
+        "--seed", type=int, help="a random path over the services, with rollbacks in between"
+    )
+    group.add_argument(
+        "--on-failure",
+        choices=ON_FAILURE,
+        default="next",
+        help="after a failed migration go on with the next service, or stop (default: next)",
+    )
+    group.add_argument("--database-url", metavar="URL", help="walk over this existing database")
+    group.add_argument(
+        "--allow-existing",
+        action="store_true",
+        help="even when it holds data: it is migrated, and gets the walk's runs",
+    )
+
+
 def _add_results(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what to keep and show")
     group.add_argument(
@@ -202,11 +237,13 @@ def parse(session: str, arguments: Sequence[str], catalog: Catalog) -> Options:
         close = nearest(unknown[0], parser.known_options())
         raise UsageError(f"unknown option {unknown[0]}{close}; see: {parser.prog} --help")
     _check_numbers(raw)
+    services = () if session == "local" else select_services(catalog, raw.service, "reference")
+    path = _path(raw, services, catalog) if session == "fixed_db" else ()
     return Options(
         session=session,
         given=tuple(arguments),
         clients=select_clients(catalog, raw.metaflow),
-        services=() if session == "local" else select_services(catalog, raw.service, "reference"),
+        services=tuple(dict.fromkeys(step.service for step in path)) if path else services,
         probes=select_probes(find_probes(raw.flow_dir.resolve()), raw.probe),
         flow_dir=raw.flow_dir.resolve(),
         datastores=_datastores(raw.datastore),
@@ -222,7 +259,29 @@ def parse(session: str, arguments: Sequence[str], catalog: Catalog) -> Options:
         keep=raw.keep,
         results=raw.results.resolve(),
         plan=raw.plan,
+        path=path,
+        on_failure=getattr(raw, "on_failure", "next"),
+        database_url=getattr(raw, "database_url", None),
+        allow_existing=getattr(raw, "allow_existing", False),
     )
+
+
+def _path(
+    raw: argparse.Namespace, services: Sequence[Service], catalog: Catalog
+) -> tuple[Step, ...]:
+    if raw.seed is not None:
+        return random_path(services, raw.seed)
+    if raw.path is None:
+        return straight(services)
+    names = [part.strip() for part in raw.path.split(",")]
+    return given([_one_service(catalog, name) for name in names])
+
+
+def _one_service(catalog: Catalog, name: str) -> Service:
+    found = select_services(catalog, name, "reference")
+    if len(found) != 1:
+        raise UsageError(f"--path: {name!r} is not one service; name each one, as in 2.0.4,2.5")
+    return found[0]
 
 
 def _check_numbers(raw: argparse.Namespace) -> None:

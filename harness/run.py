@@ -12,9 +12,10 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -22,6 +23,7 @@ from typing import NoReturn
 from harness.backend import Backend, choose_backend
 from harness.cell import CellOutcome, discard_work, not_run, run_cell
 from harness.cell.client import Surroundings
+from harness.cell.reading import WrittenRun
 from harness.datastore import Datastore, LocalDatastore
 from harness.errors import InfraError, UsageError
 from harness.journal import Entry, Journal, now
@@ -78,7 +80,7 @@ class Run:
         return backend
 
     def _record_start(self, clients: Sequence[Client]) -> None:
-        self._append(
+        self.record(
             "run",
             run=self.id,
             session=self.options.session,
@@ -89,13 +91,14 @@ class Run:
             planned=self._planned,
         )
 
-    def _append(self, kind: str, **fields: object) -> Entry:
+    def record(self, kind: str, **fields: object) -> Entry:
+        """Write an entry to the journal and keep it for the reports."""
         entry = self.journal.append(kind, **fields)
         self.entries.append(entry)
         return entry
 
-    def execute(self, cells: Sequence[Cell], python: Path) -> list[Entry]:
-        """Run cells of one client in parallel and return their journal entries.
+    def compat(self, cells: Sequence[Cell], python: Path) -> list[CellOutcome]:
+        """Run the cells of one client, each on its service's stack, and return what came of them.
 
         Args:
             cells: what to run.
@@ -103,11 +106,15 @@ class Run:
         """
         if self.backend is not None:
             self.backend.launcher.prepare(self.options.services)
-        done: list[Entry] = []
+        return self.execute([partial(self._on_its_stack, cell, python) for cell in cells])
+
+    def execute(self, tasks: Sequence[Callable[[], CellOutcome]]) -> list[CellOutcome]:
+        """Run cells in parallel, up to ``--jobs``, and record each as it ends."""
+        done: list[CellOutcome] = []
         pool = ThreadPoolExecutor(self.options.jobs)
         try:
             with self.screen.watching(self.entries, self._planned, self.options.jobs):
-                futures = [pool.submit(self._one, cell, python) for cell in cells]
+                futures = [pool.submit(task) for task in tasks]
                 done.extend(self._collect(futures))
         except BaseException:
             self._cancelled.set()
@@ -117,35 +124,59 @@ class Run:
             pool.shutdown(wait=True, cancel_futures=True)
         return done
 
-    def _collect(self, futures: Iterable[Future[CellOutcome]]) -> Iterable[Entry]:
+    def _collect(self, futures: Iterable[Future[CellOutcome]]) -> Iterable[CellOutcome]:
         for future in as_completed(futures):
-            entry = self._record(future.result())
+            outcome = future.result()
+            entry = self._record_cell(outcome)
             self.screen.cell(entry, len(cell_entries(self.entries)), self._planned)
-            yield entry
+            yield outcome
 
     def skip(self, cells: Iterable[Cell], status: Status, reason: str) -> None:
         """Record cells that cannot run at all, and why."""
         for cell in cells:
-            self._record(not_run(cell, status, reason))
+            self._record_cell(not_run(cell, status, reason))
 
-    def _one(self, cell: Cell, python: Path) -> CellOutcome:
+    def _on_its_stack(self, cell: Cell, python: Path) -> CellOutcome:
         try:
             stack = self.stacks.get(cell.service) if self.stacks and cell.service else None
-            return self._run_cell(cell, python, stack)
         except InfraError as error:
             return not_run(cell, Status.INFRA, str(error))
+        return self.cell(cell, python, stack)
 
-    def _run_cell(self, cell: Cell, python: Path, stack: Stack | None) -> CellOutcome:
-        around = self._surroundings(cell, python, stack)
-        outcome = run_cell(cell, around)
-        if stack is not None and not outcome.status.expected:
-            # A dead stack fails every client: that is not the client's failure.
-            stack.running.check_alive()
-        if not self.options.keep and not self._cancelled.is_set():
-            discard_work(around)
+    def cell(
+        self,
+        cell: Cell,
+        python: Path,
+        stack: Stack | None,
+        *,
+        data: Path | None = None,
+        earlier: Sequence[WrittenRun] = (),
+    ) -> CellOutcome:
+        """Run one cell; a part of the harness that breaks meanwhile makes it ``infra``.
+
+        Args:
+            cell: what to run.
+            python: the client's interpreter.
+            stack: what it runs against; None for local metadata.
+            data: folder of the datastore; None for one of the cell's own.
+            earlier: runs of earlier stages the client reads again.
+        """
+        around = self.surroundings(cell, python, stack, data)
+        try:
+            outcome = run_cell(cell, around, earlier)
+            if stack is not None and not outcome.status.expected:
+                # A dead stack fails every client: that is not the client's failure.
+                stack.running.check_alive()
+            if not self.options.keep and not self._cancelled.is_set():
+                discard_work(around)
+        except InfraError as error:
+            return not_run(cell, Status.INFRA, str(error))
         return outcome
 
-    def _surroundings(self, cell: Cell, python: Path, stack: Stack | None) -> Surroundings:
+    def surroundings(
+        self, cell: Cell, python: Path, stack: Stack | None, data: Path | None = None
+    ) -> Surroundings:
+        """Return what a cell's client runs in."""
         work = self.folder / "work" / cell.slug
         datastore = self._datastores[cell.datastore]
         tags = [f"mf-version:{cell.client.name}"]
@@ -158,7 +189,7 @@ class Run:
             python=python,
             work=work,
             logs=self.folder / "logs" / "cells" / cell.slug,
-            datastore=datastore.environment(cell.client, work / "data"),
+            datastore=datastore.environment(cell.client, data or work / "data"),
             mark=f"{self.id}/{cell.slug}",
             timeout=self.options.timeout,
             service_url=stack.running.url if stack else None,
@@ -167,7 +198,7 @@ class Run:
             tags=tuple(tags),
         )
 
-    def _record(self, outcome: CellOutcome) -> Entry:
+    def _record_cell(self, outcome: CellOutcome) -> Entry:
         cell = outcome.cell
         checks = {
             name: {"status": check.status.value, "reason": check.reason}
@@ -176,7 +207,7 @@ class Run:
         evidence = {
             kind: str(path.relative_to(self.folder)) for kind, path in outcome.evidence.items()
         }
-        return self._append(
+        return self.record(
             "cell",
             id=cell.id,
             run=self.id,
@@ -208,7 +239,7 @@ class Run:
             kill_marked(lambda mark: mark == self.id or mark.startswith(f"{self.id}/"))
             if not self.options.keep:
                 shutil.rmtree(self.folder / "work", ignore_errors=True)
-            self._append("end", run=self.id, finished=now())
+            self.record("end", run=self.id, finished=now())
             self.journal.close()
             write_results(self.entries, self.folder / "results.json")
             self.screen.end(self.entries, self.folder)
@@ -224,7 +255,7 @@ def rerun_line(cell: Cell, options: Options) -> str:
 
 
 def _cells_per_client(options: Options) -> int:
-    services = max(1, len(options.services))
+    services = max(1, len(options.path) or len(options.services))
     return services * len(options.datastores) * len(options.probes)
 
 

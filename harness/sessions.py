@@ -17,7 +17,7 @@ from harness.interpreters import choose_python, find_interpreters
 from harness.options import Options, arguments_after_dashes, parse, requested_sessions
 from harness.outcome import Status
 from harness.plan import Cell, matrix, render
-from harness.report.terminal import Screen, client_line, totals_line
+from harness.report.terminal import Screen, client_line
 from harness.run import Run
 from harness.selectors import select_clients
 from harness.versions import Catalog, Client, load
@@ -194,12 +194,13 @@ def run_client(choice: Choice, session: nox.Session, name: str, client_name: str
         run.skip(cells, Status.INFRA, f"metaflow=={client.name} could not be installed")
         raise
     try:
-        entries = run.execute(cells, Path(session.virtualenv.bin) / "python")
+        outcomes = run.compat(cells, Path(session.virtualenv.bin) / "python")
     except HarnessError as error:
         session.error(str(error))
-    run.screen.say(client_line(entries, client.name))
-    if not all(Status(entry["status"]).expected for entry in entries):
-        session.error(f"{client.name}: {totals_line(entries)}")
+    line = client_line(run.entries, client.name)
+    if not all(outcome.status.expected for outcome in outcomes):
+        session.error(line)
+    run.screen.say(line)
 
 
 def end_runs(session: nox.Session) -> None:
