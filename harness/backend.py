@@ -11,7 +11,9 @@ from harness.database.embedded import EmbeddedPostgres
 from harness.errors import UsageError
 from harness.options import Options
 from harness.service import Launcher
+from harness.service.checkout import CheckoutLauncher
 from harness.service.reference import ReferenceLauncher
+from harness.versions import load
 
 
 @dataclass(frozen=True)
@@ -53,5 +55,20 @@ def choose_backend(options: Options, folder: Path, mark: str) -> Backend:
         user=options.database_user,
         password=password,
     )
-    why = f"backend: embedded ({asked}): PostgreSQL and the reference service, as processes"
-    return Backend("embedded", why, database, ReferenceLauncher(mark), (password,))
+    launcher = _launcher(options, mark)
+    why = f"backend: embedded ({asked}): PostgreSQL and {launcher.description}"
+    secrets_of_run = (password, options.clone.secret if options.clone else "")
+    return Backend("embedded", why, database, launcher, secrets_of_run)
+
+
+def _launcher(options: Options, mark: str) -> Launcher:
+    if options.clone is None:
+        return ReferenceLauncher(mark)
+    catalog = load()
+    return CheckoutLauncher(
+        options.clone,
+        catalog.service_requirements,
+        catalog.service_pythons,
+        mark,
+        options.scenario,
+    )
