@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import secrets
+import shlex
 import shutil
 import signal
 import sys
@@ -127,14 +128,14 @@ class Run:
     def _collect(self, futures: Iterable[Future[CellOutcome]]) -> Iterable[CellOutcome]:
         for future in as_completed(futures):
             outcome = future.result()
-            entry = self._record_cell(outcome)
+            entry = self.record_cell(outcome)
             self.screen.cell(entry, len(cell_entries(self.entries)), self._planned)
             yield outcome
 
     def skip(self, cells: Iterable[Cell], status: Status, reason: str) -> None:
         """Record cells that cannot run at all, and why."""
         for cell in cells:
-            self._record_cell(not_run(cell, status, reason))
+            self.record_cell(not_run(cell, status, reason))
 
     def _on_its_stack(self, cell: Cell, python: Path) -> CellOutcome:
         try:
@@ -198,7 +199,8 @@ class Run:
             tags=tuple(tags),
         )
 
-    def _record_cell(self, outcome: CellOutcome) -> Entry:
+    def record_cell(self, outcome: CellOutcome) -> Entry:
+        """Write what came of a cell to the journal."""
         cell = outcome.cell
         checks = {
             name: {"status": check.status.value, "reason": check.reason}
@@ -246,12 +248,17 @@ class Run:
 
 
 def rerun_line(cell: Cell, options: Options) -> str:
-    """Return the command that runs just this cell again."""
+    """Return the command that runs just this cell again; a cell of a walk needs its stages."""
+    if any(step.rollback for step in options.path):
+        return f"nox -s {cell.session} -- {shlex.join(options.given)}"
     flags = ["--metaflow", cell.client.name]
-    if cell.service is not None:
+    if options.path:
+        upto = [step.service.name for step in options.path[: cell.stage]]
+        flags += ["--path", ",".join(upto)]
+    elif cell.service is not None:
         flags += ["--service", cell.service.name]
     flags += ["--probe", cell.probe.name, "--datastore", cell.datastore, *options.rerun_flags]
-    return f"nox -s {cell.session} -- {' '.join(flags)}"
+    return f"nox -s {cell.session} -- {shlex.join(flags)}"
 
 
 def _cells_per_client(options: Options) -> int:
