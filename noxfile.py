@@ -32,6 +32,13 @@ def compat(session: nox.Session, client: str) -> None:
 
 
 @nox.session(default=False)
+@nox.parametrize("python,client", CHOICE.parameters("fixed_db"))
+def fixed_db(session: nox.Session, client: str) -> None:
+    """Prepare a client for one walk of all of them: one database through every service."""
+    sessions.prepare_client(CHOICE, session, client)
+
+
+@nox.session(default=False)
 @nox.parametrize("python,client", CHOICE.parameters("local"))
 def local(session: nox.Session, client: str) -> None:
     """Run a client alone: local metadata, no service."""
@@ -40,7 +47,7 @@ def local(session: nox.Session, client: str) -> None:
 
 @nox.session(python=False, default=False)
 def verdict(session: nox.Session) -> None:
-    """End a run: stop its parts, print its grid (queued by the sessions above)."""
+    """Walk fixed_db, end the run and print its grid (queued by the sessions above)."""
     sessions.end_runs(session)
 
 

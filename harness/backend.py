@@ -6,8 +6,9 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.database import DatabaseServer
+from harness.database import Database, DatabaseServer
 from harness.database.embedded import EmbeddedPostgres
+from harness.database.external import ExternalPostgres
 from harness.errors import UsageError
 from harness.options import Options
 from harness.service import Launcher
@@ -22,6 +23,7 @@ class Backend:
 
     Attributes:
         why: the sentence on which backend this is and why it was taken; printed first.
+        existing: the database of ``--database-url``; None when each is made by the run.
         secrets: strings that must never be recorded.
     """
 
@@ -29,6 +31,7 @@ class Backend:
     why: str
     database: DatabaseServer
     launcher: Launcher
+    existing: Database | None
     secrets: tuple[str, ...]
 
 
@@ -45,7 +48,15 @@ def choose_backend(options: Options, folder: Path, mark: str) -> Backend:
     """
     if options.backend == "docker":
         raise UsageError("--backend docker: containers are not built yet; use --backend embedded")
+    launcher = _launcher(options, mark)
+    hidden = (options.clone.secret,) if options.clone else ()
     asked = "asked for" if options.backend == "embedded" else "the default"
+    if options.database_url is not None:
+        external = ExternalPostgres(options.database_url)
+        existing = external.existing()
+        why = f"backend: {external.description}, and the {launcher.description}"
+        password = existing.address.password
+        return Backend("external", why, external, launcher, existing, (password, *hidden))
     password = options.database_password or secrets.token_urlsafe(16)
     database = EmbeddedPostgres(
         folder / "postgres",
@@ -55,10 +66,8 @@ def choose_backend(options: Options, folder: Path, mark: str) -> Backend:
         user=options.database_user,
         password=password,
     )
-    launcher = _launcher(options, mark)
-    why = f"backend: embedded ({asked}): PostgreSQL and {launcher.description}"
-    secrets_of_run = (password, options.clone.secret if options.clone else "")
-    return Backend("embedded", why, database, launcher, secrets_of_run)
+    why = f"backend: embedded ({asked}): PostgreSQL and the {launcher.description}"
+    return Backend("embedded", why, database, launcher, None, (password, *hidden))
 
 
 def _launcher(options: Options, mark: str) -> Launcher:

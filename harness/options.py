@@ -256,8 +256,9 @@ def parse(session: str, arguments: Sequence[str], catalog: Catalog) -> Options:
         close = nearest(unknown[0], parser.known_options())
         raise UsageError(f"unknown option {unknown[0]}{close}; see: {parser.prog} --help")
     _check_numbers(raw)
-    services = () if session == "local" else select_services(catalog, raw.service, "reference")
-    path = _path(raw, services, catalog) if session == "fixed_db" else ()
+    clone = _clone(raw)
+    services = () if session == "local" else _services(catalog, clone, raw.service)
+    path = _path(raw, services, catalog, clone) if session == "fixed_db" else ()
     return Options(
         session=session,
         given=tuple(arguments),
@@ -288,18 +289,18 @@ def parse(session: str, arguments: Sequence[str], catalog: Catalog) -> Options:
 
 
 def _path(
-    raw: argparse.Namespace, services: Sequence[Service], catalog: Catalog
+    raw: argparse.Namespace, services: Sequence[Service], catalog: Catalog, clone: Clone | None
 ) -> tuple[Step, ...]:
     if raw.seed is not None:
         return random_path(services, raw.seed)
     if raw.path is None:
         return straight(services)
     names = [part.strip() for part in raw.path.split(",")]
-    return given([_one_service(catalog, name) for name in names])
+    return given([_one_service(catalog, clone, name) for name in names])
 
 
-def _one_service(catalog: Catalog, name: str) -> Service:
-    found = select_services(catalog, name, "reference")
+def _one_service(catalog: Catalog, clone: Clone | None, name: str) -> Service:
+    found = _services(catalog, clone, name)
     if len(found) != 1:
         raise UsageError(f"--path: {name!r} is not one service; name each one, as in 2.0.4,2.5")
     return found[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from harness.path import Step
 from harness.probes import Check, Probe
 from harness.versions import Client, Service
 
@@ -62,6 +63,23 @@ def matrix(
         Cell(session, client, service, datastore, probe)
         for client in clients
         for service in services
+        for datastore in datastores
+        for probe in probes
+    )
+
+
+def walk_cells(
+    path: Iterable[Step],
+    clients: Iterable[Client],
+    datastores: Iterable[str],
+    probes: Iterable[Probe],
+) -> tuple[Cell, ...]:
+    """Return every cell of a fixed-database walk, stage by stage."""
+    clients, datastores, probes = tuple(clients), tuple(datastores), tuple(probes)
+    return tuple(
+        Cell("fixed_db", client, step.service, datastore, probe, step.number)
+        for step in path
+        for client in clients
         for datastore in datastores
         for probe in probes
     )

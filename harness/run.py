@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import secrets
+import shlex
 import shutil
 import signal
 import sys
@@ -34,8 +35,9 @@ from harness.processes import kill_marked
 from harness.report.results import write_results
 from harness.report.summary import cells as cell_entries
 from harness.report.terminal import Screen
+from harness.service.migration import MigrationError
 from harness.stacks import Stack, Stacks
-from harness.versions import Client
+from harness.versions import Client, Service
 
 
 class Run:
@@ -62,7 +64,12 @@ class Run:
             self.folder / "journal.jsonl", self.backend.secrets if self.backend else ()
         )
         self.stacks = (
-            Stacks(self.backend, options.database_name, self.folder / "logs" / "services")
+            Stacks(
+                self.backend,
+                options.database_name,
+                self.folder / "logs" / "services",
+                self.note,
+            )
             if self.backend
             else None
         )
@@ -90,6 +97,13 @@ class Run:
             services=[service.name for service in self.options.services],
             planned=self._planned,
         )
+        for service in self.options.services:
+            if service.label:
+                self.note(service, f"{service.name} is {service.label}")
+
+    def note(self, service: Service, text: str) -> None:
+        """Record what is worth knowing of a service and is no failure."""
+        self.record("note", run=self.id, service=service.name, text=text)
 
     def record(self, kind: str, **fields: object) -> Entry:
         """Write an entry to the journal and keep it for the reports."""
@@ -127,20 +141,22 @@ class Run:
     def _collect(self, futures: Iterable[Future[CellOutcome]]) -> Iterable[CellOutcome]:
         for future in as_completed(futures):
             outcome = future.result()
-            entry = self._record_cell(outcome)
+            entry = self.record_cell(outcome)
             self.screen.cell(entry, len(cell_entries(self.entries)), self._planned)
             yield outcome
 
     def skip(self, cells: Iterable[Cell], status: Status, reason: str) -> None:
         """Record cells that cannot run at all, and why."""
         for cell in cells:
-            self._record_cell(not_run(cell, status, reason))
+            self.record_cell(not_run(cell, status, reason))
 
     def _on_its_stack(self, cell: Cell, python: Path) -> CellOutcome:
         try:
             stack = self.stacks.get(cell.service) if self.stacks and cell.service else None
         except InfraError as error:
             return not_run(cell, Status.INFRA, str(error))
+        except MigrationError as error:
+            return not_run(cell, Status.FAIL, str(error))
         return self.cell(cell, python, stack)
 
     def cell(
@@ -198,7 +214,8 @@ class Run:
             tags=tuple(tags),
         )
 
-    def _record_cell(self, outcome: CellOutcome) -> Entry:
+    def record_cell(self, outcome: CellOutcome) -> Entry:
+        """Write what came of a cell to the journal."""
         cell = outcome.cell
         checks = {
             name: {"status": check.status.value, "reason": check.reason}
@@ -246,12 +263,17 @@ class Run:
 
 
 def rerun_line(cell: Cell, options: Options) -> str:
-    """Return the command that runs just this cell again."""
+    """Return the command that runs just this cell again; a cell of a walk needs its stages."""
+    if any(step.rollback for step in options.path):
+        return f"nox -s {cell.session} -- {shlex.join(options.given)}"
     flags = ["--metaflow", cell.client.name]
-    if cell.service is not None:
+    if options.path:
+        upto = [step.service.name for step in options.path[: cell.stage]]
+        flags += ["--path", ",".join(upto)]
+    elif cell.service is not None:
         flags += ["--service", cell.service.name]
     flags += ["--probe", cell.probe.name, "--datastore", cell.datastore, *options.rerun_flags]
-    return f"nox -s {cell.session} -- {' '.join(flags)}"
+    return f"nox -s {cell.session} -- {shlex.join(flags)}"
 
 
 def _cells_per_client(options: Options) -> int:

@@ -12,20 +12,23 @@ from typing import Any, NoReturn
 import nox
 from nox.command import CommandFailed
 
+from harness.database.existing import check_existing
 from harness.errors import HarnessError, UsageError
 from harness.interpreters import choose_python, find_interpreters
+from harness.journal import Entry
 from harness.options import Options, arguments_after_dashes, parse, requested_sessions
 from harness.outcome import Status
-from harness.plan import Cell, matrix, render
+from harness.plan import Cell, matrix, render, walk_cells
 from harness.report.terminal import Screen, client_line
 from harness.run import Run
 from harness.selectors import select_clients
 from harness.versions import Catalog, Client, load
+from harness.walk import walk
 
 # nox shows every library's log lines; each readiness question would be one.
 logging.getLogger("urllib3").setLevel(logging.WARNING)
 
-CLIENT_SESSIONS = ("compat", "local")
+CLIENT_SESSIONS = ("compat", "fixed_db", "local")
 """The sessions that are parametrized by client and take the harness's options."""
 
 
@@ -73,11 +76,15 @@ def choose(argv: Sequence[str], environment: Mapping[str, str]) -> Choice:
     try:
         choice = _choose(argv, load(), requested_sessions(argv, dict(environment)))
         _check_pythons(choice)
+        for options in choice.options.values():
+            if options.database_url is not None:
+                check_existing(options.database_url, options.path, allow=options.allow_existing)
     except HarnessError as error:
         _exit(str(error))
     plans = [options for options in choice.options.values() if options.plan]
     if plans:
         for options in plans:
+            print(*options.path, sep="\n", end="\n" if options.path else "")
             print(render(planned_cells(options, choice.expected(options.session))))
         sys.exit(0)
     return choice
@@ -160,11 +167,15 @@ def _check_pythons(choice: Choice) -> None:
 
 def planned_cells(options: Options, clients: Sequence[Client]) -> tuple[Cell, ...]:
     """Return the cells of a session in the order they are started."""
+    if options.path:
+        return walk_cells(options.path, clients, options.datastores, options.probes)
     services = options.services or (None,)
     return matrix(options.session, clients, services, options.datastores, options.probes)
 
 
 _runs: dict[str, Run] = {}
+_prepared: dict[Client, Path] = {}
+"""The clients of a walk whose environments are ready, each with its interpreter."""
 
 
 def run_client(choice: Choice, session: nox.Session, name: str, client_name: str) -> None:
@@ -172,18 +183,45 @@ def run_client(choice: Choice, session: nox.Session, name: str, client_name: str
 
     The session is red when a cell has an unexpected outcome, and skipped where no Python works.
     """
+    client = choice.client(name, client_name)
+    run = _run_of(choice, session, name)
+    cells = planned_cells(run.options, [client])
+    python = _install(choice, session, run, client, cells)
+    try:
+        outcomes = run.compat(cells, python)
+    except HarnessError as error:
+        session.error(str(error))
+    line = client_line(run.entries, client.name)
+    if not all(outcome.status.expected for outcome in outcomes):
+        session.error(line)
+    run.screen.say(line)
+
+
+def prepare_client(choice: Choice, session: nox.Session, client_name: str) -> None:
+    """Install one client of the walk, which starts when the last one is ready."""
+    client = choice.client("fixed_db", client_name)
+    run = _run_of(choice, session, "fixed_db")
+    cells = planned_cells(run.options, [client])
+    _prepared[client] = _install(choice, session, run, client, cells)
+
+
+def _run_of(choice: Choice, session: nox.Session, name: str) -> Run:
+    """Return the run the session belongs to, made by the first one; the verdict follows."""
     if session.parallel:
         session.error("stacks are shared by sessions: leave out --allow-parallel, use -- --jobs N")
-    options = choice.options[name]
-    client = choice.client(name, client_name)
     session.notify("verdict")
     if name not in _runs:
         try:
-            _runs[name] = Run(options, choice.expected(name), Screen())
+            _runs[name] = Run(choice.options[name], choice.expected(name), Screen())
         except HarnessError as error:
             _exit(str(error))
-    run = _runs[name]
-    cells = planned_cells(options, [client])
+    return _runs[name]
+
+
+def _install(
+    choice: Choice, session: nox.Session, run: Run, client: Client, cells: Sequence[Cell]
+) -> Path:
+    """Install the client and return its interpreter; what cannot be is recorded for its cells."""
     python = choice.pythons[client.name]
     if isinstance(python, str):
         run.skip(cells, Status.NOT_RUN, python)
@@ -193,26 +231,33 @@ def run_client(choice: Choice, session: nox.Session, name: str, client_name: str
     except CommandFailed:
         run.skip(cells, Status.INFRA, f"metaflow=={client.name} could not be installed")
         raise
-    try:
-        outcomes = run.compat(cells, Path(session.virtualenv.bin) / "python")
-    except HarnessError as error:
-        session.error(str(error))
-    line = client_line(run.entries, client.name)
-    if not all(outcome.status.expected for outcome in outcomes):
-        session.error(line)
-    run.screen.say(line)
+    return Path(session.virtualenv.bin) / "python"
 
 
 def end_runs(session: nox.Session) -> None:
-    """End every run of this process: red when a run had no cell that ran."""
+    """End every run of this process, after its walk.
+
+    Red when a walk has an unexpected outcome, or when a run had no cell that ran.
+    """
     if not _runs:
         session.error("nothing ran: this session is queued by the others, e.g. nox -s compat")
-    for run in _runs.values():
+    wrong = []
+    for name, run in _runs.items():
+        if name == "fixed_db" and _prepared:
+            try:
+                walk(run, _prepared)
+            except HarnessError as error:
+                wrong.append(str(error))
         run.end()
-    empty = [
-        name
-        for name, run in _runs.items()
-        if all(e["status"] == Status.NOT_RUN.value for e in run.entries if e["kind"] == "cell")
-    ]
-    if empty:
-        session.error(f"no cell of {', '.join(empty)} ran")
+        cells = [entry for entry in run.entries if entry["kind"] == "cell"]
+        if all(entry["status"] == Status.NOT_RUN.value for entry in cells):
+            wrong.append(f"no cell of {name} ran")
+        elif name == "fixed_db" and not _green(run.entries):
+            wrong.append("the walk has unexpected outcomes; see above")
+    if wrong:
+        session.error("; ".join(wrong))
+
+
+def _green(entries: Sequence[Entry]) -> bool:
+    judged = [entry for entry in entries if entry["kind"] in {"cell", "stage"}]
+    return all(Status(entry["status"]).expected for entry in judged)

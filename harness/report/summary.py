@@ -6,17 +6,51 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from packaging.version import InvalidVersion, Version
+
 from harness.journal import Entry
 from harness.outcome import Status, worst
 
 
 def cells(entries: Iterable[Entry]) -> list[Entry]:
-    """Return the entries of cells, the last one of each id, in the order they first finished."""
-    latest: dict[str, Entry] = {}
+    """Return the entries of cells, the last one of each id, in the order they first finished.
+
+    Two fields are added where they say something: ``earlier``, what earlier entries of the same
+    id came to, as ``{"run", "at", "status"}``, oldest first; and ``flaky``, true for a cell that
+    was red once and green when the same was run again.
+    """
+    entries = list(entries)
+    reruns = {run for entry in entries if entry["kind"] == "rerun" for run in entry["runs"]}
+    found: dict[str, list[Entry]] = {}
     for entry in entries:
         if entry["kind"] == "cell":
-            latest[entry["id"]] = entry
-    return list(latest.values())
+            found.setdefault(entry["id"], []).append(entry)
+    return [_last(same, reruns) for same in found.values()]
+
+
+def _last(same: Sequence[Entry], reruns: set[str]) -> Entry:
+    *before, last = same
+    if not before:
+        return last
+    earlier = [{key: entry[key] for key in ("run", "at", "status")} for entry in before]
+    return {**last, "earlier": earlier, **({"flaky": True} if _flaky(same, reruns) else {})}
+
+
+def _flaky(same: Sequence[Entry], reruns: set[str]) -> bool:
+    """A later run that is green may be a repaired one: only a rerun of the same says flaky."""
+    *before, last = same
+    again = last["run"] in reruns or any(entry["run"] == last["run"] for entry in before)
+    return again and green(last) and any(red(entry) for entry in before)
+
+
+def green(entry: Entry) -> bool:
+    """Whether a cell, a stage or a check of one is as expected."""
+    return Status(entry["status"]).expected
+
+
+def red(entry: Entry) -> bool:
+    """Whether it ran and is not as expected; what did not run is neither green nor red."""
+    return not green(entry) and entry["status"] != Status.NOT_RUN.value
 
 
 def totals(entries: Iterable[Entry]) -> dict[str, int]:
@@ -24,6 +58,58 @@ def totals(entries: Iterable[Entry]) -> dict[str, int]:
     counts = Counter(Status(entry["status"]) for entry in cells(entries))
     order = sorted(counts, key=lambda status: (status.expected, status.value))
     return {status.value: counts[status] for status in order}
+
+
+def flaky_count(entries: Iterable[Entry]) -> int:
+    """Return how many cells are flaky; each is also counted under its status."""
+    return sum("flaky" in cell for cell in cells(entries))
+
+
+def totals_line(entries: Sequence[Entry]) -> str:
+    """Return the counts in one line: ``2 fail, 118 pass (1 flaky): 120 cells``."""
+    counts = totals(entries)
+    words = ", ".join(f"{count} {status}" for status, count in counts.items()) or "none ran"
+    flaky = flaky_count(entries)
+    total = sum(counts.values())
+    note = f" ({flaky} flaky)" if flaky else ""
+    return f"{words}{note}: {total} {'cell' if total == 1 else 'cells'}"
+
+
+def runs(entries: Iterable[Entry]) -> list[Entry]:
+    """Return the entries that begin a run, each run once."""
+    return list({entry["run"]: entry for entry in entries if entry["kind"] == "run"}.values())
+
+
+def stages(entries: Iterable[Entry]) -> list[Entry]:
+    """Return the entries of stages, the last one of each number and service, by number."""
+    latest = {
+        (entry["stage"], entry["service"]): entry for entry in entries if entry["kind"] == "stage"
+    }
+    return sorted(latest.values(), key=lambda stage: stage["stage"])
+
+
+def incomplete(entries: Sequence[Entry]) -> list[str]:
+    """Return a sentence for each run that has fewer cells than it planned, or no end."""
+    done: dict[str, set[str]] = {}
+    for entry in entries:
+        if entry["kind"] == "cell":
+            done.setdefault(entry["run"], set()).add(entry["id"])
+    ended = {entry["run"] for entry in entries if entry["kind"] == "end"}
+    sentences = []
+    for run in runs(entries):
+        count, planned = len(done.get(run["run"], ())), run.get("planned", 0)
+        if count < planned:
+            sentences.append(f"run {run['run']} has {count} of {planned} planned cells")
+        elif run["run"] not in ended:
+            sentences.append(f"run {run['run']} did not come to its end")
+    return sentences
+
+
+def all_green(entries: Sequence[Entry]) -> bool:
+    """Whether the journal shows that everything planned ran and is as expected."""
+    found = cells(entries)
+    judged = any(cell["status"] != Status.UNSUPPORTED.value for cell in found)
+    return judged and all(map(green, [*found, *stages(entries)])) and not incomplete(entries)
 
 
 @dataclass(frozen=True)
@@ -40,11 +126,13 @@ class Grid:
 
 
 def grid(entries: Sequence[Entry]) -> Grid:
-    """Return the grid of the journal's cells, in the order the run planned them."""
+    """Return the grid of the journal's cells, in the order the run planned them.
+
+    Where several runs were put together, clients and services are in the order of versions.
+    """
     found = cells(entries)
-    planned = next((entry for entry in entries if entry["kind"] == "run"), {})
-    clients = _ordered(planned.get("clients", ()), (cell["client"] for cell in found))
-    services = _ordered(planned.get("services", ()), (column(cell) for cell in found))
+    clients = ordered(entries, "clients", (cell["client"] for cell in found))
+    services = ordered(entries, "services", (column(cell) for cell in found))
     squares: dict[tuple[str, str], list[Status]] = {}
     for cell in found:
         squares.setdefault((cell["client"], column(cell)), []).append(Status(cell["status"]))
@@ -56,24 +144,58 @@ def column(cell: Entry) -> str:
     return cell["service"] or "no service"
 
 
-def _ordered(planned: Iterable[str], found: Iterable[str]) -> tuple[str, ...]:
+def ordered(entries: Iterable[Entry], field: str, found: Iterable[str]) -> tuple[str, ...]:
+    """Return the names found, once each, in the order their runs planned them.
+
+    Args:
+        entries: the journal.
+        field: of the runs' entries: ``clients`` or ``services``.
+        found: the names there are cells for.
+    """
     seen = dict.fromkeys(found)
-    return tuple(name for name in dict.fromkeys([*planned, *seen]) if name in seen)
+    plans = {tuple(run.get(field, ())) for run in runs(entries)}
+    planned = [name for plan in plans for name in plan]
+    names = [name for name in dict.fromkeys([*planned, *seen]) if name in seen]
+    return tuple(sorted(names, key=_version_order) if len(plans) > 1 else names)
 
 
-def sentence(cell: Entry) -> list[str]:
-    """Return what is wrong with a cell, one sentence for each check that is not as expected.
+def _version_order(name: str) -> tuple[int, str, Version, str]:
+    """Released before reference before what has no version (a branch, say)."""
+    kind, dash, number = name.rpartition("-")
+    try:
+        return (int(bool(dash)), kind, Version(number), name)
+    except InvalidVersion:
+        return (2, "", Version("0"), name)
+
+
+def causes(cell: Entry) -> dict[str, Entry]:
+    """Return the checks of a cell that are not as expected, with their status and reason.
 
     Checks that did not run because another failed are left to the one that failed.
     """
-    wrong = {
-        name: check
-        for name, check in cell["checks"].items()
-        if not Status(check["status"]).expected
-    }
-    causes = {name: c for name, c in wrong.items() if c["status"] != Status.NOT_RUN.value} or wrong
+    wrong = {name: check for name, check in cell["checks"].items() if not green(check)}
+    return {name: check for name, check in wrong.items() if red(check)} or wrong
+
+
+def sentence(cell: Entry) -> list[str]:
+    """Return what is wrong with a cell, one sentence for each check that is not as expected."""
     return [
         f"client {cell['client']} × {column(cell)}, {cell['datastore']} data, probe"
         f" {cell['probe']}: {name}: {check['status']}: {check['reason']}"
-        for name, check in causes.items()
+        for name, check in causes(cell).items()
     ]
+
+
+def stage_sentences(stage: Entry) -> list[str]:
+    """Return what is wrong with a stage of a walk, in words."""
+    where = f"stage {stage['stage']:02d}, {stage['service']}"
+    lost = [f"{where}: lost {line}" for line in stage["lost"]]
+    return lost + [f"{where}: {line}" for line in stage["problems"]]
+
+
+def rollback_sentence(stage: Entry) -> str:
+    """Return the verdict on rolling back from a stage, with its evidence; empty without one."""
+    if stage["rollback"] is None:
+        return ""
+    evidence = "; ".join(stage["rollback_evidence"])
+    return f"stage {stage['stage']:02d}: rollback {stage['rollback']}: {evidence}"

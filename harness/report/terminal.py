@@ -15,7 +15,16 @@ from rich.text import Text
 
 from harness.journal import Entry
 from harness.outcome import Status
-from harness.report.summary import Grid, cells, column, grid, sentence, totals
+from harness.report.summary import (
+    Grid,
+    cells,
+    column,
+    grid,
+    rollback_sentence,
+    sentence,
+    stage_sentences,
+    totals_line,
+)
 
 _STYLES = {
     Status.PASS: "green",
@@ -28,6 +37,8 @@ _STYLES = {
     Status.NOT_RUN: "white",
 }
 _FAILURES_SHOWN = 20
+_LOG_COLUMNS = 200
+_LONGEST_LINE = 400
 
 
 def grid_table(found: Grid) -> Table:
@@ -44,11 +55,28 @@ def grid_table(found: Grid) -> Table:
     return table
 
 
-def totals_line(entries: Sequence[Entry]) -> str:
-    """Return the counts in one line: ``2 fail, 118 pass: 120 cells``."""
-    counts = totals(entries)
-    words = ", ".join(f"{count} {status}" for status, count in counts.items()) or "none ran"
-    return f"{words}: {sum(counts.values())} cells"
+def timeline_table(stages: Sequence[Entry]) -> Table:
+    """Return the timeline of a walk: a row a stage."""
+    table = Table(title="one database, stage by stage", title_justify="left")
+    table.add_column("stage", no_wrap=True)
+    for name in ("service", "schema", "migrations", "rows carried", "lost", "rereads", "rollback"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("status", no_wrap=True)
+    for stage in stages:
+        status = Status(stage["status"])
+        migrated = f"{len(stage['migrations'])} in {stage['migration_seconds']:.1f} s"
+        table.add_row(
+            f"{stage['stage']:02d}",
+            ("back to " if stage["direction"] == "rollback" else "") + stage["service"],
+            str(stage["schema_after"] or "none"),
+            migrated if stage["migrations"] else "none",
+            str(stage["carried"]),
+            str(len(stage["lost"])),
+            str(stage["rereads"]),
+            stage["rollback"] or "same schema",
+            Text(f"{status.sign} {status.value}", style=_STYLES[status]),
+        )
+    return table
 
 
 class Screen:
@@ -56,6 +84,9 @@ class Screen:
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(highlight=False, soft_wrap=True)
+        if not self.console.is_terminal:
+            # A log has no width of its own; tables must not be folded to a terminal's 80 columns.
+            self.console.width = _LOG_COLUMNS
 
     def say(self, text: str) -> None:
         """Print one plain line."""
@@ -81,10 +112,29 @@ class Screen:
         line = f"[{number}/{planned}] {status.sign} {status.value}  {entry['id']}"
         self.console.print(escape(f"{line}  {entry['seconds']:.1f} s"), style=_STYLES[status])
 
+    def stage(self, entry: Entry) -> None:
+        """Print one line for a finished stage of a walk."""
+        status = Status(entry["status"])
+        migrated = f"{len(entry['migrations'])} migrations in {entry['migration_seconds']:.1f} s"
+        self.console.print(
+            escape(
+                f"stage {entry['stage']:02d} {status.sign} {status.value}  {entry['service']}:"
+                f" {migrated}, {entry['rereads']} rereads, {entry['seconds']:.0f} s"
+            ),
+            style=_STYLES[status],
+        )
+
     def end(self, entries: Sequence[Entry], folder: Path) -> None:
         """Print the grid, the counts, each failure in words with its rerun line, and the path."""
         if cells(entries):
             self.console.print(grid_table(grid(entries)))
+        stages = [entry for entry in entries if entry["kind"] == "stage"]
+        if stages:
+            self.console.print(timeline_table(stages))
+        for line in (line for stage in stages for line in stage_sentences(stage)):
+            self.console.print(escape(_short(line)), style="red")
+        for line in filter(None, map(rollback_sentence, stages)):
+            self.say(_short(line))
         self.say(totals_line(entries))
         bad = [cell for cell in cells(entries) if not Status(cell["status"]).expected]
         for cell in bad[:_FAILURES_SHOWN]:
@@ -94,6 +144,11 @@ class Screen:
         if len(bad) > _FAILURES_SHOWN:
             self.say(f"… and {len(bad) - _FAILURES_SHOWN} more; all are in the results")
         self.say(f"results: {folder}")
+
+
+def _short(line: str) -> str:
+    """Return a line cut to what a person reads; the whole is in the results."""
+    return line if len(line) <= _LONGEST_LINE else line[: _LONGEST_LINE - 1] + "…"
 
 
 class _View:

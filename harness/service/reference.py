@@ -26,7 +26,7 @@ class ReferenceLauncher:
         mark: what the processes belong to, to find them again after a crash of the harness.
     """
 
-    description = "the reference service, as processes"
+    description = "reference service, as processes"
 
     def __init__(self, mark: str) -> None:
         self._mark = mark

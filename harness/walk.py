@@ -1,0 +1,324 @@
+"""The fixed-database walk: one database through every service, and what it proves at each stage.
+
+A stage: fingerprint; start the service and migrate as an operator would; compare fingerprints;
+compare the schema with a fresh install's; check the contract; run every client; read what earlier
+stages wrote; start the previous service on the new schema for the verdict on rollback.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+
+from harness.backend import Backend
+from harness.cell import CellOutcome, not_run
+from harness.cell.client import ClientError, ClientTimeoutError
+from harness.cell.reading import Request, WrittenRun, problems, read_runs
+from harness.database import Database, fingerprint, schema
+from harness.database.rows import schema_version
+from harness.errors import InfraError
+from harness.outcome import Status
+from harness.path import Step
+from harness.plan import Cell, walk_cells
+from harness.run import Run
+from harness.service import RunningService, contract, rollback
+from harness.service.identity import identity_notes, reported_version
+from harness.service.migration import Migration, MigrationError, bring_up
+from harness.stacks import Stack
+from harness.versions import Client, Service
+
+
+@dataclass
+class Stage:
+    """What came of one stage; written to the journal as it stands.
+
+    Attributes:
+        schema_before: newest applied migration; None for an empty database.
+        migrations: those that were applied.
+        migration_seconds: from the service's start to its answer on the migrated schema.
+        rows: in the six tables when the stage ends.
+        carried: rows that earlier stages left, all of them compared.
+        rereads: runs of earlier stages read again, counted per reader.
+        lost: rows and values that are gone or changed, in words.
+        problems: everything else that is wrong, in words.
+        rollback: ``safe`` or ``unsafe``; None where the schema did not change.
+        rollback_evidence: what was asked of the previous service, and what came of it.
+    """
+
+    stage: int
+    service: str
+    service_kind: str
+    direction: str
+    status: str = Status.NOT_RUN.value
+    reported: str | None = None
+    schema_before: int | None = None
+    schema_after: int | None = None
+    migrations: list[str] = field(default_factory=list)
+    migration_seconds: float = 0.0
+    migration_output: str = ""
+    migration_status: dict[str, object] = field(default_factory=dict)
+    seconds: float = 0.0
+    rows: int = 0
+    carried: int = 0
+    rereads: int = 0
+    lost: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    rollback: str | None = None
+    rollback_evidence: list[str] = field(default_factory=list)
+    log: str = ""
+
+
+class Walk:
+    """One walk.
+
+    Args:
+        run: whose options, results and cells these are.
+        backend: where database and services come from.
+        pythons: each prepared client with its interpreter, oldest first.
+    """
+
+    def __init__(self, run: Run, backend: Backend, pythons: Mapping[Client, Path]) -> None:
+        self._run = run
+        self._backend = backend
+        self._pythons = dict(pythons)
+        self._logs = run.folder / "logs" / "services"
+        self._written: list[WrittenRun] = []
+        self._left: fingerprint.Fingerprint | None = None
+        self._contract: contract.Contract | None = None
+
+    def go(self, path: Sequence[Step]) -> None:
+        """Walk the path; every stage and cell is in the journal when this returns."""
+        for step in path:
+            self._run.screen.say(str(step))
+        self._backend.launcher.prepare(tuple(step.service for step in path))
+        self._backend.database.start()
+        name = self._run.options.database_name
+        database = self._backend.existing or self._backend.database.create(name)
+        previous: Service | None = None
+        for step in path:
+            if not self._stage(step, previous, database):
+                break
+            previous = step.service
+
+    def _stage(self, step: Step, previous: Service | None, database: Database) -> bool:
+        """Go through one stage; return whether the walk goes on."""
+        started = time.monotonic()
+        direction = "rollback" if step.rollback else "upgrade"
+        stage = Stage(step.number, step.service.name, step.service.kind, direction)
+        failed = Status.PASS
+        try:
+            self._through(stage, step, previous, database)
+        except MigrationError as error:
+            stage.problems.append(str(error))
+            failed = Status.FAIL
+        except InfraError as error:
+            stage.problems.append(str(error))
+            failed = Status.INFRA
+        if failed is not Status.PASS:
+            self._leave_out(step, stage)
+            stage.lost += self._losses_since_last_stage("by the failed migration", database)
+        elif stage.lost or stage.problems:
+            failed = Status.FAIL
+        stage.status = failed.value
+        stage.schema_after = schema_version(database.address)
+        self._left = fingerprint.take(database.address)
+        stage.rows = sum(self._left.counts.values())
+        stage.seconds = round(time.monotonic() - started, 2)
+        entry = self._run.record("stage", run=self._run.id, **asdict(stage))
+        self._run.screen.stage(entry)
+        return failed in {Status.PASS, Status.FAIL} and (
+            failed is Status.PASS or self._goes_on(stage)
+        )
+
+    def _goes_on(self, stage: Stage) -> bool:
+        return self._run.options.on_failure == "next" or stage.schema_after == stage.schema_before
+
+    def _through(
+        self, stage: Stage, step: Step, previous: Service | None, database: Database
+    ) -> None:
+        stage.schema_before = schema_version(database.address)
+        stage.lost += self._losses_since_last_stage("between the stages", database)
+        before = fingerprint.take(database.address)
+        stage.carried = sum(before.counts.values())
+        with self._started(step.service, database, step.number) as running:
+            stage.log = str(running.log.relative_to(self._run.folder))
+            migration = bring_up(running)
+            self._note_migration(stage, migration)
+            stage.schema_after = schema_version(database.address)
+            losses = fingerprint.compare(before, database.address)
+            stage.lost += [f"by the migration: {loss}" for loss in losses]
+            stage.problems += self._schema_problems(step, database)
+            stage.reported = reported_version(running)
+            if not step.rollback:  # after one the schema is the newer service's, as it should be
+                for note in identity_notes(running, stage.reported, stage.schema_after or 0):
+                    self._run.note(step.service, note)
+            stack = Stack(running, database, migration, stage.reported, stage.schema_after or 0)
+            self._check_contract(stage, step, stack)
+            self._run_clients(stage, step, stack)
+            self._read_by_others(stage, step, stack)
+        if previous is not None and stage.schema_after != stage.schema_before:
+            self._judge_rollback(stage, step, previous, database)
+
+    @contextmanager
+    def _started(
+        self, service: Service, database: Database, number: int, suffix: str = ""
+    ) -> Iterator[RunningService]:
+        log = self._logs / f"{number:02d}-{service.slug}{suffix}.log"
+        running = self._backend.launcher.start(service, database, log)
+        try:
+            yield running
+        finally:
+            running.stop()
+
+    @staticmethod
+    def _note_migration(stage: Stage, migration: Migration) -> None:
+        stage.migrations = list(migration.applied)
+        stage.migration_seconds = migration.seconds
+        stage.migration_output = migration.output
+        stage.migration_status = {
+            "before": migration.before.raw if migration.before else None,
+            "after": migration.after.raw if migration.after else None,
+        }
+
+    def _losses_since_last_stage(self, when: str, database: Database) -> list[str]:
+        if self._left is None:
+            return []
+        losses = fingerprint.compare(self._left, database.address)
+        return [f"{when}: {loss}" for loss in losses]
+
+    def _schema_problems(self, step: Step, database: Database) -> list[str]:
+        """Compare with a fresh install of the service that the database's migrations reach."""
+        broken = [f"index {name} is invalid" for name in schema.invalid_indexes(database.address)]
+        if step.rollback:
+            return broken  # the schema is the newer service's, compared at that stage
+        fresh_name = f"{self._run.options.database_name}_fresh_{step.number}"
+        fresh = self._backend.database.create(fresh_name)
+        try:
+            with self._started(step.service, fresh, step.number, "-fresh") as running:
+                bring_up(running)
+                expected = schema.describe(fresh.address)
+        except (InfraError, MigrationError) as error:
+            return [*broken, f"no fresh install to compare the schema with: {error}"]
+        finally:
+            self._backend.database.drop(fresh_name)
+        found = schema.differences(schema.describe(database.address), expected)
+        return broken + [f"unlike a fresh install: {difference}" for difference in found]
+
+    def _check_contract(self, stage: Stage, step: Step, stack: Stack) -> None:
+        flow = f"ContractStage{step.number}"
+        found = contract.exercise(stack.running.url, stack.database.address, flow)
+        stage.problems += found.problems
+        if self._contract is not None:
+            stage.problems += contract.changes(self._contract, found, step.service)
+        self._contract = found
+
+    def _cells(self, step: Step) -> tuple[Cell, ...]:
+        options = self._run.options
+        return walk_cells([step], self._pythons, options.datastores, options.probes)
+
+    def _run_clients(self, stage: Stage, step: Step, stack: Stack) -> None:
+        again = self._runs_by_client()
+        tasks = []
+        for cell in self._cells(step):
+            # The first cell of a client reads its earlier runs again, for all of its cells.
+            earlier = again.pop((cell.client, cell.datastore), ())
+            tasks.append(
+                partial(
+                    self._run.cell,
+                    cell,
+                    self._pythons[cell.client],
+                    stack,
+                    data=self._data(cell.datastore),
+                    earlier=earlier,
+                )
+            )
+        for outcome in self._run.execute(tasks):
+            self._note_cell(stage, outcome)
+
+    def _note_cell(self, stage: Stage, outcome: CellOutcome) -> None:
+        if outcome.written is not None:
+            self._written.append(outcome.written)
+        stage.rereads += outcome.rereads
+        stage.problems += outcome.reread_problems
+
+    def _runs_by_client(self) -> dict[tuple[Client, str], tuple[WrittenRun, ...]]:
+        runs: dict[tuple[Client, str], tuple[WrittenRun, ...]] = {}
+        for run in self._written:
+            key = (run.cell.client, run.cell.datastore)
+            runs[key] = (*runs.get(key, ()), run)
+        return runs
+
+    def _data(self, datastore: str) -> Path:
+        """Return the one folder of the walk's data: what a stage wrote, later ones read."""
+        return self._run.folder / "work" / "data" / datastore
+
+    def _read_by_others(self, stage: Stage, step: Step, stack: Stack) -> None:
+        """Let the oldest and the newest client list every run other clients wrote earlier.
+
+        Their inventories must be what the writer saw. Values are left to the writer: clients before
+        2.4.0 cannot open the data of newer ones, whatever the service.
+        """
+        clients = list(self._pythons)
+        for reader in dict.fromkeys((clients[0], clients[-1])):
+            runs = [
+                run
+                for run in self._written
+                if run.cell.stage < step.number and run.cell.client != reader
+            ]
+            if runs:
+                stage.problems += self._listed_by(reader, runs, step, stack)
+                stage.rereads += len(runs)
+
+    def _listed_by(
+        self, reader: Client, runs: Sequence[WrittenRun], step: Step, stack: Stack
+    ) -> list[str]:
+        first = runs[0].cell
+        cell = Cell("fixed_db", reader, step.service, first.datastore, first.probe, step.number)
+        data = self._data(first.datastore)
+        around = self._run.surroundings(cell, self._pythons[reader], stack, data)
+        around.make_folders()
+        deadline = time.monotonic() + self._run.options.timeout
+        requests = [Request(run.cell, run.run_id, ()) for run in runs]
+        try:
+            answers = read_runs(around, requests, name="listing", deadline=deadline)
+        except (ClientError, ClientTimeoutError) as error:
+            stack.running.check_alive()
+            return [f"client {reader.name} could not list {len(runs)} earlier runs: {error}"]
+        return [
+            problem
+            for run, answer in zip(runs, answers, strict=True)
+            for problem in problems(reader.name, run, answer)
+        ]
+
+    def _judge_rollback(
+        self, stage: Stage, step: Step, previous: Service, database: Database
+    ) -> None:
+        runs = [(run.cell.probe.flow, run.run_id) for run in self._written]
+        with self._started(previous, database, step.number, "-rollback") as running:
+            verdict = rollback.verdict(running, database.address, runs)
+        stage.rollback = "safe" if verdict.safe else "unsafe"
+        stage.rollback_evidence = [f"{previous.name}: {line}" for line in verdict.evidence]
+
+    def _leave_out(self, step: Step, stage: Stage) -> None:
+        """Record the cells of a stage that did not get so far."""
+        done = {entry["id"] for entry in self._run.entries if entry["kind"] == "cell"}
+        why = f"stage {step.number} failed: {stage.problems[-1]}"
+        for cell in self._cells(step):
+            if cell.id not in done:
+                self._run.record_cell(not_run(cell, Status.NOT_RUN, why))
+
+
+def walk(run: Run, pythons: Mapping[Client, Path]) -> None:
+    """Walk the run's path with the prepared clients.
+
+    Args:
+        run: of ``fixed_db``.
+        pythons: each prepared client with its interpreter.
+    """
+    assert run.backend is not None, "a walk needs services"
+    in_order = sorted(pythons.items(), key=lambda item: item[0].version)
+    Walk(run, run.backend, dict(in_order)).go(run.options.path)
