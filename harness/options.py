@@ -287,7 +287,7 @@ def _one_service(catalog: Catalog, name: str) -> Service:
 def _check_numbers(raw: argparse.Namespace) -> None:
     if raw.jobs < 1:
         raise UsageError(f"--jobs {raw.jobs}: at least 1 cell must run at a time")
-    if raw.timeout <= 0:
+    if not raw.timeout > 0:  # nan, which compares with nothing, is refused too
         raise UsageError(f"--timeout {raw.timeout:g}: a cell needs more than 0 seconds")
     port = getattr(raw, "database_port", None)
     if port is not None and not 1 <= port <= _LAST_PORT:
