@@ -12,6 +12,9 @@ import pytest
 from rich.console import Console
 
 from harness.database import Database
+from harness.database.existing import check_existing
+from harness.database.rows import schema_version
+from harness.errors import UsageError
 from harness.journal import Entry
 from harness.options import parse
 from harness.processes import marked_processes
@@ -177,12 +180,20 @@ def test_a_service_that_cannot_start_on_the_newer_schema_is_a_rollback_verdict(
     assert "start" in evidence
 
 
-def test_an_existing_database_is_left_alone_without_leave(
+def test_a_users_database_is_walked_and_kept(walk_over: WalkOver, database: Database) -> None:
+    entries = walk_over("2.0.6,2.3", "--database-url", database.address.url)
+    assert said(entries) == ""
+    assert schema_version(database.address) == 20220503175500
+    with closing(database.address.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM runs_v3 WHERE flow_id = 'HelloFlow'")
+        assert cursor.fetchone()[0] == 2
+        cursor.execute("SELECT count(*) FROM pg_database WHERE datname LIKE '%fresh%'")
+        assert cursor.fetchone()[0] == 0
+
+
+def test_a_users_database_that_holds_something_needs_leave(
     database: Database, catalog: Catalog
 ) -> None:
-    from harness.database.existing import check_existing  # noqa: PLC0415
-    from harness.errors import UsageError  # noqa: PLC0415
-
     path = parse("fixed_db", ["--path", "2.0,2.3"], catalog).path
     check_existing(database.address.url, path, allow=False)
     with closing(database.address.connect()) as connection:
@@ -190,3 +201,26 @@ def test_an_existing_database_is_left_alone_without_leave(
     with pytest.raises(UsageError, match="not empty"):
         check_existing(database.address.url, path, allow=False)
     check_existing(database.address.url, path, allow=True)
+
+
+@pytest.mark.parametrize(
+    ("schema", "words"),
+    [
+        (20990101000000, "newer than any service of the walk"),
+        (20220503175500, "newer than reference-2.0.6 brings"),
+    ],
+)
+def test_a_schema_the_walk_cannot_begin_with_is_refused(
+    database: Database, catalog: Catalog, schema: int, words: str
+) -> None:
+    with closing(database.address.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE TABLE goose_db_version (id serial, version_id bigint,"
+            " is_applied boolean, tstamp timestamp)"
+        )
+        cursor.execute(
+            "INSERT INTO goose_db_version (version_id, is_applied) VALUES (%s, true)", [schema]
+        )
+    path = parse("fixed_db", ["--path", "2.0.6,2.3"], catalog).path
+    with pytest.raises(UsageError, match=words):
+        check_existing(database.address.url, path, allow=True)
