@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from harness.journal import Entry
 from harness.outcome import Status
-from harness.report.summary import causes, cells, column, green, ordered, stages
+from harness.report.summary import causes, cells, column, green, ordered, stage_sentences, stages
 from harness.report.text import plain, shortened
 
 # What several clients do, and what one does.
@@ -118,7 +118,7 @@ def _finding(axes: Axes, key: tuple[str, ...], inside: Sequence[Entry]) -> Findi
         reason=shortened(inside[0]["checks"][checks[0]]["reason"]),
         signature="\n".join((word, probe, *checks, signed)),
         clients=tuple(dict.fromkeys(cell["client"] for cell in inside)),
-        services=tuple(dict.fromkeys(column(cell) for cell in inside)),
+        services=tuple(dict.fromkeys(axes.service(cell) for cell in inside)),
         where=axes.where(inside, *_VERBS[status]),
         cells=tuple(cell["id"] for cell in inside),
     )
@@ -153,6 +153,9 @@ class _Sides:
 class Axes:
     """The clients and services of a journal, which ranges are about.
 
+    In a walk that comes back to a service, its stages are services of their own:
+    ``reference-2.3 at stage 4``.
+
     Args:
         entries: the journal.
     """
@@ -161,14 +164,25 @@ class Axes:
         by_session: dict[str, list[Entry]] = {}
         for cell in cells(entries):
             by_session.setdefault(cell["session"], []).append(cell)
+        self._again = {session: _several_stages(found) for session, found in by_session.items()}
         self.sides = {
             session: _Sides(
                 ordered(entries, "clients", (cell["client"] for cell in found)),
-                ordered(entries, "services", (column(cell) for cell in found)),
+                self._services(entries, found),
                 frozenset(cell["datastore"] for cell in found),
             )
             for session, found in by_session.items()
         }
+
+    def _services(self, entries: Sequence[Entry], found: Sequence[Entry]) -> tuple[str, ...]:
+        services = ordered(entries, "services", (column(cell) for cell in found))
+        by_stage = sorted(found, key=lambda c: (c["stage"], services.index(column(c))))
+        return tuple(dict.fromkeys(map(self.service, by_stage)))
+
+    def service(self, cell: Entry) -> str:
+        """Return the name of a cell's service, with its stage where that is one of several."""
+        again = column(cell) in self._again[cell["session"]]
+        return f"{column(cell)} at stage {cell['stage']}" if again else column(cell)
 
     def rectangles(self, chosen: Iterable[Entry]) -> list[list[Entry]]:
         """Cut cells of one session, datastore and probe into rectangles that hold no others.
@@ -179,7 +193,7 @@ class Axes:
         by_client: dict[str, dict[str, Entry]] = {}
         for cell in chosen:
             session = cell["session"]
-            by_client.setdefault(cell["client"], {})[column(cell)] = cell
+            by_client.setdefault(cell["client"], {})[self.service(cell)] = cell
         sides = self.sides[session]
         groups: dict[tuple[str, ...], list[str]] = {}
         for client in sides.clients:
@@ -208,10 +222,17 @@ class Axes:
             f"{_clients(sides.clients, clients)} {verb if len(clients) > 1 else singular or verb}"
         )
         if first["service"] is not None:
-            words += f" on {_services(sides.services, {column(cell) for cell in inside})}"
+            words += f" on {_services(sides.services, {self.service(cell) for cell in inside})}"
         if len(sides.datastores) > 1:
             words += f" with {first['datastore']} data"
         return f"{first['session']}: {words}" if len(self.sides) > 1 else words
+
+
+def _several_stages(found: Iterable[Entry]) -> set[str]:
+    stages_of: dict[str, set[int]] = {}
+    for cell in found:
+        stages_of.setdefault(column(cell), set()).add(cell["stage"])
+    return {service for service, numbers in stages_of.items() if len(numbers) > 1}
 
 
 def _clients(order: Sequence[str], chosen: Collection[str]) -> str:
@@ -261,12 +282,13 @@ def span(order: Sequence[str], chosen: Collection[str]) -> str:
 
 def stage_findings(entries: Sequence[Entry]) -> list[str]:
     """Return a sentence for each thing that is wrong with a stage."""
+    found = stages(entries)
+    several = len({stage["run"] for stage in found}) > 1
     sentences = []
-    for stage in stages(entries):
-        name = f"stage {stage['stage']} ({stage['service']})"
-        wrong = [f"lost: {text}" for text in stage.get("lost", ())]
-        wrong += stage.get("problems", ())
+    for stage in found:
+        wrong = stage_sentences(stage)
         if not green(stage) and not wrong:
-            wrong = [stage["status"]]
-        sentences += [f"{name}: {shortened(text)}" for text in wrong]
+            wrong = [f"stage {stage['stage']:02d}, {stage['service']}: {stage['status']}"]
+        note = f"run {stage['run']}, " if several else ""
+        sentences += [shortened(f"{note}{line}") for line in wrong]
     return sentences

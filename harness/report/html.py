@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from harness.report.summary import (
     stages,
     totals,
 )
-from harness.report.text import excerpt, plain, shortened
+from harness.report.text import EXCERPT_BYTES, excerpt, plain, shortened
 
 TEMPLATES = Path(__file__).with_name("templates")
 EVIDENCE_BYTES = 16_000_000
@@ -76,11 +77,11 @@ def render_html(entries: Sequence[Entry], folder: Path) -> str:
             stage_findings=stage_findings(entries),
             runs=_runs(entries, found),
             grids=grids,
-            stages=stages(entries),
+            walks=[list(walk) for _, walk in groupby(stages(entries), key=_run)],
             probes=_unique(cell["probe"] for cell in found),
             checks=_unique(name for cell in found for name in cell["checks"]),
-            data=_data(found, grids),
-            evidence=_evidence(found, wrong, folder),
+            data=_data(found, grids) | {"stages": [_stage(s) for s in stages(entries)]},
+            evidence=_evidence(found, wrong, folder) | _stage_evidence(entries, folder),
         )
     )
 
@@ -227,6 +228,36 @@ def _data(found: Sequence[Entry], grids: Sequence[dict[str, Any]]) -> dict[str, 
 
 
 _GRID_KEYS = ("session", "datastore", "clients", "columns")
+
+
+def _run(entry: Entry) -> str:
+    return str(entry["run"])
+
+
+def _stage(stage: Entry) -> dict[str, Any]:
+    """Return what the panel of a stage says beside its cells."""
+    lists = {key: [plain(line) for line in stage[key]] for key in _STAGE_LISTS}
+    return {key: stage[key] for key in ("run", "stage", "service", "status")} | lists
+
+
+_STAGE_LISTS = ("lost", "problems", "migrations", "rollback_evidence")
+
+
+def _stage_evidence(entries: Sequence[Entry], folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """Return the log of the service and of the migration of each stage that is not as expected."""
+    shown = {}
+    for stage in stages(entries):
+        if green(stage):
+            continue
+        items: list[dict[str, Any]] = []
+        if stage["log"]:
+            text = excerpt(folder / stage["log"])
+            items.append({"kind": "service", "path": stage["log"], "text": text})
+        if stage["migration_output"]:
+            text = plain(stage["migration_output"])[-EXCERPT_BYTES:]
+            items.append({"kind": "migration", "path": "", "text": text})
+        shown[f"{stage['run']} {stage['stage']}"] = items
+    return shown
 
 
 def _evidence(

@@ -219,7 +219,8 @@ def test_a_stage_opens_its_own_grid(tmp_path: Path, chromium: webdriver.Chrome):
     file.write_text(render_html(entries, tmp_path), encoding="utf-8")
     page = Page(chromium, file.as_uri())
     page.open()
-    page.one('[data-stage="2"]').click()
+    page.one('[data-stage$=" 2"]').click()
+    assert "Rolling back to" in page.one("dialog").text
     assert page.one("#panel-title").text == "stage 2 reference-2.0"
     assert page.all("dialog .checks thead th") == ["Client", "run", "tags", "logs"]
     assert len(page.all("dialog .checks tbody tr")) == len(journals.CLIENTS)

@@ -174,7 +174,27 @@ def test_what_a_stage_lost_is_said_by_stage(tmp_path: Path):
         ],
     )
     assert stage_findings(entries) == [
-        "stage 2 (v2.3.0): lost: 3 artifacts",
-        "stage 2 (v2.3.0): slow",
-        "stage 3 (v2.4.0): infra",
+        "stage 02, v2.3.0: lost 3 artifacts",
+        "stage 02, v2.3.0: slow",
+        "stage 03, v2.4.0: infra",
     ]
+
+
+def test_a_walk_that_comes_back_to_a_service_names_the_stage(tmp_path: Path):
+    path = ("reference-2.0", "reference-2.3", "reference-2.0")
+    entries = journals.write(
+        tmp_path,
+        [
+            journals.cell("2.0.5", service, {"run": "fail" if n == 3 else "pass"}, stage=n)
+            for n, service in enumerate(path, start=1)
+        ],
+    )
+    (finding,) = findings(entries)
+    assert finding.where == "client 2.0.5 fails on reference service 2.0 at stage 3"
+
+
+def test_stages_of_two_walks_are_both_kept(tmp_path: Path):
+    lost = journals.stage(1, "1.0.0", status="fail", lost=["a row"])
+    one = journals.write(tmp_path / "a", [], run="a", stages=[lost])
+    other = journals.write(tmp_path / "b", [], run="b", stages=[journals.stage(1, "1.0.0")])
+    assert stage_findings([*one, *other]) == ["run a, stage 01, 1.0.0: lost a row"]

@@ -139,18 +139,25 @@ def test_the_timeline_shows_what_each_stage_did(tmp_path: Path):
                 status="fail",
                 lost=["3 <artifacts>"],
                 rollback="unsafe",
-                rollback_evidence="\x1b[31mit answers 500",
+                rollback_evidence=["v2.2.0: \x1b[31mit answers 500"],
+                log="logs/stage-2.log",
             ),
-            journals.stage(3, journals.SERVICES[2], rollback=None, rollback_evidence=None),
-            journals.stage(4, journals.SERVICES[3], migrations=[], migration_seconds=None),
+            journals.stage(3, journals.SERVICES[2], rollback=None, rollback_evidence=[]),
+            journals.stage(4, journals.SERVICES[3], migrations=[], migration_output="goose"),
         ],
     )
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "stage-2.log").write_text("the service stopped")
     page = render_html(entries, tmp_path)
-    assert "<b>✗ lost:</b> 3 &lt;artifacts&gt;" in page
-    assert "rollback: it answers 500" in page
+    evidence = json.loads(_Page(page).scripts["evidence"])
+    run = "20261101-120000-compat-1a2b"
+    assert [item["text"] for item in evidence[f"{run} 2"]] == ["the service stopped"]
+    assert f"{run} 1" not in evidence
+    assert "<b>✗ lost</b> 3 &lt;artifacts&gt;" in page
+    assert "rollback to v2.2.0: it answers 500" in page
     assert "<small>stage 4</small> 2.5" in page
     assert "<h1 " in page
-    assert "Stage 2 (reference-2.0): lost: 3 &lt;artifacts&gt;" in page
+    assert "Stage 02, reference-2.0: lost 3 &lt;artifacts&gt;" in page
 
 
 @pytest.mark.parametrize(

@@ -180,10 +180,10 @@
   };
   const copyButton = (label, text) =>
     make("button", { type: "button", onclick: (event) => copy(text(), event.currentTarget) }, label);
-  const kinds = { flow: "client output: the flow", readback: "client output: reading back", service: "service log", rows: "rows in the database" };
-  const evidenceOf = (cell) => {
+  const kinds = { flow: "client output: the flow", readback: "client output: reading back", service: "service log", rows: "rows in the database", migration: "migration output" };
+  const evidenceOf = (id) => {
     evidence ??= JSON.parse(find("#evidence").textContent);
-    return (evidence[cell.id] ?? []).map(({ kind, path, text }) => {
+    return (evidence[id] ?? []).map(({ kind, path, text }) => {
       const title = [`${kinds[kind] ?? kind} `, make("small", {}, path)];
       if (text === null) return make("p", { class: "facts" }, ...title, " (not in this page: see the results folder)");
       return make("details", { open: kind === "flow" }, make("summary", {}, ...title), make("pre", { tabindex: "0" }, text || "(empty)"));
@@ -206,7 +206,7 @@
       make("p", { class: "facts" }, "Run just this cell again:"),
       make("div", { class: "rerun" }, make("code", {}, cell.rerun), copyButton("Copy", () => cell.rerun),
         copyButton("Copy link", () => { const old = state.cell; write({ ...state, cell: cell.id }); const link = location.href; write({ ...state, cell: old }); return link; })),
-      ...evidenceOf(cell));
+      ...evidenceOf(cell.id));
   };
   const openPanel = (title, ...content) => {
     find("#panel-title").textContent = title;
@@ -215,29 +215,35 @@
     panel.scrollTop = 0;
     find("#panel-title").focus();
   };
+  const columnOf = (cell) => data.grids[cell.grid].columns[cell.column];
   const openCell = (cell) => {
     const grid = data.grids[cell.grid];
-    const column = grid.columns[cell.column];
+    const column = columnOf(cell);
     const place = `client ${grid.clients[cell.row]} × ${column.service}`;
     const inside = squares[cell.grid][cell.row][cell.column].cells;
     openPanel(place, make("p", { class: "facts" }, `${grid.session}${column.stage ? ` · stage ${column.stage}` : ""} · ${grid.datastore} data`),
       ...inside.map(cellArticle));
     if (inside.length > 1) find(".linked", body)?.scrollIntoView({ block: "center" });
   };
-  const openStage = (number) => {
-    const inside = data.cells.filter((cell) => data.grids[cell.grid].columns[cell.column].stage === number);
-    const checks = [...new Set(inside.flatMap((cell) => data.outcomes[cell.outcome].map(([name]) => name)))];
+  const openStage = (name) => {
+    const stage = data.stages.find(({ run, stage }) => `${run} ${stage}` === name);
+    if (!stage) return;
+    const inside = data.cells.filter((cell) => cell.run === stage.run && columnOf(cell).stage === stage.stage);
+    const checks = [...new Set(inside.flatMap((cell) => data.outcomes[cell.outcome].map(([check]) => check)))];
     const head = make("tr", {}, ...["Client", ...checks].map((word) => make("th", { scope: "col" }, word)));
     const rows = inside.map((cell) => {
       const grid = data.grids[cell.grid];
       const link = make("a", { href: `#cell=${encodeURIComponent(cell.id)}` }, grid.clients[cell.row]);
-      const found = new Map(data.outcomes[cell.outcome].map(([name, status]) => [name, status]));
-      const marks = checks.map((name) => make("td", {}, ...(found.has(name) ? [mark(found.get(name))] : [])));
+      const found = new Map(data.outcomes[cell.outcome].map(([check, status]) => [check, status]));
+      const marks = checks.map((check) => make("td", {}, ...(found.has(check) ? [mark(found.get(check))] : [])));
       return make("tr", {}, make("th", { scope: "row" }, link, ` ${cell.probe}, ${grid.datastore} data`), ...marks);
     });
-    const service = inside.length ? data.grids[inside[0].grid].columns[inside[0].column].service : "";
-    openPanel(`stage ${number} ${service}`, make("h3", {}, "client × check"),
-      make("div", { class: "scroll" }, make("table", { class: "checks" }, make("thead", {}, head), make("tbody", {}, ...rows))));
+    const lists = { lost: "Lost", problems: "Problems", migrations: "Migrations applied", rollback_evidence: "Rolling back to" };
+    const said = Object.entries(lists).filter(([key]) => stage[key].length).flatMap(([key, title]) => [
+      make("h3", {}, title), make("ul", {}, ...stage[key].map((line) => make("li", {}, line)))]);
+    openPanel(`stage ${stage.stage} ${stage.service}`, make("h3", {}, mark(stage.status), "client × check"),
+      make("div", { class: "scroll" }, make("table", { class: "checks stage" }, make("thead", {}, head), make("tbody", {}, ...rows))),
+      ...said, ...evidenceOf(name));
   };
 
   // Moving in a grid: one square of it is in the tab order.
@@ -328,7 +334,7 @@
     if ("cell" in change || "stage" in change) {
       const cell = byId.get(state.cell);
       if (cell) openCell(cell);
-      else if (state.stage) openStage(Number(state.stage));
+      else if (state.stage) openStage(state.stage);
       else if (panel.open) panel.close();
     }
     if (Object.keys(change).some((key) => key !== "cell" && key !== "stage")) apply();
