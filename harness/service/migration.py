@@ -113,7 +113,7 @@ def bring_up(running: RunningService) -> Migration:
 def _status_before(running: RunningService) -> SchemaStatus:
     """Ask how the schema stands before the upgrade.
 
-    2.0.0 to 2.0.3 answer with an error where nothing was ever migrated: schema 0 is none of
+    2.0.0 and 2.0.1 answer with an error where nothing was ever migrated: schema 0 is none of
     those they know. An upgrade mends that; if it does not, that is what fails.
     """
     try:
