@@ -33,6 +33,7 @@ from harness.options import Options
 from harness.outcome import Status
 from harness.plan import Cell
 from harness.processes import kill_marked
+from harness.redact import Redactor, from_environment
 from harness.report.files import write_reports
 from harness.report.summary import cells as cell_entries
 from harness.report.terminal import Screen
@@ -62,9 +63,9 @@ class Run:
         self._datastores: dict[str, Datastore] = {"local": LocalDatastore()}
         self.backend = self._choose_backend()
         _make_folder(options.results, self.id)
-        self.journal = Journal(
-            self.folder / "journal.jsonl", self.backend.secrets if self.backend else ()
-        )
+        secret = (*(self.backend.secrets if self.backend else ()), *from_environment(os.environ))
+        self._redactor = Redactor(secret)
+        self.journal = Journal(self.folder / "journal.jsonl", secret)
         self.stacks = (
             Stacks(
                 self.backend,
@@ -78,7 +79,7 @@ class Run:
         self._record_start(clients)
         atexit.register(self.end)
         # nox ends on SIGTERM without unwinding; as an exception it unwinds like Ctrl-C.
-        signal.signal(signal.SIGTERM, _raise_exit)
+        self._term_before = signal.signal(signal.SIGTERM, _raise_exit)
 
     def _choose_backend(self) -> Backend | None:
         if self.options.session == "local":
@@ -223,6 +224,8 @@ class Run:
             name: {"status": check.status.value, "reason": check.reason}
             for name, check in outcome.checks.items()
         }
+        for path in outcome.evidence.values():
+            self._redactor.file(path)
         evidence = {
             kind: str(path.relative_to(self.folder)) for kind, path in outcome.evidence.items()
         }
@@ -251,6 +254,7 @@ class Run:
             return
         self._ended = True
         atexit.unregister(self.end)
+        signal.signal(signal.SIGTERM, self._term_before)
         try:
             if self.stacks is not None:
                 self.stacks.stop()
@@ -258,6 +262,8 @@ class Run:
             kill_marked(lambda mark: mark == self.id or mark.startswith(f"{self.id}/"))
             if not self.options.keep:
                 shutil.rmtree(self.folder / "work", ignore_errors=True)
+            for path in (self.folder / "logs").rglob("*"):
+                self._redactor.file(path)
             self.record("end", run=self.id, finished=now())
             self.journal.close()
             write_reports(self.entries, self.folder)
