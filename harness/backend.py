@@ -12,7 +12,9 @@ from harness.database.external import ExternalPostgres
 from harness.errors import UsageError
 from harness.options import Options
 from harness.service import Launcher
+from harness.service.checkout import CheckoutLauncher
 from harness.service.reference import ReferenceLauncher
+from harness.versions import load
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,15 @@ def choose_backend(options: Options, folder: Path, mark: str) -> Backend:
     """
     if options.backend == "docker":
         raise UsageError("--backend docker: containers are not built yet; use --backend embedded")
-    launcher = ReferenceLauncher(mark)
+    launcher = _launcher(options, mark)
+    hidden = (options.clone.secret,) if options.clone else ()
     asked = "asked for" if options.backend == "embedded" else "the default"
     if options.database_url is not None:
         external = ExternalPostgres(options.database_url)
         existing = external.existing()
         why = f"backend: {external.description}, and the {launcher.description}"
-        return Backend("external", why, external, launcher, existing, (existing.address.password,))
+        password = existing.address.password
+        return Backend("external", why, external, launcher, existing, (password, *hidden))
     password = options.database_password or secrets.token_urlsafe(16)
     database = EmbeddedPostgres(
         folder / "postgres",
@@ -63,4 +67,17 @@ def choose_backend(options: Options, folder: Path, mark: str) -> Backend:
         password=password,
     )
     why = f"backend: embedded ({asked}): PostgreSQL and the {launcher.description}"
-    return Backend("embedded", why, database, launcher, None, (password,))
+    return Backend("embedded", why, database, launcher, None, (password, *hidden))
+
+
+def _launcher(options: Options, mark: str) -> Launcher:
+    if options.clone is None:
+        return ReferenceLauncher(mark)
+    catalog = load()
+    return CheckoutLauncher(
+        options.clone,
+        catalog.service_requirements,
+        catalog.service_pythons,
+        mark,
+        options.scenario,
+    )

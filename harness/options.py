@@ -13,6 +13,9 @@ from harness.errors import UsageError, nearest
 from harness.path import Step, given, random_path, straight
 from harness.probes import FLOWS, Probe, find_probes, select_probes
 from harness.selectors import select_clients, select_services
+from harness.service import refs
+from harness.service.checkout import SCENARIOS
+from harness.service.git import Clone, open_clone
 from harness.tools import ROOT
 from harness.versions import Catalog, Client, Service
 
@@ -44,6 +47,8 @@ class Options:
 
     Attributes:
         given: what was written after ``--``, for the journal.
+        clone: where ``--checkout`` takes services from; None for the reference service.
+        scenario: what is done wrong on purpose; None for nothing.
         postgres: folder of the system's PostgreSQL binaries; None for the tool environment's.
         database_password: None for a random one.
         database_port: None for one the system chooses.
@@ -64,6 +69,8 @@ class Options:
     backend: str
     jobs: int
     timeout: float
+    clone: Clone | None
+    scenario: str | None
     postgres: Path | None
     database_name: str
     database_user: str
@@ -86,6 +93,10 @@ class Options:
             flags += ["--flow-dir", str(self.flow_dir)]
         if self.backend != "auto":
             flags += ["--backend", self.backend]
+        if self.clone is not None:
+            flags += ["--checkout", self.clone.given]
+        if self.scenario is not None:
+            flags += ["--scenario", self.scenario]
         if self.postgres is not None:
             flags += ["--postgres", str(self.postgres)]
         return flags
@@ -133,9 +144,9 @@ def _add_selection(parser: argparse.ArgumentParser, session: str) -> None:
     if session != "local":
         group.add_argument(
             "--service",
-            default="all",
             metavar="SERVICES",
-            help=f"services: {selector}, or groups (newest of each code group)",
+            help=f"services: {selector}, or groups (newest of each code group); with --checkout "
+            f"any git ref, too (default: all, with --checkout: {refs.DEFAULT})",
         )
     group.add_argument(
         "--probe", default="basics", metavar="PROBES", help="comma list of probes, or all"
@@ -168,6 +179,14 @@ def _add_stack(parser: argparse.ArgumentParser) -> None:
         choices=BACKENDS,
         default="auto",
         help="where database and service come from (default: auto)",
+    )
+    group.add_argument(
+        "--checkout",
+        metavar="PATH|URL",
+        help="take services from this clone of Netflix/metaflow-service, as processes",
+    )
+    group.add_argument(
+        "--scenario", choices=list(SCENARIOS), help="do something wrong on purpose (--checkout)"
     )
     group.add_argument(
         "--postgres", type=Path, metavar="PATH", help="use the PostgreSQL binaries found there"
@@ -238,8 +257,9 @@ def parse(session: str, arguments: Sequence[str], catalog: Catalog) -> Options:
         close = nearest(unknown[0], parser.known_options())
         raise UsageError(f"unknown option {unknown[0]}{close}; see: {parser.prog} --help")
     _check_numbers(raw)
-    services = () if session == "local" else select_services(catalog, raw.service, "reference")
-    path = _path(raw, services, catalog) if session == "fixed_db" else ()
+    clone = _clone(raw)
+    services = () if session == "local" else _services(catalog, clone, raw.service)
+    path = _path(raw, services, catalog, clone) if session == "fixed_db" else ()
     return Options(
         session=session,
         given=tuple(arguments),
@@ -251,6 +271,8 @@ def parse(session: str, arguments: Sequence[str], catalog: Catalog) -> Options:
         backend=getattr(raw, "backend", "auto"),
         jobs=raw.jobs,
         timeout=raw.timeout,
+        clone=clone,
+        scenario=getattr(raw, "scenario", None),
         postgres=getattr(raw, "postgres", None),
         database_name=getattr(raw, "database_name", ""),
         database_user=getattr(raw, "database_user", ""),
@@ -268,18 +290,18 @@ def parse(session: str, arguments: Sequence[str], catalog: Catalog) -> Options:
 
 
 def _path(
-    raw: argparse.Namespace, services: Sequence[Service], catalog: Catalog
+    raw: argparse.Namespace, services: Sequence[Service], catalog: Catalog, clone: Clone | None
 ) -> tuple[Step, ...]:
     if raw.seed is not None:
         return random_path(services, raw.seed)
     if raw.path is None:
         return straight(services)
     names = [part.strip() for part in raw.path.split(",")]
-    return given([_one_service(catalog, name) for name in names])
+    return given([_one_service(catalog, clone, name) for name in names])
 
 
-def _one_service(catalog: Catalog, name: str) -> Service:
-    found = select_services(catalog, name, "reference")
+def _one_service(catalog: Catalog, clone: Clone | None, name: str) -> Service:
+    found = _services(catalog, clone, name)
     if len(found) != 1:
         raise UsageError(f"--path: {name!r} is not one service; name each one, as in 2.0.4,2.5")
     return found[0]
@@ -293,6 +315,23 @@ def _check_numbers(raw: argparse.Namespace) -> None:
     port = getattr(raw, "database_port", None)
     if port is not None and not 1 <= port <= _LAST_PORT:
         raise UsageError(f"--database-port {port}: not a port (1 to 65535)")
+
+
+def _clone(raw: argparse.Namespace) -> Clone | None:
+    given = getattr(raw, "checkout", None)
+    if given is not None:
+        if raw.backend == "docker":
+            raise UsageError("--checkout runs services as processes: leave out --backend docker")
+        return open_clone(given)
+    if getattr(raw, "scenario", None):
+        raise UsageError(f"--scenario {raw.scenario} needs released services: --checkout PATH|URL")
+    return None
+
+
+def _services(catalog: Catalog, clone: Clone | None, text: str | None) -> tuple[Service, ...]:
+    if clone is None:
+        return select_services(catalog, "all" if text is None else text, "reference")
+    return refs.select_from_clone(clone, catalog, refs.DEFAULT if text is None else text)
 
 
 def _datastores(text: str) -> tuple[str, ...]:

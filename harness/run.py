@@ -37,8 +37,9 @@ from harness.redact import Redactor, from_environment
 from harness.report.files import write_reports
 from harness.report.summary import cells as cell_entries
 from harness.report.terminal import Screen
+from harness.service.migration import MigrationError
 from harness.stacks import Stack, Stacks
-from harness.versions import Client
+from harness.versions import Client, Service
 
 
 class Run:
@@ -66,7 +67,12 @@ class Run:
         self._redactor = Redactor(secret)
         self.journal = Journal(self.folder / "journal.jsonl", secret)
         self.stacks = (
-            Stacks(self.backend, options.database_name, self.folder / "logs" / "services")
+            Stacks(
+                self.backend,
+                options.database_name,
+                self.folder / "logs" / "services",
+                self.note,
+            )
             if self.backend
             else None
         )
@@ -94,6 +100,13 @@ class Run:
             services=[service.name for service in self.options.services],
             planned=self._planned,
         )
+        for service in self.options.services:
+            if service.label:
+                self.note(service, f"{service.name} is {service.label}")
+
+    def note(self, service: Service, text: str) -> None:
+        """Record what is worth knowing of a service and is no failure."""
+        self.record("note", run=self.id, service=service.name, text=text)
 
     def record(self, kind: str, **fields: object) -> Entry:
         """Write an entry to the journal and keep it for the reports."""
@@ -145,6 +158,8 @@ class Run:
             stack = self.stacks.get(cell.service) if self.stacks and cell.service else None
         except InfraError as error:
             return not_run(cell, Status.INFRA, str(error))
+        except MigrationError as error:
+            return not_run(cell, Status.FAIL, str(error))
         return self.cell(cell, python, stack)
 
     def cell(

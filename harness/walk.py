@@ -26,8 +26,9 @@ from harness.path import Step
 from harness.plan import Cell, walk_cells
 from harness.run import Run
 from harness.service import RunningService, contract, rollback
+from harness.service.identity import identity_notes, reported_version
 from harness.service.migration import Migration, MigrationError, bring_up
-from harness.stacks import Stack, reported_version
+from harness.stacks import Stack
 from harness.versions import Client, Service
 
 
@@ -152,6 +153,9 @@ class Walk:
             stage.lost += [f"by the migration: {loss}" for loss in losses]
             stage.problems += self._schema_problems(step, database)
             stage.reported = reported_version(running)
+            if not step.rollback:  # after one the schema is the newer service's, as it should be
+                for note in identity_notes(running, stage.reported, stage.schema_after or 0):
+                    self._run.note(step.service, note)
             stack = Stack(running, database, migration, stage.reported, stage.schema_after or 0)
             self._check_contract(stage, step, stack)
             self._run_clients(stage, step, stack)
@@ -163,7 +167,7 @@ class Walk:
     def _started(
         self, service: Service, database: Database, number: int, suffix: str = ""
     ) -> Iterator[RunningService]:
-        log = self._logs / f"{number:02d}-{service.name}{suffix}.log"
+        log = self._logs / f"{number:02d}-{service.slug}{suffix}.log"
         running = self._backend.launcher.start(service, database, log)
         try:
             yield running
