@@ -7,6 +7,7 @@ ends once: when the last session is done, on Ctrl-C, or when the process exits.
 from __future__ import annotations
 
 import atexit
+import os
 import secrets
 import shlex
 import shutil
@@ -25,8 +26,9 @@ from harness.backend import Backend, choose_backend
 from harness.cell import CellOutcome, discard_work, not_run, run_cell
 from harness.cell.client import Surroundings
 from harness.cell.reading import WrittenRun
-from harness.datastore import Datastore, LocalDatastore
+from harness.datastore.choice import choose_datastores
 from harness.errors import InfraError, UsageError
+from harness.interpreters import python_of
 from harness.journal import Entry, Journal, now
 from harness.options import Options
 from harness.outcome import Status
@@ -52,21 +54,23 @@ class Run:
         self.options = options
         self.screen = screen
         self.id = _run_id(options.session)
+        self._datastores = choose_datastores(options, options.results / self.id, os.environ)
+        for datastore in self._datastores.values():
+            datastore.check()
         self.folder = _make_folder(options.results, self.id)
         self.entries: list[Entry] = []
         self._planned = len(clients) * _cells_per_client(options)
         self._ended = False
         self._cancelled = threading.Event()
-        self._datastores: dict[str, Datastore] = {"local": LocalDatastore()}
         self.backend = self._choose_backend()
-        self.journal = Journal(
-            self.folder / "journal.jsonl", self.backend.secrets if self.backend else ()
-        )
+        self.journal = Journal(self.folder / "journal.jsonl", self._secrets())
         self.stacks = (
             Stacks(self.backend, options.database_name, self.folder / "logs" / "services")
             if self.backend
             else None
         )
+        for datastore in self._datastores.values():
+            self.screen.say(f"data: {datastore.description}")
         self._record_start(clients)
         atexit.register(self.end)
         # nox ends on SIGTERM without unwinding; as an exception it unwinds like Ctrl-C.
@@ -80,6 +84,12 @@ class Run:
         self.screen.say(backend.why)
         return backend
 
+    def _secrets(self) -> list[str]:
+        secrets = list(self.backend.secrets) if self.backend else []
+        for datastore in self._datastores.values():
+            secrets += datastore.secrets
+        return secrets
+
     def _record_start(self, clients: Sequence[Client]) -> None:
         self.record(
             "run",
@@ -87,6 +97,7 @@ class Run:
             session=self.options.session,
             options=list(self.options.given),
             backend=self.backend.why if self.backend else "none",
+            datastores=[store.description for store in self._datastores.values()],
             clients=[client.name for client in clients],
             services=[service.name for service in self.options.services],
             planned=self._planned,
@@ -132,6 +143,11 @@ class Run:
             self.screen.cell(entry, len(cell_entries(self.entries)), self._planned)
             yield outcome
 
+    def pins(self, client: Client, python: str) -> list[str]:
+        """Return the requirements that the datastores add to a client's on a minor of Python."""
+        stores = self._datastores.values()
+        return [pin for datastore in stores for pin in datastore.pins(client, python)]
+
     def skip(self, cells: Iterable[Cell], status: Status, reason: str) -> None:
         """Record cells that cannot run at all, and why."""
         for cell in cells:
@@ -162,12 +178,18 @@ class Run:
             data: folder of the datastore; None for one of the cell's own.
             earlier: runs of earlier stages the client reads again.
         """
-        around = self.surroundings(cell, python, stack, data)
+        datastore = self._datastores[cell.datastore]
+        unsupported = datastore.unsupported(cell.client, python_of(python))
+        if unsupported:
+            return not_run(cell, Status.UNSUPPORTED, unsupported)
         try:
+            around = self.surroundings(cell, python, stack, data)
             outcome = run_cell(cell, around, earlier)
             if stack is not None and not outcome.status.expected:
                 # A dead stack fails every client: that is not the client's failure.
                 stack.running.check_alive()
+            if not outcome.status.expected or outcome.reread_problems:
+                datastore.check_alive()
             if not self.options.keep and not self._cancelled.is_set():
                 discard_work(around)
         except InfraError as error:
@@ -179,7 +201,9 @@ class Run:
     ) -> Surroundings:
         """Return what a cell's client runs in."""
         work = self.folder / "work" / cell.slug
-        datastore = self._datastores[cell.datastore]
+        datastore, folder = self._datastores[cell.datastore], data or work / "data"
+        # A walk's data is one for all of its services; else each service has its own.
+        place = "walk" if data else cell.service.name if cell.service else cell.session
         tags = [f"mf-version:{cell.client.name}"]
         if stack is not None:
             tags += [
@@ -190,7 +214,8 @@ class Run:
             python=python,
             work=work,
             logs=self.folder / "logs" / "cells" / cell.slug,
-            datastore=datastore.environment(cell.client, data or work / "data"),
+            datastore=datastore.environment(cell.client, place, folder),
+            objects=partial(datastore.objects, place, folder),
             mark=f"{self.id}/{cell.slug}",
             timeout=self.options.timeout,
             service_url=stack.running.url if stack else None,
@@ -238,6 +263,7 @@ class Run:
             if self.stacks is not None:
                 self.stacks.stop()
         finally:
+            said = [datastore.stop() for datastore in self._datastores.values()]
             kill_marked(lambda mark: mark == self.id or mark.startswith(f"{self.id}/"))
             if not self.options.keep:
                 shutil.rmtree(self.folder / "work", ignore_errors=True)
@@ -245,6 +271,8 @@ class Run:
             self.journal.close()
             write_results(self.entries, self.folder / "results.json")
             self.screen.end(self.entries, self.folder)
+            for line in filter(None, said):
+                self.screen.say(line)
 
 
 def rerun_line(cell: Cell, options: Options) -> str:

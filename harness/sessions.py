@@ -14,7 +14,7 @@ from nox.command import CommandFailed
 
 from harness.database.existing import check_existing
 from harness.errors import HarnessError, UsageError
-from harness.interpreters import choose_python, find_interpreters
+from harness.interpreters import choose_python, find_interpreters, python_of
 from harness.journal import Entry
 from harness.options import Options, arguments_after_dashes, parse, requested_sessions
 from harness.outcome import Status
@@ -226,12 +226,14 @@ def _install(
     if isinstance(python, str):
         run.skip(cells, Status.NOT_RUN, python)
         session.skip(python)
+    bin_folder = Path(session.virtualenv.bin)
     try:
-        session.install(f"metaflow=={client.name}", *client.pins, silent=True)
+        pins = [*client.pins, *run.pins(client, python_of(bin_folder / "python"))]
+        session.install(f"metaflow=={client.name}", *pins, silent=True)
     except CommandFailed:
         run.skip(cells, Status.INFRA, f"metaflow=={client.name} could not be installed")
         raise
-    return Path(session.virtualenv.bin) / "python"
+    return bin_folder / "python"
 
 
 def end_runs(session: nox.Session) -> None:
