@@ -384,3 +384,9 @@ def requested_sessions(argv: Sequence[str], environment: dict[str, str]) -> list
     except argparse.ArgumentError:
         asked = None  # nox itself will say what is wrong
     return asked or environment.get("NOXSESSION", "").replace(",", " ").split()
+
+
+def only_lists(argv: Sequence[str]) -> bool:
+    """Tell whether nox was asked to list its sessions, not to run them."""
+    end = list(argv).index("--") if "--" in argv else len(argv)
+    return any(word in {"-l", "--list", "--list-sessions"} for word in argv[1:end])

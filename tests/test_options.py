@@ -11,6 +11,7 @@ from harness.options import (
     Options,
     arguments_after_dashes,
     build_parser,
+    only_lists,
     parse,
     requested_sessions,
 )
@@ -199,3 +200,17 @@ def test_options_cannot_be_changed_after_they_were_checked(catalog):
     assert isinstance(options, Options)
     with pytest.raises(AttributeError):
         options.jobs = 0  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("argv", "lists"),
+    [
+        (["nox", "-l"], True),
+        (["nox", "--list", "-s", "compat"], True),
+        (["nox", "--list-sessions"], True),
+        (["nox", "-s", "tests", "--", "-l"], False),
+        (["nox"], False),
+    ],
+)
+def test_listing_is_not_running(argv, lists):
+    assert only_lists(argv) is lists

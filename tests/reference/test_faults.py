@@ -14,6 +14,7 @@ LEVEL = LEVELS["2.3"]
     [
         ("", faults.NO_FAULT),
         ("drop-tag", Fault("drop-tag")),
+        ("drop-tag:probe:basics@2.3", Fault("drop-tag", "probe:basics")),
         ("lose-artifact", Fault("lose-artifact")),
         ("lose-artifact:x", Fault("lose-artifact", "x")),
         ("status-500:3", Fault("status-500", count=3)),
@@ -31,7 +32,7 @@ def test_a_fault_is_planted_where_it_is_meant_to_be(text: str, fault: Fault):
     [
         ("lose-artefact", "nearest: lose-artifact"),
         ("drop-tag@2.4", "unknown level '2.4'"),
-        ("drop-tag:x", "takes no argument"),
+        ("migration-half-way:x", "takes no argument"),
         ("status-500", "needs a number"),
         ("status-500:0", "needs a number"),
         ("status-500-commits:x", "needs a number"),
@@ -55,6 +56,21 @@ def test_a_fault_that_makes_no_sense_is_refused(text: str, says: str):
 )
 def test_which_artifacts_are_lost(fault: Fault, artifact: str, lost: bool):
     assert fault.loses(artifact) == lost
+
+
+@pytest.mark.parametrize(
+    ("fault", "tags", "kept"),
+    [
+        (Fault("drop-tag"), ["b", "a"], ["b"]),
+        (Fault("drop-tag", "b"), ["b", "a"], ["a"]),
+        (Fault("drop-tag", "c"), ["b", "a"], ["b", "a"]),
+        (Fault("drop-tag"), [], []),
+        (Fault("drop-tag"), None, None),
+        (faults.NO_FAULT, ["b", "a"], ["b", "a"]),
+    ],
+)
+def test_which_tags_are_kept(fault: Fault, tags: list[str] | None, kept: list[str] | None):
+    assert fault.kept(tags) == kept
 
 
 # Faults of the metadata API, struck over HTTP
