@@ -61,8 +61,6 @@ class Run:
         self._cancelled = threading.Event()
         self.backend = self._choose_backend()
         self._datastores = choose_datastores(options, self.folder, os.environ)
-        for datastore in self._datastores.values():
-            datastore.check()
         _make_folder(options.results, self.id)
         self.journal = Journal(self.folder / "journal.jsonl", self._secrets())
         self.stacks = (

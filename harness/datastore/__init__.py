@@ -22,7 +22,7 @@ class Datastore(Protocol):
     """Strings that must never be recorded."""
 
     def check(self) -> None:
-        """Find out whether it can be used. Called once, before anything of the run starts.
+        """Find out whether it can be used. Called before anything of the run starts.
 
         Raises:
             UsageError: when what the user named cannot be used.

@@ -40,7 +40,8 @@ def _s3(options: Options, folder: Path, environ: Mapping[str, str]) -> EmbeddedS
             server, needs=catalog.s3_needs, work=work, listing=listing, keep=options.keep
         )
     return GivenS3(
-        options.s3_root.under(folder.name),
+        options.s3_root,
+        folder.name,
         options.s3_endpoint,
         environ,
         needs=catalog.s3_needs,

@@ -194,7 +194,8 @@ class GivenS3(S3Datastore):
     """A bucket the user names; the run has a prefix of its own in it.
 
     Args:
-        root: the run's own place.
+        root: what the user named.
+        run: the run's id, and its own place below.
         endpoint: address of an S3-compatible server; None for Amazon's.
         environ: the user's environment: the AWS variables are taken from it.
         needs, work, listing, keep: see S3Datastore.
@@ -203,6 +204,7 @@ class GivenS3(S3Datastore):
     def __init__(
         self,
         root: S3Root,
+        run: str,
         endpoint: str | None,
         environ: Mapping[str, str],
         *,
@@ -212,21 +214,22 @@ class GivenS3(S3Datastore):
         keep: bool,
     ) -> None:
         super().__init__(needs=needs, work=work, listing=listing, keep=keep)
-        self._root = root
+        self._given = root
+        self._root = root.under(run)
         self.store = ObjectStore(endpoint, aws_variables(environ))
         self.secrets = tuple(environ[name] for name in _SECRET_VARIABLES if environ.get(name))
-        self.description = f"s3: {root.url} at {endpoint or 'Amazon S3'}"
+        self.description = f"s3: {self._root.url} at {endpoint or 'Amazon S3'}"
 
     def check(self) -> None:
-        """List, write and remove in the run's place.
+        """List, write and remove where the user said.
 
         Raises:
             UsageError: when one of these cannot be done, with the next step.
         """
         try:
-            self.store.check_access(self._root)
+            self.store.check_access(self._given)
         except ObjectStoreError as error:
-            raise UsageError(f"--s3-root {self._root.url}: {self._in_words(error)}") from error
+            raise UsageError(f"--s3-root {self._given.url}: {self._in_words(error)}") from error
 
     def _in_words(self, error: ObjectStoreError) -> str:
         where = self.store.endpoint or "Amazon S3"
