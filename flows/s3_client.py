@@ -18,7 +18,7 @@ CHECKS = {
 }
 
 ONE = ("one", b"\x00\xff single object" * 300)
-# Few, and read once: for any number of objects releases before 2.3 start 64 processes.
+# Few, and read once: for any number of objects releases before 2.3.1 start 64 processes.
 MANY = [("many/%d" % number, ("häß %d" % number) * number * 50) for number in (1, 2, 3)]
 KEYS = [key for key, _ in MANY]
 
