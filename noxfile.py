@@ -13,6 +13,8 @@ import nox
 sys.path.insert(0, str(Path(__file__).parent))
 
 from harness import sessions
+from harness.report.commands import diff_main, report_main
+from harness.rerun import rerun_main
 
 nox.needs_version = ">=2026.4.10"
 nox.options.sessions = ["compat"]
@@ -51,10 +53,30 @@ def verdict(session: nox.Session) -> None:
     sessions.end_runs(session)
 
 
+@nox.session(python=False, default=False)
+def report(session: nox.Session) -> None:
+    """Draw the reports again, of the last run or of several put together."""
+    sessions.run_command(session, report_main)
+
+
+@nox.session(python=False, default=False)
+def diff(session: nox.Session) -> None:
+    """Compare two results, -- OLD NEW; red when something became red."""
+    sessions.run_command(session, diff_main)
+
+
+@nox.session(python=False, default=False)
+def rerun(session: nox.Session) -> None:
+    """Run again what failed in the last results, or cells by their ids."""
+    sessions.run_command(session, rerun_main)
+
+
 @nox.session(default=False)
 def tests(session: nox.Session) -> None:
     """Run the tests; what follows -- goes to pytest."""
     session.install(*nox.project.load_toml("noxfile.py")["dependencies"], "pytest>=8")
+    # A browser's driver, and independent readers of what the reports write.
+    session.install("selenium", "html5lib", "jsonschema", "junitparser", "lxml")
     session.run("pytest", *session.posargs)
 
 

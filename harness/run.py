@@ -25,7 +25,7 @@ from typing import NoReturn
 from harness.backend import Backend, choose_backend
 from harness.cell import CellOutcome, discard_work, not_run, run_cell
 from harness.cell.client import Surroundings
-from harness.cell.reading import WrittenRun
+from harness.cell.reading import Again
 from harness.datastore.choice import choose_datastores
 from harness.errors import InfraError, UsageError
 from harness.interpreters import python_of
@@ -34,6 +34,7 @@ from harness.options import Options
 from harness.outcome import Status
 from harness.plan import Cell
 from harness.processes import kill_marked
+from harness.redact import Redactor, from_environment
 from harness.report.files import write_reports
 from harness.report.summary import cells as cell_entries
 from harness.report.terminal import Screen
@@ -62,7 +63,9 @@ class Run:
         self.backend = self._choose_backend()
         self._datastores = choose_datastores(options, self.folder, os.environ)
         _make_folder(options.results, self.id)
-        self.journal = Journal(self.folder / "journal.jsonl", self._secrets())
+        secret = (*self._secrets(), *from_environment(os.environ))
+        self._redactor = Redactor(secret)
+        self.journal = Journal(self.folder / "journal.jsonl", secret)
         self.stacks = (
             Stacks(self.backend, options.database_name, self.folder / "logs" / "services")
             if self.backend
@@ -73,7 +76,7 @@ class Run:
         self._record_start(clients)
         atexit.register(self.end)
         # nox ends on SIGTERM without unwinding; as an exception it unwinds like Ctrl-C.
-        signal.signal(signal.SIGTERM, _raise_exit)
+        self._term_before = signal.signal(signal.SIGTERM, _raise_exit)
 
     def _choose_backend(self) -> Backend | None:
         if self.options.session == "local":
@@ -166,7 +169,7 @@ class Run:
         stack: Stack | None,
         *,
         data: Path | None = None,
-        earlier: Sequence[WrittenRun] = (),
+        earlier: Sequence[Again] = (),
     ) -> CellOutcome:
         """Run one cell; a part of the harness that breaks meanwhile makes it ``infra``.
 
@@ -230,6 +233,8 @@ class Run:
             name: {"status": check.status.value, "reason": check.reason}
             for name, check in outcome.checks.items()
         }
+        for path in outcome.evidence.values():
+            self._redactor.file(path)
         evidence = {
             kind: str(path.relative_to(self.folder)) for kind, path in outcome.evidence.items()
         }
@@ -258,6 +263,7 @@ class Run:
             return
         self._ended = True
         atexit.unregister(self.end)
+        signal.signal(signal.SIGTERM, self._term_before)
         try:
             if self.stacks is not None:
                 self.stacks.stop()
@@ -266,6 +272,8 @@ class Run:
             kill_marked(lambda mark: mark == self.id or mark.startswith(f"{self.id}/"))
             if not self.options.keep:
                 shutil.rmtree(self.folder / "work", ignore_errors=True)
+            for path in (self.folder / "logs").rglob("*"):
+                self._redactor.file(path)
             self.record("end", run=self.id, finished=now())
             self.journal.close()
             write_reports(self.entries, self.folder)

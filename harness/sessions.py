@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -295,3 +295,13 @@ def end_runs(session: nox.Session) -> None:
 def _green(entries: Sequence[Entry]) -> bool:
     judged = [entry for entry in entries if entry["kind"] in {"cell", "stage"}]
     return all(Status(entry["status"]).expected for entry in judged)
+
+
+def run_command(session: nox.Session, main: Callable[[Sequence[str]], int]) -> None:
+    """Do what a session without clients does; red when it comes to anything but 0."""
+    try:
+        code = main(session.posargs)
+    except HarnessError as error:
+        session.error(str(error))
+    if code:
+        session.error("red; see above")
