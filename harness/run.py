@@ -26,8 +26,9 @@ from harness.backend import Backend, choose_backend
 from harness.cell import CellOutcome, discard_work, not_run, run_cell
 from harness.cell.client import Surroundings
 from harness.cell.reading import Again
-from harness.datastore import Datastore, LocalDatastore
+from harness.datastore.choice import choose_datastores
 from harness.errors import InfraError, UsageError
+from harness.interpreters import python_of
 from harness.journal import Entry, Journal, now
 from harness.options import Options
 from harness.outcome import Status
@@ -60,10 +61,10 @@ class Run:
         self._planned = len(clients) * _cells_per_client(options)
         self._ended = False
         self._cancelled = threading.Event()
-        self._datastores: dict[str, Datastore] = {"local": LocalDatastore()}
         self.backend = self._choose_backend()
+        self._datastores = choose_datastores(options, self.folder, os.environ)
         _make_folder(options.results, self.id)
-        secret = (*(self.backend.secrets if self.backend else ()), *from_environment(os.environ))
+        secret = (*self._secrets(), *from_environment(os.environ))
         self._redactor = Redactor(secret)
         self.journal = Journal(self.folder / "journal.jsonl", secret)
         self.stacks = (
@@ -76,6 +77,8 @@ class Run:
             if self.backend
             else None
         )
+        for datastore in self._datastores.values():
+            self.screen.say(f"data: {datastore.description}")
         self._record_start(clients)
         atexit.register(self.end)
         # nox ends on SIGTERM without unwinding; as an exception it unwinds like Ctrl-C.
@@ -89,6 +92,12 @@ class Run:
         self.screen.say(backend.why)
         return backend
 
+    def _secrets(self) -> list[str]:
+        secrets = list(self.backend.secrets) if self.backend else []
+        for datastore in self._datastores.values():
+            secrets += datastore.secrets
+        return secrets
+
     def _record_start(self, clients: Sequence[Client]) -> None:
         self.record(
             "run",
@@ -96,6 +105,7 @@ class Run:
             session=self.options.session,
             options=list(self.options.given),
             backend=self.backend.why if self.backend else "none",
+            datastores=[store.description for store in self._datastores.values()],
             clients=[client.name for client in clients],
             services=[service.name for service in self.options.services],
             planned=self._planned,
@@ -148,6 +158,11 @@ class Run:
             self.screen.cell(entry, len(cell_entries(self.entries)), self._planned)
             yield outcome
 
+    def pins(self, client: Client, python: str) -> list[str]:
+        """Return the requirements that the datastores add to a client's on a minor of Python."""
+        stores = self._datastores.values()
+        return [pin for datastore in stores for pin in datastore.pins(client, python)]
+
     def skip(self, cells: Iterable[Cell], status: Status, reason: str) -> None:
         """Record cells that cannot run at all, and why."""
         for cell in cells:
@@ -180,12 +195,18 @@ class Run:
             data: folder of the datastore; None for one of the cell's own.
             earlier: runs of earlier stages the client reads again.
         """
-        around = self.surroundings(cell, python, stack, data)
+        datastore = self._datastores[cell.datastore]
+        unsupported = datastore.unsupported(cell.client, python_of(python))
+        if unsupported:
+            return not_run(cell, Status.UNSUPPORTED, unsupported)
         try:
+            around = self.surroundings(cell, python, stack, data)
             outcome = run_cell(cell, around, earlier)
             if stack is not None and not outcome.status.expected:
                 # A dead stack fails every client: that is not the client's failure.
                 stack.running.check_alive()
+            if not outcome.status.expected or outcome.reread_problems:
+                datastore.check_alive()
             if not self.options.keep and not self._cancelled.is_set():
                 discard_work(around)
         except InfraError as error:
@@ -197,7 +218,9 @@ class Run:
     ) -> Surroundings:
         """Return what a cell's client runs in."""
         work = self.folder / "work" / cell.slug
-        datastore = self._datastores[cell.datastore]
+        datastore, folder = self._datastores[cell.datastore], data or work / "data"
+        # A walk's data is one for all of its services; else each service has its own.
+        place = "walk" if data else cell.service.name if cell.service else cell.session
         tags = [f"mf-version:{cell.client.name}"]
         if stack is not None:
             tags += [
@@ -208,7 +231,8 @@ class Run:
             python=python,
             work=work,
             logs=self.folder / "logs" / "cells" / cell.slug,
-            datastore=datastore.environment(cell.client, data or work / "data"),
+            datastore=datastore.environment(cell.client, place, folder),
+            objects=partial(datastore.objects, place, folder),
             mark=f"{self.id}/{cell.slug}",
             timeout=self.options.timeout,
             service_url=stack.running.url if stack else None,
@@ -259,6 +283,7 @@ class Run:
             if self.stacks is not None:
                 self.stacks.stop()
         finally:
+            said = [datastore.stop() for datastore in self._datastores.values()]
             kill_marked(lambda mark: mark == self.id or mark.startswith(f"{self.id}/"))
             if not self.options.keep:
                 shutil.rmtree(self.folder / "work", ignore_errors=True)
@@ -268,6 +293,8 @@ class Run:
             self.journal.close()
             write_reports(self.entries, self.folder)
             self.screen.end(self.entries, self.folder)
+            for line in filter(None, said):
+                self.screen.say(line)
 
 
 def rerun_line(cell: Cell, options: Options) -> str:
