@@ -51,6 +51,12 @@ def verdict(session: nox.Session) -> None:
     sessions.end_runs(session)
 
 
+@nox.session(python=False, default=False)
+def clean(session: nox.Session) -> None:
+    """Remove what killed runs left; after -- also the stacks kept by the runs named."""
+    sessions.clean_up(session)
+
+
 @nox.session(default=False)
 def tests(session: nox.Session) -> None:
     """Run the tests; what follows -- goes to pytest."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from harness.errors import UsageError, nearest
+from harness.errors import InfraError, UsageError, nearest
 from harness.path import Step, given, random_path, straight
 from harness.probes import FLOWS, Probe, find_probes, select_probes
 from harness.selectors import select_clients, select_services
@@ -19,6 +20,7 @@ from harness.versions import Catalog, Client, Service
 _LAST_PORT = 65535
 DATASTORES = ("local",)
 BACKENDS = ("auto", "embedded", "docker")
+PULL_POLICIES = ("always", "missing", "never")
 ON_FAILURE = ("next", "stop")
 
 _EXAMPLES = {
@@ -47,6 +49,11 @@ class Options:
         postgres: folder of the system's PostgreSQL binaries; None for the tool environment's.
         database_password: None for a random one.
         database_port: None for one the system chooses.
+        backend: ``embedded`` or ``docker``, already decided.
+        backend_why: why it is that one.
+        pull: when images are pulled: ``always``, ``missing`` or ``never``.
+        registry: prefix that stands for Docker Hub; empty for Docker Hub itself.
+        postgres_image: name and tag of the database's image.
         timeout: seconds a cell may take.
         path: the stages of a fixed-database walk; empty in other sessions.
         on_failure: what a walk does after a migration that failed: ``next`` or ``stop``.
@@ -62,6 +69,11 @@ class Options:
     flow_dir: Path
     datastores: tuple[str, ...]
     backend: str
+    backend_why: str
+    pull: str
+    registry: str
+    remove_images: bool
+    postgres_image: str
     jobs: int
     timeout: float
     postgres: Path | None
@@ -84,8 +96,11 @@ class Options:
         flags: list[str] = []
         if self.flow_dir != FLOWS:
             flags += ["--flow-dir", str(self.flow_dir)]
-        if self.backend != "auto":
+        if self.session != "local":
             flags += ["--backend", self.backend]
+        if self.backend == "docker":
+            flags += ["--pull", self.pull, "--postgres-image", self.postgres_image]
+            flags += ["--registry", self.registry] if self.registry else []
         if self.postgres is not None:
             flags += ["--postgres", str(self.postgres)]
         return flags
@@ -115,6 +130,7 @@ def build_parser(session: str) -> _Parser:
     _add_running(parser)
     if session != "local":
         _add_stack(parser)
+        _add_containers(parser)
     if session == "fixed_db":
         _add_walk(parser)
     _add_results(parser)
@@ -132,9 +148,9 @@ def _add_selection(parser: argparse.ArgumentParser, session: str) -> None:
     if session != "local":
         group.add_argument(
             "--service",
-            default="all",
             metavar="SERVICES",
-            help=f"services: {selector}, or groups (newest of each code group)",
+            help=f"services: {selector}, or groups (newest of each code group); default: groups of"
+            " released ones, all levels of the reference service",
         )
     group.add_argument(
         "--probe", default="basics", metavar="PROBES", help="comma list of probes, or all"
@@ -166,7 +182,8 @@ def _add_stack(parser: argparse.ArgumentParser) -> None:
         "--backend",
         choices=BACKENDS,
         default="auto",
-        help="where database and service come from (default: auto)",
+        help="where database and service come from: processes of this machine (embedded),"
+        " containers (docker), or containers where a Docker engine answers (auto, the default)",
     )
     group.add_argument(
         "--postgres", type=Path, metavar="PATH", help="use the PostgreSQL binaries found there"
@@ -176,6 +193,32 @@ def _add_stack(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--database-password", help="its password (default: a random one)")
     group.add_argument(
         "--database-port", type=int, help="its port on 127.0.0.1 (default: the system chooses)"
+    )
+
+
+def _add_containers(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("containers")
+    group.add_argument(
+        "--pull",
+        choices=PULL_POLICIES,
+        default="missing",
+        help="when to pull images (default: missing, those that are not on the engine)",
+    )
+    group.add_argument(
+        "--registry",
+        default="",
+        metavar="PREFIX",
+        help="take images from this mirror of Docker Hub, e.g. mirror.example.com/hub",
+    )
+    group.add_argument(
+        "--remove-images",
+        action="store_true",
+        help="pull images a few at a time and remove them after use; those that were there stay",
+    )
+    group.add_argument(
+        "--postgres-image",
+        metavar="TAG",
+        help="tag of the image postgres, or a whole image name (default: the tag in versions.json)",
     )
 
 
@@ -214,7 +257,7 @@ def _add_results(parser: argparse.ArgumentParser) -> None:
         "--keep",
         "--dont-remove-containers",
         action="store_true",
-        help="keep the clients' working folders and data",
+        help="keep the clients' working folders and data, and the last stack of containers",
     )
     group.add_argument(
         "--with-service-logs",
@@ -224,10 +267,23 @@ def _add_results(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def parse(session: str, arguments: Sequence[str], catalog: Catalog) -> Options:
+def parse(
+    session: str,
+    arguments: Sequence[str],
+    catalog: Catalog,
+    engine: Callable[[], str] | None = None,
+) -> Options:
     """Parse and validate what follows ``--`` for one session.
 
+    Args:
+        session: its name.
+        arguments: what follows ``--``.
+        catalog: what there is to select from.
+        engine: describes the Docker engine that answers, or raises InfraError saying why none
+            does; None for a session that needs none, where no engine is looked for.
+
     Raises:
+        InfraError: for ``--backend docker`` when no engine answers.
         UsageError: for the first thing that is wrong: what, where, the nearest valid choice.
         SystemExit: after printing, for ``--help``.
     """
@@ -237,8 +293,10 @@ def parse(session: str, arguments: Sequence[str], catalog: Catalog) -> Options:
         close = nearest(unknown[0], parser.known_options())
         raise UsageError(f"unknown option {unknown[0]}{close}; see: {parser.prog} --help")
     _check_numbers(raw)
-    services = () if session == "local" else select_services(catalog, raw.service, "reference")
-    path = _path(raw, services, catalog) if session == "fixed_db" else ()
+    backend, why = _backend(raw, engine) if session != "local" else ("none", "")
+    kind = "released" if backend == "docker" else "reference"
+    services = () if session == "local" else _services(raw, kind, catalog)
+    path = _path(raw, services, kind, catalog) if session == "fixed_db" else ()
     return Options(
         session=session,
         given=tuple(arguments),
@@ -247,7 +305,12 @@ def parse(session: str, arguments: Sequence[str], catalog: Catalog) -> Options:
         probes=select_probes(find_probes(raw.flow_dir.resolve()), raw.probe),
         flow_dir=raw.flow_dir.resolve(),
         datastores=_datastores(raw.datastore),
-        backend=getattr(raw, "backend", "auto"),
+        backend=backend,
+        backend_why=why,
+        pull=getattr(raw, "pull", ""),
+        registry=getattr(raw, "registry", ""),
+        remove_images=getattr(raw, "remove_images", False),
+        postgres_image=_postgres_image(raw, catalog),
         jobs=raw.jobs,
         timeout=raw.timeout,
         postgres=getattr(raw, "postgres", None),
@@ -266,19 +329,57 @@ def parse(session: str, arguments: Sequence[str], catalog: Catalog) -> Options:
     )
 
 
+def _backend(raw: argparse.Namespace, engine: Callable[[], str] | None) -> tuple[str, str]:
+    """Return the backend and why it is that one."""
+    embedded_only = [
+        option
+        for option, value in (
+            ("--postgres", raw.postgres),
+            ("--database-url", getattr(raw, "database_url", None)),
+        )
+        if value is not None
+    ]
+    if raw.backend == "embedded" or engine is None:
+        return "embedded", "asked for"
+    if embedded_only and raw.backend == "docker":
+        raise UsageError(f"{embedded_only[0]} goes with --backend embedded, not with containers")
+    if embedded_only:
+        return "embedded", f"because of {embedded_only[0]}"
+    try:
+        return "docker", f"{'asked for' if raw.backend == 'docker' else 'it answers'}: {engine()}"
+    except InfraError as error:
+        if raw.backend == "docker":
+            raise
+        return "embedded", str(error)
+
+
+def _services(raw: argparse.Namespace, kind: str, catalog: Catalog) -> tuple[Service, ...]:
+    # Every released code base once is what a first run can take: about twenty images.
+    text = raw.service or ("groups" if kind == "released" else "all")
+    return select_services(catalog, text, kind)
+
+
+def _postgres_image(raw: argparse.Namespace, catalog: Catalog) -> str:
+    """Return the whole name of the database's image."""
+    given = getattr(raw, "postgres_image", None) or catalog.postgres.default
+    if not re.fullmatch(r"[\w./:@-]+", given):
+        raise UsageError(f"--postgres-image {given}: neither a tag nor the name of an image")
+    return given if re.search("[/:]", given) else f"postgres:{given}"
+
+
 def _path(
-    raw: argparse.Namespace, services: Sequence[Service], catalog: Catalog
+    raw: argparse.Namespace, services: Sequence[Service], kind: str, catalog: Catalog
 ) -> tuple[Step, ...]:
     if raw.seed is not None:
         return random_path(services, raw.seed)
     if raw.path is None:
         return straight(services)
     names = [part.strip() for part in raw.path.split(",")]
-    return given([_one_service(catalog, name) for name in names])
+    return given([_one_service(catalog, name, kind) for name in names])
 
 
-def _one_service(catalog: Catalog, name: str) -> Service:
-    found = select_services(catalog, name, "reference")
+def _one_service(catalog: Catalog, name: str, kind: str) -> Service:
+    found = select_services(catalog, name, kind)
     if len(found) != 1:
         raise UsageError(f"--path: {name!r} is not one service; name each one, as in 2.0.4,2.5")
     return found[0]

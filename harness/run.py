@@ -7,6 +7,7 @@ ends once: when the last session is done, on Ctrl-C, or when the process exits.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import secrets
 import shlex
 import shutil
@@ -21,10 +22,14 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+import psycopg2
+
+from harness.alive import RunLock
 from harness.backend import Backend, choose_backend
 from harness.cell import CellOutcome, discard_work, not_run, run_cell
 from harness.cell.client import Surroundings
 from harness.cell.reading import WrittenRun
+from harness.database.admin import one_line
 from harness.datastore import Datastore, LocalDatastore
 from harness.errors import InfraError, UsageError
 from harness.journal import Entry, Journal, now
@@ -35,6 +40,7 @@ from harness.processes import kill_marked
 from harness.report.results import write_results
 from harness.report.summary import cells as cell_entries
 from harness.report.terminal import Screen
+from harness.service.live import LiveLogs
 from harness.stacks import Stack, Stacks
 from harness.versions import Client
 
@@ -53,6 +59,7 @@ class Run:
         self.screen = screen
         self.id = _run_id(options.session)
         self.folder = _make_folder(options.results, self.id)
+        self._lock = RunLock(self.id, self.folder)
         self.entries: list[Entry] = []
         self._planned = len(clients) * _cells_per_client(options)
         self._ended = False
@@ -62,11 +69,13 @@ class Run:
         self.journal = Journal(
             self.folder / "journal.jsonl", self.backend.secrets if self.backend else ()
         )
+        logs = self.folder / "logs" / "services"
         self.stacks = (
-            Stacks(self.backend, options.database_name, self.folder / "logs" / "services")
+            Stacks(self.backend, options.database_name, logs, self._record_stack)
             if self.backend
             else None
         )
+        self._live = LiveLogs(logs, screen.say) if options.with_service_logs else None
         self._record_start(clients)
         atexit.register(self.end)
         # nox ends on SIGTERM without unwinding; as an exception it unwinds like Ctrl-C.
@@ -76,7 +85,7 @@ class Run:
         if self.options.session == "local":
             self.screen.say("backend: none: clients alone, local metadata")
             return None
-        backend = choose_backend(self.options, self.folder / "work", self.id)
+        backend = choose_backend(self.options, self.folder, self.id, self.screen.say)
         self.screen.say(backend.why)
         return backend
 
@@ -90,6 +99,18 @@ class Run:
             clients=[client.name for client in clients],
             services=[service.name for service in self.options.services],
             planned=self._planned,
+        )
+
+    def _record_stack(self, stack: Stack) -> None:
+        self.record(
+            "stack",
+            run=self.id,
+            service=stack.running.service.name,
+            origin=stack.running.origin,
+            reported=stack.reported,
+            database_schema=stack.schema,
+            migrations=list(stack.migration.applied),
+            seconds=stack.migration.seconds,
         )
 
     def record(self, kind: str, **fields: object) -> Entry:
@@ -106,7 +127,11 @@ class Run:
             python: the client's interpreter.
         """
         if self.backend is not None:
-            self.backend.launcher.prepare(self.options.services)
+            try:
+                self.backend.launcher.prepare(self.options.services)
+            except InfraError as error:
+                self.skip(cells, Status.INFRA, str(error))
+                raise
         return self.execute([partial(self._on_its_stack, cell, python) for cell in cells])
 
     def execute(self, tasks: Sequence[Callable[[], CellOutcome]]) -> list[CellOutcome]:
@@ -120,10 +145,17 @@ class Run:
         except BaseException:
             self._cancelled.set()
             kill_marked(lambda mark: mark.startswith(f"{self.id}/"))
+            self._cancel_backend()
             raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
         return done
+
+    def _cancel_backend(self) -> None:
+        """End the backend's parts, for the threads that wait for one of them."""
+        if self.backend is not None:
+            with contextlib.suppress(InfraError):  # the end will meet the same, and say so
+                self.backend.cancel()
 
     def _collect(self, futures: Iterable[Future[CellOutcome]]) -> Iterable[CellOutcome]:
         for future in as_completed(futures):
@@ -172,6 +204,9 @@ class Run:
                 discard_work(around)
         except InfraError as error:
             return not_run(cell, Status.INFRA, str(error))
+        except psycopg2.OperationalError as error:
+            reason = f"the database does not answer any more: {one_line(error)}"
+            return not_run(cell, Status.INFRA, reason)
         return outcome
 
     def surroundings(
@@ -235,8 +270,9 @@ class Run:
         self._ended = True
         atexit.unregister(self.end)
         try:
-            if self.stacks is not None:
-                self.stacks.stop()
+            self._end_stacks()
+        except InfraError as error:
+            self.screen.say(f"not everything could be removed: {error}")
         finally:
             kill_marked(lambda mark: mark == self.id or mark.startswith(f"{self.id}/"))
             if not self.options.keep:
@@ -245,6 +281,23 @@ class Run:
             self.journal.close()
             write_results(self.entries, self.folder / "results.json")
             self.screen.end(self.entries, self.folder)
+            self._lock.release()
+
+    def _end_stacks(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+        if self.stacks is None or self.backend is None:
+            return
+        if not (self.options.keep and self.backend.outlives):
+            self.stacks.stop()
+            return
+        kept = self.stacks.keep_last()
+        if kept is not None:
+            running, database = kept
+            self.screen.say(
+                f"kept: {running.service.name} at {running.url} (METAFLOW_SERVICE_URL), database"
+                f" {database.address.url}\nremove them with: nox -s clean -- {self.id}"
+            )
 
 
 def rerun_line(cell: Cell, options: Options) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,8 @@ from typing import Any, NoReturn
 import nox
 from nox.command import CommandFailed
 
+from harness.clean import clean
+from harness.containers.engine import find_engine
 from harness.database.existing import check_existing
 from harness.errors import HarnessError, UsageError
 from harness.interpreters import choose_python, find_interpreters
@@ -26,7 +29,8 @@ from harness.versions import Catalog, Client, load
 from harness.walk import walk
 
 # nox shows every library's log lines; each readiness question would be one.
-logging.getLogger("urllib3").setLevel(logging.WARNING)
+for library in ("urllib3", "docker"):
+    logging.getLogger(library).setLevel(logging.WARNING)
 
 CLIENT_SESSIONS = ("compat", "fixed_db", "local")
 """The sessions that are parametrized by client and take the harness's options."""
@@ -99,7 +103,7 @@ def _choose(argv: Sequence[str], catalog: Catalog, requested: Sequence[str]) -> 
     arguments = arguments_after_dashes(argv)
     asked = [name for name in CLIENT_SESSIONS if any(_base(r) == name for r in requested)]
     if asked:
-        options = {name: parse(name, arguments, catalog) for name in asked}
+        options = {name: parse(name, arguments, catalog, describe_engine) for name in asked}
     elif requested:
         # tests, lint and the like: what follows -- is theirs, not the harness's.
         options = {"compat": parse("compat", [], catalog)}
@@ -118,13 +122,25 @@ def _choose(argv: Sequence[str], catalog: Catalog, requested: Sequence[str]) -> 
     return Choice(options, clients, named, pythons)
 
 
+@functools.cache
+def describe_engine() -> str:
+    """Describe the Docker engine that answers; the first line of a run shows it.
+
+    Raises:
+        InfraError: when none does, saying why.
+    """
+    engine = find_engine()
+    engine.close()
+    return engine.description
+
+
 def _parse_for_any(arguments: Sequence[str], catalog: Catalog) -> dict[str, Options]:
     """Without ``-s`` every session is possible: one must accept the options, not all."""
     options: dict[str, Options] = {}
     refused: list[UsageError] = []
     for name in CLIENT_SESSIONS:
         try:
-            options[name] = parse(name, arguments, catalog)
+            options[name] = parse(name, arguments, catalog, describe_engine)
         except UsageError as error:
             refused.append(error)
     if not options:
@@ -256,6 +272,15 @@ def end_runs(session: nox.Session) -> None:
             wrong.append("the walk has unexpected outcomes; see above")
     if wrong:
         session.error("; ".join(wrong))
+
+
+def clean_up(session: nox.Session) -> None:
+    """Remove what killed runs left; with run ids also what those were asked to keep."""
+    try:
+        for line in clean(session.posargs):
+            print(line)
+    except HarnessError as error:
+        session.error(str(error))
 
 
 def _green(entries: Sequence[Entry]) -> bool:

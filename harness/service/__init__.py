@@ -23,9 +23,20 @@ class RunningService(Protocol):
     """Base address of the migration API; None where the release has none (1.0.x)."""
     log: Path
     """The file the service's output goes to, appended to on restart."""
+    origin: str
+    """What exactly runs, for the journal: ``image NAME:TAG sha256:…``, ``reference level 2.5``."""
+    metadata_first: bool
+    """Whether the metadata API comes up by itself before anybody asked for an upgrade.
+
+    The start script of an image migrates an empty database and then picks the release that fits
+    the schema; to ask for an upgrade meanwhile would be a second migration at the same time.
+    """
 
     def restart(self) -> None:
-        """Stop and start again on the same database and addresses, as an operator would."""
+        """Stop and start again on the same database, as an operator would.
+
+        The addresses may be other ones afterwards.
+        """
 
     def check_alive(self) -> None:
         """Raise InfraError, with the last log lines, when the service has ended by itself."""

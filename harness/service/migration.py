@@ -96,6 +96,8 @@ def bring_up(running: RunningService) -> Migration:
         await_ready(running)
         return Migration(None, None, round(time.monotonic() - started, 2))
     _await_answer(running, f"{running.migration_url}/ping", "migration API")
+    if running.metadata_first:
+        await_ready(running)
     before = schema_status(running)
     output = "" if before.up_to_date else _upgrade(running, before)
     running.restart()

@@ -1,0 +1,68 @@
+"""Images built from a folder with a Dockerfile, by docker's own command line.
+
+The Docker SDK has only the engine's old builder, which does not know TARGETARCH and cannot build
+the Dockerfile of the service; the command line has BuildKit.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from harness.containers.engine import Engine
+from harness.errors import InfraError, UsageError
+from harness.processes import ManagedProcess, tail_note
+
+_BUILD_SECONDS = 3600.0
+
+
+def check_dockerfile(folder: Path, dockerfile: str) -> None:
+    """Raise UsageError when the folder has no such Dockerfile."""
+    if not (folder / dockerfile).is_file():
+        raise UsageError(f"--dockerfile {dockerfile}: there is none in {folder}")
+
+
+def build(
+    engine: Engine,
+    folder: Path,
+    dockerfile: str,
+    *,
+    tag: str,
+    labels: Mapping[str, str],
+    mark: str,
+    log: Path,
+) -> None:
+    """Build an image.
+
+    Args:
+        engine: where it is wanted.
+        folder: what the Dockerfile's ADD and COPY are about; only read.
+        dockerfile: path of the Dockerfile from there.
+        tag: name and tag for the image.
+        labels: for the image.
+        mark: what the process belongs to.
+        log: appended to with all output.
+
+    Raises:
+        InfraError: without docker's command line; with the last lines when the build fails.
+    """
+    docker = shutil.which("docker")
+    if docker is None:
+        raise InfraError("an image is built by docker's command line, which is not on PATH here")
+    command = [docker, "--host", engine.host, "build", "--progress", "plain", "--tag", tag]
+    command += ["--file", str(folder / dockerfile)]
+    command += [part for name, value in labels.items() for part in ("--label", f"{name}={value}")]
+    command.append(str(folder))
+    # DOCKER_CONTEXT would contradict --host; keys of a TLS engine are read from the others.
+    environment = {name: value for name, value in os.environ.items() if name != "DOCKER_CONTEXT"}
+    environment["DOCKER_BUILDKIT"] = "1"
+    process = ManagedProcess(command, env=environment, mark=mark, log=log)
+    try:
+        code = process.wait(_BUILD_SECONDS)
+    finally:
+        process.kill()
+    if code != 0:
+        how = "did not end" if code is None else f"failed with exit code {code}"
+        raise InfraError(f"building {tag} from {folder / dockerfile} {how}{tail_note(log)}")
