@@ -42,13 +42,10 @@ class Journal:
         self._file = path.open("x", encoding="utf-8")
 
     def append(self, kind: str, **fields: Any) -> Entry:
-        """Write one entry to disk before returning it."""
-        entry = {"kind": kind, "schema": SCHEMA, "at": now(), **fields}
-        line = json.dumps(entry, ensure_ascii=False)
-        for secret in self._secrets:
-            line = line.replace(json.dumps(secret, ensure_ascii=False)[1:-1], "[secret]")
+        """Write one entry to disk before returning it as it was written, without secrets."""
+        entry = {"kind": kind, "schema": SCHEMA, "at": now(), **self._without_secrets(fields)}
         with self._lock:
-            self._file.write(line + "\n")
+            self._file.write(json.dumps(entry, ensure_ascii=False) + "\n")
             self._file.flush()
             os.fsync(self._file.fileno())
         return entry
@@ -56,6 +53,20 @@ class Journal:
     def close(self) -> None:
         """Close the file. Safe to call twice."""
         self._file.close()
+
+    def _without_secrets(self, value: Any) -> Any:
+        """Replace the secrets in every text but a status: ``pass`` may be somebody's password."""
+        if isinstance(value, str):
+            for secret in self._secrets:
+                value = value.replace(secret, "[secret]")
+        elif isinstance(value, dict):
+            return {
+                key: inner if key == "status" else self._without_secrets(inner)
+                for key, inner in value.items()
+            }
+        elif isinstance(value, (list, tuple)):
+            return [self._without_secrets(inner) for inner in value]
+        return value
 
 
 def read(path: Path) -> list[Entry]:
@@ -69,7 +80,8 @@ def read(path: Path) -> list[Entry]:
     """
     path = path / "journal.jsonl" if path.is_dir() else path
     try:
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        # Not text.splitlines(): what clients print may hold other characters that end lines.
+        lines = path.read_bytes().splitlines(keepends=True)
     except OSError as error:
         raise UsageError(f"{path}: no journal: {error.strerror}") from error
     entries: list[Entry] = []
@@ -77,7 +89,7 @@ def read(path: Path) -> list[Entry]:
         try:
             entry = json.loads(line)
         except ValueError as error:
-            if number == len(lines) and not line.endswith("\n"):
+            if number == len(lines) and not line.endswith(b"\n"):
                 break
             raise UsageError(f"{path}:{number}: not a JSON line: {error}") from error
         if not isinstance(entry, dict) or entry.get("schema") != SCHEMA or "kind" not in entry:

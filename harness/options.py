@@ -388,7 +388,7 @@ def _one_service(catalog: Catalog, name: str, kind: str) -> Service:
 def _check_numbers(raw: argparse.Namespace) -> None:
     if raw.jobs < 1:
         raise UsageError(f"--jobs {raw.jobs}: at least 1 cell must run at a time")
-    if raw.timeout <= 0:
+    if not raw.timeout > 0:  # nan, which compares with nothing, is refused too
         raise UsageError(f"--timeout {raw.timeout:g}: a cell needs more than 0 seconds")
     port = getattr(raw, "database_port", None)
     if port is not None and not 1 <= port <= _LAST_PORT:
@@ -427,3 +427,9 @@ def requested_sessions(argv: Sequence[str], environment: dict[str, str]) -> list
     except argparse.ArgumentError:
         asked = None  # nox itself will say what is wrong
     return asked or environment.get("NOXSESSION", "").replace(",", " ").split()
+
+
+def only_lists(argv: Sequence[str]) -> bool:
+    """Tell whether nox was asked to list its sessions, not to run them."""
+    end = list(argv).index("--") if "--" in argv else len(argv)
+    return any(word in {"-l", "--list", "--list-sessions"} for word in argv[1:end])

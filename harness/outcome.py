@@ -36,7 +36,7 @@ _SIGNS = {
     Status.UNSUPPORTED: "–",
     Status.EXPECTED_FAIL: "x",
     Status.UNEXPECTED_PASS: "!",
-    Status.TIMEOUT: "⧖",
+    Status.TIMEOUT: "◷",
     Status.INFRA: "⚠",
     Status.NOT_RUN: "·",
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import os
 import secrets
 import shlex
 import shutil
@@ -58,14 +59,15 @@ class Run:
         self.options = options
         self.screen = screen
         self.id = _run_id(options.session)
-        self.folder = _make_folder(options.results, self.id)
-        self._lock = RunLock(self.id, self.folder)
+        self.folder = options.results / self.id
         self.entries: list[Entry] = []
         self._planned = len(clients) * _cells_per_client(options)
         self._ended = False
         self._cancelled = threading.Event()
         self._datastores: dict[str, Datastore] = {"local": LocalDatastore()}
         self.backend = self._choose_backend()
+        _make_folder(options.results, self.id)
+        self._lock = RunLock(self.id, self.folder)
         self.journal = Journal(
             self.folder / "journal.jsonl", self.backend.secrets if self.backend else ()
         )
@@ -324,16 +326,24 @@ def _run_id(session: str) -> str:
     return f"{moment}-{session}-{secrets.token_hex(2)}"
 
 
-def _make_folder(results: Path, run_id: str) -> Path:
-    folder = results / run_id
+def check_results(results: Path) -> None:
+    """Raise UsageError when no folder of a run can be made in ``results``; nothing is made."""
+    # Not Path.exists(), which raises for what lies in a folder that may not be entered.
+    there = next(path for path in (results, *results.parents) if os.access(path, os.F_OK))
+    if not there.is_dir():
+        raise UsageError(f"--results {results}: cannot be written: {there} is no folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UsageError(f"--results {results}: cannot be written: no right to write in {there}")
+
+
+def _make_folder(results: Path, run_id: str) -> None:
     try:
-        folder.mkdir(parents=True)
+        (results / run_id).mkdir(parents=True)
         newest = results / f".latest-{run_id}"
         newest.symlink_to(run_id)
         newest.replace(results / "latest")
     except OSError as error:
         raise UsageError(f"--results {results}: cannot be written: {error.strerror}") from error
-    return folder
 
 
 def _raise_exit(signum: int, _frame: FrameType | None) -> NoReturn:

@@ -15,15 +15,22 @@ from nox.command import CommandFailed
 
 from harness.clean import clean
 from harness.containers.engine import find_engine
+from harness.database.embedded import check_port, find_binaries
 from harness.database.existing import check_existing
 from harness.errors import HarnessError, UsageError
 from harness.interpreters import choose_python, find_interpreters
 from harness.journal import Entry
-from harness.options import Options, arguments_after_dashes, parse, requested_sessions
+from harness.options import (
+    Options,
+    arguments_after_dashes,
+    only_lists,
+    parse,
+    requested_sessions,
+)
 from harness.outcome import Status
 from harness.plan import Cell, matrix, render, walk_cells
 from harness.report.terminal import Screen, client_line
-from harness.run import Run
+from harness.run import Run, check_results
 from harness.selectors import select_clients
 from harness.versions import Catalog, Client, load
 from harness.walk import walk
@@ -43,11 +50,13 @@ class Choice:
     Attributes:
         options: by session, for those whose options are valid.
         clients: by session, every client that has a session of its own.
+        refused: by session, what is wrong with the options for those that do not take them.
         named: by session, the clients named as ``compat(2.2.1)``; empty when none was.
         pythons: by client's name: the interpreter, or why there is none.
     """
 
     options: Mapping[str, Options]
+    refused: Mapping[str, UsageError]
     clients: Mapping[str, tuple[Client, ...]]
     named: Mapping[str, tuple[Client, ...]]
     pythons: Mapping[str, Path | str]
@@ -80,9 +89,9 @@ def choose(argv: Sequence[str], environment: Mapping[str, str]) -> Choice:
     try:
         choice = _choose(argv, load(), requested_sessions(argv, dict(environment)))
         _check_pythons(choice)
-        for options in choice.options.values():
-            if options.database_url is not None:
-                check_existing(options.database_url, options.path, allow=options.allow_existing)
+        if not only_lists(argv):
+            for options in choice.options.values():
+                _check_places(options)
     except HarnessError as error:
         _exit(str(error))
     plans = [options for options in choice.options.values() if options.plan]
@@ -102,13 +111,17 @@ def _exit(message: str) -> NoReturn:
 def _choose(argv: Sequence[str], catalog: Catalog, requested: Sequence[str]) -> Choice:
     arguments = arguments_after_dashes(argv)
     asked = [name for name in CLIENT_SESSIONS if any(_base(r) == name for r in requested)]
+    refused: dict[str, UsageError] = {}
     if asked:
         options = {name: parse(name, arguments, catalog, describe_engine) for name in asked}
     elif requested:
         # tests, lint and the like: what follows -- is theirs, not the harness's.
         options = {"compat": parse("compat", [], catalog)}
     else:
-        options = _parse_for_any(arguments, catalog)
+        options, refused = _parse_for_any(arguments, catalog)
+        # nox runs compat when no session is named.
+        if "compat" in refused and not only_lists(argv):
+            raise refused["compat"]
     first = next(iter(options.values()))
     named = {name: _named(name, requested, catalog) for name in CLIENT_SESSIONS}
     clients = {
@@ -119,7 +132,7 @@ def _choose(argv: Sequence[str], catalog: Catalog, requested: Sequence[str]) -> 
     pythons = {
         client.name: _python(client, found) for group in clients.values() for client in group
     }
-    return Choice(options, clients, named, pythons)
+    return Choice(options, refused, clients, named, pythons)
 
 
 @functools.cache
@@ -134,18 +147,20 @@ def describe_engine() -> str:
     return engine.description
 
 
-def _parse_for_any(arguments: Sequence[str], catalog: Catalog) -> dict[str, Options]:
+def _parse_for_any(
+    arguments: Sequence[str], catalog: Catalog
+) -> tuple[dict[str, Options], dict[str, UsageError]]:
     """Without ``-s`` every session is possible: one must accept the options, not all."""
     options: dict[str, Options] = {}
-    refused: list[UsageError] = []
+    refused: dict[str, UsageError] = {}
     for name in CLIENT_SESSIONS:
         try:
             options[name] = parse(name, arguments, catalog, describe_engine)
         except UsageError as error:
-            refused.append(error)
+            refused[name] = error
     if not options:
-        raise refused[0]
-    return options
+        raise refused["compat"]
+    return options, refused
 
 
 def _base(session: str) -> str:
@@ -179,6 +194,17 @@ def _check_pythons(choice: Choice) -> None:
         reasons = [reason for reason in pythons if isinstance(reason, str)]
         if pythons and len(reasons) == len(pythons):
             raise UsageError(f"no selected client can run here: {reasons[0]}")
+
+
+def _check_places(options: Options) -> None:
+    """Raise UsageError for a place on this machine or a database that the run could not use."""
+    check_results(options.results)
+    if options.database_port is not None:
+        check_port(options.database_port)
+    if options.postgres is not None:
+        find_binaries(options.postgres)
+    if options.database_url is not None:
+        check_existing(options.database_url, options.path, allow=options.allow_existing)
 
 
 def planned_cells(options: Options, clients: Sequence[Client]) -> tuple[Cell, ...]:
@@ -225,6 +251,8 @@ def _run_of(choice: Choice, session: nox.Session, name: str) -> Run:
     """Return the run the session belongs to, made by the first one; the verdict follows."""
     if session.parallel:
         session.error("stacks are shared by sessions: leave out --allow-parallel, use -- --jobs N")
+    if name in choice.refused:
+        session.error(str(choice.refused[name]))
     session.notify("verdict")
     if name not in _runs:
         try:

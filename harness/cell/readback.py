@@ -36,10 +36,11 @@ def words(error):
 
 def apply_check(check, pathspec):
     """Call one check and tell what came of it."""
-    from metaflow import Run  # noqa: PLC0415 - found in the client's environment only
+    from metaflow import Run, namespace  # noqa: PLC0415 - found in the client's environment only
 
     try:
-        # A fresh object each time: what one check cached must not help the next.
+        # A fresh object and namespace each time: what one check left must not touch the next.
+        namespace(None)
         rows = check(Run(pathspec)) or {}
     except Exception as error:  # noqa: BLE001 - a check may fail in any way; the reason is kept
         traceback.print_exc()
@@ -49,8 +50,9 @@ def apply_check(check, pathspec):
 
 def inventory(pathspec):
     """List the run: its tags, and each task's artifacts and metadata, by step and task."""
-    from metaflow import Run  # noqa: PLC0415 - found in the client's environment only
+    from metaflow import Run, namespace  # noqa: PLC0415 - found in the client's environment only
 
+    namespace(None)
     run = Run(pathspec)
     steps = {}
     for step in run:
@@ -85,15 +87,10 @@ def read_run(request, probes):
 
 def main(request_file, answer_file):
     """Answer all requests."""
-    from metaflow import namespace  # noqa: PLC0415 - found in the client's environment only
-
     with open(request_file, encoding="utf-8") as file:
         requests = json.load(file)
     probes = {}
-    answers = []
-    for request in requests:
-        namespace(None)
-        answers.append(read_run(request, probes))
+    answers = [read_run(request, probes) for request in requests]
     with open(answer_file, "w", encoding="utf-8") as file:
         json.dump(answers, file)
 

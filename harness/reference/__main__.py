@@ -24,6 +24,9 @@ from harness.reference.store import Store, open_pool
 _DATABASE_SECONDS = 10.0
 """How long to wait for the database at start."""
 
+_SHUTDOWN_SECONDS = 1.0
+"""How long requests under way may take to end once the service is told to stop."""
+
 _METADATA, _MIGRATION = "metadata", "migration"
 
 _log = logging.getLogger("harness.reference")
@@ -114,10 +117,10 @@ async def _check_schema(level: Level, conninfo: str) -> None:
 async def _listen(
     stack: contextlib.AsyncExitStack, app: web.Application, host: str, port: int
 ) -> None:
-    runner = web.AppRunner(app)
+    runner = web.AppRunner(app, shutdown_timeout=_SHUTDOWN_SECONDS)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
-    await web.TCPSite(runner, host, port, shutdown_timeout=1.0).start()
+    await web.TCPSite(runner, host, port).start()
     _log.info("serving on %s:%s", host, port)
 
 

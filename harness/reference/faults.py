@@ -25,7 +25,7 @@ MIGRATION_LOSES_ROW = "migration-loses-row"
 MIGRATION_CHANGES_VALUE = "migration-changes-value"
 NO_START_ON_NEWER_SCHEMA = "no-start-on-newer-schema"
 
-_TAKES_NAME = {LOSE_ARTIFACT}
+_TAKES_NAME = {LOSE_ARTIFACT, DROP_TAG}
 _TAKES_COUNT = {STATUS_500, STATUS_500_COMMITS}
 NAMES = (
     LOSE_ARTIFACT,
@@ -52,7 +52,7 @@ class Fault:
 
     Attributes:
         name: one of NAMES; empty for none.
-        argument: the name of an artifact, or empty.
+        argument: the name of an artifact or a tag, or empty.
         count: which request it strikes, from 1; 0 where it has none.
     """
 
@@ -71,6 +71,13 @@ class Fault:
         if self.argument:
             return artifact == self.argument
         return not artifact.startswith("_") and artifact != "name"
+
+    def kept(self, tags: list[str] | None) -> list[str] | None:
+        """Return the user tags a new run is to have of those its client sent, or None of None."""
+        if self.name != DROP_TAG or not tags:
+            return tags
+        dropped = self.argument or min(tags)
+        return [tag for tag in tags if tag != dropped]
 
 
 NO_FAULT = Fault()

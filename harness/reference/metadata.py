@@ -198,8 +198,7 @@ class _MetadataApi:
     async def _add_run(self, request: web.Request) -> web.Response:
         body = await _body(request)
         values = {**self._columns(request), **_written_by(body)}
-        if self._fault.name == faults.DROP_TAG and values["tags"]:
-            values["tags"] = sorted(values["tags"])[1:]
+        values["tags"] = self._fault.kept(values["tags"])
         if self._level.has_string_ids:
             values["run_id"] = _name(body.get("run_number"))
         if self._level.has_run_tags and _sends_heartbeats(body):

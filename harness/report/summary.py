@@ -81,11 +81,16 @@ def runs(entries: Iterable[Entry]) -> list[Entry]:
 
 
 def stages(entries: Iterable[Entry]) -> list[Entry]:
-    """Return the entries of stages, the last one of each number and service, by number."""
+    """Return the entries of stages, run by run, by number; the last one of each.
+
+    A stage of one run is never replaced by that of another: each walk has a database of its own,
+    and what was lost in one is not found again in the next.
+    """
     latest = {
-        (entry["stage"], entry["service"]): entry for entry in entries if entry["kind"] == "stage"
+        (entry["run"], entry["stage"]): entry for entry in entries if entry["kind"] == "stage"
     }
-    return sorted(latest.values(), key=lambda stage: stage["stage"])
+    order = list(dict.fromkeys(run for run, _ in latest))
+    return sorted(latest.values(), key=lambda stage: (order.index(stage["run"]), stage["stage"]))
 
 
 def incomplete(entries: Sequence[Entry]) -> list[str]:

@@ -159,7 +159,6 @@ class _View:
         self._planned = planned
         self._jobs = jobs
         self._started = time.monotonic()
-        self._before = len(cells(entries))
 
     def render(self) -> RenderableType:
         done = cells(self._entries)

@@ -101,7 +101,8 @@ def _reads(running: RunningService, runs: Sequence[tuple[str, str]]) -> _Answer:
             problem = f"{run}: {error!r}"
         if problem:
             return _Answer(False, f"It does not read the runs of the newer service: {problem}.")
-    return _Answer(True, f"It reads all {len(runs)} runs with their steps and tasks.")
+    told = f"{len(runs)} of {len(runs)} runs" if runs else "no run, for there is none,"
+    return _Answer(True, f"It reads {told} with their steps and tasks.")
 
 
 def _unread(run: str) -> str:

@@ -1,0 +1,50 @@
+"""Text from clients and services, made fit to be shown: no escape sequences, no endless logs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+EXCERPT_LINES = 200
+EXCERPT_BYTES = 20_000
+
+# Escape sequences of terminals: CSI (colours, cursor), OSC (titles, links) and two-character ones.
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])")
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+
+
+def plain(text: str) -> str:
+    """Return the text without escape sequences and control characters, but for line ends and tabs.
+
+    What is left is also what XML 1.0 can hold.
+    """
+    return _CONTROLS.sub("", _ESCAPES.sub("", text.replace("\r\n", "\n")))
+
+
+def excerpt(path: Path) -> str | None:
+    """Return the end of a text file as plain text, with a note of what was left out.
+
+    Returns:
+        At most ``EXCERPT_LINES`` lines and about ``EXCERPT_BYTES`` bytes; None without the file.
+    """
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - EXCERPT_BYTES))
+            end = file.read().decode("utf-8", errors="replace")
+    except OSError:
+        return None
+    cut = size > EXCERPT_BYTES
+    lines = plain(end).splitlines()[1 if cut and "\n" in end else 0 :]
+    if cut or len(lines) > EXCERPT_LINES:
+        lines = [f"… the end of {size} bytes", *lines[-EXCERPT_LINES:]]
+    return "\n".join(lines)
+
+
+def shortened(text: str, length: int = 240) -> str:
+    """Return the text in one line of at most ``length`` characters; the middle is left out."""
+    line = " ".join(plain(text).split())
+    if len(line) <= length:
+        return line
+    half = (length - 3) // 2
+    return f"{line[:half]} … {line[-half:]}"

@@ -1,0 +1,146 @@
+"""The program that reads runs back, on the oldest Python here, with a client's API of a few lines.
+
+Real clients run it in the end-to-end tests; this is about what it makes of failures, which no
+client shows at will.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.cell.reading import READBACK
+from harness.interpreters import find_interpreters
+
+FAKE_CLIENT = """
+class Thing(list):
+    def __init__(self, id, items=(), **more):
+        super().__init__(items)
+        self.id = id
+        self.__dict__.update(more)
+
+current = "somebody"
+
+def namespace(name):
+    global current
+    current = name
+
+def Run(pathspec):
+    if current is not None:
+        raise RuntimeError("not in namespace " + current)
+    flow, run_id = pathspec.split("/")
+    if run_id == "absent":
+        raise RuntimeError("Run('%s') does not exist" % pathspec)
+    metadata = [Thing("", name="b", value="2"), Thing("", name="a", value="1")]
+    task = Thing("7", [Thing("y"), Thing("x")], metadata=metadata)
+    return Thing(run_id, [Thing("start", [task])], pathspec=pathspec, tags={"t", "s"},
+                 finished=run_id != "running", successful=run_id != "failed")
+"""
+
+PROBE = """
+import metaflow
+
+def check_good(run):
+    metaflow.namespace("somebody")
+    return {"runs_v3": [{"tags": ["t"]}]}
+
+def check_nothing(run):
+    pass
+
+def check_wrong(run):
+    assert run.id == "other", "id is %r" % run.id
+
+def check_bare(run):
+    assert False
+
+def check_raises(run):
+    raise KeyError("häß")
+"""
+
+
+@pytest.fixture(scope="module")
+def oldest() -> Path:
+    found = find_interpreters()
+    return found[min(found, key=lambda minor: int(minor.split(".")[1]))]
+
+
+def _read(
+    oldest: Path, folder: Path, *requests: dict[str, Any]
+) -> tuple[list[dict[str, Any]], str]:
+    """Run the program; return its answers and what it printed."""
+    (folder / "metaflow.py").write_text(FAKE_CLIENT, encoding="utf-8")
+    (folder / "probe_file.py").write_text(PROBE, encoding="utf-8")
+    whole = [{"flow_file": str(folder / "probe_file.py"), "flow": "F", **one} for one in requests]
+    (folder / "request.json").write_text(json.dumps(whole), encoding="utf-8")
+    finished = subprocess.run(
+        [str(oldest), str(READBACK), "request.json", "answer.json"],
+        cwd=folder,
+        env={"PYTHONPATH": str(folder), "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads((folder / "answer.json").read_text(encoding="utf-8")), finished.stderr
+
+
+def test_its_syntax_is_that_of_the_oldest_python():
+    ast.parse(READBACK.read_text(encoding="utf-8"), feature_version=(3, 6))
+
+
+def test_each_check_gets_its_outcome(oldest, tmp_path):
+    names = ["run", "good", "nothing", "wrong", "bare", "raises"]
+    (answer,), errors = _read(oldest, tmp_path, {"run_id": "1", "checks": names})
+    found = {name: (check["status"], check["reason"]) for name, check in answer["checks"].items()}
+    assert list(found) == names
+    assert found["run"] == found["good"] == found["nothing"] == ("pass", "")
+    assert found["wrong"] == ("fail", "id is '1'")
+    assert found["bare"] == ("fail", "AssertionError()")
+    # 3.6 writes a comma behind the only argument.
+    assert found["raises"][0] == "fail"
+    assert found["raises"][1].startswith("KeyError('häß'")
+    assert answer["checks"]["good"]["rows"] == {"runs_v3": [{"tags": ["t"]}]}
+    assert answer["checks"]["nothing"]["rows"] == {}
+    assert errors.count("Traceback") == 3
+
+
+def test_the_inventory_is_sorted(oldest, tmp_path):
+    (answer,), _ = _read(oldest, tmp_path, {"run_id": "1", "checks": []})
+    assert answer["inventory"] == {
+        "tags": ["s", "t"],
+        "steps": {"start": {"7": {"artifacts": ["x", "y"], "metadata": ["a=1", "b=2"]}}},
+    }
+    assert answer["error"] == ""
+
+
+def test_a_namespace_that_a_check_left_does_not_hide_the_next_run(oldest, tmp_path):
+    request = {"run_id": "1", "checks": ["run", "good"]}
+    answers, _ = _read(oldest, tmp_path, request, {**request, "run_id": "2"})
+    assert [answer["checks"]["run"]["status"] for answer in answers] == ["pass", "pass"]
+
+
+def test_a_check_that_leaves_a_namespace_does_not_fail_the_next_one(oldest, tmp_path):
+    (answer,), _ = _read(oldest, tmp_path, {"run_id": "1", "checks": ["good", "nothing"]})
+    assert answer["checks"]["nothing"] == {"status": "pass", "reason": "", "rows": {}}
+    assert answer["inventory"] is not None
+
+
+@pytest.mark.parametrize(("run_id", "word"), [("running", "finished"), ("failed", "successful")])
+def test_a_run_that_did_not_end_well_fails_the_check_run(oldest, tmp_path, run_id, word):
+    (answer,), _ = _read(oldest, tmp_path, {"run_id": run_id, "checks": ["run"]})
+    assert answer["checks"]["run"]["status"] == "fail"
+    assert answer["checks"]["run"]["reason"] == f"F/{run_id} is not {word}"
+
+
+def test_a_run_that_is_not_there_is_told_and_the_next_is_read(oldest, tmp_path):
+    answers, _ = _read(
+        oldest, tmp_path, {"run_id": "absent", "checks": ["run"]}, {"run_id": "1", "checks": []}
+    )
+    assert answers[0]["inventory"] is None
+    assert "Run('F/absent') does not exist" in answers[0]["error"]
+    assert answers[0]["checks"]["run"]["status"] == "fail"
+    assert answers[1]["inventory"] is not None

@@ -1,0 +1,115 @@
+"""Runs the real ``nox`` command on the project, as a user does, and looks at what it left."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.journal import Entry, read
+from harness.processes import marked_processes
+from harness.report.summary import cells
+from harness.tools import ROOT
+
+SECONDS = 400
+"""A nox run that takes longer than this hangs."""
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Return this process's variables without what an outer nox session left in them."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("NOX")}
+    # The interpreter that runs the tests has what the noxfile needs: no environment is made for it.
+    return {**inherited, "NOX_SCRIPT_MODE": "none", **more}
+
+
+def command(*words: str) -> list[str]:
+    """Return the nox command with these words behind it."""
+    return [sys.executable, "-m", "nox", *words]
+
+
+def nox(
+    *words: str, cwd: Path = ROOT, env: Mapping[str, str] | None = None, **more: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run nox to its end."""
+    return subprocess.run(
+        command(*words),
+        cwd=cwd,
+        env=dict(env or environment()),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=SECONDS,
+        **more,
+    )
+
+
+@dataclass(frozen=True)
+class NoxRun:
+    """A finished nox run with one run of the harness in it."""
+
+    code: int
+    output: str
+    folder: Path
+
+    @property
+    def entries(self) -> list[Entry]:
+        """The journal."""
+        return read(self.folder)
+
+    @property
+    def cells(self) -> list[Entry]:
+        """The cells of the journal."""
+        return cells(self.entries)
+
+    def checks(self, cell: int = 0) -> dict[str, str]:
+        """Return the status of each check of a cell."""
+        return {name: one["status"] for name, one in self.cells[cell]["checks"].items()}
+
+
+def run(session: str, results: Path, *options: str, **more: Any) -> NoxRun:
+    """Run a session with its results in a folder; return what came of it."""
+    finished = nox("-s", session, "--", "--results", str(results), *options, **more)
+    return finished_run(finished.returncode, finished.stdout + finished.stderr, results)
+
+
+def finished_run(code: int, output: str, results: Path) -> NoxRun:
+    """Return the newest run in a results folder."""
+    assert (results / "latest").exists(), output
+    return NoxRun(code, output, (results / "latest").resolve())
+
+
+def leftovers(results: Path) -> list[str]:
+    """Return what runs below a results folder left: processes, and their own folders."""
+    runs = [path.name for path in results.iterdir() if not path.is_symlink()]
+    processes = [
+        f"process {pid} of {mark}"
+        for pid, mark in marked_processes()
+        if mark.partition("/")[0] in runs
+    ]
+    return processes + [str(path) for path in results.glob("*/work")]
+
+
+def temporary_names() -> set[str]:
+    """Return the names in the temporary folder that could be the harness's or a client's."""
+    return {
+        path.name
+        for path in Path(tempfile.gettempdir()).iterdir()
+        if "metaflow" in path.name.lower()
+    }
+
+
+def copy_project(folder: Path) -> Path:
+    """Copy the project's own files, without what its use left there."""
+    copy = folder / "project"
+    copy.mkdir()
+    for name in ("noxfile.py", "versions.json", "pyproject.toml"):
+        shutil.copy(ROOT / name, copy)
+    for name in ("harness", "flows"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return copy

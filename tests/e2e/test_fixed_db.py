@@ -1,0 +1,226 @@
+"""Walks over one database: a sound one is green, and each planted fault is found and named."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from harness.database import Database
+from harness.database.existing import check_existing
+from harness.database.rows import schema_version
+from harness.errors import UsageError
+from harness.journal import Entry
+from harness.options import parse
+from harness.processes import marked_processes
+from harness.reference.faults import VARIABLE
+from harness.report.summary import stage_sentences
+from harness.report.terminal import Screen
+from harness.run import Run
+from harness.selectors import select_clients
+from harness.service import Launcher, RunningService
+from harness.versions import Catalog, Service, load
+from harness.walk import Walk
+
+pytestmark = pytest.mark.e2e
+
+WalkOver = Callable[..., list[Entry]]
+
+
+@pytest.fixture(scope="session")
+def catalog() -> Catalog:
+    return load()
+
+
+@pytest.fixture
+def walk_over(
+    newest_client: Path, catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[WalkOver]:
+    """Return a function that walks a path with one client and the smallest probe."""
+    runs: list[Run] = []
+
+    def walk_over(path: str, *more: str, fault: str = "", before_start: str = "") -> list[Entry]:
+        if fault:
+            monkeypatch.setenv(VARIABLE, fault)
+        arguments = ["--metaflow", "2.19.39", "--path", path, "--probe", "hello", *more]
+        options = parse("fixed_db", [*arguments, "--results", str(tmp_path)], catalog)
+        run = Run(options, options.clients, Screen(Console(file=io.StringIO())))
+        runs.append(run)
+        assert run.backend is not None
+        backend = run.backend
+        if before_start:
+            meddler = Meddler(backend.launcher, before_start)
+            backend = dataclasses.replace(backend, launcher=meddler)
+        client = select_clients(catalog, "2.19.39")[0]
+        Walk(run, backend, {client: newest_client}).go(options.path)
+        run.end()
+        return run.entries
+
+    yield walk_over
+    for run in runs:
+        run.end()
+        left = [mark for _, mark in marked_processes() if mark.startswith(run.id)]
+        assert not left, f"processes are left: {left}"
+
+
+class Meddler:
+    """A launcher before whose second start somebody changes the database."""
+
+    def __init__(self, launcher: Launcher, statement: str) -> None:
+        self._launcher = launcher
+        self._statement = statement
+        self.description = launcher.description
+        self.prepare = launcher.prepare
+
+    def start(self, service: Service, database: Database, log: Path) -> RunningService:
+        if log.name.startswith("02-") and self._statement:
+            with closing(database.address.connect()) as connection:
+                connection.cursor().execute(self._statement)
+            self._statement = ""
+        return self._launcher.start(service, database, log)
+
+
+def stages(entries: list[Entry]) -> list[Entry]:
+    return [entry for entry in entries if entry["kind"] == "stage"]
+
+
+def said(entries: list[Entry]) -> str:
+    return "\n".join(line for stage in stages(entries) for line in stage_sentences(stage))
+
+
+def test_a_sound_walk_is_green_and_tells_every_migration(walk_over: WalkOver) -> None:
+    entries = walk_over("1.0,2.0,2.0.4,2.0.6,2.3,2.5")
+    assert said(entries) == ""
+    assert [stage["status"] for stage in stages(entries)] == ["pass"] * 6
+    applied = [len(stage["migrations"]) for stage in stages(entries)]
+    assert applied == [0, 2, 0, 1, 4, 1]
+    assert stages(entries)[-1]["schema_after"] == 20230118020300
+    assert stages(entries)[-1]["rereads"] == 5
+    verdicts = [stage["rollback"] for stage in stages(entries)]
+    assert verdicts == [None, "unsafe", None, "unsafe", "unsafe", "unsafe"]
+    cells = [entry for entry in entries if entry["kind"] == "cell"]
+    assert [cell["status"] for cell in cells] == ["pass"] * 6
+
+
+def test_a_row_deleted_between_stages_is_named(walk_over: WalkOver) -> None:
+    delete = (
+        "DELETE FROM artifact_v3 WHERE ctid = (SELECT ctid FROM artifact_v3"
+        " WHERE name = 'greeting' AND step_name = 'start' LIMIT 1)"
+    )
+    entries = walk_over("2.0.6,2.3", before_start=delete)
+    assert "between the stages" in said(entries) or "by the migration" in said(entries)
+    assert "artifact_v3" in said(entries)
+    assert "row lost" in said(entries)
+    assert "greeting" in said(entries)
+    assert [stage["status"] for stage in stages(entries)] == ["pass", "fail"]
+
+
+def test_a_changed_metadata_value_is_named(walk_over: WalkOver) -> None:
+    change = (
+        "UPDATE metadata_v3 SET value = 'forged' WHERE ctid = (SELECT ctid FROM metadata_v3"
+        " WHERE flow_id = 'HelloFlow' AND field_name = 'attempt' LIMIT 1)"
+    )
+    entries = walk_over("2.0.6,2.3", before_start=change)
+    assert "metadata_v3" in said(entries)
+    assert "value changed" in said(entries)
+    assert "forged" in said(entries)  # the client that wrote it reads it back changed
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("migration-loses-row@2.3", ["by the migration", "artifact_v3", "row lost"]),
+        ("migration-changes-value@2.3", ["by the migration", "metadata_v3", "value changed"]),
+        ("migration-drops-column@2.3", ["by the migration", "column dropped"]),
+        ("migration-invalid-index@2.3", ["is invalid"]),
+    ],
+)
+def test_a_faulty_migration_is_found(walk_over: WalkOver, fault: str, words: list[str]) -> None:
+    entries = walk_over("2.0.6,2.3", fault=fault)
+    assert stages(entries)[0]["status"] == "pass"
+    assert stages(entries)[1]["status"] == "fail"
+    for word in words:
+        assert word in said(entries)
+
+
+def test_a_migration_that_stops_half_way_names_where(walk_over: WalkOver) -> None:
+    entries = walk_over("2.0.6,2.3,2.5", "--on-failure", "stop", fault="migration-half-way@2.3")
+    assert [stage["status"] for stage in stages(entries)] == ["pass", "fail"]
+    for word in ("reference-2.3", "20201002000616", "20220503175500"):
+        assert word in said(entries)
+    cells = {e["id"].split("/")[2]: e["status"] for e in entries if e["kind"] == "cell"}
+    assert cells["02-reference-2.3"] == "not-run"
+
+
+def test_after_a_failed_migration_the_next_service_is_tried(walk_over: WalkOver) -> None:
+    entries = walk_over("2.0.6,2.3,2.5", fault="migration-half-way@2.3")
+    assert [stage["service"] for stage in stages(entries)][-1] == "reference-2.5"
+    assert stages(entries)[1]["status"] == "fail"
+
+
+def test_a_write_answered_500_but_committed_is_found(walk_over: WalkOver) -> None:
+    entries = walk_over("2.0.6", fault="status-500-commits:4")
+    assert stages(entries)[0]["status"] == "fail"
+    assert "was refused, yet" in said(entries)
+
+
+def test_a_service_that_cannot_start_on_the_newer_schema_is_a_rollback_verdict(
+    walk_over: WalkOver,
+) -> None:
+    entries = walk_over("2.0.6,2.3", fault="no-start-on-newer-schema")
+    assert [stage["status"] for stage in stages(entries)] == ["pass", "pass"]
+    assert stages(entries)[1]["rollback"] == "unsafe"
+    evidence = " ".join(stages(entries)[1]["rollback_evidence"])
+    assert "reference-2.0.6" in evidence
+    assert "start" in evidence
+
+
+def test_a_users_database_is_walked_and_kept(walk_over: WalkOver, database: Database) -> None:
+    entries = walk_over("2.0.6,2.3", "--database-url", database.address.url)
+    assert said(entries) == ""
+    assert schema_version(database.address) == 20220503175500
+    with closing(database.address.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM runs_v3 WHERE flow_id = 'HelloFlow'")
+        assert cursor.fetchone()[0] == 2
+        cursor.execute("SELECT count(*) FROM pg_database WHERE datname LIKE '%fresh%'")
+        assert cursor.fetchone()[0] == 0
+
+
+def test_a_users_database_that_holds_something_needs_leave(
+    database: Database, catalog: Catalog
+) -> None:
+    path = parse("fixed_db", ["--path", "2.0,2.3"], catalog).path
+    check_existing(database.address.url, path, allow=False)
+    with closing(database.address.connect()) as connection:
+        connection.cursor().execute("CREATE TABLE theirs (id int)")
+    with pytest.raises(UsageError, match="not empty"):
+        check_existing(database.address.url, path, allow=False)
+    check_existing(database.address.url, path, allow=True)
+
+
+@pytest.mark.parametrize(
+    ("schema", "words"),
+    [
+        (20990101000000, "newer than any service of the walk"),
+        (20220503175500, "newer than reference-2.0.6 brings"),
+    ],
+)
+def test_a_schema_the_walk_cannot_begin_with_is_refused(
+    database: Database, catalog: Catalog, schema: int, words: str
+) -> None:
+    with closing(database.address.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE TABLE goose_db_version (id serial, version_id bigint,"
+            " is_applied boolean, tstamp timestamp)"
+        )
+        cursor.execute(
+            "INSERT INTO goose_db_version (version_id, is_applied) VALUES (%s, true)", [schema]
+        )
+    path = parse("fixed_db", ["--path", "2.0.6,2.3"], catalog).path
+    with pytest.raises(UsageError, match=words):
+        check_existing(database.address.url, path, allow=True)

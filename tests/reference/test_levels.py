@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from harness.reference.levels import LEVELS, Level
+from harness.reference.schema import MIGRATIONS
+
+
+def test_levels_are_ordered_and_only_ever_gain_migrations():
+    for older, newer in pairwise(LEVELS.values()):
+        assert newer.migrations[: len(older.migrations)] == older.migrations
+
+
+def test_every_migration_of_a_level_exists():
+    known = {migration.version for migration in MIGRATIONS}
+    assert {version for level in LEVELS.values() for version in level.migrations} == known
+
+
+@pytest.mark.parametrize(
+    ("capability", "first"),
+    [
+        ("has_migrations", "2.0"),
+        ("has_string_ids", "2.0"),
+        ("has_heartbeat", "2.0.4"),
+        ("has_attempts", "2.0.6"),
+        ("has_run_tags", "2.3"),
+        ("has_filtered_tasks", "2.5"),
+    ],
+)
+def test_a_capability_comes_at_its_level_and_stays(capability: str, first: str):
+    names = list(LEVELS)
+    having = [name for name, level in LEVELS.items() if getattr(level, capability)]
+    assert having == names[names.index(first) :]
+
+
+def test_a_level_compares_by_number_not_by_text():
+    assert Level("2.10", "2.10.0").has_filtered_tasks

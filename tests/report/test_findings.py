@@ -1,0 +1,200 @@
+"""Failures in words and ranges, and which ones are the same failure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness.journal import Entry
+from harness.report.findings import (
+    blocks,
+    by_signature,
+    findings,
+    signature,
+    span,
+    stage_findings,
+)
+from tests.report import journals
+
+Checks = dict[str, str | tuple[str, str]]
+ORDER = ("1.0", "2.0", "2.3", "2.4", "2.5")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "words"),
+    [
+        ({"2.0"}, "2.0"),
+        ({"1.0", "2.0"}, "1.0–2.0"),
+        ({"2.3", "2.4", "2.5"}, "≥ 2.3"),
+        ({"2.5"}, "2.5"),
+        ({"1.0", "2.3", "2.4"}, "1.0, 2.3–2.4"),
+        ({"1.0", "2.4", "2.5"}, "1.0, ≥ 2.4"),
+    ],
+)
+def test_spans(chosen: set[str], words: str):
+    assert span(ORDER, chosen) == words
+
+
+def test_blocks_are_runs_of_neighbours():
+    assert blocks(ORDER, {"1.0", "2.0", "2.4"}) == [("1.0", "2.0"), ("2.4",)]
+    assert blocks(ORDER, set()) == []
+
+
+def _matrix(tmp_path: Path, checks: Callable[[str, str], Checks]) -> list[Entry]:
+    return journals.write(
+        tmp_path,
+        [
+            journals.cell(client, service, checks(client, service))
+            for client in journals.CLIENTS
+            for service in ("v2.2.0", "v2.3.0", "v2.4.0")
+        ],
+    )
+
+
+def test_alike_failures_are_one_finding_in_ranges(tmp_path: Path):
+    def checks(client: str, service: str) -> Checks:
+        bad = client in {"2.0.5", "2.2.13"} and service != "v2.2.0"
+        reason = f"client {client} got 404 from {service} for BasicsFlow/17 at 0x7f12ab"
+        return {"run": "pass", "tags": ("fail", reason) if bad else "pass"}
+
+    (finding,) = findings(_matrix(tmp_path, checks))
+    assert finding.where == "clients 2.0.5–2.2.13 fail on services ≥ v2.3.0"
+    assert finding.sentence == (
+        "clients 2.0.5–2.2.13 fail on services ≥ v2.3.0: basics: tags: "
+        "client 2.0.5 got 404 from v2.3.0 for BasicsFlow/17 at 0x7f12ab"
+    )
+    assert len(finding.cells) == 4
+    assert finding.clients == ("2.0.5", "2.2.13")
+    assert finding.services == ("v2.3.0", "v2.4.0")
+
+
+def test_no_range_covers_a_cell_that_passed(tmp_path: Path):
+    def checks(client: str, service: str) -> Checks:
+        bad = client != "2.7.23" and (client, service) != ("2.0.5", "v2.4.0")
+        return {"run": ("fail", "exit code 1") if bad else "pass"}
+
+    entries = _matrix(tmp_path, checks)
+    failed = {e["id"] for e in entries if e["kind"] == "cell" and e["status"] == "fail"}
+    found = findings(entries)
+    assert {name for finding in found for name in finding.cells} == failed
+    assert sum(len(finding.cells) for finding in found) == len(failed)
+    for finding in found:
+        assert len(finding.cells) == len(finding.clients) * len(finding.services)
+    assert [finding.where for finding in found] == [
+        "clients 2.2.13, 2.19.39 fail on all 3 services",
+        "client 2.0.5 fails on services v2.2.0–v2.3.0",
+    ]
+    assert [len(group) for group in by_signature(found)] == [2]
+
+
+def test_other_reasons_and_other_checks_are_other_findings(tmp_path: Path):
+    def checks(client: str, service: str) -> Checks:
+        if service != "v2.2.0":
+            return {"run": "pass", "tags": "pass"}
+        status = "404" if client == "2.0.5" else "500"
+        return {"run": "pass", "tags": ("fail", f"HTTP {status}")}
+
+    entries = _matrix(tmp_path, checks)
+    assert [finding.reason for finding in findings(entries)] == ["HTTP 500", "HTTP 404"]
+
+
+def test_one_reason_for_many_checks_is_one_finding(tmp_path: Path):
+    def checks(client: str, _service: str) -> Checks:
+        reason = ("not-run", "no Python") if client == "2.0.5" else "pass"
+        return {"run": reason, "tags": reason}
+
+    (finding,) = findings(_matrix(tmp_path, checks))
+    assert finding.sentence == (
+        "client 2.0.5 did not run on all 3 services: basics: run, tags: no Python"
+    )
+
+
+def test_levels_of_the_reference_service_are_named_as_such(tmp_path: Path):
+    entries = journals.write(
+        tmp_path,
+        [
+            journals.cell("2.0.5", service, {"run": "timeout" if at > 1 else "pass"})
+            for at, service in enumerate(journals.SERVICES)
+        ],
+    )
+    assert [finding.where for finding in findings(entries)] == [
+        "client 2.0.5 times out on reference services ≥ 2.3"
+    ]
+
+
+def test_session_and_datastore_are_named_where_there_are_several(tmp_path: Path):
+    entries = journals.write(
+        tmp_path,
+        [
+            journals.cell("2.0.5", None, session="local"),
+            journals.cell("2.0.5", "v2.3.0"),
+            journals.cell("2.0.5", "v2.3.0", {"run": "fail"}, datastore="s3"),
+        ],
+    )
+    (finding,) = findings(entries)
+    assert finding.where == "compat: client 2.0.5 fails on service v2.3.0 with s3 data"
+
+
+def test_without_a_service_none_is_named(tmp_path: Path):
+    entries = journals.write(
+        tmp_path, [journals.cell("2.0.5", None, {"run": "fail"}, session="local")]
+    )
+    assert [finding.where for finding in findings(entries)] == ["client 2.0.5 fails"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("at 2026-11-01 17:00:03.12", "at 2026-11-02T09:41:00", True),
+        ("[17/start/3 (pid 512)] broke", "[18/start/9 (pid 4)] broke", True),
+        ("/tmp/a/b/flow.py line 3", "/var/lib/flow.py line 3", True),
+        ("run BasicsFlow/17", "run BasicsFlow/17", True),
+        ("port 43211", "port 51234", True),
+        ("\x1b[31mred\x1b[0m", "red", True),
+        ("HTTP 404", "HTTP 500", False),
+        ("exit code 1", "exit code 2", False),
+        ("needs 12.0.5.1", "needs 1 CLIENT.1", False),
+    ],
+)
+def test_signatures(one: str, other: str, same: bool):
+    cell = journals.cell("2.0.5", "v2.3.0")
+    assert (signature(one, cell) == signature(other, cell)) is same
+
+
+def test_what_a_stage_lost_is_said_by_stage(tmp_path: Path):
+    entries = journals.write(
+        tmp_path,
+        [],
+        stages=[
+            journals.stage(1, "1.0.0"),
+            journals.stage(2, "v2.3.0", status="fail", lost=["3 artifacts"], problems=["slow"]),
+            journals.stage(3, "v2.4.0", status="infra"),
+        ],
+    )
+    assert stage_findings(entries) == [
+        "stage 02, v2.3.0: lost 3 artifacts",
+        "stage 02, v2.3.0: slow",
+        "stage 03, v2.4.0: infra",
+    ]
+
+
+def test_a_walk_that_comes_back_to_a_service_names_the_stage(tmp_path: Path):
+    path = ("reference-2.0", "reference-2.3", "reference-2.0")
+    entries = journals.write(
+        tmp_path,
+        [
+            journals.cell("2.0.5", service, {"run": "fail" if n == 3 else "pass"}, stage=n)
+            for n, service in enumerate(path, start=1)
+        ],
+    )
+    (finding,) = findings(entries)
+    assert finding.where == "client 2.0.5 fails on reference service 2.0 at stage 3"
+
+
+def test_stages_of_two_walks_are_both_kept(tmp_path: Path):
+    lost = journals.stage(1, "1.0.0", status="fail", lost=["a row"])
+    one = journals.write(tmp_path / "a", [], run="a", stages=[lost])
+    other = journals.write(tmp_path / "b", [], run="b", stages=[journals.stage(1, "1.0.0")])
+    assert stage_findings([*one, *other]) == ["run a, stage 01, 1.0.0: lost a row"]

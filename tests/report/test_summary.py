@@ -1,0 +1,137 @@
+"""What a journal says, counted and put in a grid."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from harness.outcome import Status
+from harness.report.summary import (
+    all_green,
+    causes,
+    cells,
+    column,
+    flaky_count,
+    grid,
+    incomplete,
+    sentence,
+    totals,
+    totals_line,
+)
+from tests.report.journals import cell, write
+
+PASS = {"run": "pass"}
+FAIL = {"run": ("fail", "HTTP 500"), "tags": ("not-run", "the run did not end well")}
+
+
+@pytest.fixture
+def entries(tmp_path):
+    """Return a function that writes cells to a journal and gives its entries."""
+
+    def written(*some: dict[str, Any], **fields: Any) -> list[dict[str, Any]]:
+        return write(tmp_path, some, **fields)
+
+    return written
+
+
+def test_totals_name_what_is_not_as_expected_first(entries):
+    found = entries(
+        cell("2.0.5", "reference-1.0", PASS),
+        cell("2.0.5", "reference-2.0", FAIL),
+        cell("2.2.13", "reference-1.0", PASS),
+        cell("2.2.13", "reference-2.0", {"run": "unsupported"}),
+    )
+    assert totals(found) == {"fail": 1, "pass": 2, "unsupported": 1}
+    assert list(totals(found))[0] == "fail"  # noqa: RUF015 - the order is the point
+    assert totals_line(found) == "1 fail, 2 pass, 1 unsupported: 4 cells"
+
+
+def test_one_cell_is_one_cell_and_none_are_none(entries):
+    assert totals_line(entries(cell("2.0.5", None, PASS))) == "1 pass: 1 cell"
+    assert totals_line([]) == "none ran: 0 cells"
+
+
+def test_a_square_is_as_bad_as_its_worst_cell(entries):
+    found = grid(
+        entries(
+            cell("2.2.13", "reference-2.5", PASS),
+            cell("2.2.13", "reference-2.5", FAIL, probe="hello"),
+            cell("2.0.5", "reference-2.5", PASS),
+        )
+    )
+    assert found.squares == {
+        ("2.2.13", "reference-2.5"): Status.FAIL,
+        ("2.0.5", "reference-2.5"): Status.PASS,
+    }
+
+
+def test_the_grid_keeps_the_order_of_the_plan(entries):
+    found = grid(
+        entries(
+            cell("2.19.39", "reference-2.5", PASS),
+            cell("2.2.13", "reference-2.0", PASS),
+            clients=["2.2.13", "2.7.23", "2.19.39"],
+            services=["reference-2.0", "reference-2.5"],
+        )
+    )
+    assert found.clients == ("2.2.13", "2.19.39"), "a client without a cell has no row"
+    assert found.services == ("reference-2.0", "reference-2.5")
+
+
+def test_cells_without_a_service_have_a_column(entries):
+    found = entries(cell("2.2.13", None, PASS))
+    assert grid(found).services == (column(cells(found)[0]),) == ("no service",)
+
+
+def test_the_last_of_several_entries_counts_and_keeps_the_earlier(entries):
+    found = entries(cell("2.2.13", "reference-2.5", FAIL), cell("2.2.13", "reference-2.5", PASS))
+    (last,) = cells(found)
+    assert last["status"] == "pass"
+    assert [entry["status"] for entry in last["earlier"]] == ["fail"]
+    assert flaky_count(found) == 1
+    assert totals_line(found) == "1 pass (1 flaky): 1 cell"
+
+
+def test_a_cell_that_fails_again_is_not_flaky(entries):
+    found = entries(cell("2.2.13", "reference-2.5", FAIL), cell("2.2.13", "reference-2.5", FAIL))
+    assert flaky_count(found) == 0
+    assert totals(found) == {"fail": 1}
+
+
+def test_a_sentence_names_the_cause_and_not_what_followed(entries):
+    (found,) = cells(entries(cell("2.2.13", "reference-2.5", FAIL)))
+    assert list(causes(found)) == ["run"]
+    assert sentence(found) == [
+        "client 2.2.13 × reference-2.5, local data, probe basics: run: fail: HTTP 500"
+    ]
+
+
+def test_a_cell_that_did_not_run_at_all_says_why(entries):
+    (found,) = cells(entries(cell("2.0.0", "reference-2.5", {"run": ("not-run", "no Python")})))
+    assert sentence(found) == [
+        "client 2.0.0 × reference-2.5, local data, probe basics: run: not-run: no Python"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("checks", "planned", "ended", "green"),
+    [
+        ([PASS], 1, True, True),
+        ([PASS, {"run": "unsupported"}], 2, True, True),
+        ([{"run": "unsupported"}], 1, True, False),
+        ([], 0, True, False),
+        ([PASS], 2, True, False),
+        ([PASS], 1, False, False),
+        ([PASS, FAIL], 2, True, False),
+        ([PASS, {"run": ("not-run", "")}], 2, True, False),
+    ],
+)
+def test_green_means_all_that_was_planned_ran_well(entries, checks, planned, ended, green):
+    found = entries(
+        *(cell(f"2.{number}.0", "reference-2.5", some) for number, some in enumerate(checks)),
+        planned=planned,
+        ended=ended,
+    )
+    assert all_green(found) is green
+    assert bool(incomplete(found)) is (planned != len(checks) or not ended)

@@ -1,0 +1,160 @@
+"""What a person sees: never colour alone, every failure in words, whole lines in a log."""
+
+from __future__ import annotations
+
+import io
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from harness.outcome import Status
+from harness.report.summary import Grid, grid
+from harness.report.terminal import Screen, client_line, grid_table
+from tests.report.journals import cell, write
+
+FAIL = {"run": ("fail", "HTTP 500 [planted]"), "tags": ("not-run", "the run did not end well")}
+
+
+class _Paper:
+    """A screen and what was printed on it."""
+
+    def __init__(self, **console: Any) -> None:
+        self._file = io.StringIO()
+        self.screen = Screen(Console(file=self._file, soft_wrap=True, **console))
+
+    @property
+    def text(self) -> str:
+        return self._file.getvalue()
+
+
+@pytest.fixture
+def log() -> _Paper:
+    return _Paper()
+
+
+@pytest.fixture
+def terminal() -> _Paper:
+    return _Paper(force_terminal=True, width=100, height=40)
+
+
+def _entries(folder: Path, *some: dict[str, Any]) -> list[dict[str, Any]]:
+    return write(folder, some)
+
+
+@pytest.mark.parametrize("status", Status, ids=lambda status: status.value)
+def test_every_status_is_shown_by_sign_and_word(status):
+    file = io.StringIO()
+    found = Grid(("2.2.13",), ("reference-2.5",), {("2.2.13", "reference-2.5"): status})
+    Console(file=file, width=100).print(grid_table(found))
+    assert f"{status.sign} {status.value}" in file.getvalue()
+
+
+def test_what_is_not_in_the_journal_is_not_green():
+    file = io.StringIO()
+    Console(file=file, width=100).print(grid_table(Grid(("2.2.13",), ("v2.5.1",), {})))
+    assert "not-run" in file.getvalue()
+
+
+def test_the_grid_says_that_levels_are_no_released_services():
+    def printed(service: str) -> str:
+        file = io.StringIO()
+        found = Grid(("2.2.13",), (service,), {("2.2.13", service): Status.PASS})
+        Console(file=file, width=100).print(grid_table(found))
+        return " ".join(file.getvalue().split())
+
+    assert "not released services" in printed("reference-2.5")
+    assert "not released services" not in printed("v2.5.1")
+
+
+def test_a_log_gets_a_line_for_every_cell(log, tmp_path):
+    _, good, bad, _ = _entries(
+        tmp_path, cell("2.2.13", "reference-2.5"), cell("2.7.23", "reference-2.5", FAIL)
+    )
+    log.screen.cell(good, 1, 2)
+    log.screen.cell(bad, 2, 2)
+    assert log.text.splitlines() == [
+        "[1/2] ✓ pass  compat/2.2.13/reference-2.5/local/basics  3.2 s",
+        "[2/2] ✗ fail  compat/2.7.23/reference-2.5/local/basics  3.2 s",
+    ]
+
+
+def test_a_terminal_gets_a_line_for_a_bad_cell_only(terminal, tmp_path):
+    _, good, bad, _ = _entries(
+        tmp_path, cell("2.2.13", "reference-2.5"), cell("2.7.23", "reference-2.5", FAIL)
+    )
+    terminal.screen.cell(good, 1, 2)
+    assert terminal.text == ""
+    terminal.screen.cell(bad, 2, 2)
+    assert "✗ fail" in terminal.text
+
+
+def test_a_terminal_shows_the_grid_while_it_fills(terminal, tmp_path):
+    entries = _entries(tmp_path, cell("2.2.13", "reference-2.5"))
+    with terminal.screen.watching(entries, 4, 2) as live:
+        assert live is not None
+        live.refresh()
+    assert "1/4 cells" in terminal.text
+    assert "about 5 s to go" in terminal.text  # 3 cells of 3.2 s, two at a time
+    assert "✓ pass" in terminal.text
+
+
+def test_a_log_shows_nothing_while_it_waits(log, tmp_path):
+    entries = _entries(tmp_path, cell("2.2.13", "reference-2.5"))
+    with log.screen.watching(entries, 4, 2) as live:
+        assert live is None
+    assert log.text == ""
+
+
+def test_the_end_has_grid_counts_failures_reruns_and_the_path(log, tmp_path):
+    bad = cell("2.7.23", "reference-2.5", FAIL)
+    log.screen.end(_entries(tmp_path, cell("2.2.13", "reference-2.5"), bad), Path("/results/run"))
+    assert "│ 2.7.23 │ ✗ fail │" in log.text
+    assert log.text.splitlines()[-4:] == [
+        "1 fail, 1 pass: 2 cells",
+        "client 2.7.23 × reference-2.5, local data, probe basics: run: fail: HTTP 500 [planted]",
+        f"  rerun: {bad['rerun']}",
+        "results: /results/run",
+    ]
+
+
+def test_the_end_of_a_run_without_a_cell(log, tmp_path):
+    log.screen.end(_entries(tmp_path), Path("/results/run"))
+    assert log.text.splitlines() == ["none ran: 0 cells", "results: /results/run"]
+
+
+def test_many_failures_are_counted_not_all_listed(log, tmp_path):
+    clients = [f"2.{minor}.{patch}" for minor, patch in itertools.product(range(5), range(6))]
+    some = [cell(client, "reference-2.5", FAIL) for client in clients]
+    log.screen.end(_entries(tmp_path, *some), tmp_path)
+    assert log.text.count("  rerun: ") == 20
+    assert "… and 10 more; all are in the results" in log.text
+
+
+def test_a_wide_grid_is_not_folded_in_a_log(log, tmp_path):
+    services = [f"v2.4.{patch}" for patch in range(12)]
+    some = [cell("2.2.13", service) for service in services]
+    log.screen.end(_entries(tmp_path, *some), tmp_path)
+    row = next(line for line in log.text.splitlines() if "2.2.13" in line)
+    assert row.count("✓ pass") == 12
+
+
+def test_what_looks_like_markup_is_printed_as_it_is(log):
+    log.screen.say("[red]not a colour[/red]")
+    assert log.text == "[red]not a colour[/red]\n"
+
+
+def test_the_line_of_a_client_names_where_it_is_red(tmp_path):
+    entries = _entries(
+        tmp_path,
+        cell("2.2.13", "reference-2.0", FAIL),
+        cell("2.2.13", "reference-2.5"),
+        cell("2.7.23", "reference-2.5"),
+    )
+    assert grid(entries).clients == ("2.2.13", "2.7.23")
+    assert client_line(entries, "2.2.13") == (
+        "2.2.13: 1 fail, 1 pass: 2 cells; red with reference-2.0"
+    )
+    assert client_line(entries, "2.7.23") == "2.7.23: 1 pass: 1 cell"

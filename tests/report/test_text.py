@@ -1,0 +1,54 @@
+"""Text that others printed, made fit to be shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.report.text import EXCERPT_LINES, excerpt, plain, shortened
+
+
+def test_colours_titles_and_cursor_movements_go():
+    text = "\x1b[1;31mred\x1b[0m \x1b]0;title\x07plain\x1b[2K\x1b[?25l \x1b]8;;http://x\x1b\\link"
+    assert plain(text) == "red plain link"
+
+
+def test_controls_that_xml_cannot_hold_go_and_layout_stays():
+    assert plain("a\x00b\x08c\td\r\ne\x7f\x85\ufffe") == "abc\td\ne"
+
+
+def test_markup_is_left_to_the_view():
+    assert plain("</script><b>&amp;") == "</script><b>&amp;"
+
+
+def test_an_excerpt_of_a_short_file_is_the_file(tmp_path: Path):
+    file = tmp_path / "flow.txt"
+    file.write_text("one\n\x1b[31mtwo\x1b[0m\n")
+    assert excerpt(file) == "one\ntwo"
+
+
+def test_an_excerpt_of_many_lines_is_their_end_and_says_so(tmp_path: Path):
+    file = tmp_path / "flow.txt"
+    file.write_text("\n".join(str(number) for number in range(1000)))
+    lines = (excerpt(file) or "").splitlines()
+    assert lines[0] == f"… the end of {file.stat().st_size} bytes"
+    assert lines[1:] == [str(number) for number in range(1000 - EXCERPT_LINES, 1000)]
+
+
+def test_an_excerpt_of_one_endless_line_is_short(tmp_path: Path):
+    file = tmp_path / "flow.txt"
+    file.write_text("é" * 100_000)
+    text = excerpt(file)
+    assert text is not None
+    assert 10_000 <= len(text) <= 11_000
+
+
+def test_there_is_no_excerpt_of_a_missing_file(tmp_path: Path):
+    assert excerpt(tmp_path / "none.txt") is None
+
+
+def test_shortening_leaves_the_middle_out_and_keeps_one_line():
+    assert shortened("a\n  b") == "a b"
+    long = shortened("start" + "x" * 500 + "end", 60)
+    assert long.startswith("start")
+    assert long.endswith("end")
+    assert len(long) <= 60

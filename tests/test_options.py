@@ -1,0 +1,216 @@
+"""What follows ``--`` becomes options, or one clear error; and what nox was asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.errors import UsageError
+from harness.options import (
+    Options,
+    arguments_after_dashes,
+    build_parser,
+    only_lists,
+    parse,
+    requested_sessions,
+)
+from harness.probes import FLOWS
+from harness.tools import ROOT
+from harness.versions import Catalog, load
+
+SESSIONS = ("compat", "fixed_db", "local")
+
+
+@pytest.fixture(scope="module")
+def catalog() -> Catalog:
+    return load()
+
+
+@pytest.mark.parametrize("session", SESSIONS)
+def test_what_nothing_given_means(catalog, session):
+    options = parse(session, [], catalog)
+    assert len(options.clients) == 20
+    assert options.clients[-1].name == "2.19.39"
+    assert [probe.name for probe in options.probes] == ["basics"]
+    assert options.datastores == ("local",)
+    assert options.jobs >= 1
+    assert options.timeout == 300
+    assert options.results == ROOT / "results"
+    assert options.flow_dir == FLOWS
+    assert (options.database_password, options.database_port, options.database_url) == (None,) * 3
+    assert (options.plan, options.keep, options.with_service_logs) == (False,) * 3
+    assert options.rerun_flags == []
+
+
+def test_services_are_the_reference_levels_and_none_in_local(catalog):
+    levels = tuple(level.name for level in catalog.reference)
+    assert tuple(service.name for service in parse("compat", [], catalog).services) == levels
+    walk = parse("fixed_db", [], catalog)
+    assert tuple(step.service.name for step in walk.path) == levels
+    assert parse("local", [], catalog).services == ()
+
+
+def test_every_option_arrives(catalog, tmp_path):
+    given = [
+        *("--metaflow", "2.2.1,2.2.2", "--service", ">=2.3", "--probe", "hello,basics"),
+        *("--datastore", "local", "--backend", "embedded", "--jobs", "3", "--timeout", "12.5"),
+        *("--database-name", "n", "--database-user", "u", "--database-password", "p"),
+        *("--database-port", "5433", "--postgres", "/pg", "--results", str(tmp_path)),
+        *("--with-service-logs", "--keep", "--plan"),
+    ]
+    options = parse("compat", given, catalog)
+    assert [client.name for client in options.clients] == ["2.2.1", "2.2.2"]
+    assert [service.name for service in options.services] == ["reference-2.3", "reference-2.5"]
+    assert [probe.name for probe in options.probes] == ["hello", "basics"]
+    assert (options.backend, options.jobs, options.timeout) == ("embedded", 3, 12.5)
+    assert (options.database_name, options.database_user) == ("n", "u")
+    assert (options.database_password, options.database_port) == ("p", 5433)
+    assert options.postgres == Path("/pg")
+    assert options.results == tmp_path
+    assert options.with_service_logs
+    assert options.keep
+    assert options.plan
+    assert options.given == tuple(given)
+
+
+@pytest.mark.parametrize(
+    ("ancestor", "ours"),
+    [
+        (["--versions", "2.2.1"], ["--metaflow", "2.2.1"]),
+        (["--dont-remove-containers"], ["--keep"]),
+        (["--with-md-logs"], ["--with-service-logs"]),
+        (["--results-output-path", "/r"], ["--results", "/r"]),
+    ],
+)
+def test_names_of_the_ancestor_are_understood(catalog, ancestor, ours):
+    def but_given(arguments: list[str]) -> dict[str, object]:
+        return {**vars(parse("compat", arguments, catalog)), "given": ()}
+
+    assert but_given(ancestor) == but_given(ours)
+    assert but_given(ours) != but_given([])
+
+
+@pytest.mark.parametrize(
+    ("session", "arguments", "words"),
+    [
+        ("compat", ["--metafow", "2.2.1"], ["unknown option --metafow", "--metaflow"]),
+        ("compat", ["--meta", "2.2.1"], ["unknown option --meta", "--metaflow"]),
+        ("local", ["--service", "2.5"], ["unknown option --service"]),
+        ("compat", ["--seed", "7"], ["unknown option --seed"]),
+        ("compat", ["--metaflow"], ["--metaflow", "expected one argument"]),
+        ("compat", ["--metaflow", "2.2.99"], ["unknown client '2.2.99'", "2.2.9"]),
+        ("compat", ["--metaflow", ""], ["no client is named"]),
+        ("compat", ["--metaflow", ">=9"], ["'>=9' matches no client"]),
+        ("compat", ["--service", "2.4"], ["released service", "reference-2.5"]),
+        ("compat", ["--service", "7"], ["unknown reference level '7'", "reference-2.5"]),
+        ("compat", ["--probe", "basic"], ["--probe basic", "nearest: basics"]),
+        ("compat", ["--probe", ","], ["--probe: the list is empty"]),
+        ("compat", ["--datastore", "locl"], ["--datastore locl", "nearest: local"]),
+        ("compat", ["--datastore", ""], ["--datastore: the list is empty"]),
+        ("compat", ["--backend", "podman"], ["--backend", "podman", "embedded"]),
+        ("compat", ["--jobs", "0"], ["--jobs 0", "at least 1"]),
+        ("compat", ["--jobs", "many"], ["--jobs", "many"]),
+        ("compat", ["--timeout", "0"], ["--timeout 0", "more than 0"]),
+        ("compat", ["--timeout", "nan"], ["--timeout nan", "more than 0"]),
+        ("compat", ["--database-port", "0"], ["--database-port 0", "1 to 65535"]),
+        ("compat", ["--database-port", "65536"], ["--database-port 65536", "1 to 65535"]),
+        ("fixed_db", ["--path", "2.0.4,"], ["no reference level"]),
+        ("fixed_db", ["--path", "2.0.4,all"], ["--path: 'all' is not one service"]),
+        ("fixed_db", ["--path", "2.5,2.0.4"], ["reference-2.0.4 is older than reference-2.5"]),
+        ("fixed_db", ["--path", "2.5", "--seed", "1"], ["--seed", "not allowed with", "--path"]),
+        ("fixed_db", ["--on-failure", "cry"], ["--on-failure", "cry", "next"]),
+    ],
+)
+def test_bad_input_is_one_clear_sentence(catalog, session, arguments, words):
+    with pytest.raises(UsageError) as caught:
+        parse(session, arguments, catalog)
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def test_a_given_path_replaces_the_services(catalog):
+    options = parse("fixed_db", ["--path", "2.0.4, 2.5"], catalog)
+    assert [service.name for service in options.services] == ["reference-2.0.4", "reference-2.5"]
+    assert [step.number for step in options.path] == [1, 2]
+
+
+def test_services_of_a_random_path_are_named_once(catalog):
+    options = parse("fixed_db", ["--seed", "3"], catalog)
+    assert len({service.name for service in options.services}) == len(options.services)
+    assert {step.service for step in options.path} == set(options.services)
+
+
+def test_what_a_rerun_must_repeat(catalog, tmp_path):
+    (tmp_path / "plain.py").write_text("class F(FlowSpec): pass\n", encoding="utf-8")
+    flags = ["--flow-dir", str(tmp_path), "--backend", "embedded", "--postgres", "/pg"]
+    assert parse("compat", [*flags, "--probe", "plain"], catalog).rerun_flags == flags
+
+
+@pytest.mark.parametrize("session", SESSIONS)
+def test_help_is_grouped_and_has_examples(session):
+    text = build_parser(session).format_help()
+    assert f"nox -s {session}" in text
+    assert "what to run:" in text
+    assert "examples:" in text
+    assert ("the walk:" in text) is (session == "fixed_db")
+    assert ("database and service:" in text) is (session != "local")
+
+
+def test_help_stops_before_anything_is_checked(catalog, capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse("compat", ["--help", "--nonsense"], catalog)
+    assert caught.value.code == 0
+    assert "--metaflow" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("argv", "arguments"),
+    [
+        (["nox", "-l"], []),
+        (["nox", "--", "--jobs", "1"], ["--jobs", "1"]),
+        (["nox", "-s", "tests", "--", "-k", "x", "--", "y"], ["-k", "x", "--", "y"]),
+    ],
+)
+def test_arguments_are_what_follows_the_first_dashes(argv, arguments):
+    assert arguments_after_dashes(argv) == arguments
+
+
+@pytest.mark.parametrize(
+    ("argv", "environment", "sessions"),
+    [
+        (["nox", "-l"], {}, []),
+        (["nox", "-s", "compat", "local", "--", "-s", "x"], {}, ["compat", "local"]),
+        (["nox", "-s", "compat(2.2.1)", "-s", "tests"], {}, ["compat(2.2.1)", "tests"]),
+        (["nox", "-e", "local", "-R"], {}, ["local"]),
+        (["nox", "--session=compat"], {}, ["compat"]),
+        (["nox", "--sessions", "compat"], {}, ["compat"]),
+        (["nox"], {"NOXSESSION": "compat,local"}, ["compat", "local"]),
+        (["nox", "-s", "tests"], {"NOXSESSION": "compat"}, ["tests"]),
+    ],
+)
+def test_sessions_nox_was_asked_for(argv, environment, sessions):
+    assert requested_sessions(argv, environment) == sessions
+
+
+def test_options_cannot_be_changed_after_they_were_checked(catalog):
+    options = parse("compat", [], catalog)
+    assert isinstance(options, Options)
+    with pytest.raises(AttributeError):
+        options.jobs = 0  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("argv", "lists"),
+    [
+        (["nox", "-l"], True),
+        (["nox", "--list", "-s", "compat"], True),
+        (["nox", "--list-sessions"], True),
+        (["nox", "-s", "tests", "--", "-l"], False),
+        (["nox"], False),
+    ],
+)
+def test_listing_is_not_running(argv, lists):
+    assert only_lists(argv) is lists

@@ -1,0 +1,134 @@
+"""What a flow file says of itself, and the project's own flows on the oldest syntax."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from harness.errors import UsageError
+from harness.probes import FLOWS, find_probes, read_probe, select_probes
+
+PLAIN = "from metaflow import FlowSpec\nclass Plain(FlowSpec):\n    pass\n"
+PROBE = PLAIN + "def check_a(run):\n    pass\n"
+
+
+def _file(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_plain_flow_has_the_single_check_run(tmp_path):
+    probe = read_probe(_file(tmp_path, "plain.py", PLAIN))
+    assert probe is not None
+    assert (probe.name, probe.flow, probe.tags) == ("plain", "Plain", ())
+    assert [check.name for check in probe.checks] == ["run"]
+
+
+def test_declarations_are_read(tmp_path):
+    text = PROBE + (
+        'CHECKS = {"a": {"about": "words", "client": ">=2.7", "service": ">=2.3"}}\n'
+        'TAGS = ["x:y"]\n'
+    )
+    probe = read_probe(_file(tmp_path, "probe.py", text))
+    assert probe is not None
+    assert probe.tags == ("x:y",)
+    run, check = probe.checks
+    assert run.name == "run"
+    assert (check.name, check.about, check.client, check.service) == (
+        "a",
+        "words",
+        ">=2.7",
+        ">=2.3",
+    )
+
+
+@pytest.mark.parametrize("base", ["FlowSpec", "metaflow.FlowSpec", "mf.FlowSpec"])
+def test_a_flow_is_known_by_its_base(tmp_path, base):
+    probe = read_probe(_file(tmp_path, "f.py", f"class F(Mixin, {base}): pass\n"))
+    assert probe is not None
+    assert probe.flow == "F"
+
+
+def test_nothing_of_a_file_is_run(tmp_path):
+    probe = read_probe(_file(tmp_path, "f.py", "raise SystemExit(7)\n" + PLAIN))
+    assert probe is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def (:\n", "f.py: not a Python file"),
+        (PROBE + 'CHECKS = {"a": {}}\n', r"CHECKS\['a'\]: a name with a dict that has 'about'"),
+        (PROBE + 'CHECKS = {"a": "x"}\n', r"CHECKS\['a'\]: a name with a dict that has 'about'"),
+        (PROBE + 'CHECKS = {1: {"about": ""}}\n', r"CHECKS\[1\]: a name with a dict"),
+        (PROBE + 'CHECKS = {"a": {"about": "", "clients": ""}}\n', "unknown field 'clients'"),
+        (PROBE + 'CHECKS = {"b": {"about": ""}}\n', r"no function check_b\(run\)"),
+        (PROBE + 'CHECKS = {"a": {"about": "", "client": "2.7+"}}\n', "client: .*2.7"),
+        (PROBE + 'CHECKS = {"a": {"about": "", "service": "new"}}\n', "service: .*new"),
+        (PROBE + 'CHECKS = ["a"]\n', "f.py:6: CHECKS is not a dict"),
+        (PROBE + "CHECKS = dict(a=1)\n", "f.py:6: CHECKS is not a literal"),
+        (PROBE + 'TAGS = "x"\n', "f.py:6: TAGS is not a list"),
+    ],
+)
+def test_what_is_malformed_is_named(tmp_path, text, message):
+    path = _file(tmp_path, "f.py", text)
+    with pytest.raises(UsageError, match=message):
+        read_probe(path)
+
+
+def test_files_without_a_flow_are_passed_over(tmp_path):
+    _file(tmp_path, "helper.py", "X = 1\n")
+    _file(tmp_path, "notes.txt", PLAIN)
+    _file(tmp_path, "plain.py", PLAIN)
+    assert list(find_probes(tmp_path)) == ["plain"]
+
+
+def test_a_folder_without_a_flow_is_refused(tmp_path):
+    _file(tmp_path, "helper.py", "X = 1\n")
+    with pytest.raises(UsageError, match="no file in it defines a flow"):
+        find_probes(tmp_path)
+    with pytest.raises(UsageError, match="no such folder"):
+        find_probes(tmp_path / "absent")
+    with pytest.raises(UsageError, match="no such folder"):
+        find_probes(tmp_path / "helper.py")
+
+
+def test_selection_keeps_the_order_asked_for():
+    available = find_probes(FLOWS)
+    assert [probe.name for probe in select_probes(available, "hello, basics,hello")] == [
+        "hello",
+        "basics",
+    ]
+    assert select_probes(available, "all") == tuple(available.values())
+
+
+OWN = sorted(FLOWS.glob("*.py"))
+
+
+@pytest.mark.parametrize("path", OWN, ids=lambda path: path.stem)
+def test_own_flows_parse_on_the_oldest_python(path):
+    ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 6))
+
+
+@pytest.mark.parametrize("path", OWN, ids=lambda path: path.stem)
+def test_own_flows_say_what_each_check_is_about(path):
+    probe = read_probe(path)
+    assert probe is not None
+    assert len(probe.checks) > 1
+    assert all(len(check.about.split()) > 3 for check in probe.checks)
+
+
+@pytest.mark.parametrize("path", OWN, ids=lambda path: path.stem)
+def test_every_check_of_an_own_flow_is_declared(path):
+    module = ast.parse(path.read_text(encoding="utf-8"))
+    functions = {
+        node.name.removeprefix("check_")
+        for node in module.body
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("check_")
+    }
+    probe = read_probe(path)
+    assert probe is not None
+    assert functions == {check.name for check in probe.checks} - {"run"}
