@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.containers.engine import find_engine
+from harness.containers.engine import Engine, find_engine
 from harness.containers.images import Images
 from harness.containers.own import Belongings
 from harness.database import Database, DatabaseServer
@@ -16,8 +16,11 @@ from harness.database.embedded import EmbeddedPostgres
 from harness.database.external import ExternalPostgres
 from harness.options import Options
 from harness.service import Launcher
+from harness.service.checkout import CheckoutLauncher
 from harness.service.container import ContainerLauncher
+from harness.service.image import Builder
 from harness.service.reference import ReferenceLauncher
+from harness.versions import load
 
 
 def _nothing() -> None:
@@ -86,6 +89,7 @@ def _containers(options: Options, folder: Path, run_id: str, say: Callable[[str]
         belongings,
         images,
         first=[options.postgres_image],
+        builder=_builder(options, engine, belongings, folder),
         remove_images=options.remove_images,
     )
 
@@ -105,20 +109,31 @@ def _containers(options: Options, folder: Path, run_id: str, say: Callable[[str]
         database,
         launcher,
         None,
-        (password,),
+        (password, options.clone.secret) if options.clone else (password,),
         outlives=True,
         cancel=belongings.kill,
         close=close,
     )
 
 
+def _builder(
+    options: Options, engine: Engine, belongings: Belongings, folder: Path
+) -> Builder | None:
+    if options.clone is None:
+        return None
+    logs = folder / "logs" / "builds"
+    return Builder(engine, belongings, options.clone, options.dockerfile, logs)
+
+
 def _processes(options: Options, folder: Path, mark: str) -> Backend:
-    launcher = ReferenceLauncher(mark)
+    launcher = _launcher(options, mark)
+    hidden = (options.clone.secret,) if options.clone else ()
     if options.database_url is not None:
         external = ExternalPostgres(options.database_url)
         existing = external.existing()
         why = f"backend: {external.description}, and the {launcher.description}"
-        return Backend("external", why, external, launcher, existing, (existing.address.password,))
+        password = existing.address.password
+        return Backend("external", why, external, launcher, existing, (password, *hidden))
     password = options.database_password or secrets.token_urlsafe(16)
     database = EmbeddedPostgres(
         folder / "postgres",
@@ -129,4 +144,17 @@ def _processes(options: Options, folder: Path, mark: str) -> Backend:
         password=password,
     )
     why = f"backend: embedded ({options.backend_why}): PostgreSQL and the {launcher.description}"
-    return Backend("embedded", why, database, launcher, None, (password,))
+    return Backend("embedded", why, database, launcher, None, (password, *hidden))
+
+
+def _launcher(options: Options, mark: str) -> Launcher:
+    if options.clone is None:
+        return ReferenceLauncher(mark)
+    catalog = load()
+    return CheckoutLauncher(
+        options.clone,
+        catalog.service_requirements,
+        catalog.service_pythons,
+        mark,
+        options.scenario,
+    )

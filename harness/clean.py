@@ -80,8 +80,8 @@ def _clean_run(engine: Engine, run_id: str, found: Found, *, named: bool) -> Ite
         found = find(engine, run_id)
         found.remove()
         yield (
-            f"{run_id}: removed {len(found.containers)} containers, {len(found.networks)} networks"
-            f" and {len(found.volumes)} volumes"
+            f"{run_id}: removed {len(found.containers)} containers, {len(found.networks)} networks,"
+            f" {len(found.volumes)} volumes and {len(found.images)} images"
         )
 
 
@@ -93,8 +93,8 @@ def _check_named(run_id: str, runs: dict[str, Found], dead: set[str]) -> None:
 
 
 def _by_run(found: Found) -> dict[str, Found]:
-    runs: defaultdict[str, Found] = defaultdict(lambda: Found([], [], []))
-    for kind in ("containers", "networks", "volumes"):
+    runs: defaultdict[str, Found] = defaultdict(lambda: Found([], [], [], []))
+    for kind in ("containers", "networks", "volumes", "images"):
         for thing in getattr(found, kind):
             getattr(runs[_labels(thing)[LABEL]], kind).append(thing)
     return dict(sorted(runs.items()))

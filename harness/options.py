@@ -14,6 +14,9 @@ from harness.errors import InfraError, UsageError, nearest
 from harness.path import Step, given, random_path, straight
 from harness.probes import FLOWS, Probe, find_probes, select_probes
 from harness.selectors import select_clients, select_services
+from harness.service import refs
+from harness.service.checkout import SCENARIOS
+from harness.service.git import Clone, open_clone
 from harness.tools import ROOT
 from harness.versions import Catalog, Client, Service
 
@@ -46,6 +49,8 @@ class Options:
 
     Attributes:
         given: what was written after ``--``, for the journal.
+        clone: where ``--checkout`` takes services from; None for the reference service.
+        scenario: what is done wrong on purpose; None for nothing.
         postgres: folder of the system's PostgreSQL binaries; None for the tool environment's.
         database_password: None for a random one.
         database_port: None for one the system chooses.
@@ -54,6 +59,7 @@ class Options:
         pull: when images are pulled: ``always``, ``missing`` or ``never``.
         registry: prefix that stands for Docker Hub; empty for Docker Hub itself.
         postgres_image: name and tag of the database's image.
+        dockerfile: path in the checkout of the Dockerfile its images are built from.
         timeout: seconds a cell may take.
         path: the stages of a fixed-database walk; empty in other sessions.
         on_failure: what a walk does after a migration that failed: ``next`` or ``stop``.
@@ -74,8 +80,11 @@ class Options:
     registry: str
     remove_images: bool
     postgres_image: str
+    dockerfile: str
     jobs: int
     timeout: float
+    clone: Clone | None
+    scenario: str | None
     postgres: Path | None
     database_name: str
     database_user: str
@@ -101,6 +110,11 @@ class Options:
         if self.backend == "docker":
             flags += ["--pull", self.pull, "--postgres-image", self.postgres_image]
             flags += ["--registry", self.registry] if self.registry else []
+            flags += ["--dockerfile", self.dockerfile] if self.clone else []
+        if self.clone is not None:
+            flags += ["--checkout", self.clone.given]
+        if self.scenario is not None:
+            flags += ["--scenario", self.scenario]
         if self.postgres is not None:
             flags += ["--postgres", str(self.postgres)]
         return flags
@@ -149,8 +163,9 @@ def _add_selection(parser: argparse.ArgumentParser, session: str) -> None:
         group.add_argument(
             "--service",
             metavar="SERVICES",
-            help=f"services: {selector}, or groups (newest of each code group); default: groups of"
-            " released ones, all levels of the reference service",
+            help=f"services: {selector}, or groups (newest of each code group); with --checkout any"
+            " git ref, too; default: all levels of the reference service, groups of released ones;"
+            f" with --checkout: {refs.DEFAULT}",
         )
     group.add_argument(
         "--probe", default="basics", metavar="PROBES", help="comma list of probes, or all"
@@ -186,6 +201,15 @@ def _add_stack(parser: argparse.ArgumentParser) -> None:
         " containers (docker), or containers where a Docker engine answers (auto, the default)",
     )
     group.add_argument(
+        "--checkout",
+        metavar="PATH|URL",
+        help="take services from this clone of Netflix/metaflow-service, as processes; with"
+        " containers released ones are the published images, and an image is built of others",
+    )
+    group.add_argument(
+        "--scenario", choices=list(SCENARIOS), help="do something wrong on purpose (--checkout)"
+    )
+    group.add_argument(
         "--postgres", type=Path, metavar="PATH", help="use the PostgreSQL binaries found there"
     )
     group.add_argument("--database-name", default="metaflow", help="name of the database")
@@ -214,6 +238,11 @@ def _add_containers(parser: argparse.ArgumentParser) -> None:
         "--remove-images",
         action="store_true",
         help="pull images a few at a time and remove them after use; those that were there stay",
+    )
+    group.add_argument(
+        "--dockerfile",
+        metavar="PATH",
+        help="build images of the checkout from this file of it (default: Dockerfile)",
     )
     group.add_argument(
         "--postgres-image",
@@ -293,10 +322,14 @@ def parse(
         close = nearest(unknown[0], parser.known_options())
         raise UsageError(f"unknown option {unknown[0]}{close}; see: {parser.prog} --help")
     _check_numbers(raw)
+    clone = _clone(raw)
     backend, why = _backend(raw, engine) if session != "local" else ("none", "")
-    kind = "released" if backend == "docker" else "reference"
-    services = () if session == "local" else _services(raw, kind, catalog)
-    path = _path(raw, services, kind, catalog) if session == "fixed_db" else ()
+
+    def find(text: str | None) -> tuple[Service, ...]:
+        return _services(catalog, clone, backend, text)
+
+    services = () if session == "local" else find(raw.service)
+    path = _path(raw, services, find) if session == "fixed_db" else ()
     return Options(
         session=session,
         given=tuple(arguments),
@@ -311,8 +344,11 @@ def parse(
         registry=getattr(raw, "registry", ""),
         remove_images=getattr(raw, "remove_images", False),
         postgres_image=_postgres_image(raw, catalog),
+        dockerfile=getattr(raw, "dockerfile", None) or "Dockerfile",
         jobs=raw.jobs,
         timeout=raw.timeout,
+        clone=clone,
+        scenario=getattr(raw, "scenario", None),
         postgres=getattr(raw, "postgres", None),
         database_name=getattr(raw, "database_name", ""),
         database_user=getattr(raw, "database_user", ""),
@@ -335,6 +371,7 @@ def _backend(raw: argparse.Namespace, engine: Callable[[], str] | None) -> tuple
         option
         for option, value in (
             ("--postgres", raw.postgres),
+            ("--scenario", raw.scenario),
             ("--database-url", getattr(raw, "database_url", None)),
         )
         if value is not None
@@ -353,12 +390,6 @@ def _backend(raw: argparse.Namespace, engine: Callable[[], str] | None) -> tuple
         return "embedded", str(error)
 
 
-def _services(raw: argparse.Namespace, kind: str, catalog: Catalog) -> tuple[Service, ...]:
-    # Every released code base once is what a first run can take: about twenty images.
-    text = raw.service or ("groups" if kind == "released" else "all")
-    return select_services(catalog, text, kind)
-
-
 def _postgres_image(raw: argparse.Namespace, catalog: Catalog) -> str:
     """Return the whole name of the database's image."""
     given = getattr(raw, "postgres_image", None) or catalog.postgres.default
@@ -368,18 +399,19 @@ def _postgres_image(raw: argparse.Namespace, catalog: Catalog) -> str:
 
 
 def _path(
-    raw: argparse.Namespace, services: Sequence[Service], kind: str, catalog: Catalog
+    raw: argparse.Namespace,
+    services: Sequence[Service],
+    find: Callable[[str], tuple[Service, ...]],
 ) -> tuple[Step, ...]:
     if raw.seed is not None:
         return random_path(services, raw.seed)
     if raw.path is None:
         return straight(services)
     names = [part.strip() for part in raw.path.split(",")]
-    return given([_one_service(catalog, name, kind) for name in names])
+    return given([_one_service(find(name), name) for name in names])
 
 
-def _one_service(catalog: Catalog, name: str, kind: str) -> Service:
-    found = select_services(catalog, name, kind)
+def _one_service(found: Sequence[Service], name: str) -> Service:
     if len(found) != 1:
         raise UsageError(f"--path: {name!r} is not one service; name each one, as in 2.0.4,2.5")
     return found[0]
@@ -393,6 +425,30 @@ def _check_numbers(raw: argparse.Namespace) -> None:
     port = getattr(raw, "database_port", None)
     if port is not None and not 1 <= port <= _LAST_PORT:
         raise UsageError(f"--database-port {port}: not a port (1 to 65535)")
+
+
+def _clone(raw: argparse.Namespace) -> Clone | None:
+    given = getattr(raw, "checkout", None)
+    if given is not None:
+        return open_clone(given)
+    for option in ("scenario", "dockerfile"):
+        value = getattr(raw, option, None)
+        if value:
+            raise UsageError(f"--{option} {value} needs services from a clone: --checkout PATH|URL")
+    return None
+
+
+def _services(
+    catalog: Catalog, clone: Clone | None, backend: str, text: str | None
+) -> tuple[Service, ...]:
+    containers = backend == "docker"
+    if clone is not None:
+        wanted = refs.DEFAULT if text is None else text
+        return refs.select_from_clone(clone, catalog, wanted, images=containers)
+    if containers:
+        # Each released code once is what a first run can take: about twenty images.
+        return select_services(catalog, "groups" if text is None else text, "released")
+    return select_services(catalog, "all" if text is None else text, "reference")
 
 
 def _datastores(text: str) -> tuple[str, ...]:

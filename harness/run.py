@@ -42,8 +42,9 @@ from harness.report.results import write_results
 from harness.report.summary import cells as cell_entries
 from harness.report.terminal import Screen
 from harness.service.live import LiveLogs
+from harness.service.migration import MigrationError
 from harness.stacks import Stack, Stacks
-from harness.versions import Client
+from harness.versions import Client, Service
 
 
 class Run:
@@ -73,9 +74,7 @@ class Run:
         )
         logs = self.folder / "logs" / "services"
         self.stacks = (
-            Stacks(self.backend, options.database_name, logs, self._record_stack)
-            if self.backend
-            else None
+            Stacks(self.backend, options.database_name, logs, self.note) if self.backend else None
         )
         self._live = LiveLogs(logs, screen.say) if options.with_service_logs else None
         self._record_start(clients)
@@ -102,18 +101,13 @@ class Run:
             services=[service.name for service in self.options.services],
             planned=self._planned,
         )
+        for service in self.options.services:
+            if service.label:
+                self.note(service, f"{service.name} is {service.label}")
 
-    def _record_stack(self, stack: Stack) -> None:
-        self.record(
-            "stack",
-            run=self.id,
-            service=stack.running.service.name,
-            origin=stack.running.origin,
-            reported=stack.reported,
-            database_schema=stack.schema,
-            migrations=list(stack.migration.applied),
-            seconds=stack.migration.seconds,
-        )
+    def note(self, service: Service, text: str) -> None:
+        """Record what is worth knowing of a service and is no failure."""
+        self.record("note", run=self.id, service=service.name, text=text)
 
     def record(self, kind: str, **fields: object) -> Entry:
         """Write an entry to the journal and keep it for the reports."""
@@ -176,6 +170,8 @@ class Run:
             stack = self.stacks.get(cell.service) if self.stacks and cell.service else None
         except InfraError as error:
             return not_run(cell, Status.INFRA, str(error))
+        except MigrationError as error:
+            return not_run(cell, Status.FAIL, str(error))
         return self.cell(cell, python, stack)
 
     def cell(

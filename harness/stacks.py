@@ -10,13 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import requests
-
 from harness.backend import Backend
-from harness.database import Address, Database
+from harness.database import Database
 from harness.database.rows import schema_version
 from harness.errors import InfraError
 from harness.service import RunningService
+from harness.service.identity import identified_version, identity_notes
 from harness.service.migration import Migration, MigrationError, bring_up
 from harness.versions import Service
 
@@ -37,33 +36,6 @@ class Stack:
     schema: int
 
 
-def reported_version(running: RunningService) -> str | None:
-    """Return the version header of /ping, which clients gate features on; None without one."""
-    response = requests.get(f"{running.url}/ping", timeout=30)
-    version: str | None = response.headers.get("METADATA_SERVICE_VERSION")
-    return version
-
-
-def identify(running: RunningService, address: Address) -> str | None:
-    """Return the version that answers, when it is that of the service that was asked for.
-
-    Raises:
-        InfraError: when another release answers: the start script of an image picks one by the
-            schema it finds, and a tag can be moved. Cells would judge the wrong service.
-    """
-    reported = reported_version(running)
-    service = running.service
-    if service.kind == "released" and reported != service.reported:
-        raise InfraError(
-            f"{service.name} was asked for, which reports {service.reported or 'no version'};"
-            f" what answers reports {reported or 'no version'}, on schema"
-            f" {schema_version(address) or 'none'} ({running.origin}). Its log tells what the"
-            f" start script chose: {running.log}. If the image was published anew, correct"
-            " 'reported' in versions.json"
-        )
-    return reported
-
-
 def database_name(base: str, service: Service) -> str:
     """Return the name of the service's own database on the run's server."""
     return f"{base}_{re.sub('[^a-z0-9]+', '_', service.name.lower())}"
@@ -76,20 +48,20 @@ class Stacks:
         backend: where the parts come from.
         base: the first part of each database's name.
         logs: folder for the services' logs.
-        started: called with each stack once clients may use it.
+        note: called with a service and each note on it, when its stack is up.
     """
 
     def __init__(
-        self, backend: Backend, base: str, logs: Path, started: Callable[[Stack], None]
+        self, backend: Backend, base: str, logs: Path, note: Callable[[Service, str], None]
     ) -> None:
+        self._note = note
         self._backend = backend
-        self._note = started
         self._base = base
         self._logs = logs
         self._server_lock = threading.Lock()
         self._server_started = False
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
-        self._stacks: dict[str, Stack | InfraError] = {}
+        self._stacks: dict[str, Stack | InfraError | MigrationError] = {}
         self._running: list[tuple[RunningService, Database]] = []
 
     def get(self, service: Service) -> Stack:
@@ -97,17 +69,20 @@ class Stacks:
 
         Raises:
             InfraError: when it does not start; the same again for everyone who asks later.
+            MigrationError: when it cannot bring its schema up to date; likewise.
         """
         with self._locks[service.name]:
             if service.name not in self._stacks:
                 try:
                     self._stacks[service.name] = self._start(service)
-                except (InfraError, MigrationError) as error:
+                except InfraError as error:
                     self._stacks[service.name] = InfraError(f"no stack for {service.name}: {error}")
+                except MigrationError as error:
+                    self._stacks[service.name] = error
             stack = self._stacks[service.name]
-        if isinstance(stack, InfraError):
-            raise stack
-        return stack
+        if isinstance(stack, Stack):
+            return stack
+        raise stack
 
     def _start(self, service: Service) -> Stack:
         with self._server_lock:
@@ -115,19 +90,15 @@ class Stacks:
                 self._backend.database.start()
                 self._server_started = True
         database = self._backend.database.create(database_name(self._base, service))
-        log = self._logs / f"{service.name}.log"
+        log = self._logs / f"{service.slug}.log"
         running = self._backend.launcher.start(service, database, log)
         self._running.append((running, database))
         migration = bring_up(running)
-        stack = Stack(
-            running,
-            database,
-            migration,
-            identify(running, database.address),
-            schema_version(database.address) or 0,
-        )
-        self._note(stack)
-        return stack
+        schema = schema_version(database.address) or 0
+        reported = identified_version(running, schema)
+        for note in identity_notes(running, reported, schema):
+            self._note(service, note)
+        return Stack(running, database, migration, reported, schema)
 
     def adopt(self, running: RunningService, database: Database) -> None:
         """Take a service that was started elsewhere, to be kept or stopped like the others."""

@@ -29,8 +29,9 @@ from harness.path import Step
 from harness.plan import Cell, walk_cells
 from harness.run import Run
 from harness.service import RunningService, contract, rollback
+from harness.service.identity import identified_version, identity_notes
 from harness.service.migration import Migration, MigrationError, await_ready, bring_up
-from harness.stacks import Stack, identify
+from harness.stacks import Stack
 from harness.versions import Client, Service
 
 
@@ -49,7 +50,6 @@ class Stage:
         problems: everything else that is wrong, in words.
         rollback: ``safe`` or ``unsafe``; None where the schema did not change.
         rollback_evidence: what was asked of the previous service, and what came of it.
-        origin: what exactly ran as the service.
     """
 
     stage: int
@@ -73,7 +73,6 @@ class Stage:
     rollback: str | None = None
     rollback_evidence: list[str] = field(default_factory=list)
     log: str = ""
-    origin: str = ""
 
 
 class Walk:
@@ -177,14 +176,16 @@ class Walk:
         stage.carried = sum(before.counts.values())
         with self._started(step.service, database, step.number) as running:
             stage.log = str(running.log.relative_to(self._run.folder))
-            stage.origin = running.origin
             migration = bring_up(running)
             self._note_migration(stage, migration)
             stage.schema_after = schema_version(database.address)
             losses = fingerprint.compare(before, database.address)
             stage.lost += [f"by the migration: {loss}" for loss in losses]
             stage.problems += self._schema_problems(step, database)
-            stage.reported = identify(running, database.address)
+            stage.reported = identified_version(running, stage.schema_after or 0)
+            if not step.rollback:  # after one the schema is the newer service's, as it should be
+                for note in identity_notes(running, stage.reported, stage.schema_after or 0):
+                    self._run.note(step.service, note)
             stack = Stack(running, database, migration, stage.reported, stage.schema_after or 0)
             self._check_contract(stage, step, stack)
             self._run_clients(stage, step, stack)
@@ -196,7 +197,7 @@ class Walk:
     def _started(
         self, service: Service, database: Database, number: int, suffix: str = ""
     ) -> Iterator[RunningService]:
-        log = self._logs / f"{number:02d}-{service.name}{suffix}.log"
+        log = self._logs / f"{number:02d}-{service.slug}{suffix}.log"
         running = self._backend.launcher.start(service, database, log)
         try:
             yield running

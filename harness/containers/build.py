@@ -12,16 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from harness.containers.engine import Engine
-from harness.errors import InfraError, UsageError
+from harness.errors import InfraError
 from harness.processes import ManagedProcess, tail_note
 
 _BUILD_SECONDS = 3600.0
-
-
-def check_dockerfile(folder: Path, dockerfile: str) -> None:
-    """Raise UsageError when the folder has no such Dockerfile."""
-    if not (folder / dockerfile).is_file():
-        raise UsageError(f"--dockerfile {dockerfile}: there is none in {folder}")
 
 
 def build(

@@ -1,4 +1,4 @@
-"""What one run has on the engine: a network, containers and volumes, all labelled with the run.
+"""What one run has on the engine: network, containers, volumes, built images, all labelled.
 
 Names tell a person what a thing is; labels alone decide whose it is. Nothing without the run's
 label is ever used, stopped or removed.
@@ -267,16 +267,20 @@ class Found:
     containers: list[Any]
     networks: list[Any]
     volumes: list[Any]
+    images: list[Any] = field(default_factory=list)
 
     def remove(self) -> None:
         """Remove them: containers first, for they hold the others."""
         _remove_containers(self.containers)
+        for image in self.images:
+            with contextlib.suppress(NotFound):
+                image.remove(force=True)
         for thing in (*self.networks, *self.volumes):
             with contextlib.suppress(NotFound):  # somebody was faster
                 thing.remove()
 
     def __iter__(self) -> Iterator[Any]:
-        return iter((*self.containers, *self.networks, *self.volumes))
+        return iter((*self.containers, *self.networks, *self.volumes, *self.images))
 
 
 def find(engine: Engine, run_id: str | None = None) -> Found:
@@ -289,6 +293,7 @@ def find(engine: Engine, run_id: str | None = None) -> Found:
         client.containers.list(all=True, filters=wanted, ignore_removed=True),
         client.networks.list(filters=wanted),
         client.volumes.list(filters=wanted),
+        client.images.list(filters=wanted),
     )
 
 

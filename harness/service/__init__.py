@@ -25,11 +25,11 @@ class RunningService(Protocol):
     """The file the service's output goes to, appended to on restart."""
     origin: str
     """What exactly runs, for the journal: ``image NAME:TAG sha256:…``, ``reference level 2.5``."""
-    metadata_first: bool
-    """Whether the metadata API comes up by itself before anybody asked for an upgrade.
+    picks_release: bool
+    """Whether it decides by the schema which release it starts, as an image's start script does.
 
-    The start script of an image migrates an empty database and then picks the release that fits
-    the schema; to ask for an upgrade meanwhile would be a second migration at the same time.
+    Such a script migrates an empty database by itself before it starts the metadata API; to ask
+    for an upgrade meanwhile would be a second migration at the same time.
     """
 
     def restart(self) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.containers.images import Image, Images
@@ -10,6 +11,7 @@ from harness.containers.own import Belongings, Program, RunningContainer
 from harness.database import Database
 from harness.errors import InfraError, UsageError
 from harness.service import RunningService
+from harness.service.image import Builder
 from harness.versions import Service
 
 _METADATA_PORT = 8080
@@ -28,7 +30,7 @@ class ContainerLauncher:
         belongings: the run's network and containers.
         images: where images come from.
         first: images beside the services' without which nothing can run.
-        build: returns the name of the image built for a service of a checkout; None without one.
+        builder: builds the images of a checkout's services; None without a checkout.
         remove_images: pull images a few at a time instead of all at first, and remove those of
             earlier services before.
     """
@@ -41,13 +43,13 @@ class ContainerLauncher:
         images: Images,
         *,
         first: Sequence[str],
-        build: Callable[[Service], str] | None = None,
+        builder: Builder | None = None,
         remove_images: bool = False,
     ) -> None:
         self._belongings = belongings
         self._images = images
         self._first = tuple(first)
-        self._build = build
+        self._builder = builder
         self._remove_images = remove_images
         self._prepared: list[Service] = []
         self._built: dict[str, str | InfraError] = {}
@@ -93,8 +95,8 @@ class ContainerLauncher:
     ) -> RunningContainer:
         """Start a container for a service, named after its log."""
         program = Program(
-            # The log's name is the service's, with the stage; a git ref may hold slashes.
-            "".join(c if c.isalnum() or c in "._-" else "-" for c in log.stem),
+            # The log's name is the service's, with the stage; a git ref may hold anything.
+            re.sub(r"[^\w.-]", "-", log.stem, flags=re.ASCII),
             image,
             environment,
             {_METADATA_PORT: None, _MIGRATION_PORT: None},
@@ -127,16 +129,16 @@ class ContainerLauncher:
         self._used = [*(name for name in self._used if name != image), image]
 
     def _image_of_checkout(self, service: Service) -> str | InfraError:
-        if self._build is None:
+        if self._builder is None:
             raise UsageError(f"{service.name} has no image; --checkout PATH builds one")
         try:
-            return self._build(service)
+            return self._builder.build(service)
         except InfraError as error:
             return error
 
 
 class _RunningInContainer:
-    metadata_first = True
+    picks_release = True
 
     def __init__(
         self,

@@ -96,9 +96,9 @@ def bring_up(running: RunningService) -> Migration:
         await_ready(running)
         return Migration(None, None, round(time.monotonic() - started, 2))
     _await_answer(running, f"{running.migration_url}/ping", "migration API")
-    if running.metadata_first:
+    if running.picks_release:
         await_ready(running)
-    before = schema_status(running)
+    before = _status_before(running)
     output = "" if before.up_to_date else _upgrade(running, before)
     running.restart()
     _await_answer(running, f"{running.migration_url}/ping", "migration API")
@@ -110,6 +110,18 @@ def bring_up(running: RunningService) -> Migration:
             f" to date; unapplied: {', '.join(after.unapplied) or 'none named'}"
         )
     return Migration(before, after, round(time.monotonic() - started, 2), output)
+
+
+def _status_before(running: RunningService) -> SchemaStatus:
+    """Ask how the schema stands before the upgrade.
+
+    2.0.0 to 2.0.3 answer with an error where nothing was ever migrated: schema 0 is none of
+    those they know. An upgrade mends that; if it does not, that is what fails.
+    """
+    try:
+        return schema_status(running)
+    except MigrationError as error:
+        return SchemaStatus(up_to_date=False, current=0, unapplied=(), raw={"error": str(error)})
 
 
 def await_ready(running: RunningService) -> None:
@@ -141,7 +153,7 @@ def _upgrade(running: RunningService, before: SchemaStatus) -> str:
 
 def _upgrade_failure(running: RunningService, before: SchemaStatus, answer: str) -> str:
     service = running.service
-    at = schema_status(running).current
+    at = _status_before(running).current
     stopped = next((name for name in before.unapplied if _number(name) > at), "unknown")
     return (
         f"{service.name}: the migration from schema {before.current} to {service.schema} failed at"
