@@ -38,7 +38,7 @@ from harness.options import Options
 from harness.outcome import Status
 from harness.plan import Cell
 from harness.processes import kill_marked
-from harness.report.results import write_results
+from harness.report.files import write_reports
 from harness.report.summary import cells as cell_entries
 from harness.report.terminal import Screen
 from harness.service.live import LiveLogs
@@ -277,7 +277,7 @@ class Run:
                 shutil.rmtree(self.folder / "work", ignore_errors=True)
             self.record("end", run=self.id, finished=now())
             self.journal.close()
-            write_results(self.entries, self.folder / "results.json")
+            write_reports(self.entries, self.folder)
             self.screen.end(self.entries, self.folder)
             self._lock.release()
 

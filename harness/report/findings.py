@@ -8,8 +8,17 @@ from dataclasses import dataclass
 
 from harness.journal import Entry
 from harness.outcome import Status
-from harness.report.summary import causes, cells, column, green, ordered, stage_sentences, stages
-from harness.report.text import plain, shortened
+from harness.report.summary import (
+    all_green,
+    causes,
+    cells,
+    column,
+    green,
+    ordered,
+    stage_sentences,
+    stages,
+)
+from harness.report.text import counted, plain, shortened
 
 # What several clients do, and what one does.
 _VERBS = {
@@ -292,3 +301,21 @@ def stage_findings(entries: Sequence[Entry]) -> list[str]:
         note = f"run {stage['run']}, " if several else ""
         sentences += [shortened(f"{note}{line}") for line in wrong]
     return sentences
+
+
+def headline(entries: Sequence[Entry], wrong: Sequence[Finding]) -> str:
+    """Return the verdict in one sentence: what is wrong first, by stage or the widest."""
+    count = len(cells(entries))
+    sentences = [
+        *stage_findings(entries),
+        *(f"{one.where}: {shortened(one.what, 60)}" for one, *_ in by_signature(wrong)),
+    ]
+    if sentences:
+        more = len(sentences) - 1
+        note = f", and {counted(more, 'more finding')}" if more else ""
+        return sentences[0][0].upper() + sentences[0][1:] + note
+    if not count:
+        return "No cell ran: nothing is known"
+    if not all_green(entries):
+        return f"What ran is as expected, but not everything was judged: {counted(count, 'cell')}"
+    return f"Everything is as expected: {counted(count, 'cell')}"

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from harness.journal import Entry
 from harness.outcome import Status, worst
-from harness.report.findings import Finding, by_signature, findings, stage_findings
+from harness.report.findings import Finding, by_signature, findings, headline, stage_findings
 from harness.report.summary import (
     all_green,
     cells,
@@ -25,7 +25,7 @@ from harness.report.summary import (
     stages,
     totals,
 )
-from harness.report.text import EXCERPT_BYTES, excerpt, plain, shortened
+from harness.report.text import EXCERPT_BYTES, excerpt, plain
 
 TEMPLATES = Path(__file__).with_name("templates")
 EVIDENCE_BYTES = 16_000_000
@@ -92,24 +92,6 @@ def _asset(name: str) -> str:
 
 def _unique(names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(names))
-
-
-def headline(entries: Sequence[Entry], wrong: Sequence[Finding]) -> str:
-    """Return the verdict in one sentence: what is wrong first, by stage or the widest."""
-    count = len(cells(entries))
-    sentences = [
-        *stage_findings(entries),
-        *(f"{one.where}: {shortened(one.what, 60)}" for one, *_ in by_signature(wrong)),
-    ]
-    if sentences:
-        more = len(sentences) - 1
-        note = f", and {more} more finding{'s' if more > 1 else ''}" if more else ""
-        return sentences[0][0].upper() + sentences[0][1:] + note
-    if not count:
-        return "No cell ran: nothing is known"
-    if not all_green(entries):
-        return f"The {count} cells so far are as expected, but not everything was judged"
-    return f"All {count} cells are as expected"
 
 
 def worst_first() -> list[Status]:

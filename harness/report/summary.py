@@ -10,6 +10,7 @@ from packaging.version import InvalidVersion, Version
 
 from harness.journal import Entry
 from harness.outcome import Status, worst
+from harness.report.text import counted
 
 
 def cells(entries: Iterable[Entry]) -> list[Entry]:
@@ -70,9 +71,8 @@ def totals_line(entries: Sequence[Entry]) -> str:
     counts = totals(entries)
     words = ", ".join(f"{count} {status}" for status, count in counts.items()) or "none ran"
     flaky = flaky_count(entries)
-    total = sum(counts.values())
     note = f" ({flaky} flaky)" if flaky else ""
-    return f"{words}{note}: {total} {'cell' if total == 1 else 'cells'}"
+    return f"{words}{note}: {counted(sum(counts.values()), 'cell')}"
 
 
 def runs(entries: Iterable[Entry]) -> list[Entry]:

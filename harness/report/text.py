@@ -41,6 +41,11 @@ def excerpt(path: Path) -> str | None:
     return "\n".join(lines)
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: ``1 cell``, ``2 cells``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def shortened(text: str, length: int = 240) -> str:
     """Return the text in one line of at most ``length`` characters; the middle is left out."""
     line = " ".join(plain(text).split())

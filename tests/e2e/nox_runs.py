@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,15 +92,6 @@ def leftovers(results: Path) -> list[str]:
         if mark.partition("/")[0] in runs
     ]
     return processes + [str(path) for path in results.glob("*/work")]
-
-
-def temporary_names() -> set[str]:
-    """Return the names in the temporary folder that could be the harness's or a client's."""
-    return {
-        path.name
-        for path in Path(tempfile.gettempdir()).iterdir()
-        if "metaflow" in path.name.lower()
-    }
 
 
 def copy_project(folder: Path) -> Path:

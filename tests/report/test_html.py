@@ -12,8 +12,8 @@ import pytest
 from harness.journal import read
 from harness.outcome import Status
 from harness.report import html
-from harness.report.findings import findings
-from harness.report.html import headline, render_html, worst_first
+from harness.report.findings import findings, headline
+from harness.report.html import render_html, worst_first
 from harness.report.summary import totals
 from tests.report import journals
 
@@ -163,7 +163,7 @@ def test_the_timeline_shows_what_each_stage_did(tmp_path: Path):
 @pytest.mark.parametrize(
     ("checks", "fields", "words"),
     [
-        ({"run": "pass"}, {}, "All 1 cells are as expected"),
+        ({"run": "pass"}, {}, "Everything is as expected: 1 cell"),
         ({"run": "fail"}, {}, "Client 2.0.5 fails on service v2.3.0: basics: run"),
         (
             {"run": "fail", "tags": "timeout"},
@@ -173,7 +173,7 @@ def test_the_timeline_shows_what_each_stage_did(tmp_path: Path):
         (
             {"run": "pass"},
             {"planned": 2},
-            "The 1 cells so far are as expected, but not everything was judged",
+            "What ran is as expected, but not everything was judged: 1 cell",
         ),
     ],
 )

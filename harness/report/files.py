@@ -1,0 +1,50 @@
+"""All files of a report, drawn at once from the same entries."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from harness.journal import Entry
+from harness.report.badge import render_badge
+from harness.report.html import render_html
+from harness.report.junit import render_junit
+from harness.report.markdown import render_markdown
+from harness.report.results import render_results
+
+SUMMARY_VARIABLE = "GITHUB_STEP_SUMMARY"
+"""Names the file whose Markdown GitHub shows as the summary of a CI step."""
+
+
+def write_reports(
+    entries: Sequence[Entry], folder: Path, environment: Mapping[str, str] = os.environ
+) -> None:
+    """Write report.html, junit.xml, report.md, badge.svg and results.json anew.
+
+    The Markdown is also appended to the summary of the CI step, where there is one.
+
+    Args:
+        entries: the journal; the paths of evidence in it start from ``folder``.
+        folder: where to write.
+        environment: where the summary of a CI step is named.
+    """
+    markdown = render_markdown(entries)
+    for name, text in (
+        ("results.json", render_results(entries)),
+        ("report.html", render_html(entries, folder)),
+        ("junit.xml", render_junit(entries)),
+        ("report.md", markdown),
+        ("badge.svg", render_badge(entries)),
+    ):
+        _replace(folder / name, text)
+    if environment.get(SUMMARY_VARIABLE):
+        with Path(environment[SUMMARY_VARIABLE]).open("a", encoding="utf-8") as summary:
+            summary.write(markdown)
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file in one step, so that a reader never sees half of it."""
+    unfinished = path.with_name(f".{path.name}.tmp")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(path)

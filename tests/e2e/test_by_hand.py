@@ -1,0 +1,35 @@
+"""Every flow also runs by hand, with a bare Metaflow and nothing of the harness."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from harness.probes import FLOWS
+from harness.tools import tool_python
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.mark.parametrize("path", sorted(FLOWS.glob("*.py")), ids=lambda path: path.stem)
+def test_a_flow_runs_with_local_metadata(path, tmp_path):
+    python = tool_python("by-hand", ["metaflow==2.19.39"])
+    finished = subprocess.run(
+        [str(python), str(path), "run"],
+        cwd=tmp_path,
+        env={
+            "PATH": f"{python.parent}:/usr/bin:/bin",
+            "LANG": "C.UTF-8",
+            "HOME": str(tmp_path),
+            "USER": "somebody",
+            "METAFLOW_DEFAULT_METADATA": "local",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert (tmp_path / ".metaflow").is_dir()

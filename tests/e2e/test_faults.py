@@ -1,0 +1,89 @@
+"""A fault planted in the reference service turns exactly the right check red, and names it."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from harness.reference import faults
+from tests.e2e.nox_runs import NoxRun, environment, finished_run, leftovers, nox, run
+
+pytestmark = pytest.mark.e2e
+
+ONE_CELL = ("--metaflow", "2.19.39", "--service", "2.5")
+
+
+def _with_fault(fault: str, results: Path, *options: str) -> NoxRun:
+    found = run("compat", results, *ONE_CELL, *options, env=environment(**{faults.VARIABLE: fault}))
+    assert found.code != 0, found.output
+    assert len(found.cells) == 1
+    assert leftovers(results) == []
+    return found
+
+
+def _red(found: NoxRun) -> dict[str, str]:
+    return {
+        name: check["reason"]
+        for name, check in found.cells[0]["checks"].items()
+        if check["status"] == "fail"
+    }
+
+
+def _passed_but(found: NoxRun, name: str) -> bool:
+    return {status for check, status in found.checks().items() if check != name} == {"pass"}
+
+
+def test_a_lost_artifact(tmp_path):
+    found = _with_fault("lose-artifact:nested", tmp_path)
+    assert list(_red(found)) == ["artifacts"]
+    assert _passed_but(found, "artifacts")
+    assert "'nested'" in _red(found)["artifacts"]
+    assert "is missing" in _red(found)["artifacts"]
+    assert "artifacts: fail: artifact 'nested'" in found.output
+
+
+def test_a_dropped_tag(tmp_path):
+    found = _with_fault("drop-tag:probe:basics", tmp_path)
+    assert list(_red(found)) == ["tags"]
+    assert _passed_but(found, "tags")
+    assert "'probe:basics' is not among" in _red(found)["tags"]
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory) -> NoxRun:
+    """A run in which the third request is answered with 500."""
+    return _with_fault("status-500:3", tmp_path_factory.mktemp("results"), "--probe", "hello")
+
+
+def test_an_http_error_fails_the_run_and_the_rest_did_not_run(broken):
+    assert broken.checks() == {"run": "fail", "artifacts": "not-run"}
+    assert "500" in _red(broken)["run"]
+    assert "flow ended with exit code" in _red(broken)["run"]
+
+
+def test_a_failed_cell_keeps_its_evidence(broken):
+    evidence = broken.cells[0]["evidence"]
+    assert {"flow", "service"} <= set(evidence)
+    texts = {
+        kind: (broken.folder / path).read_text(encoding="utf-8") for kind, path in evidence.items()
+    }
+    assert "500" in texts["flow"]
+    assert "POST" in texts["service"]
+
+
+def test_the_line_for_a_rerun_reproduces_the_verdict(broken, tmp_path):
+    line = broken.cells[0]["rerun"]
+    assert f"rerun: {line}" in broken.output
+    program, *words = shlex.split(line)
+    assert program == "nox"
+    again = nox(
+        *words,
+        *("--results", str(tmp_path)),
+        env=environment(**{faults.VARIABLE: "status-500:3"}),
+    )
+    found = finished_run(again.returncode, again.stdout + again.stderr, tmp_path)
+    assert found.code == broken.code
+    assert [cell["id"] for cell in found.cells] == [broken.cells[0]["id"]]
+    assert found.checks() == broken.checks()
