@@ -21,6 +21,11 @@ def lock_path(run_id: str) -> Path:
     return RUNS / f"{run_id}.lock"
 
 
+def locks() -> list[Path]:
+    """Return the locks of all runs that have not ended: of those that live and of the killed."""
+    return sorted(RUNS.glob("*.lock"))
+
+
 class RunLock:
     """Held by a run as long as it lives.
 

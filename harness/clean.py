@@ -13,7 +13,7 @@ from pathlib import Path
 from socket import gethostname
 from typing import Any
 
-from harness.alive import RUNS, claim_if_dead, is_alive
+from harness.alive import claim_if_dead, is_alive, lock_path, locks
 from harness.containers.engine import Engine, find_engine
 from harness.containers.own import HOST_LABEL, KEEP_LABEL, LABEL, LOCK_LABEL, Found, find
 from harness.database.embedded import remove_leftovers
@@ -31,7 +31,7 @@ def clean(run_ids: Sequence[str] = ()) -> Iterator[str]:
         UsageError: for the id of a run that lives, or that has nothing on the engine.
         InfraError: when something refuses to go.
     """
-    dead = {path.stem for path in RUNS.glob("*.lock") if not is_alive(path)}
+    dead = {path.stem for path in locks() if not is_alive(path)}
     yield from _clean_engine(run_ids, dead)
     for name in sorted(dead):
         yield from _clean_processes(name)
@@ -39,7 +39,7 @@ def clean(run_ids: Sequence[str] = ()) -> Iterator[str]:
 
 
 def _clean_processes(run_id: str) -> Iterator[str]:
-    with claim_if_dead(RUNS / f"{run_id}.lock") as folder:
+    with claim_if_dead(lock_path(run_id)) as folder:
         if folder is None:
             return
         work = folder / "work"

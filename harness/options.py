@@ -376,18 +376,22 @@ def _backend(raw: argparse.Namespace, engine: Callable[[], str] | None) -> tuple
         )
         if value is not None
     ]
-    if raw.backend == "embedded" or engine is None:
+    if raw.backend == "embedded":
         return "embedded", "asked for"
+    if engine is None:
+        return "embedded", "no engine was looked for"
     if embedded_only and raw.backend == "docker":
         raise UsageError(f"{embedded_only[0]} goes with --backend embedded, not with containers")
     if embedded_only:
         return "embedded", f"because of {embedded_only[0]}"
     try:
-        return "docker", f"{'asked for' if raw.backend == 'docker' else 'it answers'}: {engine()}"
+        found = engine()
     except InfraError as error:
         if raw.backend == "docker":
             raise
         return "embedded", str(error)
+    why = "asked for" if raw.backend == "docker" else "a Docker engine answers"
+    return "docker", f"{why}: {found}"
 
 
 def _postgres_image(raw: argparse.Namespace, catalog: Catalog) -> str:

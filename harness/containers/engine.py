@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -136,6 +137,7 @@ def find_engine(environment: Mapping[str, str] = os.environ) -> Engine:
             "the ports of its containers are not reachable on 127.0.0.1 here"
         )
     try:
+        _knock(endpoint)
         client = docker.DockerClient(
             base_url=endpoint.host, tls=endpoint.tls, version="auto", timeout=_ANSWER_SECONDS
         )
@@ -144,6 +146,15 @@ def find_engine(environment: Mapping[str, str] = os.environ) -> Engine:
         raise InfraError(_why_absent(endpoint, error)) from error
     client.api.timeout = _REQUEST_SECONDS
     return Engine(client, endpoint, version)
+
+
+def _knock(endpoint: Endpoint) -> None:
+    """Connect once to a unix socket: the SDK leaves its own open when that fails."""
+    url = urlsplit(endpoint.host)
+    if url.scheme == "unix":
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(_ANSWER_SECONDS)
+            connection.connect(url.path)
 
 
 def _why_absent(endpoint: Endpoint, error: Exception) -> str:

@@ -1,7 +1,7 @@
 """Builds images that stand in for the published ones and pushes them to a registry of our own.
 
-No base image can be pulled where CI runs, so the base is made from Debian packages. Needs root,
-mmdebstrap and a Docker engine: ``python -m tests.images.build 127.0.0.1:5000``.
+No base image can be pulled where CI runs, so the base is made from Debian packages, which needs
+root and mmdebstrap. It stays on the engine as ``compat-standin-base`` and is made once.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import platform
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,8 +17,10 @@ from pathlib import Path
 import docker
 from docker.errors import ImageNotFound
 
+from harness.errors import InfraError
 from harness.service.reference import REQUIREMENTS
 from harness.tools import ROOT, find_uv
+from harness.versions import load
 
 HERE = Path(__file__).parent
 BASE = "compat-standin-base"
@@ -40,10 +41,10 @@ _PYTHON = "3.11"
 _LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/lib/*/libLLVM*")
 
 
-def push_all(client: docker.DockerClient, registry: str, postgres_tag: str) -> None:
+def push_all(client: docker.DockerClient, registry: str) -> None:
     """Build every stand-in and push it; of their names none stays on the engine."""
     _make_base(client)
-    target = f"{registry}/library/postgres:{postgres_tag}"
+    target = f"{registry}/library/postgres:{load().postgres.default}"
     client.images.build(path=str(HERE / "postgres"), tag=target, rm=True)
     _push(client, target)
     with service_context() as context:
@@ -100,11 +101,6 @@ def _make_base(client: docker.DockerClient) -> None:
 def _push(client: docker.DockerClient, target: str) -> None:
     for event in client.api.push(target, stream=True, decode=True):
         if "error" in event:
-            sys.exit(f"{target} could not be pushed: {event['error']}")
+            raise InfraError(f"{target} could not be pushed: {event['error']}")
     # What is pulled later must really come from the registry.
     client.images.remove(target)
-    print(f"pushed {target}")
-
-
-if __name__ == "__main__":
-    push_all(docker.from_env(), *sys.argv[1:])
