@@ -13,6 +13,9 @@ import nox
 sys.path.insert(0, str(Path(__file__).parent))
 
 from harness import sessions
+from harness.clean import clean_main
+from harness.report.commands import diff_main, report_main
+from harness.rerun import rerun_main
 
 nox.needs_version = ">=2026.4.10"
 nox.options.sessions = ["compat"]
@@ -54,13 +57,33 @@ def verdict(session: nox.Session) -> None:
 @nox.session(python=False, default=False)
 def clean(session: nox.Session) -> None:
     """Remove what killed runs left; after -- also the stacks kept by the runs named."""
-    sessions.clean_up(session)
+    sessions.run_command(session, clean_main)
+
+
+@nox.session(python=False, default=False)
+def report(session: nox.Session) -> None:
+    """Draw the reports again, of the last run or of several put together."""
+    sessions.run_command(session, report_main)
+
+
+@nox.session(python=False, default=False)
+def diff(session: nox.Session) -> None:
+    """Compare two results, -- OLD NEW; red when something became red."""
+    sessions.run_command(session, diff_main)
+
+
+@nox.session(python=False, default=False)
+def rerun(session: nox.Session) -> None:
+    """Run again what failed in the last results, or cells by their ids."""
+    sessions.run_command(session, rerun_main)
 
 
 @nox.session(default=False)
 def tests(session: nox.Session) -> None:
     """Run the tests; what follows -- goes to pytest."""
     session.install(*nox.project.load_toml("noxfile.py")["dependencies"], "pytest>=8")
+    # A browser's driver, and independent readers of what the reports write.
+    session.install("selenium", "html5lib", "jsonschema", "junitparser", "lxml")
     session.run("pytest", *session.posargs)
 
 

@@ -38,6 +38,13 @@ def clean(run_ids: Sequence[str] = ()) -> Iterator[str]:
     yield "nothing else is left" if dead else "no run was killed"
 
 
+def clean_main(arguments: Sequence[str]) -> int:
+    """Do ``nox -s clean -- RUN …`` and return 0; the errors are those of ``clean``."""
+    for line in clean(arguments):
+        print(line)
+    return 0
+
+
 def _clean_processes(run_id: str) -> Iterator[str]:
     with claim_if_dead(lock_path(run_id)) as folder:
         if folder is None:

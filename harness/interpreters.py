@@ -64,7 +64,7 @@ def find_interpreters(environ: Mapping[str, str] = os.environ) -> dict[str, Path
     """
     found: dict[str, Path] = {}
     for minor, path in _candidates(environ):
-        if minor not in found and path.is_file() and os.access(path, os.X_OK):
+        if minor not in found and os.access(path, os.X_OK) and path.is_file():
             found[minor] = path
     return found
 
@@ -84,7 +84,8 @@ def _candidates(environ: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
 def _on_path(path: str) -> Iterator[tuple[str, Path]]:
     """Yield the Pythons of PATH, without shims: one may stand for a Python that is not there."""
     for folder in (Path(entry) for entry in path.split(os.pathsep) if entry):
-        if folder.name == "shims":
+        # A PATH kept by sudo may name folders of another user that this one cannot look into.
+        if folder.name == "shims" or not _may_look_into(folder):
             continue
         for file in sorted(folder.glob("python*")):
             # What python3 and python are is told by the file they link to.
@@ -96,11 +97,17 @@ def _on_path(path: str) -> Iterator[tuple[str, Path]]:
 
 def _in_folders(parent: Path, name: re.Pattern[str]) -> Iterator[tuple[str, Path]]:
     """Yield the Python of each folder whose name tells its version, newest patch first."""
+    if not _may_look_into(parent):
+        return
     folders = sorted(parent.glob("*"), key=lambda folder: _numbers(folder.name), reverse=True)
     for folder in folders:
         match = name.fullmatch(folder.name)
         if match:
             yield match[1], folder / "bin" / f"python{match[1]}"
+
+
+def _may_look_into(folder: Path) -> bool:
+    return os.access(folder, os.R_OK | os.X_OK)
 
 
 def _numbers(text: str) -> list[int]:

@@ -120,10 +120,11 @@ class Options:
         return flags
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """A parser whose errors are ours: one sentence with the nearest valid choice."""
 
     def error(self, message: str) -> NoReturn:
+        """Raise what argparse would print."""
         raise UsageError(f"{message}; see: {self.prog} --help")
 
     def known_options(self) -> list[str]:
@@ -131,9 +132,9 @@ class _Parser(argparse.ArgumentParser):
         return [name for action in self._actions for name in action.option_strings]
 
 
-def build_parser(session: str) -> _Parser:
+def build_parser(session: str) -> Parser:
     """Return the parser of one session's options, grouped, with examples."""
-    parser = _Parser(
+    parser = Parser(
         prog=f"nox -s {session} --",
         description="Everything after -- is read before anything starts.",
         epilog=_EXAMPLES.get(session, ""),

@@ -14,6 +14,7 @@ A file without ``CHECKS`` is a plain flow; its single check is ``run``.
 from __future__ import annotations
 
 import ast
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,10 +62,10 @@ def find_probes(folder: Path) -> dict[str, Probe]:
     """Return the probes of a folder by name (the file's stem), in order of name.
 
     Raises:
-        UsageError: when the folder does not exist, holds no flow, or a probe is malformed.
+        UsageError: when the folder is not there to be read, holds no flow, or a probe is malformed.
     """
-    if not folder.is_dir():
-        raise UsageError(f"--flow-dir {folder}: no such folder")
+    if not (os.access(folder, os.R_OK | os.X_OK) and folder.is_dir()):
+        raise UsageError(f"--flow-dir {folder}: no such folder, or no right to read it")
     probes = (read_probe(path) for path in sorted(folder.glob("*.py")))
     found = {probe.name: probe for probe in probes if probe is not None}
     if not found:
@@ -96,12 +97,12 @@ def read_probe(path: Path) -> Probe | None:
     """Read one file; None when it holds no flow.
 
     Raises:
-        UsageError: for a file that is not Python, or whose declarations are malformed.
+        UsageError: for a file that cannot be read as Python, or whose declarations are malformed.
     """
     try:
         module = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-    except (SyntaxError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not a Python file: {error}") from error
+    except (SyntaxError, ValueError, OSError) as error:
+        raise UsageError(f"{path}: cannot be read as Python: {error}") from error
     classes = [node for node in module.body if isinstance(node, ast.ClassDef)]
     flow = next((node.name for node in classes if _is_flow(node)), None)
     if flow is None:

@@ -29,7 +29,7 @@ from harness.alive import RunLock
 from harness.backend import Backend, choose_backend
 from harness.cell import CellOutcome, discard_work, not_run, run_cell
 from harness.cell.client import Surroundings
-from harness.cell.reading import WrittenRun
+from harness.cell.reading import Again
 from harness.database.admin import one_line
 from harness.datastore import Datastore, LocalDatastore
 from harness.errors import InfraError, UsageError
@@ -181,7 +181,7 @@ class Run:
         stack: Stack | None,
         *,
         data: Path | None = None,
-        earlier: Sequence[WrittenRun] = (),
+        earlier: Sequence[Again] = (),
     ) -> CellOutcome:
         """Run one cell; a part of the harness that breaks meanwhile makes it ``infra``.
 

@@ -13,7 +13,6 @@ from typing import Any, NoReturn
 import nox
 from nox.command import CommandFailed
 
-from harness.clean import clean
 from harness.containers.engine import find_engine
 from harness.database.embedded import check_port, find_binaries
 from harness.database.existing import check_existing
@@ -307,15 +306,16 @@ def end_runs(session: nox.Session) -> None:
         session.error("; ".join(wrong))
 
 
-def clean_up(session: nox.Session) -> None:
-    """Remove what killed runs left; with run ids also what those were asked to keep."""
-    try:
-        for line in clean(session.posargs):
-            print(line)
-    except HarnessError as error:
-        session.error(str(error))
-
-
 def _green(entries: Sequence[Entry]) -> bool:
     judged = [entry for entry in entries if entry["kind"] in {"cell", "stage"}]
     return all(Status(entry["status"]).expected for entry in judged)
+
+
+def run_command(session: nox.Session, main: Callable[[Sequence[str]], int]) -> None:
+    """Do what a session without clients does; red when it comes to anything but 0."""
+    try:
+        code = main(session.posargs)
+    except HarnessError as error:
+        session.error(str(error))
+    if code:
+        session.error("red; see above")

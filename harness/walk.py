@@ -19,7 +19,7 @@ import psycopg2
 from harness.backend import Backend
 from harness.cell import CellOutcome, not_run
 from harness.cell.client import ClientError, ClientTimeoutError
-from harness.cell.reading import Request, WrittenRun, problems, read_runs
+from harness.cell.reading import Again, Request, WrittenRun, problems, read_runs
 from harness.database import Database, fingerprint, schema
 from harness.database.admin import one_line
 from harness.database.rows import schema_version
@@ -275,11 +275,18 @@ class Walk:
         stage.rereads += outcome.rereads
         stage.problems += outcome.reread_problems
 
-    def _runs_by_client(self) -> dict[tuple[Client, str], tuple[WrittenRun, ...]]:
-        runs: dict[tuple[Client, str], tuple[WrittenRun, ...]] = {}
+    def _runs_by_client(self) -> dict[tuple[Client, str], list[Again]]:
+        """Return what each client wrote so far, by client and datastore.
+
+        The checks are made again on its first and its latest runs; those between are listed and
+        compared, or a long walk would do little but read values that no migration can reach.
+        """
+        stages = [run.cell.stage for run in self._written]
+        checked = {min(stages, default=0), max(stages, default=0)}
+        runs: dict[tuple[Client, str], list[Again]] = {}
         for run in self._written:
-            key = (run.cell.client, run.cell.datastore)
-            runs[key] = (*runs.get(key, ()), run)
+            own = runs.setdefault((run.cell.client, run.cell.datastore), [])
+            own.append(Again(run, run.cell.stage in checked))
         return runs
 
     def _data(self, datastore: str) -> Path:

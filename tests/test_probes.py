@@ -60,7 +60,8 @@ def test_nothing_of_a_file_is_run(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("def (:\n", "f.py: not a Python file"),
+        ("def (:\n", "f.py: cannot be read as Python: invalid syntax"),
+        ("\0", "f.py: cannot be read as Python: .*null bytes"),
         (PROBE + 'CHECKS = {"a": {}}\n', r"CHECKS\['a'\]: a name with a dict that has 'about'"),
         (PROBE + 'CHECKS = {"a": "x"}\n', r"CHECKS\['a'\]: a name with a dict that has 'about'"),
         (PROBE + 'CHECKS = {1: {"about": ""}}\n', r"CHECKS\[1\]: a name with a dict"),
@@ -77,6 +78,16 @@ def test_what_is_malformed_is_named(tmp_path, text, message):
     path = _file(tmp_path, "f.py", text)
     with pytest.raises(UsageError, match=message):
         read_probe(path)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "gone.py").symlink_to(tmp_path / "absent")
+    with pytest.raises(UsageError, match=r"gone\.py: cannot be read as Python: .*No such file"):
+        find_probes(tmp_path)
+    latin = tmp_path / "latin.py"
+    latin.write_bytes(b"# \xe4\n")
+    with pytest.raises(UsageError, match=r"latin\.py: cannot be read as Python: 'utf-8'"):
+        read_probe(latin)
 
 
 def test_files_without_a_flow_are_passed_over(tmp_path):

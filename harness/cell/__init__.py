@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.cell.client import ClientError, ClientTimeoutError, Surroundings, run_program
-from harness.cell.reading import Request, WrittenRun, problems, read_runs
+from harness.cell.reading import Again, Request, WrittenRun, problems, read_runs
 from harness.database.rows import run_rows
 from harness.errors import InfraError
 from harness.outcome import CheckOutcome, Status, cell_status
@@ -58,7 +58,7 @@ def not_run(cell: Cell, status: Status, reason: str) -> CellOutcome:
     )
 
 
-def run_cell(cell: Cell, around: Surroundings, earlier: Sequence[WrittenRun] = ()) -> CellOutcome:
+def run_cell(cell: Cell, around: Surroundings, earlier: Sequence[Again] = ()) -> CellOutcome:
     """Run one cell and return what came of it; nothing it started is left running.
 
     Args:
@@ -110,10 +110,13 @@ def _read_back(
     around: Surroundings,
     deadline: float,
     asked: tuple[str, ...],
-    earlier: Sequence[WrittenRun],
+    earlier: Sequence[Again],
 ) -> dict[str, CheckOutcome]:
     """Read the new run, when it is asked for, and the earlier ones; return the new one's checks."""
-    requests = [Request(run.cell, run.run_id, _asked(run.cell)) for run in earlier]
+    requests = [
+        Request(again.run.cell, again.run.run_id, _asked(again.run.cell) if again.checked else ())
+        for again in earlier
+    ]
     if asked:
         requests.append(Request(outcome.cell, outcome.run_id, asked))
     if not requests:
@@ -126,8 +129,8 @@ def _read_back(
         if earlier:
             outcome.reread_problems.append(f"client {outcome.cell.client.name}: {error}")
         return dict.fromkeys(asked, CheckOutcome(status, str(error)))
-    for run, answer in zip(earlier, answers, strict=False):
-        outcome.reread_problems += problems(outcome.cell.client.name, run, answer)
+    for again, answer in zip(earlier, answers, strict=False):
+        outcome.reread_problems += problems(outcome.cell.client.name, again.run, answer)
     outcome.rereads = len(earlier)
     if not asked:
         return {}

@@ -38,6 +38,18 @@ class WrittenRun:
 
 
 @dataclass(frozen=True)
+class Again:
+    """A run of an earlier stage that its client reads again.
+
+    Attributes:
+        checked: whether its checks are made again; it is listed and compared in any case.
+    """
+
+    run: WrittenRun
+    checked: bool
+
+
+@dataclass(frozen=True)
 class Request:
     """A run to read, and the checks to make on it."""
 

@@ -21,7 +21,7 @@ from harness.report.summary import (
 from harness.report.text import counted, plain, shortened
 
 # What several clients do, and what one does.
-_VERBS = {
+VERBS = {
     Status.FAIL: ("fail", "fails"),
     Status.TIMEOUT: ("time out", "times out"),
     Status.INFRA: ("could not be judged", "could not be judged"),
@@ -128,7 +128,7 @@ def _finding(axes: Axes, key: tuple[str, ...], inside: Sequence[Entry]) -> Findi
         signature="\n".join((word, probe, *checks, signed)),
         clients=tuple(dict.fromkeys(cell["client"] for cell in inside)),
         services=tuple(dict.fromkeys(axes.service(cell) for cell in inside)),
-        where=axes.where(inside, *_VERBS[status]),
+        where=axes.where(inside, *VERBS[status]),
         cells=tuple(cell["id"] for cell in inside),
     )
 

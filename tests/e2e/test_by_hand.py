@@ -23,6 +23,8 @@ def test_a_flow_runs_with_local_metadata(path, tmp_path):
             "LANG": "C.UTF-8",
             "HOME": str(tmp_path),
             "USER": "somebody",
+            "TMPDIR": str(tmp_path),
+            "METAFLOW_CLIENT_CACHE_PATH": str(tmp_path / "cache"),
             "METAFLOW_DEFAULT_METADATA": "local",
             "PYTHONDONTWRITEBYTECODE": "1",
         },

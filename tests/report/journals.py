@@ -11,13 +11,14 @@ from harness.outcome import CheckOutcome, Status, cell_status
 
 CLIENTS = ("2.0.5", "2.2.13", "2.7.23", "2.19.39")
 SERVICES = ("reference-1.0", "reference-2.0", "reference-2.3", "reference-2.5")
+Checks = Mapping[str, "str | tuple[str, str]"]
 PASSED = {"run": "pass", "tags": "pass", "logs": "pass"}
 
 
 def cell(
     client: str,
     service: str | None,
-    checks: Mapping[str, str | tuple[str, str]] | None = None,
+    checks: Checks | None = None,
     **fields: Any,
 ) -> dict[str, Any]:
     """Return the fields of a cell's entry; a check is a status, or a status and a reason."""

@@ -1,0 +1,243 @@
+"""Expectations: declared known failures, read from expectations.json. Strict both ways.
+
+A declared check that fails is ``expected-fail``; one that passes is ``unexpected-pass``, and red.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
+from harness import records
+from harness.errors import UsageError, nearest
+from harness.outcome import CheckOutcome, Status
+from harness.probes import RUN_CHECK, Probe
+from harness.tools import ROOT
+from harness.versions import Catalog, Client, Service
+
+FILE = ROOT / "expectations.json"
+FILE_SCHEMA = 1
+"""The version of the file format that this module reads: field ``schema`` of the file."""
+
+ALL = "all"
+NONE = "none"
+KINDS = ("released", "reference", "checkout")
+
+_FAILING = {Status.FAIL, Status.TIMEOUT}
+
+
+@dataclass(frozen=True)
+class Range:
+    """A range of versions, of services perhaps of one kind only.
+
+    Attributes:
+        kind: one of ``KINDS``; empty for every kind.
+        versions: None for every version.
+        nothing: the range is that of cells without a service.
+    """
+
+    kind: str = ""
+    versions: SpecifierSet | None = None
+    nothing: bool = False
+
+    def holds(self, version: Version, kind: str = "") -> bool:
+        """Tell whether a release is in the range."""
+        if self.nothing or (self.kind and self.kind != kind):
+            return False
+        return self.versions is None or self.versions.contains(version, prereleases=True)
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """One declared failure.
+
+    Attributes:
+        where: file and entry, for messages.
+        client: which clients.
+        service: which services, by their own version, not by the one they report.
+        check: name of the check; ``PROBE/CHECK`` for that of one probe.
+        reason: why it fails.
+        link: where that is told; None when nowhere.
+        until: the last day it is expected; None for always.
+    """
+
+    where: str
+    client: Range
+    service: Range
+    check: str
+    reason: str
+    link: str | None
+    until: date | None
+
+    def concerns(self, client: Client, service: Service | None, probe: str, check: str) -> bool:
+        """Tell whether a check of a cell is declared by this."""
+        if self.check not in {check, f"{probe}/{check}"} or not self.client.holds(client.version):
+            return False
+        if service is None:
+            return self.service.nothing or self.service == Range()
+        return self.service.holds(service.version, service.kind)
+
+    @property
+    def why(self) -> str:
+        """The reason with its link."""
+        return f"{self.reason} ({self.link})" if self.link else self.reason
+
+
+def load(catalog: Catalog, probes: Iterable[Probe], path: Path = FILE) -> tuple[Expectation, ...]:
+    """Read and check the file; nothing is expected where there is none.
+
+    Args:
+        catalog: the known clients and services.
+        probes: whose checks can be declared.
+        path: the file.
+
+    Raises:
+        UsageError: for the first fault, with the entry and the field: also for a range that
+            matches no known release, and a check that no probe has.
+    """
+    return parse(read_file(path), path.name, catalog, probes)
+
+
+def read_file(path: Path) -> list[Any]:
+    """Return the entries of the file as they are written.
+
+    Raises:
+        UsageError: when it is no such file.
+    """
+    if not path.exists():
+        return []
+    parts = records.record(
+        path.name, records.read_json(path), {"schema": records.integer, "expectations": _list}
+    )
+    if parts["schema"] != FILE_SCHEMA:
+        raise UsageError(
+            f"{path.name}: field 'schema': this harness reads {FILE_SCHEMA}, not {parts['schema']}"
+        )
+    found: list[Any] = parts["expectations"]
+    return found
+
+
+def parse(
+    raw: Sequence[Any], file: str, catalog: Catalog, probes: Iterable[Probe]
+) -> tuple[Expectation, ...]:
+    """Return the checked expectations of a list of entries; raises as ``load`` does."""
+    checks = {check.name for probe in probes for check in probe.checks} | {
+        f"{probe.name}/{check.name}" for probe in probes for check in probe.checks
+    }
+    fields: dict[str, records.Parser] = {
+        "client": _client_range(catalog),
+        "service": _service_range(catalog),
+        "check": _known(checks),
+        "reason": records.text,
+        "link": records.optional(records.text),
+        "until": records.optional(records.day),
+    }
+    found = []
+    for index, entry in enumerate(raw):
+        where = f"{file}: expectations[{index}]"
+        found.append(Expectation(where=where, **records.record(where, entry, fields)))
+    return tuple(found)
+
+
+def _list(raw: Any) -> list[Any]:
+    if not isinstance(raw, list):
+        raise ValueError("expected a list")  # noqa: TRY004 - records.Parser
+    return raw
+
+
+def _known(checks: Iterable[str]) -> records.Parser:
+    known = sorted(checks)
+
+    def parse_check(raw: Any) -> str:
+        if records.text(raw) not in known:
+            raise ValueError(f"no probe has the check {raw!r}{nearest(raw, known)}")
+        return str(raw)
+
+    return parse_check
+
+
+def _client_range(catalog: Catalog) -> records.Parser:
+    def parse_range(raw: Any) -> Range:
+        found = _range(records.text(raw))
+        if not any(found.holds(client.version) for client in catalog.clients):
+            first, last = catalog.clients[0].name, catalog.clients[-1].name
+            raise ValueError(f"{raw!r} matches no known client: they go from {first} to {last}")
+        return found
+
+    return parse_range
+
+
+def _service_range(catalog: Catalog) -> records.Parser:
+    def parse_range(raw: Any) -> Range:
+        if records.text(raw) == NONE:
+            return Range(nothing=True)
+        word, _, rest = raw.partition(" ")
+        found = _range(rest.strip() or ALL, word) if word in KINDS else _range(raw)
+        checkout = found.kind == "checkout"  # any version may lie at a path
+        if not checkout and not any(found.holds(s.version, s.kind) for s in catalog.services):
+            raise ValueError(f"{raw!r} matches no known service")
+        return found
+
+    return parse_range
+
+
+def _range(text: str, kind: str = "") -> Range:
+    return Range(kind, None if text == ALL else SpecifierSet(records.specifier(text)))
+
+
+def apply(
+    expectations: Sequence[Expectation],
+    checks: Mapping[str, CheckOutcome],
+    *,
+    client: Client,
+    service: Service | None,
+    probe: str,
+    today: date,
+) -> dict[str, CheckOutcome]:
+    """Return the outcomes of a cell's checks, changed by what is declared of them. Pure.
+
+    A declared check that fails or times out becomes ``expected-fail``, one that passes
+    ``unexpected-pass``. What was not judged stays as it is; only when the run itself fails as
+    declared, the checks it kept from running are ``expected-fail`` with it.
+
+    Args:
+        expectations: what is declared.
+        checks: what came of each check.
+        client: of the cell.
+        service: of the cell; None where clients run alone.
+        probe: its name.
+        today: an expectation counts up to the day it names.
+    """
+    changed = {}
+    for name, outcome in checks.items():
+        declared = [one for one in expectations if one.concerns(client, service, probe, name)]
+        changed[name] = _judged(outcome, declared, today)
+    run = changed.get(RUN_CHECK)
+    if run is not None and run.status is Status.EXPECTED_FAIL:
+        for name, outcome in changed.items():
+            if outcome.status is Status.NOT_RUN:
+                why = f"{outcome.reason}, as declared: {run.reason}"
+                changed[name] = CheckOutcome(Status.EXPECTED_FAIL, why)
+    return changed
+
+
+def _judged(outcome: CheckOutcome, declared: Sequence[Expectation], today: date) -> CheckOutcome:
+    valid = [one for one in declared if one.until is None or today <= one.until]
+    if valid and outcome.status in _FAILING:
+        return CheckOutcome(Status.EXPECTED_FAIL, f"{valid[0].why}: {outcome.reason}")
+    if valid and outcome.status is Status.PASS:
+        return CheckOutcome(
+            Status.UNEXPECTED_PASS,
+            f"{valid[0].where} declares it to fail ({valid[0].why}), and it passes:"
+            " remove that entry, or narrow its ranges",
+        )
+    if declared and not valid and outcome.status in _FAILING:
+        over = f"{declared[0].where} expected it until {declared[0].until}: {declared[0].why}"
+        return CheckOutcome(outcome.status, f"{outcome.reason}; {over}")
+    return outcome

@@ -1,0 +1,99 @@
+"""What the sessions ``report`` and ``diff`` do with the arguments after ``--``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness import expectations
+from harness.errors import UsageError
+from harness.journal import read
+from harness.options import Parser
+from harness.report.diff import compare
+from harness.report.files import write_reports
+from harness.report.merge import merge, write_journal
+from harness.report.proposals import write_proposals
+from harness.report.terminal import Screen
+from harness.tools import ROOT
+
+RESULTS = ROOT / "results"
+LATEST = RESULTS / "latest"
+
+
+def report_main(arguments: Sequence[str]) -> int:
+    """Draw all reports again from the journals of one run or of several put together.
+
+    Raises:
+        UsageError: when there is nothing to draw from.
+    """
+    parser = Parser(
+        prog="nox -s report --",
+        description="Draws every report again. Several sources are put together; of a cell that"
+        " several have, the later entry counts.",
+        epilog="examples:\n  nox -s report\n  nox -s report -- shard-1 shard-2 --output merged",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "sources", nargs="*", type=Path, help="results folders or journals (default: the latest)"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="folder for the reports (default: the source, or results/merged for several)",
+    )
+    parser.add_argument(
+        "--write-expectations",
+        action="store_true",
+        help="write expectations.proposed.json: the declared ones, and one for all that is red",
+    )
+    raw = parser.parse_args(list(arguments))
+    sources = raw.sources or [LATEST]
+    folder = (raw.output or _default_output(sources)).resolve()
+    entries = merge(sources, folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if [journal_of(source) for source in sources] != [folder / "journal.jsonl"]:
+            write_journal(entries, folder)
+        write_reports(entries, folder)
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be written: {error.strerror}") from error
+    screen = Screen()
+    screen.end(entries, folder)
+    if raw.write_expectations:
+        proposed = folder / "expectations.proposed.json"
+        count = write_proposals(entries, proposed, expectations.FILE)
+        screen.say(
+            f"{count} proposed: review {proposed}, then put it in place of expectations.json"
+        )
+    return 0
+
+
+def journal_of(source: Path) -> Path:
+    """Return the journal a source names: itself, or the one in a folder."""
+    return (source / "journal.jsonl" if source.is_dir() else source).resolve()
+
+
+def _default_output(sources: Sequence[Path]) -> Path:
+    if len(sources) > 1:
+        return RESULTS / "merged"
+    return sources[0] if sources[0].is_dir() else sources[0].parent
+
+
+def diff_main(arguments: Sequence[str]) -> int:
+    """Print what changed from one journal to another; return 1 when something became red.
+
+    Raises:
+        UsageError: when one of the two cannot be read.
+    """
+    parser = Parser(
+        prog="nox -s diff --",
+        description="What became red, green, new or gone. Fails when something became red, or is"
+        " new and red.",
+    )
+    for name in ("old", "new"):
+        parser.add_argument(name, type=Path, help="results folder or journal")
+    raw = parser.parse_args(list(arguments))
+    difference = compare(read(raw.old), read(raw.new))
+    Screen().say(difference.render())
+    return int(difference.worse)

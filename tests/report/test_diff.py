@@ -1,0 +1,146 @@
+"""Two journals with known differences give the known difference and exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from harness.errors import UsageError
+from harness.journal import Entry
+from harness.report.commands import diff_main
+from harness.report.diff import compare
+from tests.report import journals
+
+SERVICES = ("v2.2.0", "v2.3.0", "v2.4.0")
+BAD_TAGS = {"run": "pass", "tags": ("fail", "HTTP 404"), "logs": "pass"}
+NO_RUN = {"run": ("fail", "exit code 1"), "tags": ("not-run", "the run did not end well")}
+
+
+def _journal(
+    folder: Path,
+    changes: Mapping[tuple[str, str], journals.Checks] | None = None,
+    clients: Sequence[str] = journals.CLIENTS,
+    services: Sequence[str] = SERVICES,
+) -> list[Entry]:
+    cells = [
+        journals.cell(client, service, (changes or {}).get((client, service)))
+        for client in clients
+        for service in services
+    ]
+    return journals.write(folder, cells)
+
+
+def test_the_same_twice_is_no_difference(tmp_path: Path):
+    changes = {("2.0.5", "v2.3.0"): BAD_TAGS}
+    found = compare(_journal(tmp_path / "a", changes), _journal(tmp_path / "b", changes))
+    assert found.render() == "no difference"
+    assert not found.worse
+
+
+def test_everything_at_once(tmp_path: Path):
+    old = _journal(tmp_path / "old", {("2.7.23", "v2.2.0"): NO_RUN}, clients=journals.CLIENTS[:3])
+    new = _journal(
+        tmp_path / "new",
+        {
+            ("2.0.5", "v2.3.0"): BAD_TAGS,
+            ("2.2.13", "v2.3.0"): BAD_TAGS,
+            ("2.19.39", "v2.3.0"): BAD_TAGS,
+        },
+        services=SERVICES[:2],
+    )
+    found = compare(old, new)
+    assert found.became_red == (
+        "clients 2.0.5–2.2.13 fail on service v2.3.0: basics: tags: HTTP 404",
+    )
+    assert found.became_green == (
+        "client 2.7.23 now pass, fail before on service v2.2.0: basics: run",
+    )
+    assert found.new_red == ("client 2.19.39 fail on service v2.3.0: basics (1 cell)",)
+    assert found.new == ("client 2.19.39 pass on service v2.2.0: basics (1 cell)",)
+    assert found.gone == ("all 3 clients pass on service v2.4.0: basics (3 cells)",)
+    assert found.worse
+    assert [line.partition(":")[0] for line in found.render().splitlines()] == [
+        "became red",
+        "new and red",
+        "became green",
+        "new",
+        "gone",
+    ]
+
+
+def test_checks_that_did_not_run_are_left_to_the_one_that_failed(tmp_path: Path):
+    new = _journal(tmp_path / "b", {("2.0.5", "v2.3.0"): NO_RUN})
+    found = compare(_journal(tmp_path / "a"), new)
+    assert found.became_red == ("client 2.0.5 fails on service v2.3.0: basics: run: exit code 1",)
+
+
+def test_red_for_another_reason_did_not_become_red(tmp_path: Path):
+    old = _journal(tmp_path / "a", {("2.0.5", "v2.3.0"): BAD_TAGS})
+    new = _journal(
+        tmp_path / "b",
+        {("2.0.5", "v2.3.0"): {"run": "pass", "tags": ("timeout", "slow"), "logs": "pass"}},
+    )
+    assert not compare(old, new).worse
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "worse"),
+    [
+        ("pass", "unexpected-pass", True),
+        ("expected-fail", "fail", True),
+        ("pass", "infra", True),
+        ("pass", "not-run", True),
+        ("pass", "expected-fail", False),
+        ("fail", "pass", False),
+        ("not-run", "fail", False),
+        ("pass", "unsupported", False),
+    ],
+)
+def test_what_became_red_is_what_was_as_expected(
+    tmp_path: Path, before: str, after: str, worse: bool
+):
+    journals_of = [
+        journals.write(tmp_path / name, [journals.cell("2.0.5", "v2.3.0", {"run": status})])
+        for name, status in (("old", before), ("new", after))
+    ]
+    assert compare(*journals_of).worse is worse
+
+
+def test_a_walk_with_one_more_stage_is_compared_by_service(tmp_path: Path):
+    def walk(name: str, services: Sequence[str], status: str) -> list[Entry]:
+        return journals.write(
+            tmp_path / name,
+            [
+                journals.cell("2.0.5", service, session="fixed_db", stage=number)
+                for number, service in enumerate(services, start=1)
+            ],
+            stages=[
+                journals.stage(number, service, status=status if service == "v2.4.0" else "pass")
+                for number, service in enumerate(services, start=1)
+            ],
+        )
+
+    found = compare(
+        walk("old", ("v2.2.0", "v2.4.0"), "pass"),
+        walk("new", ("v2.2.0", "v2.3.0", "v2.4.0"), "fail"),
+    )
+    assert found.new == ("client 2.0.5 pass on service v2.3.0: basics (1 cell)",)
+    assert found.gone == ()
+    assert found.became_red == ("stage 03, v2.4.0: fail",)
+
+
+@pytest.mark.parametrize(("order", "code"), [(("old", "new"), 1), (("new", "old"), 0)])
+def test_the_exit_code_closes_the_gate(tmp_path: Path, capsys, order, code: int):
+    _journal(tmp_path / "old")
+    _journal(tmp_path / "new", {("2.0.5", "v2.3.0"): BAD_TAGS})
+    assert diff_main([str(tmp_path / name) for name in order]) == code
+    words = {1: "became red: client 2.0.5 fails", 0: "became green: client 2.0.5 now pass"}
+    assert capsys.readouterr().out.startswith(words[code])
+
+
+@pytest.mark.parametrize("arguments", [[], ["one"], ["one", "two", "three"], ["no", "where"]])
+def test_two_journals_are_needed(arguments: list[str]):
+    with pytest.raises(UsageError):
+        diff_main(arguments)

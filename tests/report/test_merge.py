@@ -1,0 +1,112 @@
+"""Journals put together: the later entry of a cell counts, and evidence is still found."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from harness.errors import UsageError
+from harness.journal import Entry, read
+from harness.report.commands import report_main
+from harness.report.merge import merge, write_journal
+from harness.report.summary import cells, runs, totals
+from tests.report import journals
+
+
+def _dated(folder: Path, at: str) -> None:
+    """Set the time of every entry of a journal."""
+    path = folder / "journal.jsonl"
+    entries = [{**entry, "at": at} for entry in read(path)]
+    path.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> tuple[Path, Path]:
+    """Two runs: the first, red and older, shares a cell with the second."""
+    one, other = tmp_path / "a", tmp_path / "b"
+    red = journals.cell("2.0.5", "v2.3.0", {"run": ("fail", "no")})
+    journals.write(one, [journals.evidence(one, red, flow="what it said")], run="a")
+    both = [journals.cell("2.0.5", "v2.3.0"), journals.cell("2.2.13", "v2.3.0")]
+    journals.write(other, both, run="b")
+    _dated(one, "2026-11-01T10:00:00+00:00")
+    _dated(other, "2026-11-01T11:00:00+00:00")
+    return one, other
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_the_later_entry_wins_whatever_the_order(shards, tmp_path: Path, order):
+    entries = merge([shards[place] for place in order], tmp_path / "merged")
+    assert totals(entries) == {"pass": 2}
+    cell = cells(entries)[0]
+    assert cell["run"] == "b"
+    assert cell["earlier"] == [{"run": "a", "at": "2026-11-01T10:00:00+00:00", "status": "fail"}]
+    assert [run["run"] for run in runs(entries)] == ["a", "b"]
+
+
+def test_a_source_given_twice_counts_once(shards, tmp_path: Path):
+    once = merge([shards[0]], tmp_path / "merged")
+    assert merge([shards[0], shards[0] / "journal.jsonl"], tmp_path / "merged") == once
+
+
+def test_evidence_is_found_from_the_new_place(shards, tmp_path: Path):
+    folder = tmp_path / "deep" / "merged"
+    entries = merge([shards[0]], folder)
+    folder.mkdir(parents=True)
+    (path,) = cells(entries)[0]["evidence"].values()
+    assert (folder / path).read_text() == "what it said"
+
+
+def test_a_merged_journal_is_a_source_like_any_other(shards, tmp_path: Path):
+    folder = tmp_path / "merged"
+    folder.mkdir()
+    entries = merge(shards, folder)
+    write_journal(entries, folder)
+    assert read(folder) == entries
+    assert merge([folder, *shards], folder) == entries
+
+
+def test_report_draws_shards_as_one_and_says_where_cells_come_from(shards, tmp_path: Path, capsys):
+    folder = tmp_path / "out"
+    assert report_main([*map(str, shards), "--output", str(folder)]) == 0
+    body = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    assert body["totals"] == {"pass": 2}
+    assert [run["run"] for run in body["runs"]] == ["a", "b"]
+    assert {cell["run"] for cell in body["cells"]} == {"b"}
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert '<th scope="row">a</th>' in page
+    assert "2 pass: 2 cells" in capsys.readouterr().out
+
+
+def test_report_draws_one_folder_again_in_place(shards, capsys):
+    journal = (shards[0] / "journal.jsonl").read_bytes()
+    assert report_main([str(shards[0])]) == 0
+    assert (shards[0] / "journal.jsonl").read_bytes() == journal
+    assert "what it said" in (shards[0] / "report.html").read_text(encoding="utf-8")
+    assert "1 fail: 1 cell" in capsys.readouterr().out
+
+
+def test_a_source_without_a_journal_is_an_error(tmp_path: Path):
+    with pytest.raises(UsageError, match="no journal"):
+        report_main([str(tmp_path / "nowhere")])
+
+
+def test_an_unknown_option_is_an_error(tmp_path: Path):
+    with pytest.raises(UsageError, match="--outputt"):
+        report_main([str(tmp_path), "--outputt", "x"])
+
+
+def test_report_proposes_expectations_for_what_is_red(shards, capsys):
+    report_main([str(shards[0]), "--write-expectations"])
+    body = json.loads((shards[0] / "expectations.proposed.json").read_text(encoding="utf-8"))
+    declared: list[Entry] = body["expectations"]
+    assert declared[-1] == {
+        "client": "==2.0.5",
+        "service": "released ==2.3.0",
+        "check": "basics/run",
+        "reason": "no",
+        "link": None,
+        "until": None,
+    }
+    assert "1 proposed: review" in capsys.readouterr().out

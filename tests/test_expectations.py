@@ -1,0 +1,186 @@
+"""Declared failures: strict both ways, and every entry means something."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import expectations
+from harness.errors import UsageError
+from harness.expectations import apply, load, parse
+from harness.outcome import CheckOutcome, Status, cell_status
+from harness.probes import FLOWS, find_probes
+from harness.selectors import select_clients, select_services
+from harness.tools import ROOT
+from harness.versions import load as load_versions
+
+CATALOG = load_versions()
+PROBES = tuple(find_probes(FLOWS).values())
+TODAY = date(2026, 11, 1)
+GOOD: dict[str, Any] = {
+    "client": ">=2.0.5,<=2.2.13",
+    "service": ">=2.3",
+    "check": "run",
+    "reason": "heartbeats are refused",
+    "link": "https://example.org/1",
+    "until": None,
+}
+
+
+def _declared(**fields: Any) -> tuple[expectations.Expectation, ...]:
+    return parse([{**GOOD, **fields}], "expectations.json", CATALOG, PROBES)
+
+
+def _applied(
+    found: tuple[expectations.Expectation, ...],
+    checks: dict[str, CheckOutcome],
+    client: str = "2.2.13",
+    service: str | None = "v2.3.0",
+    today: date = TODAY,
+) -> dict[str, CheckOutcome]:
+    kind = "reference" if service and service.startswith("reference") else "released"
+    return apply(
+        found,
+        checks,
+        client=select_clients(CATALOG, client)[0],
+        service=select_services(CATALOG, service, kind)[0] if service else None,
+        probe="basics",
+        today=today,
+    )
+
+
+FAILED = {"run": CheckOutcome(Status.FAIL, "HTTP 400")}
+PASSED = {"run": CheckOutcome(Status.PASS)}
+
+
+def test_declared_and_failing_is_expected_and_says_why():
+    (outcome,) = _applied(_declared(), FAILED).values()
+    assert outcome.status is Status.EXPECTED_FAIL
+    assert outcome.reason == "heartbeats are refused (https://example.org/1): HTTP 400"
+
+
+def test_declared_and_timing_out_is_expected():
+    checks = {"run": CheckOutcome(Status.TIMEOUT, "slow")}
+    assert _applied(_declared(), checks)["run"].status is Status.EXPECTED_FAIL
+
+
+def test_declared_and_passing_is_red_and_says_which_entry():
+    (outcome,) = _applied(_declared(), PASSED).values()
+    assert outcome.status is Status.UNEXPECTED_PASS
+    assert outcome.reason.startswith("expectations.json: expectations[0] declares it to fail")
+
+
+@pytest.mark.parametrize("status", [Status.INFRA, Status.NOT_RUN, Status.UNSUPPORTED])
+def test_what_was_not_judged_stays_as_it_is(status: Status):
+    checks = {"run": CheckOutcome(status, "why")}
+    assert _applied(_declared(), checks) == checks
+
+
+@pytest.mark.parametrize(
+    ("client", "service"),
+    [("2.2.13", "v2.2.4"), ("2.3.0", "v2.3.0"), ("2.0.4", "v2.3.0"), ("2.2.13", None)],
+)
+def test_outside_of_the_ranges_nothing_changes(client: str, service: str | None):
+    assert _applied(_declared(), FAILED, client, service) == FAILED
+
+
+def test_another_check_is_left_alone():
+    checks = {"other": CheckOutcome(Status.FAIL, "x")}
+    assert _applied(_declared(), checks) == checks
+
+
+@pytest.mark.parametrize(
+    ("declared", "service", "changed"),
+    [
+        ("all", "v2.3.0", True),
+        ("all", "reference-2.3", True),
+        ("all", None, True),
+        (">=2.3", "reference-2.3", True),
+        ("reference >=2.3", "reference-2.3", True),
+        ("reference >=2.3", "v2.3.0", False),
+        ("released", "v2.3.0", True),
+        ("released", "reference-2.3", False),
+        ("none", None, True),
+        ("none", "v2.3.0", False),
+    ],
+)
+def test_services_by_kind_and_range(declared: str, service: str | None, changed: bool):
+    outcome = _applied(_declared(service=declared), FAILED, service=service)["run"]
+    assert (outcome.status is Status.EXPECTED_FAIL) is changed
+
+
+def test_ranges_are_about_the_release_and_not_about_what_it_reports():
+    assert _applied(_declared(service="==2.2.4"), FAILED, service="v2.2.4")["run"].status is (
+        Status.EXPECTED_FAIL
+    )
+
+
+def test_a_check_of_one_probe_only():
+    assert _applied(_declared(check="basics/run"), FAILED)["run"].status is Status.EXPECTED_FAIL
+    assert _applied(_declared(check="hello/run"), FAILED) == FAILED
+
+
+@pytest.mark.parametrize(
+    ("today", "status"),
+    [(date(2026, 11, 1), Status.EXPECTED_FAIL), (date(2026, 11, 2), Status.FAIL)],
+)
+def test_an_expectation_ends_after_its_last_day_and_is_named_then(today: date, status: Status):
+    outcome = _applied(_declared(until="2026-11-01"), FAILED, today=today)["run"]
+    assert outcome.status is status
+    assert ("expected it until 2026-11-01" in outcome.reason) is (status is Status.FAIL)
+
+
+def test_after_its_last_day_a_pass_is_a_pass():
+    assert _applied(_declared(until="2026-10-31"), PASSED) == PASSED
+
+
+def test_checks_that_a_declared_failure_of_the_run_kept_back_do_not_turn_the_cell_red():
+    checks = {
+        "run": CheckOutcome(Status.FAIL, "HTTP 400"),
+        "tags": CheckOutcome(Status.NOT_RUN, "the run did not end well"),
+    }
+    assert cell_status(_applied(_declared(), checks)) is Status.EXPECTED_FAIL
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"client": ">=99"}, r"expectations\[0\]: field 'client': '>=99' matches no known client"),
+        ({"service": ">=99"}, "field 'service': '>=99' matches no known service"),
+        ({"service": "reference >=2.5.1"}, "matches no known service"),
+        ({"client": "2.2.13"}, "field 'client': '2.2.13' is no PEP 440 range"),
+        ({"check": "runn"}, r"field 'check': no probe has the check 'runn' \(nearest: run"),
+        ({"check": "hello/nothing"}, "no probe has the check"),
+        ({"reason": ""}, "field 'reason'"),
+        ({"until": "soon"}, "field 'until': expected a date"),
+        ({"note": "x"}, "unknown field 'note'"),
+    ],
+)
+def test_an_entry_that_means_nothing_is_an_error(fields: dict[str, Any], message: str):
+    with pytest.raises(UsageError, match=message):
+        _declared(**fields)
+
+
+def test_a_field_that_is_missing_is_an_error():
+    entry = {key: value for key, value in GOOD.items() if key != "reason"}
+    with pytest.raises(UsageError, match="field 'reason' is missing"):
+        parse([entry], "expectations.json", CATALOG, PROBES)
+
+
+def test_no_file_declares_nothing(tmp_path: Path):
+    assert load(CATALOG, PROBES, tmp_path / "expectations.json") == ()
+
+
+def test_a_file_of_another_schema_is_an_error(tmp_path: Path):
+    path = tmp_path / "expectations.json"
+    path.write_text(json.dumps({"schema": 2, "expectations": []}))
+    with pytest.raises(UsageError, match="this harness reads 1, not 2"):
+        load(CATALOG, PROBES, path)
+
+
+def test_the_file_of_this_project_can_be_read():
+    assert isinstance(load(CATALOG, PROBES, ROOT / "expectations.json"), tuple)

@@ -1,0 +1,108 @@
+"""What is run again, with which commands, and what two runs come to."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+
+from harness import rerun
+from harness.errors import UsageError
+from harness.journal import Entry
+from harness.rerun import commands, failed_cells, named_cells, rerun_main
+from tests.report import journals
+
+
+def _red(*statuses: str) -> list[Entry]:
+    return [
+        journals.cell(f"2.{number}.0", "v2.3.0", {"run": status})
+        for number, status in enumerate(statuses)
+    ]
+
+
+def test_failed_timed_out_and_infra_cells_are_run_again(tmp_path: Path):
+    entries = journals.write(
+        tmp_path,
+        _red(*("fail", "timeout", "infra", "pass", "not-run", "expected-fail", "unexpected-pass")),
+    )
+    assert [cell["client"] for cell in failed_cells(entries)] == ["2.0.0", "2.1.0", "2.2.0"]
+
+
+def test_a_cell_is_found_by_its_id_and_an_unknown_one_names_the_nearest(tmp_path: Path):
+    entries = journals.write(tmp_path, _red("pass", "fail"))
+    name = "compat/2.0.0/v2.3.0/local/basics"
+    assert [cell["id"] for cell in named_cells(entries, [name])] == [name]
+    with pytest.raises(UsageError, match=f"nearest: {name}"):
+        named_cells(entries, ["compat/2.0.0/v2.3.0/local/basic"])
+
+
+def test_commands_run_the_cells_and_no_others():
+    chosen = [
+        journals.cell("2.0.5", "v2.3.0"),
+        journals.cell("2.0.5", "v2.4.0"),
+        journals.cell("2.2.13", "v2.3.0"),
+        journals.cell("2.2.13", "v2.4.0"),
+        journals.cell("2.7.23", "v2.4.0"),
+        journals.cell("2.7.23", "v2.4.0", probe="hello"),
+    ]
+    asked = [
+        (client, service, words[words.index("--probe") + 1])
+        for words in commands(chosen)
+        for client in words[words.index("--metaflow") + 1].split(",")
+        for service in words[words.index("--service") + 1].split(",")
+    ]
+    assert sorted(asked) == sorted((c["client"], c["service"], c["probe"]) for c in chosen)
+    assert len(commands(chosen)) == 3
+
+
+def test_a_path_with_spaces_stays_one_word():
+    line = "nox -s compat -- --metaflow 2.0.5 --service v2.3.0 --flow-dir 'my flows'"
+    (words,) = commands([journals.cell("2.0.5", "v2.3.0", rerun=line)])
+    assert words == shlex.split(line)
+
+
+def test_cells_of_a_walk_and_clients_alone_are_run_by_their_own_lines():
+    walk = "nox -s fixed_db -- --metaflow 2.0.5 --path v2.2.0,v2.3.0"
+    chosen = [
+        journals.cell("2.0.5", "v2.3.0", session="fixed_db", stage=2, rerun=walk),
+        journals.cell("2.0.5", "v2.3.0", session="fixed_db", stage=2, probe="hello", rerun=walk),
+        journals.cell("2.0.5", None, session="local"),
+    ]
+    assert [shlex.join(words) for words in commands(chosen)] == [
+        walk,
+        "nox -s local -- --metaflow 2.0.5 --probe basics --datastore local",
+    ]
+
+
+def test_no_results_is_an_error(tmp_path: Path):
+    with pytest.raises(UsageError, match="no journal"):
+        rerun_main(["--from", str(tmp_path)])
+
+
+def test_nothing_failed_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    journals.write(tmp_path, _red("pass"))
+    assert rerun_main(["--from", str(tmp_path)]) == 0
+    assert "nothing to run again" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("again", "code", "flaky"), [("pass", 0, 1), ("fail", 1, 0)])
+def test_both_runs_are_put_together_and_flaky_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: str, code: int, flaky: int
+):
+    results = tmp_path / "results"
+    journals.write(results / "first", _red("fail", "pass"), run="first")
+    monkeypatch.setattr(rerun, "RESULTS", results)
+    monkeypatch.setattr(rerun, "LATEST", results / "latest")
+
+    def run(words: list[str]) -> None:
+        folder = Path(words[words.index("--results") + 1]) / "second"
+        journals.write(folder, _red(again), run="second")
+
+    monkeypatch.setattr(rerun, "_run", run)
+    assert rerun_main(["--from", str(results / "first")]) == code
+    body = json.loads((results / "latest" / "results.json").read_text(encoding="utf-8"))
+    assert body["flaky"] == flaky
+    assert sum(body["totals"].values()) == 2
+    assert {run["run"] for run in body["runs"]} == {"first", "second"}
