@@ -113,4 +113,4 @@ def _is_blank(line: str) -> bool:
 
 def _ends_with_semicolon(line: str) -> bool:
     """Tell whether the last word before a comment ends a statement."""
-    return line.split("--", maxsplit=1)[0].rstrip().endswith(";")
+    return line.partition("--")[0].rstrip().endswith(";")

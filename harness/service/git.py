@@ -78,10 +78,12 @@ class Clone:
         return _git("-C", str(self.folder), *arguments)
 
     @functools.cached_property
-    def tags(self) -> frozenset[str]:
-        """The names of all tags."""
-        listed = self.git("for-each-ref", "--format=%(refname:strip=2)", "refs/tags")
-        return frozenset(listed.decode().split())
+    def tags(self) -> dict[str, str]:
+        """The commit id of each tag."""
+        # An annotated tag is an object of its own, and what it stands for comes last.
+        fields = "%(refname:strip=2) %(objectname) %(*objectname)"
+        listed = self.git("for-each-ref", f"--format={fields}", "refs/tags").decode()
+        return {line.split()[0]: line.split()[-1] for line in listed.splitlines()}
 
     @functools.cached_property
     def branches(self) -> frozenset[str]:

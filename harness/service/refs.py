@@ -65,8 +65,8 @@ def source_of(clone: Clone, service: Service) -> Source:
     Raises:
         UsageError: when its ref is not there (any more).
     """
-    ref = f"refs/tags/{service.ref}" if service.kind == "released" else str(service.ref)
-    source = clone.at(ref)
+    ref = str(service.ref)
+    source = clone.at(f"refs/tags/{ref}" if service.kind == "released" else ref)
     if source is None:
         raise UsageError(f"--checkout {clone.given}: there is no {service.ref}")
     return source
@@ -123,7 +123,7 @@ def _find(clone: Clone, catalog: Catalog, present: tuple[Service, ...], name: st
 
 
 def _from_source(clone: Clone, catalog: Catalog, name: str, source: Source) -> Service:
-    layout = _detect(catalog, source)
+    layout = _detect(clone, catalog, source)
     if layout is None:
         files = dict.fromkeys(str(_file(one.metadata)) for one in catalog.layouts.values())
         raise UsageError(
@@ -152,9 +152,14 @@ def _from_source(clone: Clone, catalog: Catalog, name: str, source: Source) -> S
     )
 
 
-def _detect(catalog: Catalog, source: Source) -> Layout | None:
-    """Return the newest layout all of whose programs are there."""
-    for layout in reversed(list(catalog.layouts.values())):
+def _detect(clone: Clone, catalog: Catalog, source: Source) -> Layout | None:
+    """Return the layout of the release that this is, else the newest whose programs are there."""
+    own = [
+        release.layout
+        for release in catalog.released
+        if release.layout and clone.tags.get(str(release.ref)) == source.commit
+    ]
+    for layout in (*own, *reversed(list(catalog.layouts.values()))):
         programs = (layout.metadata, layout.migration, layout.ui)
         if all(str(_file(program)) in source.files for program in programs if program):
             return layout

@@ -97,7 +97,7 @@ class Handler(BaseHTTPRequestHandler):
         else:
             now = current()
             if STRICT and now not in KNOWN:
-                return self.answer(500, "an unknown schema, as in 2.0.0 to 2.0.3")
+                return self.answer(500, "an unknown schema, as in 2.0.0 and 2.0.1")
             left = KNOWN[KNOWN.index(now) + 1 :] if now in KNOWN else KNOWN
             body = dict(is_up_to_date=not left, current_version=now, migration_in_progress=False)
             body.update(db_schema_versions=KNOWN, unapplied_migrations=left)
