@@ -35,13 +35,16 @@ def clean(run_ids: Sequence[str] = ()) -> Iterator[str]:
     yield from _clean_engine(run_ids, dead)
     for name in sorted(dead):
         yield from _clean_processes(name)
-    yield "nothing else is left" if dead else "no run was killed"
 
 
 def clean_main(arguments: Sequence[str]) -> int:
     """Do ``nox -s clean -- RUN …`` and return 0; the errors are those of ``clean``."""
+    done = False
     for line in clean(arguments):
         print(line)
+        done = True
+    if not done:
+        print("killed runs left nothing")
     return 0
 
 

@@ -108,7 +108,8 @@ class Options:
         if self.session != "local":
             flags += ["--backend", self.backend]
         if self.backend == "docker":
-            flags += ["--pull", self.pull, "--postgres-image", self.postgres_image]
+            flags += ["--pull", self.pull] if self.pull != "missing" else []
+            flags += ["--postgres-image", self.postgres_image]
             flags += ["--registry", self.registry] if self.registry else []
             flags += ["--dockerfile", self.dockerfile] if self.clone else []
         if self.clone is not None:

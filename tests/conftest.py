@@ -68,4 +68,4 @@ def registry(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         for image in engine.client.images.list():
             for tag in image.tags:
                 if tag.startswith(f"{address}/"):
-                    engine.client.images.remove(tag)
+                    engine.client.images.remove(tag, force=True)

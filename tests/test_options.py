@@ -278,6 +278,6 @@ def test_the_image_of_the_database(catalog, given, image):
     options = parse("compat", flags, catalog, _an_engine)
     assert options.postgres_image == image
     assert options.rerun_flags == [
-        *("--backend", "docker", "--pull", "missing"),
+        *("--backend", "docker"),
         *("--postgres-image", image, "--registry", "mirror.example.com/hub"),
     ]

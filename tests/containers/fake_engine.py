@@ -31,6 +31,7 @@ class RefusingEngine:
 
 class _Handler(BaseHTTPRequestHandler):
     said: ClassVar[str]
+    protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
         if self.path.endswith("/version"):
@@ -42,12 +43,15 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(200, {"status": "Pulling"}, {"error": self.said})
 
     def _answer(self, code: int, *bodies: dict[str, str]) -> None:
-        body = "".join(json.dumps(one) + "\r\n" for one in bodies).encode()
+        """Answer in chunks, as engines do; the SDK takes anything else for a failure."""
         self.send_response(code)
         self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        self.wfile.write(body)
+        for body in bodies:
+            line = json.dumps(body).encode() + b"\r\n"
+            self.wfile.write(f"{len(line):x}\r\n".encode() + line + b"\r\n")
+        self.wfile.write(b"0\r\n\r\n")
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name it has
         """Say nothing."""

@@ -22,7 +22,7 @@ from harness.reference.levels import LEVELS
 from harness.versions import load
 from tests.e2e.nox_runs import NoxRun, command, environment, finished_run, nox, run
 from tests.e2e.relay import Relay
-from tests.images.build import BASE, SERVICE, service_context
+from tests.images.build import BASE, MOVED_TAG, SERVICE, service_context
 
 pytestmark = [pytest.mark.e2e, pytest.mark.docker]
 
@@ -211,6 +211,18 @@ def test_an_unknown_tag_is_infra_for_that_service_alone(
     assert "there is no such tag" in done.cells[0]["checks"]["run"]["reason"]
 
 
+def test_another_release_than_was_asked_for_is_infra(
+    over_containers: Callable[..., NoxRun],
+) -> None:
+    done = over_containers("compat", *SMALL, "--service", MOVED_TAG)
+
+    assert done.code != 0
+    assert [cell["status"] for cell in done.cells] == [Status.INFRA.value]
+    reason = done.cells[0]["checks"]["run"]["reason"]
+    assert f"{MOVED_TAG} was asked for, and 2.3.0 answers, on schema 20220503175500" in reason
+    assert "sha256:" in reason
+
+
 def test_no_image_at_all_ends_the_run_at_once(over_containers: Callable[..., NoxRun]) -> None:
     done = over_containers("compat", *SMALL, "--service", "v2.5.0", "--postgres-image", "none")
 
@@ -236,10 +248,12 @@ def test_remove_images_removes_what_the_run_pulled(
     del registry  # it is the engine's mirror: images are pulled by their published names
     before = {tag for image in engine.client.images.list() for tag in image.tags}
 
-    done = run("compat", tmp_path, *SMALL, "--service", "v2.5.0", "--remove-images", env=env)
+    assert f"{SERVICE}:2.0.6" not in before, "the engine has it from elsewhere; remove it first"
+
+    done = run("compat", tmp_path, *SMALL, "--service", "2.0.6", "--remove-images", env=env)
 
     assert done.code == 0, done.output
-    assert f"pulled {SERVICE}:v2.5.0" in done.output
+    assert f"pulled {SERVICE}:2.0.6" in done.output
     assert {tag for image in engine.client.images.list() for tag in image.tags} == before
 
 

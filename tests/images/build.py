@@ -35,6 +35,9 @@ LEVELS = {
 }
 """Tags of the stand-ins, each with the level of the reference service that reports its version."""
 
+MOVED_TAG, MOVED_TO = "v2.4.0", "2.3"
+"""A tag whose stand-in is another release than the tag says."""
+
 _DEBIAN = "bookworm"
 _PYTHON = "3.11"
 # What nothing here reads: it would be two thirds of every push and pull.
@@ -48,7 +51,7 @@ def push_all(client: docker.DockerClient, registry: str) -> None:
     client.images.build(path=str(HERE / "postgres"), tag=target, rm=True)
     _push(client, target)
     with service_context() as context:
-        for tag, level in LEVELS.items():
+        for tag, level in {**LEVELS, MOVED_TAG: MOVED_TO}.items():
             target = f"{registry}/{SERVICE}:{tag}"
             client.images.build(path=str(context), tag=target, rm=True, buildargs={"LEVEL": level})
             _push(client, target)
