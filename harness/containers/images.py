@@ -62,7 +62,7 @@ class Images:
 
         Docker Hub itself files its official images, ``postgres``, under ``library/``.
         """
-        if not self._registry or name.startswith("sha256:"):
+        if not self._registry:
             return name
         path = name if "/" in name else f"library/{name}"
         return f"{self._registry}/{path}"
@@ -154,6 +154,7 @@ class Images:
         started = time.monotonic()
         self._say(f"pulling {reference}")
         progress = _Progress(reference, self._say)
+        refusal = ""
         try:
             events = self._engine.client.api.pull(
                 reference,
@@ -164,11 +165,13 @@ class Images:
             for event in events:
                 if self._cancelled.is_set():
                     raise InfraError(f"pulling {reference} was cancelled")
-                if "error" in event:
-                    raise InfraError(_refused(reference, str(event["error"])))
+                # It is the last one; read to its end the answer gives its connection back.
+                refusal = str(event.get("error", refusal))
                 progress.event(event)
         except APIError as error:
             raise InfraError(_refused(reference, str(error.explanation))) from error
+        if refusal:
+            raise InfraError(_refused(reference, refusal))
         self._say(f"pulled {reference} in {time.monotonic() - started:.0f} s")
 
 

@@ -52,7 +52,7 @@ class ContainerLauncher:
         self._builder = builder
         self._remove_images = remove_images
         self._prepared: list[Service] = []
-        self._built: dict[str, str | InfraError] = {}
+        self._built: dict[str, Image | InfraError] = {}
         self._batch: list[str] = []
         self._used: list[str] = []
 
@@ -109,7 +109,7 @@ class ContainerLauncher:
             built = self._built[service.name]
             if isinstance(built, InfraError):
                 raise built
-            return self._images.get(built)
+            return built
         if self._remove_images:
             self._make_room_for(service.image)
         return self._images.get(service.image)
@@ -128,7 +128,7 @@ class ContainerLauncher:
             self._images.bring(self._batch)
         self._used = [*(name for name in self._used if name != image), image]
 
-    def _image_of_checkout(self, service: Service) -> str | InfraError:
+    def _image_of_checkout(self, service: Service) -> Image | InfraError:
         if self._builder is None:
             raise UsageError(f"{service.name} has no image; --checkout PATH builds one")
         try:

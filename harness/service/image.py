@@ -6,6 +6,7 @@ from pathlib import Path
 
 from harness.containers.build import build
 from harness.containers.engine import Engine
+from harness.containers.images import Image
 from harness.containers.own import Belongings
 from harness.errors import UsageError
 from harness.service.git import Clone
@@ -36,8 +37,8 @@ class Builder:
         self._dockerfile = dockerfile
         self._logs = logs
 
-    def build(self, service: Service) -> str:
-        """Build the image of a service and return its name.
+    def build(self, service: Service) -> Image:
+        """Build the image of a service.
 
         Raises:
             UsageError: when its files hold no such Dockerfile.
@@ -49,7 +50,7 @@ class Builder:
                 f"--dockerfile {self._dockerfile}: {service.name} ({service.label}) has none"
             )
         tag = f"metaflow-compat/{service.slug.lower()}:{self._belongings.run_id}"
-        build(
+        return build(
             self._engine,
             source.lay_out(),
             self._dockerfile,
@@ -58,4 +59,3 @@ class Builder:
             mark=f"{self._belongings.run_id}/build-{service.slug}",
             log=self._logs / f"{service.slug}.log",
         )
-        return tag

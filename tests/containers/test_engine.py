@@ -105,6 +105,7 @@ def test_an_unknown_message_stands_for_itself() -> None:
 @pytest.mark.docker
 def test_a_context_leads_to_the_engine(engine: Engine, config: Path) -> None:
     make_context(config, "mine", engine.host)
+    (config / "config.json").write_text("{}")
     found = find_engine({"DOCKER_CONTEXT": "mine"})
     found.close()
     assert found.description.startswith("Docker Engine ")
