@@ -24,7 +24,7 @@ class RunningService(Protocol):
     log: Path
     """The file the service's output goes to, appended to on restart."""
     origin: str
-    """What exactly runs, for the journal: ``image NAME:TAG sha256:…``, ``reference level 2.5``."""
+    """What exactly runs, as in ``image NAME:TAG sha256:…``; empty where the name says it all."""
     picks_release: bool
     """Whether it decides by the schema which release it starts, as an image's start script does.
 

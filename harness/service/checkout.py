@@ -145,7 +145,7 @@ class _RunningCheckout:
     ) -> None:
         assert service.layout is not None
         self.service = service
-        self.origin = f"{service.label or f'tag {service.ref}'}, from a clone"
+        self.origin = service.label
         self.log = log
         self._layout: Layout = service.layout
         self._prepared = prepared

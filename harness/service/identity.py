@@ -49,12 +49,12 @@ def identity_notes(running: RunningService, reported: str | None, schema: int) -
         schema: the newest migration in its database.
 
     Returns:
-        A sentence on what exactly runs, and one for each difference.
+        A sentence on what exactly runs where the name does not say it, and one for each difference.
     """
     service = running.service
     own = service.version.public
     told = reported or "no version"
-    notes = [f"{service.name} is {running.origin}"]
+    notes = [f"{service.name} is {running.origin}"] if running.origin else []
     if reported != service.reported:
         expected = service.reported or "no version"
         notes.append(f"{service.name} reports {told} to clients; {expected} was expected")

@@ -68,7 +68,7 @@ class _RunningReference:
         self.service = service
         self.log = log
         level = str(service.version)
-        self.origin = f"reference level {level}"
+        self.origin = ""
         self._command = [str(python), "-m", "harness.reference", "--level", level]
         metadata_port, migration_port = free_port(), free_port()
         self.url = f"http://{HOST}:{metadata_port}"
