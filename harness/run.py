@@ -7,6 +7,7 @@ ends once: when the last session is done, on Ctrl-C, or when the process exits.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import secrets
 import shlex
@@ -22,12 +23,17 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+import psycopg2
+
+from harness.alive import RunLock
 from harness.backend import Backend, choose_backend
 from harness.cell import CellOutcome, discard_work, not_run, run_cell
 from harness.cell.client import Surroundings
 from harness.cell.reading import Again
-from harness.datastore import Datastore, LocalDatastore
+from harness.database.admin import one_line
+from harness.datastore.choice import choose_datastores
 from harness.errors import InfraError, UsageError
+from harness.interpreters import python_of
 from harness.journal import Entry, Journal, now
 from harness.options import Options
 from harness.outcome import Status
@@ -37,6 +43,7 @@ from harness.redact import Redactor, from_environment
 from harness.report.files import write_reports
 from harness.report.summary import cells as cell_entries
 from harness.report.terminal import Screen
+from harness.service.live import LiveLogs
 from harness.service.migration import MigrationError
 from harness.stacks import Stack, Stacks
 from harness.versions import Client, Service
@@ -60,22 +67,20 @@ class Run:
         self._planned = len(clients) * _cells_per_client(options)
         self._ended = False
         self._cancelled = threading.Event()
-        self._datastores: dict[str, Datastore] = {"local": LocalDatastore()}
         self.backend = self._choose_backend()
+        self._datastores = choose_datastores(options, self.folder, os.environ)
         _make_folder(options.results, self.id)
-        secret = (*(self.backend.secrets if self.backend else ()), *from_environment(os.environ))
+        self._lock = RunLock(self.id, self.folder)
+        secret = (*self._secrets(), *from_environment(os.environ))
         self._redactor = Redactor(secret)
         self.journal = Journal(self.folder / "journal.jsonl", secret)
+        logs = self.folder / "logs" / "services"
         self.stacks = (
-            Stacks(
-                self.backend,
-                options.database_name,
-                self.folder / "logs" / "services",
-                self.note,
-            )
-            if self.backend
-            else None
+            Stacks(self.backend, options.database_name, logs, self.note) if self.backend else None
         )
+        for datastore in self._datastores.values():
+            self.screen.say(f"data: {datastore.description}")
+        self._live = LiveLogs(logs, screen.say) if options.with_service_logs else None
         self._record_start(clients)
         atexit.register(self.end)
         # nox ends on SIGTERM without unwinding; as an exception it unwinds like Ctrl-C.
@@ -85,9 +90,15 @@ class Run:
         if self.options.session == "local":
             self.screen.say("backend: none: clients alone, local metadata")
             return None
-        backend = choose_backend(self.options, self.folder / "work", self.id)
+        backend = choose_backend(self.options, self.folder, self.id, self.screen.say)
         self.screen.say(backend.why)
         return backend
+
+    def _secrets(self) -> list[str]:
+        secrets = list(self.backend.secrets) if self.backend else []
+        for datastore in self._datastores.values():
+            secrets += datastore.secrets
+        return secrets
 
     def _record_start(self, clients: Sequence[Client]) -> None:
         self.record(
@@ -96,6 +107,7 @@ class Run:
             session=self.options.session,
             options=list(self.options.given),
             backend=self.backend.why if self.backend else "none",
+            datastores=[store.description for store in self._datastores.values()],
             clients=[client.name for client in clients],
             services=[service.name for service in self.options.services],
             planned=self._planned,
@@ -122,7 +134,11 @@ class Run:
             python: the client's interpreter.
         """
         if self.backend is not None:
-            self.backend.launcher.prepare(self.options.services)
+            try:
+                self.backend.launcher.prepare(self.options.services)
+            except InfraError as error:
+                self.skip(cells, Status.INFRA, str(error))
+                raise
         return self.execute([partial(self._on_its_stack, cell, python) for cell in cells])
 
     def execute(self, tasks: Sequence[Callable[[], CellOutcome]]) -> list[CellOutcome]:
@@ -136,10 +152,17 @@ class Run:
         except BaseException:
             self._cancelled.set()
             kill_marked(lambda mark: mark.startswith(f"{self.id}/"))
+            self._cancel_backend()
             raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
         return done
+
+    def _cancel_backend(self) -> None:
+        """End the backend's parts, for the threads that wait for one of them."""
+        if self.backend is not None:
+            with contextlib.suppress(InfraError):  # the end will meet the same, and say so
+                self.backend.cancel()
 
     def _collect(self, futures: Iterable[Future[CellOutcome]]) -> Iterable[CellOutcome]:
         for future in as_completed(futures):
@@ -147,6 +170,11 @@ class Run:
             entry = self.record_cell(outcome)
             self.screen.cell(entry, len(cell_entries(self.entries)), self._planned)
             yield outcome
+
+    def pins(self, client: Client, python: str) -> list[str]:
+        """Return the requirements that the datastores add to a client's on a minor of Python."""
+        stores = self._datastores.values()
+        return [pin for datastore in stores for pin in datastore.pins(client, python)]
 
     def skip(self, cells: Iterable[Cell], status: Status, reason: str) -> None:
         """Record cells that cannot run at all, and why."""
@@ -180,16 +208,25 @@ class Run:
             data: folder of the datastore; None for one of the cell's own.
             earlier: runs of earlier stages the client reads again.
         """
-        around = self.surroundings(cell, python, stack, data)
+        datastore = self._datastores[cell.datastore]
+        unsupported = datastore.unsupported(cell.client, python_of(python))
+        if unsupported:
+            return not_run(cell, Status.UNSUPPORTED, unsupported)
         try:
+            around = self.surroundings(cell, python, stack, data)
             outcome = run_cell(cell, around, earlier)
             if stack is not None and not outcome.status.expected:
                 # A dead stack fails every client: that is not the client's failure.
                 stack.running.check_alive()
+            if not outcome.status.expected or outcome.reread_problems:
+                datastore.check_alive()
             if not self.options.keep and not self._cancelled.is_set():
                 discard_work(around)
         except InfraError as error:
             return not_run(cell, Status.INFRA, str(error))
+        except psycopg2.OperationalError as error:
+            reason = f"the database does not answer any more: {one_line(error)}"
+            return not_run(cell, Status.INFRA, reason)
         return outcome
 
     def surroundings(
@@ -197,7 +234,9 @@ class Run:
     ) -> Surroundings:
         """Return what a cell's client runs in."""
         work = self.folder / "work" / cell.slug
-        datastore = self._datastores[cell.datastore]
+        datastore, folder = self._datastores[cell.datastore], data or work / "data"
+        # A walk's data is one for all of its services; else each service has its own.
+        place = "walk" if data else cell.service.name if cell.service else cell.session
         tags = [f"mf-version:{cell.client.name}"]
         if stack is not None:
             tags += [
@@ -208,7 +247,8 @@ class Run:
             python=python,
             work=work,
             logs=self.folder / "logs" / "cells" / cell.slug,
-            datastore=datastore.environment(cell.client, data or work / "data"),
+            datastore=datastore.environment(cell.client, place, folder),
+            objects=partial(datastore.objects, place, folder),
             mark=f"{self.id}/{cell.slug}",
             timeout=self.options.timeout,
             service_url=stack.running.url if stack else None,
@@ -256,9 +296,11 @@ class Run:
         atexit.unregister(self.end)
         signal.signal(signal.SIGTERM, self._term_before)
         try:
-            if self.stacks is not None:
-                self.stacks.stop()
+            self._end_stacks()
+        except InfraError as error:
+            self.screen.say(f"not everything could be removed: {error}")
         finally:
+            said = [datastore.stop() for datastore in self._datastores.values()]
             kill_marked(lambda mark: mark == self.id or mark.startswith(f"{self.id}/"))
             if not self.options.keep:
                 shutil.rmtree(self.folder / "work", ignore_errors=True)
@@ -268,6 +310,25 @@ class Run:
             self.journal.close()
             write_reports(self.entries, self.folder)
             self.screen.end(self.entries, self.folder)
+            for line in filter(None, said):
+                self.screen.say(line)
+            self._lock.release()
+
+    def _end_stacks(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+        if self.stacks is None or self.backend is None:
+            return
+        if not (self.options.keep and self.backend.outlives):
+            self.stacks.stop()
+            return
+        kept = self.stacks.keep_last()
+        if kept is not None:
+            running, database = kept
+            self.screen.say(
+                f"kept: {running.service.name} at {running.url} (METAFLOW_SERVICE_URL), database"
+                f" {database.address.url}\nremove them with: nox -s clean -- {self.id}"
+            )
 
 
 def rerun_line(cell: Cell, options: Options) -> str:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 import nox
 from nox.command import CommandFailed
 
+from harness.containers.engine import find_engine
 from harness.database.embedded import check_port, find_binaries
 from harness.database.existing import check_existing
+from harness.datastore.choice import choose_datastores
 from harness.errors import HarnessError, UsageError
-from harness.interpreters import choose_python, find_interpreters
+from harness.interpreters import choose_python, find_interpreters, python_of
 from harness.journal import Entry
 from harness.options import (
     Options,
@@ -33,7 +37,8 @@ from harness.versions import Catalog, Client, load
 from harness.walk import walk
 
 # nox shows every library's log lines; each readiness question would be one.
-logging.getLogger("urllib3").setLevel(logging.WARNING)
+for library in ("urllib3", "docker"):
+    logging.getLogger(library).setLevel(logging.WARNING)
 
 CLIENT_SESSIONS = ("compat", "fixed_db", "local")
 """The sessions that are parametrized by client and take the harness's options."""
@@ -83,7 +88,8 @@ def choose(argv: Sequence[str], environment: Mapping[str, str]) -> Choice:
     What is wrong is printed in one line, and the process exits with 2, before anything starts.
     """
     try:
-        choice = _choose(argv, load(), requested_sessions(argv, dict(environment)))
+        requested = requested_sessions(argv, dict(environment))
+        choice = _choose(argv, load(), requested, partial(describe_engine, environment))
         _check_pythons(choice)
         if not only_lists(argv):
             for options in choice.options.values():
@@ -104,17 +110,19 @@ def _exit(message: str) -> NoReturn:
     sys.exit(2)
 
 
-def _choose(argv: Sequence[str], catalog: Catalog, requested: Sequence[str]) -> Choice:
+def _choose(
+    argv: Sequence[str], catalog: Catalog, requested: Sequence[str], engine: Callable[[], str]
+) -> Choice:
     arguments = arguments_after_dashes(argv)
     asked = [name for name in CLIENT_SESSIONS if any(_base(r) == name for r in requested)]
     refused: dict[str, UsageError] = {}
     if asked:
-        options = {name: parse(name, arguments, catalog) for name in asked}
+        options = {name: parse(name, arguments, catalog, engine) for name in asked}
     elif requested:
         # tests, lint and the like: what follows -- is theirs, not the harness's.
         options = {"compat": parse("compat", [], catalog)}
     else:
-        options, refused = _parse_for_any(arguments, catalog)
+        options, refused = _parse_for_any(arguments, catalog, engine)
         # nox runs compat when no session is named.
         if "compat" in refused and not only_lists(argv):
             raise refused["compat"]
@@ -131,15 +139,29 @@ def _choose(argv: Sequence[str], catalog: Catalog, requested: Sequence[str]) -> 
     return Choice(options, refused, clients, named, pythons)
 
 
+def describe_engine(environment: Mapping[str, str]) -> str:
+    """Describe the Docker engine that answers; the first line of a run shows it.
+
+    Args:
+        environment: the variables that may name it.
+
+    Raises:
+        InfraError: when none does, saying why.
+    """
+    engine = find_engine(environment)
+    engine.close()
+    return engine.description
+
+
 def _parse_for_any(
-    arguments: Sequence[str], catalog: Catalog
+    arguments: Sequence[str], catalog: Catalog, engine: Callable[[], str]
 ) -> tuple[dict[str, Options], dict[str, UsageError]]:
     """Without ``-s`` every session is possible: one must accept the options, not all."""
     options: dict[str, Options] = {}
     refused: dict[str, UsageError] = {}
     for name in CLIENT_SESSIONS:
         try:
-            options[name] = parse(name, arguments, catalog)
+            options[name] = parse(name, arguments, catalog, engine)
         except UsageError as error:
             refused[name] = error
     if not options:
@@ -181,7 +203,7 @@ def _check_pythons(choice: Choice) -> None:
 
 
 def _check_places(options: Options) -> None:
-    """Raise UsageError for a place on this machine or a database that the run could not use."""
+    """Raise UsageError for a place, a database or a bucket that the run could not use."""
     check_results(options.results)
     if options.database_port is not None:
         check_port(options.database_port)
@@ -189,6 +211,8 @@ def _check_places(options: Options) -> None:
         find_binaries(options.postgres)
     if options.database_url is not None:
         check_existing(options.database_url, options.path, allow=options.allow_existing)
+    for datastore in choose_datastores(options, options.results, os.environ).values():
+        datastore.check()
 
 
 def planned_cells(options: Options, clients: Sequence[Client]) -> tuple[Cell, ...]:
@@ -254,12 +278,14 @@ def _install(
     if isinstance(python, str):
         run.skip(cells, Status.NOT_RUN, python)
         session.skip(python)
+    bin_folder = Path(session.virtualenv.bin)
     try:
-        session.install(f"metaflow=={client.name}", *client.pins, silent=True)
+        pins = [*client.pins, *run.pins(client, python_of(bin_folder / "python"))]
+        session.install(f"metaflow=={client.name}", *pins, silent=True)
     except CommandFailed:
         run.skip(cells, Status.INFRA, f"metaflow=={client.name} could not be installed")
         raise
-    return Path(session.virtualenv.bin) / "python"
+    return bin_folder / "python"
 
 
 def end_runs(session: nox.Session) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 from collections import defaultdict
@@ -14,7 +15,7 @@ from harness.database import Database
 from harness.database.rows import schema_version
 from harness.errors import InfraError
 from harness.service import RunningService
-from harness.service.identity import identity_notes, reported_version
+from harness.service.identity import identified_version, identity_notes
 from harness.service.migration import Migration, MigrationError, bring_up
 from harness.versions import Service
 
@@ -61,7 +62,7 @@ class Stacks:
         self._server_started = False
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._stacks: dict[str, Stack | InfraError | MigrationError] = {}
-        self._running: list[RunningService] = []
+        self._running: list[tuple[RunningService, Database]] = []
 
     def get(self, service: Service) -> Stack:
         """Return the stack of a service, started now if it is the first to ask.
@@ -91,18 +92,37 @@ class Stacks:
         database = self._backend.database.create(database_name(self._base, service))
         log = self._logs / f"{service.slug}.log"
         running = self._backend.launcher.start(service, database, log)
-        self._running.append(running)
+        self._running.append((running, database))
         migration = bring_up(running)
-        reported = reported_version(running)
         schema = schema_version(database.address) or 0
+        reported = identified_version(running, schema)
         for note in identity_notes(running, reported, schema):
             self._note(service, note)
         return Stack(running, database, migration, reported, schema)
 
+    def adopt(self, running: RunningService, database: Database) -> None:
+        """Take a service that was started elsewhere, to be kept or stopped like the others."""
+        self._running.append((running, database))
+
     def stop(self) -> None:
-        """Stop every service, then the server. Safe to call twice."""
-        try:
-            for running in self._running:
+        """Stop every service, then the server, and remove what is left. Safe to call twice."""
+        with contextlib.ExitStack() as ending:
+            ending.callback(self._backend.close)
+            ending.callback(self._backend.database.stop)
+            for running, _ in self._running:
+                ending.callback(running.stop)
+
+    def keep_last(self) -> tuple[RunningService, Database] | None:
+        """Stop every service but the last; return it and its database, which stay.
+
+        Returns:
+            None when no service was started; then nothing stays.
+        """
+        if not self._running:
+            self.stop()
+            return None
+        last, database = self._running[-1]
+        for running, _ in self._running:
+            if running is not last:
                 running.stop()
-        finally:
-            self._backend.database.stop()
+        return last, database

@@ -304,12 +304,20 @@ def stage_findings(entries: Sequence[Entry]) -> list[str]:
     return sentences
 
 
+def also(count: int) -> str:
+    """Return how many more places a finding has: `` (and 2 more places)``."""
+    return f" (and {counted(count, 'more place')})" if count else ""
+
+
 def headline(entries: Sequence[Entry], wrong: Sequence[Finding]) -> str:
     """Return the verdict in one sentence: what is wrong first, by stage or the widest."""
     count = len(cells(entries))
     sentences = [
         *stage_findings(entries),
-        *(f"{one.where}: {shortened(one.what, 60)}" for one, *_ in by_signature(wrong)),
+        *(
+            f"{same[0].where}{also(len(same) - 1)}: {shortened(same[0].what, 60)}"
+            for same in by_signature(wrong)
+        ),
     ]
     if sentences:
         more = len(sentences) - 1

@@ -138,11 +138,14 @@ class CheckoutLauncher:
 
 
 class _RunningCheckout:
+    picks_release = False
+
     def __init__(
         self, service: Service, prepared: _Prepared, database: Database, log: Path, mark: str
     ) -> None:
         assert service.layout is not None
         self.service = service
+        self.origin = service.label
         self.log = log
         self._layout: Layout = service.layout
         self._prepared = prepared

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import requests
 
+from harness.errors import InfraError
 from harness.service import RunningService
 
 _SECONDS = 30.0
@@ -21,6 +22,24 @@ def reported_version(running: RunningService) -> str | None:
     return version
 
 
+def identified_version(running: RunningService, schema: int) -> str | None:
+    """Return the version that a migrated service reports.
+
+    Raises:
+        InfraError: when an image's start script has picked another release than was asked for:
+            what clients do with it would be put down to the wrong one.
+    """
+    reported = reported_version(running)
+    service = running.service
+    if running.picks_release and service.kind == "released" and reported != service.reported:
+        raise InfraError(
+            f"{service.name} was asked for, and {reported or 'a service without version'} answers, "
+            f"on schema {schema}, from {running.origin}; {running.log} tells what the start script "
+            f"chose. If the image was published anew, correct 'reported' in versions.json"
+        )
+    return reported
+
+
 def identity_notes(running: RunningService, reported: str | None, schema: int) -> tuple[str, ...]:
     """Compare what a migrated service says of itself with what was asked for.
 
@@ -30,12 +49,12 @@ def identity_notes(running: RunningService, reported: str | None, schema: int) -
         schema: the newest migration in its database.
 
     Returns:
-        A sentence for each difference.
+        A sentence on what exactly runs where the name does not say it, and one for each difference.
     """
     service = running.service
     own = service.version.public
     told = reported or "no version"
-    notes = []
+    notes = [f"{service.name} is {running.origin}"] if running.origin else []
     if reported != service.reported:
         expected = service.reported or "no version"
         notes.append(f"{service.name} reports {told} to clients; {expected} was expected")

@@ -100,6 +100,8 @@ def bring_up(running: RunningService) -> Migration:
         await_ready(running)
         return Migration(None, None, round(time.monotonic() - started, 2))
     _await_answer(running, f"{running.migration_url}/ping", "migration API")
+    if running.picks_release:
+        await_ready(running)
     before = _status_before(running)
     output = "" if before.up_to_date else _upgrade(running, before)
     running.restart()

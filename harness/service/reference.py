@@ -60,12 +60,15 @@ class ReferenceLauncher:
 
 
 class _RunningReference:
+    picks_release = False
+
     def __init__(
         self, python: Path, service: Service, database: Database, log: Path, mark: str
     ) -> None:
         self.service = service
         self.log = log
         level = str(service.version)
+        self.origin = ""
         self._command = [str(python), "-m", "harness.reference", "--level", level]
         metadata_port, migration_port = free_port(), free_port()
         self.url = f"http://{HOST}:{metadata_port}"

@@ -19,17 +19,25 @@ _MIGRATION_FOLDER = "migration_files"
 _SETUP = "setup.py"
 
 
-def select_from_clone(clone: Clone, catalog: Catalog, text: str) -> tuple[Service, ...]:
+def select_from_clone(
+    clone: Clone, catalog: Catalog, text: str, *, images: bool = False
+) -> tuple[Service, ...]:
     """Return the services of a clone that ``text`` asks for, in version order, each once.
 
     Words and ranges are about the releases of versions.json whose tag is in the clone; ``all``
     stands for HEAD, too. A name is a release, or else any git ref.
 
+    Args:
+        clone: where refs come from.
+        catalog: what versions.json holds.
+        text: what is asked for.
+        images: releases are taken as published images, and need no tag in the clone.
+
     Raises:
         UsageError: as ``select_services`` does; a release whose tag is not there; an unknown ref;
             a ref that holds no service in a layout that is known.
     """
-    present = tuple(release for release in catalog.released if release.ref in clone.tags)
+    present = tuple(release for release in catalog.released if images or release.ref in clone.tags)
     parts = [part.strip() for part in text.split(",")]
     names = [part for part in parts if is_name(part)]
     if not present and len(names) < len(parts):
@@ -46,7 +54,7 @@ def select_from_clone(clone: Clone, catalog: Catalog, text: str) -> tuple[Servic
 
     chosen = select(present, ",".join(parts), "release in this clone", SERVICE_WORDS, find)
     for service in chosen:
-        if service.kind == "released":
+        if service.kind == "released" and not images:
             _check_tag(clone, service)
     return tuple(sorted(chosen, key=lambda service: service.version))
 
