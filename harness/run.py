@@ -63,7 +63,7 @@ class Run:
         self.backend = self._choose_backend()
         self._datastores = choose_datastores(options, self.folder, os.environ)
         _make_folder(options.results, self.id)
-        secret = (*self._secrets(), *from_environment(os.environ))
+        secret = (*(self.backend.secrets if self.backend else ()), *from_environment(os.environ))
         self._redactor = Redactor(secret)
         self.journal = Journal(self.folder / "journal.jsonl", secret)
         self.stacks = (
@@ -85,12 +85,6 @@ class Run:
         backend = choose_backend(self.options, self.folder / "work", self.id)
         self.screen.say(backend.why)
         return backend
-
-    def _secrets(self) -> list[str]:
-        secrets = list(self.backend.secrets) if self.backend else []
-        for datastore in self._datastores.values():
-            secrets += datastore.secrets
-        return secrets
 
     def _record_start(self, clients: Sequence[Client]) -> None:
         self.record(
