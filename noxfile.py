@@ -13,6 +13,7 @@ import nox
 sys.path.insert(0, str(Path(__file__).parent))
 
 from harness import sessions
+from harness.clean import clean_main
 from harness.report.commands import diff_main, report_main
 from harness.rerun import rerun_main
 
@@ -51,6 +52,12 @@ def local(session: nox.Session, client: str) -> None:
 def verdict(session: nox.Session) -> None:
     """Walk fixed_db, end the run and print its grid (queued by the sessions above)."""
     sessions.end_runs(session)
+
+
+@nox.session(python=False, default=False)
+def clean(session: nox.Session) -> None:
+    """Remove what killed runs left; after -- also the stacks kept by the runs named."""
+    sessions.run_command(session, clean_main)
 
 
 @nox.session(python=False, default=False)

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.containers.engine import Engine, find_engine
+from harness.containers.images import Images
+from harness.containers.own import Belongings
 from harness.database import Database, DatabaseServer
+from harness.database.container import ContainerPostgres
 from harness.database.embedded import EmbeddedPostgres
 from harness.database.external import ExternalPostgres
-from harness.errors import UsageError
 from harness.options import Options
 from harness.service import Launcher
+from harness.service.checkout import CheckoutLauncher
+from harness.service.container import ContainerLauncher
+from harness.service.image import Builder
 from harness.service.reference import ReferenceLauncher
+from harness.versions import load
+
+
+def _nothing() -> None:
+    """Do nothing: the parts of some backends leave nothing behind."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +35,9 @@ class Backend:
         why: the sentence on which backend this is and why it was taken; printed first.
         existing: the database of ``--database-url``; None when each is made by the run.
         secrets: strings that must never be recorded.
+        outlives: whether its parts can stay when this process ends (``--keep``).
+        cancel: ends all parts at once, so that whoever waits for one of them stops waiting.
+        close: removes whatever is left of the run, when all parts are stopped.
     """
 
     name: str
@@ -31,28 +46,94 @@ class Backend:
     launcher: Launcher
     existing: Database | None
     secrets: tuple[str, ...]
+    outlives: bool = False
+    cancel: Callable[[], None] = _nothing
+    close: Callable[[], None] = _nothing
 
 
-def choose_backend(options: Options, folder: Path, mark: str) -> Backend:
+def choose_backend(
+    options: Options, folder: Path, run_id: str, say: Callable[[str], None]
+) -> Backend:
     """Return the backend the options ask for; nothing is started.
 
     Args:
         options: of the run.
-        folder: where the parts may keep their files.
-        mark: what their processes are marked with.
+        folder: of the run.
+        run_id: marks the processes and labels the containers.
+        say: prints a line.
 
     Raises:
         UsageError: for a backend that cannot be had.
+        InfraError: when the Docker engine has gone meanwhile.
     """
     if options.backend == "docker":
-        raise UsageError("--backend docker: containers are not built yet; use --backend embedded")
-    launcher = ReferenceLauncher(mark)
-    asked = "asked for" if options.backend == "embedded" else "the default"
+        return _containers(options, folder, run_id, say)
+    return _processes(options, folder / "work", run_id)
+
+
+def _containers(options: Options, folder: Path, run_id: str, say: Callable[[str], None]) -> Backend:
+    engine = find_engine()
+    belongings = Belongings(engine, run_id, keep=options.keep)
+    images = Images(engine, options.pull, options.registry, say)
+    password = options.database_password or secrets.token_urlsafe(16)
+    database = ContainerPostgres(
+        belongings,
+        images,
+        options.postgres_image,
+        folder / "logs" / "postgres.log",
+        user=options.database_user,
+        password=password,
+        port=options.database_port,
+    )
+    launcher = ContainerLauncher(
+        belongings,
+        images,
+        first=[options.postgres_image],
+        builder=_builder(options, engine, belongings, folder),
+        remove_images=options.remove_images,
+    )
+
+    def close() -> None:
+        belongings.remove_all()
+        if options.remove_images:
+            images.remove_all()
+        engine.close()
+
+    why = (
+        f"backend: docker ({options.backend_why}): {options.postgres_image} and"
+        f" {launcher.description}"
+    )
+    return Backend(
+        "docker",
+        why,
+        database,
+        launcher,
+        None,
+        (password, options.clone.secret) if options.clone else (password,),
+        outlives=True,
+        cancel=belongings.kill,
+        close=close,
+    )
+
+
+def _builder(
+    options: Options, engine: Engine, belongings: Belongings, folder: Path
+) -> Builder | None:
+    if options.clone is None:
+        return None
+    logs = folder / "logs" / "builds"
+    return Builder(engine, belongings, options.clone, options.dockerfile, logs)
+
+
+def _processes(options: Options, folder: Path, mark: str) -> Backend:
+    launcher = _launcher(options, mark)
+    hidden = (options.clone.secret,) if options.clone else ()
     if options.database_url is not None:
         external = ExternalPostgres(options.database_url)
         existing = external.existing()
         why = f"backend: {external.description}, and the {launcher.description}"
-        return Backend("external", why, external, launcher, existing, (existing.address.password,))
+        password = existing.address.password
+        return Backend("external", why, external, launcher, existing, (password, *hidden))
     password = options.database_password or secrets.token_urlsafe(16)
     database = EmbeddedPostgres(
         folder / "postgres",
@@ -62,5 +143,18 @@ def choose_backend(options: Options, folder: Path, mark: str) -> Backend:
         user=options.database_user,
         password=password,
     )
-    why = f"backend: embedded ({asked}): PostgreSQL and the {launcher.description}"
-    return Backend("embedded", why, database, launcher, None, (password,))
+    why = f"backend: embedded ({options.backend_why}): PostgreSQL and the {launcher.description}"
+    return Backend("embedded", why, database, launcher, None, (password, *hidden))
+
+
+def _launcher(options: Options, mark: str) -> Launcher:
+    if options.clone is None:
+        return ReferenceLauncher(mark)
+    catalog = load()
+    return CheckoutLauncher(
+        options.clone,
+        catalog.service_requirements,
+        catalog.service_pythons,
+        mark,
+        options.scenario,
+    )

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 from harness.datastore.objects import S3Root, parse_endpoint
-from harness.errors import UsageError, nearest
+from harness.errors import InfraError, UsageError, nearest
 from harness.path import Step, given, random_path, straight
 from harness.probes import FLOWS, Probe, find_probes, select_probes
 from harness.selectors import select_clients, select_services
+from harness.service import refs
+from harness.service.checkout import SCENARIOS
+from harness.service.git import Clone, open_clone
 from harness.tools import ROOT
 from harness.versions import Catalog, Client, Service
 
@@ -22,6 +26,7 @@ DATASTORES = ("local", "s3")
 _S3_ROOT = "METAFLOW_DATASTORE_SYSROOT_S3"
 _S3_ENDPOINT = "METAFLOW_S3_ENDPOINT_URL"
 BACKENDS = ("auto", "embedded", "docker")
+PULL_POLICIES = ("always", "missing", "never")
 ON_FAILURE = ("next", "stop")
 
 _EXAMPLES = {
@@ -47,11 +52,19 @@ class Options:
 
     Attributes:
         given: what was written after ``--``, for the journal.
+        clone: where ``--checkout`` takes services from; None for the reference service.
+        scenario: what is done wrong on purpose; None for nothing.
         s3_root: where the user wants S3 data; None for a server of the run's own.
         s3_endpoint: address of the server that has it; None for Amazon's.
         postgres: folder of the system's PostgreSQL binaries; None for the tool environment's.
         database_password: None for a random one.
         database_port: None for one the system chooses.
+        backend: ``embedded`` or ``docker``, already decided.
+        backend_why: why it is that one.
+        pull: when images are pulled: ``always``, ``missing`` or ``never``.
+        registry: prefix that stands for Docker Hub; empty for Docker Hub itself.
+        postgres_image: name and tag of the database's image.
+        dockerfile: path in the checkout of the Dockerfile its images are built from.
         timeout: seconds a cell may take.
         path: the stages of a fixed-database walk; empty in other sessions.
         on_failure: what a walk does after a migration that failed: ``next`` or ``stop``.
@@ -67,8 +80,16 @@ class Options:
     flow_dir: Path
     datastores: tuple[str, ...]
     backend: str
+    backend_why: str
+    pull: str
+    registry: str
+    remove_images: bool
+    postgres_image: str
+    dockerfile: str
     jobs: int
     timeout: float
+    clone: Clone | None
+    scenario: str | None
     postgres: Path | None
     database_name: str
     database_user: str
@@ -91,8 +112,17 @@ class Options:
         flags: list[str] = []
         if self.flow_dir != FLOWS:
             flags += ["--flow-dir", str(self.flow_dir)]
-        if self.backend != "auto":
+        if self.session != "local":
             flags += ["--backend", self.backend]
+        if self.backend == "docker":
+            flags += ["--pull", self.pull] if self.pull != "missing" else []
+            flags += ["--postgres-image", self.postgres_image]
+            flags += ["--registry", self.registry] if self.registry else []
+            flags += ["--dockerfile", self.dockerfile] if self.clone else []
+        if self.clone is not None:
+            flags += ["--checkout", self.clone.given]
+        if self.scenario is not None:
+            flags += ["--scenario", self.scenario]
         if self.postgres is not None:
             flags += ["--postgres", str(self.postgres)]
         if self.s3_root is not None:
@@ -127,6 +157,7 @@ def build_parser(session: str) -> Parser:
     _add_running(parser)
     if session != "local":
         _add_stack(parser)
+        _add_containers(parser)
     if session == "fixed_db":
         _add_walk(parser)
     _add_s3(parser)
@@ -145,9 +176,10 @@ def _add_selection(parser: argparse.ArgumentParser, session: str) -> None:
     if session != "local":
         group.add_argument(
             "--service",
-            default="all",
             metavar="SERVICES",
-            help=f"services: {selector}, or groups (newest of each code group)",
+            help=f"services: {selector}, or groups (newest of each code group); with --checkout any"
+            " git ref, too; default: all levels of the reference service, groups of released ones;"
+            f" with --checkout: {refs.DEFAULT}",
         )
     group.add_argument(
         "--probe", default="basics", metavar="PROBES", help="comma list of probes, or all"
@@ -181,7 +213,17 @@ def _add_stack(parser: argparse.ArgumentParser) -> None:
         "--backend",
         choices=BACKENDS,
         default="auto",
-        help="where database and service come from (default: auto)",
+        help="where database and service come from: processes of this machine (embedded),"
+        " containers (docker), or containers where a Docker engine answers (auto, the default)",
+    )
+    group.add_argument(
+        "--checkout",
+        metavar="PATH|URL",
+        help="take services from this clone of Netflix/metaflow-service, as processes; with"
+        " containers released ones are the published images, and an image is built of others",
+    )
+    group.add_argument(
+        "--scenario", choices=list(SCENARIOS), help="do something wrong on purpose (--checkout)"
     )
     group.add_argument(
         "--postgres", type=Path, metavar="PATH", help="use the PostgreSQL binaries found there"
@@ -191,6 +233,37 @@ def _add_stack(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--database-password", help="its password (default: a random one)")
     group.add_argument(
         "--database-port", type=int, help="its port on 127.0.0.1 (default: the system chooses)"
+    )
+
+
+def _add_containers(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("containers")
+    group.add_argument(
+        "--pull",
+        choices=PULL_POLICIES,
+        default="missing",
+        help="when to pull images (default: missing, those that are not on the engine)",
+    )
+    group.add_argument(
+        "--registry",
+        default="",
+        metavar="PREFIX",
+        help="take images from this mirror of Docker Hub, e.g. mirror.example.com/hub",
+    )
+    group.add_argument(
+        "--remove-images",
+        action="store_true",
+        help="pull images a few at a time and remove them after use; those that were there stay",
+    )
+    group.add_argument(
+        "--dockerfile",
+        metavar="PATH",
+        help="build images of the checkout from this file of it (default: Dockerfile)",
+    )
+    group.add_argument(
+        "--postgres-image",
+        metavar="TAG",
+        help="tag of the image postgres, or a whole image name (default: the tag in versions.json)",
     )
 
 
@@ -245,7 +318,7 @@ def _add_results(parser: argparse.ArgumentParser) -> None:
         "--keep",
         "--dont-remove-containers",
         action="store_true",
-        help="keep the clients' working folders and data",
+        help="keep the clients' working folders and data, and the last stack of containers",
     )
     group.add_argument(
         "--with-service-logs",
@@ -255,10 +328,23 @@ def _add_results(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def parse(session: str, arguments: Sequence[str], catalog: Catalog) -> Options:
+def parse(
+    session: str,
+    arguments: Sequence[str],
+    catalog: Catalog,
+    engine: Callable[[], str] | None = None,
+) -> Options:
     """Parse and validate what follows ``--`` for one session.
 
+    Args:
+        session: its name.
+        arguments: what follows ``--``.
+        catalog: what there is to select from.
+        engine: describes the Docker engine that answers, or raises InfraError saying why none
+            does; None for a session that needs none, where no engine is looked for.
+
     Raises:
+        InfraError: for ``--backend docker`` when no engine answers.
         UsageError: for the first thing that is wrong: what, where, the nearest valid choice.
         SystemExit: after printing, for ``--help``.
     """
@@ -268,8 +354,14 @@ def parse(session: str, arguments: Sequence[str], catalog: Catalog) -> Options:
         close = nearest(unknown[0], parser.known_options())
         raise UsageError(f"unknown option {unknown[0]}{close}; see: {parser.prog} --help")
     _check_numbers(raw)
-    services = () if session == "local" else select_services(catalog, raw.service, "reference")
-    path = _path(raw, services, catalog) if session == "fixed_db" else ()
+    clone = _clone(raw)
+    backend, why = _backend(raw, engine) if session != "local" else ("none", "")
+
+    def find(text: str | None) -> tuple[Service, ...]:
+        return _services(catalog, clone, backend, text)
+
+    services = () if session == "local" else find(raw.service)
+    path = _path(raw, services, find) if session == "fixed_db" else ()
     datastores = _datastores(raw.datastore)
     s3_root, s3_endpoint = _s3(raw, datastores)
     return Options(
@@ -280,9 +372,17 @@ def parse(session: str, arguments: Sequence[str], catalog: Catalog) -> Options:
         probes=select_probes(find_probes(raw.flow_dir.resolve()), raw.probe),
         flow_dir=raw.flow_dir.resolve(),
         datastores=datastores,
-        backend=getattr(raw, "backend", "auto"),
+        backend=backend,
+        backend_why=why,
+        pull=getattr(raw, "pull", ""),
+        registry=getattr(raw, "registry", ""),
+        remove_images=getattr(raw, "remove_images", False),
+        postgres_image=_postgres_image(raw, catalog),
+        dockerfile=getattr(raw, "dockerfile", None) or "Dockerfile",
         jobs=raw.jobs,
         timeout=raw.timeout,
+        clone=clone,
+        scenario=getattr(raw, "scenario", None),
         postgres=getattr(raw, "postgres", None),
         database_name=getattr(raw, "database_name", ""),
         database_user=getattr(raw, "database_user", ""),
@@ -301,19 +401,57 @@ def parse(session: str, arguments: Sequence[str], catalog: Catalog) -> Options:
     )
 
 
+def _backend(raw: argparse.Namespace, engine: Callable[[], str] | None) -> tuple[str, str]:
+    """Return the backend and why it is that one."""
+    embedded_only = [
+        option
+        for option, value in (
+            ("--postgres", raw.postgres),
+            ("--scenario", raw.scenario),
+            ("--database-url", getattr(raw, "database_url", None)),
+        )
+        if value is not None
+    ]
+    if raw.backend == "embedded":
+        return "embedded", "asked for"
+    if engine is None:
+        return "embedded", "no engine was looked for"
+    if embedded_only and raw.backend == "docker":
+        raise UsageError(f"{embedded_only[0]} goes with --backend embedded, not with containers")
+    if embedded_only:
+        return "embedded", f"because of {embedded_only[0]}"
+    try:
+        found = engine()
+    except InfraError as error:
+        if raw.backend == "docker":
+            raise
+        return "embedded", str(error)
+    why = "asked for" if raw.backend == "docker" else "a Docker engine answers"
+    return "docker", f"{why}: {found}"
+
+
+def _postgres_image(raw: argparse.Namespace, catalog: Catalog) -> str:
+    """Return the whole name of the database's image."""
+    given = getattr(raw, "postgres_image", None) or catalog.postgres.default
+    if not re.fullmatch(r"[\w./:@-]+", given):
+        raise UsageError(f"--postgres-image {given}: neither a tag nor the name of an image")
+    return given if re.search("[/:]", given) else f"postgres:{given}"
+
+
 def _path(
-    raw: argparse.Namespace, services: Sequence[Service], catalog: Catalog
+    raw: argparse.Namespace,
+    services: Sequence[Service],
+    find: Callable[[str], tuple[Service, ...]],
 ) -> tuple[Step, ...]:
     if raw.seed is not None:
         return random_path(services, raw.seed)
     if raw.path is None:
         return straight(services)
     names = [part.strip() for part in raw.path.split(",")]
-    return given([_one_service(catalog, name) for name in names])
+    return given([_one_service(find(name), name) for name in names])
 
 
-def _one_service(catalog: Catalog, name: str) -> Service:
-    found = select_services(catalog, name, "reference")
+def _one_service(found: Sequence[Service], name: str) -> Service:
     if len(found) != 1:
         raise UsageError(f"--path: {name!r} is not one service; name each one, as in 2.0.4,2.5")
     return found[0]
@@ -327,6 +465,30 @@ def _check_numbers(raw: argparse.Namespace) -> None:
     port = getattr(raw, "database_port", None)
     if port is not None and not 1 <= port <= _LAST_PORT:
         raise UsageError(f"--database-port {port}: not a port (1 to 65535)")
+
+
+def _clone(raw: argparse.Namespace) -> Clone | None:
+    given = getattr(raw, "checkout", None)
+    if given is not None:
+        return open_clone(given)
+    for option in ("scenario", "dockerfile"):
+        value = getattr(raw, option, None)
+        if value:
+            raise UsageError(f"--{option} {value} needs services from a clone: --checkout PATH|URL")
+    return None
+
+
+def _services(
+    catalog: Catalog, clone: Clone | None, backend: str, text: str | None
+) -> tuple[Service, ...]:
+    containers = backend == "docker"
+    if clone is not None:
+        wanted = refs.DEFAULT if text is None else text
+        return refs.select_from_clone(clone, catalog, wanted, images=containers)
+    if containers:
+        # Each released code once is what a first run can take: about twenty images.
+        return select_services(catalog, "groups" if text is None else text, "released")
+    return select_services(catalog, "all" if text is None else text, "reference")
 
 
 def _datastores(text: str) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ class Cell:
     @property
     def id(self) -> str:
         """The stable name of the cell: ``compat/2.19.39/reference-2.5/local/basics``."""
-        service = self.service.name if self.service else "no-service"
+        service = self.service.slug if self.service else "no-service"
         stage = f"{self.stage:02d}-" if self.stage else ""
         parts = (self.session, self.client.name, stage + service, self.datastore, self.probe.name)
         return "/".join(parts)

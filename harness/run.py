@@ -7,6 +7,7 @@ ends once: when the last session is done, on Ctrl-C, or when the process exits.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import secrets
 import shlex
@@ -22,10 +23,14 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+import psycopg2
+
+from harness.alive import RunLock
 from harness.backend import Backend, choose_backend
 from harness.cell import CellOutcome, discard_work, not_run, run_cell
 from harness.cell.client import Surroundings
 from harness.cell.reading import Again
+from harness.database.admin import one_line
 from harness.datastore.choice import choose_datastores
 from harness.errors import InfraError, UsageError
 from harness.interpreters import python_of
@@ -38,8 +43,10 @@ from harness.redact import Redactor, from_environment
 from harness.report.files import write_reports
 from harness.report.summary import cells as cell_entries
 from harness.report.terminal import Screen
+from harness.service.live import LiveLogs
+from harness.service.migration import MigrationError
 from harness.stacks import Stack, Stacks
-from harness.versions import Client
+from harness.versions import Client, Service
 
 
 class Run:
@@ -63,16 +70,17 @@ class Run:
         self.backend = self._choose_backend()
         self._datastores = choose_datastores(options, self.folder, os.environ)
         _make_folder(options.results, self.id)
+        self._lock = RunLock(self.id, self.folder)
         secret = (*(self.backend.secrets if self.backend else ()), *from_environment(os.environ))
         self._redactor = Redactor(secret)
         self.journal = Journal(self.folder / "journal.jsonl", secret)
+        logs = self.folder / "logs" / "services"
         self.stacks = (
-            Stacks(self.backend, options.database_name, self.folder / "logs" / "services")
-            if self.backend
-            else None
+            Stacks(self.backend, options.database_name, logs, self.note) if self.backend else None
         )
         for datastore in self._datastores.values():
             self.screen.say(f"data: {datastore.description}")
+        self._live = LiveLogs(logs, screen.say) if options.with_service_logs else None
         self._record_start(clients)
         atexit.register(self.end)
         # nox ends on SIGTERM without unwinding; as an exception it unwinds like Ctrl-C.
@@ -82,7 +90,7 @@ class Run:
         if self.options.session == "local":
             self.screen.say("backend: none: clients alone, local metadata")
             return None
-        backend = choose_backend(self.options, self.folder / "work", self.id)
+        backend = choose_backend(self.options, self.folder, self.id, self.screen.say)
         self.screen.say(backend.why)
         return backend
 
@@ -98,6 +106,13 @@ class Run:
             services=[service.name for service in self.options.services],
             planned=self._planned,
         )
+        for service in self.options.services:
+            if service.label:
+                self.note(service, f"{service.name} is {service.label}")
+
+    def note(self, service: Service, text: str) -> None:
+        """Record what is worth knowing of a service and is no failure."""
+        self.record("note", run=self.id, service=service.name, text=text)
 
     def record(self, kind: str, **fields: object) -> Entry:
         """Write an entry to the journal and keep it for the reports."""
@@ -113,7 +128,11 @@ class Run:
             python: the client's interpreter.
         """
         if self.backend is not None:
-            self.backend.launcher.prepare(self.options.services)
+            try:
+                self.backend.launcher.prepare(self.options.services)
+            except InfraError as error:
+                self.skip(cells, Status.INFRA, str(error))
+                raise
         return self.execute([partial(self._on_its_stack, cell, python) for cell in cells])
 
     def execute(self, tasks: Sequence[Callable[[], CellOutcome]]) -> list[CellOutcome]:
@@ -127,10 +146,17 @@ class Run:
         except BaseException:
             self._cancelled.set()
             kill_marked(lambda mark: mark.startswith(f"{self.id}/"))
+            self._cancel_backend()
             raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
         return done
+
+    def _cancel_backend(self) -> None:
+        """End the backend's parts, for the threads that wait for one of them."""
+        if self.backend is not None:
+            with contextlib.suppress(InfraError):  # the end will meet the same, and say so
+                self.backend.cancel()
 
     def _collect(self, futures: Iterable[Future[CellOutcome]]) -> Iterable[CellOutcome]:
         for future in as_completed(futures):
@@ -154,6 +180,8 @@ class Run:
             stack = self.stacks.get(cell.service) if self.stacks and cell.service else None
         except InfraError as error:
             return not_run(cell, Status.INFRA, str(error))
+        except MigrationError as error:
+            return not_run(cell, Status.FAIL, str(error))
         return self.cell(cell, python, stack)
 
     def cell(
@@ -190,6 +218,9 @@ class Run:
                 discard_work(around)
         except InfraError as error:
             return not_run(cell, Status.INFRA, str(error))
+        except psycopg2.OperationalError as error:
+            reason = f"the database does not answer any more: {one_line(error)}"
+            return not_run(cell, Status.INFRA, reason)
         return outcome
 
     def surroundings(
@@ -259,8 +290,9 @@ class Run:
         atexit.unregister(self.end)
         signal.signal(signal.SIGTERM, self._term_before)
         try:
-            if self.stacks is not None:
-                self.stacks.stop()
+            self._end_stacks()
+        except InfraError as error:
+            self.screen.say(f"not everything could be removed: {error}")
         finally:
             said = [datastore.stop() for datastore in self._datastores.values()]
             kill_marked(lambda mark: mark == self.id or mark.startswith(f"{self.id}/"))
@@ -274,6 +306,23 @@ class Run:
             self.screen.end(self.entries, self.folder)
             for line in filter(None, said):
                 self.screen.say(line)
+            self._lock.release()
+
+    def _end_stacks(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+        if self.stacks is None or self.backend is None:
+            return
+        if not (self.options.keep and self.backend.outlives):
+            self.stacks.stop()
+            return
+        kept = self.stacks.keep_last()
+        if kept is not None:
+            running, database = kept
+            self.screen.say(
+                f"kept: {running.service.name} at {running.url} (METAFLOW_SERVICE_URL), database"
+                f" {database.address.url}\nremove them with: nox -s clean -- {self.id}"
+            )
 
 
 def rerun_line(cell: Cell, options: Options) -> str:

@@ -38,7 +38,7 @@ def select_clients(catalog: Catalog, text: str) -> tuple[Client, ...]:
                 return client
         raise UsageError(f"unknown client {name!r}{_near(name, catalog.clients, CLIENT_WORDS)}")
 
-    return _select(catalog.clients, text, "client", CLIENT_WORDS, find)
+    return select(catalog.clients, text, "client", CLIENT_WORDS, find)
 
 
 def select_services(catalog: Catalog, text: str, kind: str) -> tuple[Service, ...]:
@@ -58,7 +58,7 @@ def select_services(catalog: Catalog, text: str, kind: str) -> tuple[Service, ..
     """
     find = {"released": _find_released, "reference": _find_reference}[kind]
     what = {"released": "released service", "reference": "reference level"}[kind]
-    return _select(
+    return select(
         catalog.of_kind(kind), text, what, SERVICE_WORDS, lambda name: find(catalog, name)
     )
 
@@ -114,14 +114,26 @@ def _version(name: str) -> Version | None:
         return None
 
 
-def _select(
+def select(
     releases: Sequence[Release],
     text: str,
     what: str,
     words: Sequence[str],
     find: Callable[[str], Release],
 ) -> tuple[Release, ...]:
-    chosen: set[str] = set()
+    """Return what ``text`` asks for: some of ``releases``, then what only ``find`` knows.
+
+    Args:
+        releases: what words and ranges are about, in the order of the result.
+        text: what is asked for.
+        what: what one of them is called in an error.
+        words: the words that may be used.
+        find: returns what a name stands for, or raises UsageError.
+
+    Raises:
+        UsageError: nothing asked for; a range that matches nothing; whatever ``find`` raises.
+    """
+    chosen: dict[str, Release] = {}
     for part in _parts(text, what):
         if part in words:
             some = _by_word(releases, part)
@@ -129,8 +141,14 @@ def _select(
             some = _by_range(releases, part, what)
         else:
             some = [find(part)]
-        chosen.update(release.name for release in some)
-    return tuple(release for release in releases if release.name in chosen)
+        chosen.update((release.name, release) for release in some)
+    known = tuple(release for release in releases if release.name in chosen)
+    return known + tuple(release for release in chosen.values() if release not in known)
+
+
+def is_name(part: str) -> bool:
+    """Tell whether one entry of a list of services names a single one: no word, no range."""
+    return part not in SERVICE_WORDS and not part.startswith(_OPERATORS)
 
 
 def _parts(text: str, what: str) -> list[str]:

@@ -7,12 +7,14 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 import nox
 from nox.command import CommandFailed
 
+from harness.containers.engine import find_engine
 from harness.database.embedded import check_port, find_binaries
 from harness.database.existing import check_existing
 from harness.datastore.choice import choose_datastores
@@ -35,7 +37,8 @@ from harness.versions import Catalog, Client, load
 from harness.walk import walk
 
 # nox shows every library's log lines; each readiness question would be one.
-logging.getLogger("urllib3").setLevel(logging.WARNING)
+for library in ("urllib3", "docker"):
+    logging.getLogger(library).setLevel(logging.WARNING)
 
 CLIENT_SESSIONS = ("compat", "fixed_db", "local")
 """The sessions that are parametrized by client and take the harness's options."""
@@ -85,7 +88,8 @@ def choose(argv: Sequence[str], environment: Mapping[str, str]) -> Choice:
     What is wrong is printed in one line, and the process exits with 2, before anything starts.
     """
     try:
-        choice = _choose(argv, load(), requested_sessions(argv, dict(environment)))
+        requested = requested_sessions(argv, dict(environment))
+        choice = _choose(argv, load(), requested, partial(describe_engine, environment))
         _check_pythons(choice)
         if not only_lists(argv):
             for options in choice.options.values():
@@ -106,17 +110,19 @@ def _exit(message: str) -> NoReturn:
     sys.exit(2)
 
 
-def _choose(argv: Sequence[str], catalog: Catalog, requested: Sequence[str]) -> Choice:
+def _choose(
+    argv: Sequence[str], catalog: Catalog, requested: Sequence[str], engine: Callable[[], str]
+) -> Choice:
     arguments = arguments_after_dashes(argv)
     asked = [name for name in CLIENT_SESSIONS if any(_base(r) == name for r in requested)]
     refused: dict[str, UsageError] = {}
     if asked:
-        options = {name: parse(name, arguments, catalog) for name in asked}
+        options = {name: parse(name, arguments, catalog, engine) for name in asked}
     elif requested:
         # tests, lint and the like: what follows -- is theirs, not the harness's.
         options = {"compat": parse("compat", [], catalog)}
     else:
-        options, refused = _parse_for_any(arguments, catalog)
+        options, refused = _parse_for_any(arguments, catalog, engine)
         # nox runs compat when no session is named.
         if "compat" in refused and not only_lists(argv):
             raise refused["compat"]
@@ -133,15 +139,29 @@ def _choose(argv: Sequence[str], catalog: Catalog, requested: Sequence[str]) -> 
     return Choice(options, refused, clients, named, pythons)
 
 
+def describe_engine(environment: Mapping[str, str]) -> str:
+    """Describe the Docker engine that answers; the first line of a run shows it.
+
+    Args:
+        environment: the variables that may name it.
+
+    Raises:
+        InfraError: when none does, saying why.
+    """
+    engine = find_engine(environment)
+    engine.close()
+    return engine.description
+
+
 def _parse_for_any(
-    arguments: Sequence[str], catalog: Catalog
+    arguments: Sequence[str], catalog: Catalog, engine: Callable[[], str]
 ) -> tuple[dict[str, Options], dict[str, UsageError]]:
     """Without ``-s`` every session is possible: one must accept the options, not all."""
     options: dict[str, Options] = {}
     refused: dict[str, UsageError] = {}
     for name in CLIENT_SESSIONS:
         try:
-            options[name] = parse(name, arguments, catalog)
+            options[name] = parse(name, arguments, catalog, engine)
         except UsageError as error:
             refused[name] = error
     if not options:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-
-import requests
 
 from harness.backend import Backend
 from harness.database import Database
 from harness.database.rows import schema_version
 from harness.errors import InfraError
 from harness.service import RunningService
+from harness.service.identity import identified_version, identity_notes
 from harness.service.migration import Migration, MigrationError, bring_up
 from harness.versions import Service
 
@@ -35,13 +36,6 @@ class Stack:
     schema: int
 
 
-def reported_version(running: RunningService) -> str | None:
-    """Return the version header of /ping, which clients gate features on; None without one."""
-    response = requests.get(f"{running.url}/ping", timeout=30)
-    version: str | None = response.headers.get("METADATA_SERVICE_VERSION")
-    return version
-
-
 def database_name(base: str, service: Service) -> str:
     """Return the name of the service's own database on the run's server."""
     return f"{base}_{re.sub('[^a-z0-9]+', '_', service.name.lower())}"
@@ -54,34 +48,41 @@ class Stacks:
         backend: where the parts come from.
         base: the first part of each database's name.
         logs: folder for the services' logs.
+        note: called with a service and each note on it, when its stack is up.
     """
 
-    def __init__(self, backend: Backend, base: str, logs: Path) -> None:
+    def __init__(
+        self, backend: Backend, base: str, logs: Path, note: Callable[[Service, str], None]
+    ) -> None:
+        self._note = note
         self._backend = backend
         self._base = base
         self._logs = logs
         self._server_lock = threading.Lock()
         self._server_started = False
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
-        self._stacks: dict[str, Stack | InfraError] = {}
-        self._running: list[RunningService] = []
+        self._stacks: dict[str, Stack | InfraError | MigrationError] = {}
+        self._running: list[tuple[RunningService, Database]] = []
 
     def get(self, service: Service) -> Stack:
         """Return the stack of a service, started now if it is the first to ask.
 
         Raises:
             InfraError: when it does not start; the same again for everyone who asks later.
+            MigrationError: when it cannot bring its schema up to date; likewise.
         """
         with self._locks[service.name]:
             if service.name not in self._stacks:
                 try:
                     self._stacks[service.name] = self._start(service)
-                except (InfraError, MigrationError) as error:
+                except InfraError as error:
                     self._stacks[service.name] = InfraError(f"no stack for {service.name}: {error}")
+                except MigrationError as error:
+                    self._stacks[service.name] = error
             stack = self._stacks[service.name]
-        if isinstance(stack, InfraError):
-            raise stack
-        return stack
+        if isinstance(stack, Stack):
+            return stack
+        raise stack
 
     def _start(self, service: Service) -> Stack:
         with self._server_lock:
@@ -89,22 +90,39 @@ class Stacks:
                 self._backend.database.start()
                 self._server_started = True
         database = self._backend.database.create(database_name(self._base, service))
-        log = self._logs / f"{service.name}.log"
+        log = self._logs / f"{service.slug}.log"
         running = self._backend.launcher.start(service, database, log)
-        self._running.append(running)
+        self._running.append((running, database))
         migration = bring_up(running)
-        return Stack(
-            running,
-            database,
-            migration,
-            reported_version(running),
-            schema_version(database.address) or 0,
-        )
+        schema = schema_version(database.address) or 0
+        reported = identified_version(running, schema)
+        for note in identity_notes(running, reported, schema):
+            self._note(service, note)
+        return Stack(running, database, migration, reported, schema)
+
+    def adopt(self, running: RunningService, database: Database) -> None:
+        """Take a service that was started elsewhere, to be kept or stopped like the others."""
+        self._running.append((running, database))
 
     def stop(self) -> None:
-        """Stop every service, then the server. Safe to call twice."""
-        try:
-            for running in self._running:
+        """Stop every service, then the server, and remove what is left. Safe to call twice."""
+        with contextlib.ExitStack() as ending:
+            ending.callback(self._backend.close)
+            ending.callback(self._backend.database.stop)
+            for running, _ in self._running:
+                ending.callback(running.stop)
+
+    def keep_last(self) -> tuple[RunningService, Database] | None:
+        """Stop every service but the last; return it and its database, which stay.
+
+        Returns:
+            None when no service was started; then nothing stays.
+        """
+        if not self._running:
+            self.stop()
+            return None
+        last, database = self._running[-1]
+        for running, _ in self._running:
+            if running is not last:
                 running.stop()
-        finally:
-            self._backend.database.stop()
+        return last, database

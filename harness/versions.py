@@ -94,10 +94,13 @@ class Service:
         schema: the newest migration the service brings (goose version); 0 for none.
         migrates: whether an operator must migrate an empty database for it.
         image: container image with tag; None for reference levels.
-        ref: git ref in the upstream repository; None for reference levels.
+        ref: git ref in the upstream repository; of a checkout its commit, or ``HEAD``; None for
+            reference levels.
         released: date of release; None for what is not released.
         layout: how to run it from source; None for reference levels.
         ui: the UI release its image brings; None where it brings none.
+        label: what a ref of a checkout stood for when it was selected: ``branch master at
+            91e44f0, with uncommitted changes``; empty for what always is the same.
     """
 
     name: str
@@ -112,6 +115,12 @@ class Service:
     released: date | None
     layout: Layout | None = None
     ui: str | None = None
+    label: str = ""
+
+    @property
+    def slug(self) -> str:
+        """The name as a part of ids and of file names; a branch's may hold slashes."""
+        return self.name.replace("/", "-")
 
     def satisfies(self, range_text: str) -> bool:
         """Tell whether the service lies in a PEP 440 range, judged as clients judge it.
@@ -166,6 +175,7 @@ class Catalog:
         services: the released ones, then the reference levels; each in version order.
         layouts: by name, oldest first.
         service_requirements: what every release run from source needs.
+        service_pythons: the minor versions of Python that run every release, preferred first.
         ui_requirements: what every UI backend run from source needs on top.
         ui: in version order.
         s3: exactly one entry fits each client.
@@ -175,6 +185,7 @@ class Catalog:
     services: tuple[Service, ...]
     layouts: Mapping[str, Layout]
     service_requirements: tuple[str, ...]
+    service_pythons: tuple[str, ...]
     ui_requirements: tuple[str, ...]
     postgres: Postgres
     ui: tuple[UiRelease, ...]
@@ -224,17 +235,20 @@ def load(path: Path = ROOT / "versions.json") -> Catalog:
         ui=ui,
         postgres=_postgres(file, parts["postgres"]),
         s3=_s3(file, parts["s3"], clients),
-        **records.record(
-            file, {name: parts[name] for name in _REQUIREMENTS}, dict.fromkeys(_REQUIREMENTS, _pins)
-        ),
+        **records.record(file, {name: parts[name] for name in _LISTS}, _LISTS),
     )
 
 
 _pins = records.several(records.requirement)
-_REQUIREMENTS = ("service_requirements", "ui_requirements")
+_python = records.one_of((f"3.{minor}" for minor in range(6, 30)), "Python")
+_LISTS: Mapping[str, records.Parser] = {
+    "service_requirements": _pins,
+    "service_pythons": records.several(_python),
+    "ui_requirements": _pins,
+}
 _PARTS = (
     *("schema", "clients", "services", "reference", "layouts"),
-    *(*_REQUIREMENTS, "postgres", "ui", "s3"),
+    *(*_LISTS, "postgres", "ui", "s3"),
 )
 
 

@@ -14,11 +14,14 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
+import psycopg2
+
 from harness.backend import Backend
 from harness.cell import CellOutcome, not_run
 from harness.cell.client import ClientError, ClientTimeoutError
 from harness.cell.reading import Again, Request, WrittenRun, problems, read_runs
 from harness.database import Database, fingerprint, schema
+from harness.database.admin import one_line
 from harness.database.rows import schema_version
 from harness.errors import InfraError
 from harness.outcome import Status
@@ -26,8 +29,9 @@ from harness.path import Step
 from harness.plan import Cell, walk_cells
 from harness.run import Run
 from harness.service import RunningService, contract, rollback
-from harness.service.migration import Migration, MigrationError, bring_up
-from harness.stacks import Stack, reported_version
+from harness.service.identity import identified_version, identity_notes
+from harness.service.migration import Migration, MigrationError, await_ready, bring_up
+from harness.stacks import Stack
 from harness.versions import Client, Service
 
 
@@ -93,15 +97,33 @@ class Walk:
         """Walk the path; every stage and cell is in the journal when this returns."""
         for step in path:
             self._run.screen.say(str(step))
-        self._backend.launcher.prepare(tuple(step.service for step in path))
-        self._backend.database.start()
-        name = self._run.options.database_name
-        database = self._backend.existing or self._backend.database.create(name)
+        try:
+            database = self._prepare(path)
+        except InfraError as error:
+            cells = [cell for step in path for cell in self._cells(step)]
+            self._run.skip(cells, Status.INFRA, str(error))
+            raise
         previous: Service | None = None
         for step in path:
             if not self._stage(step, previous, database):
                 break
             previous = step.service
+        if previous is not None and self._run.options.keep and self._backend.outlives:
+            self._leave(previous, database)
+
+    def _prepare(self, path: Sequence[Step]) -> Database:
+        self._backend.launcher.prepare(tuple(step.service for step in path))
+        self._backend.database.start()
+        name = self._run.options.database_name
+        return self._backend.existing or self._backend.database.create(name)
+
+    def _leave(self, service: Service, database: Database) -> None:
+        """Start the last service once more, to stay when the run has ended."""
+        log = self._logs / f"kept-{service.name}.log"
+        assert self._run.stacks is not None, "a walk needs services"
+        running = self._backend.launcher.start(service, database, log)
+        self._run.stacks.adopt(running, database)
+        await_ready(running)
 
     def _stage(self, step: Step, previous: Service | None, database: Database) -> bool:
         """Go through one stage; return whether the walk goes on."""
@@ -114,24 +136,33 @@ class Walk:
         except MigrationError as error:
             stage.problems.append(str(error))
             failed = Status.FAIL
-        except InfraError as error:
+        except (InfraError, psycopg2.OperationalError) as error:
             stage.problems.append(str(error))
             failed = Status.INFRA
+        try:
+            self._measure(stage, database, failed)
+        except psycopg2.OperationalError as error:
+            stage.problems.append(f"the database does not answer any more: {one_line(error)}")
+            failed = Status.INFRA
         if failed is not Status.PASS:
-            self._leave_out(step, stage)
-            stage.lost += self._losses_since_last_stage("by the failed migration", database)
+            self._leave_out(step, stage, failed)
         elif stage.lost or stage.problems:
             failed = Status.FAIL
         stage.status = failed.value
-        stage.schema_after = schema_version(database.address)
-        self._left = fingerprint.take(database.address)
-        stage.rows = sum(self._left.counts.values())
         stage.seconds = round(time.monotonic() - started, 2)
         entry = self._run.record("stage", run=self._run.id, **asdict(stage))
         self._run.screen.stage(entry)
         return failed in {Status.PASS, Status.FAIL} and (
             failed is Status.PASS or self._goes_on(stage)
         )
+
+    def _measure(self, stage: Stage, database: Database, failed: Status) -> None:
+        """Note how the stage leaves the database."""
+        if failed is not Status.PASS:
+            stage.lost += self._losses_since_last_stage("by the failed migration", database)
+        stage.schema_after = schema_version(database.address)
+        self._left = fingerprint.take(database.address)
+        stage.rows = sum(self._left.counts.values())
 
     def _goes_on(self, stage: Stage) -> bool:
         return self._run.options.on_failure == "next" or stage.schema_after == stage.schema_before
@@ -151,7 +182,10 @@ class Walk:
             losses = fingerprint.compare(before, database.address)
             stage.lost += [f"by the migration: {loss}" for loss in losses]
             stage.problems += self._schema_problems(step, database)
-            stage.reported = reported_version(running)
+            stage.reported = identified_version(running, stage.schema_after or 0)
+            if not step.rollback:  # after one the schema is the newer service's, as it should be
+                for note in identity_notes(running, stage.reported, stage.schema_after or 0):
+                    self._run.note(step.service, note)
             stack = Stack(running, database, migration, stage.reported, stage.schema_after or 0)
             self._check_contract(stage, step, stack)
             self._run_clients(stage, step, stack)
@@ -163,7 +197,7 @@ class Walk:
     def _started(
         self, service: Service, database: Database, number: int, suffix: str = ""
     ) -> Iterator[RunningService]:
-        log = self._logs / f"{number:02d}-{service.name}{suffix}.log"
+        log = self._logs / f"{number:02d}-{service.slug}{suffix}.log"
         running = self._backend.launcher.start(service, database, log)
         try:
             yield running
@@ -306,13 +340,14 @@ class Walk:
         stage.rollback = "safe" if verdict.safe else "unsafe"
         stage.rollback_evidence = [f"{previous.name}: {line}" for line in verdict.evidence]
 
-    def _leave_out(self, step: Step, stage: Stage) -> None:
+    def _leave_out(self, step: Step, stage: Stage, failed: Status) -> None:
         """Record the cells of a stage that did not get so far."""
         done = {entry["id"] for entry in self._run.entries if entry["kind"] == "cell"}
         why = f"stage {step.number} failed: {stage.problems[-1]}"
         for cell in self._cells(step):
             if cell.id not in done:
-                self._run.record_cell(not_run(cell, Status.NOT_RUN, why))
+                status = Status.INFRA if failed is Status.INFRA else Status.NOT_RUN
+                self._run.record_cell(not_run(cell, status, why))
 
 
 def walk(run: Run, pythons: Mapping[Client, Path]) -> None:

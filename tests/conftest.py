@@ -1,15 +1,21 @@
-"""Fixtures shared by all tests: one real PostgreSQL per test session, one database per test."""
+"""Fixtures shared by all tests: real servers, one of each per test session."""
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
+from typing import NoReturn
 from uuid import uuid4
 
 import pytest
 
+from harness.containers.engine import Engine, find_engine
 from harness.database import Database
 from harness.database.embedded import EmbeddedPostgres
+from harness.errors import InfraError
+from tests.images.build import push_all
+from tests.images.registry import serve_registry
 
 
 @pytest.fixture(scope="session")
@@ -27,3 +33,39 @@ def database(postgres: EmbeddedPostgres) -> Iterator[Database]:
     name = f"test_{uuid4().hex}"
     yield postgres.create(name)
     postgres.drop(name)
+
+
+def _cannot(why: str) -> NoReturn:
+    """Skip what needs Docker, with the reason; on CI, which brings it, fail."""
+    if os.environ.get("COMPAT_REQUIRE_DOCKER"):
+        pytest.fail(f"COMPAT_REQUIRE_DOCKER is set, but {why}", pytrace=False)
+    pytest.skip(why)
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    """The Docker engine of this machine."""
+    try:
+        found = find_engine()
+    except InfraError as error:
+        _cannot(str(error))
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="session")
+def registry(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """HOST:PORT of a registry with images that stand in for the published ones.
+
+    COMPAT_REGISTRY names one that the engine uses as its mirror; without it one is started here.
+    """
+    for program in ("mmdebstrap", "docker-registry"):
+        if shutil.which(program) is None:
+            _cannot(f"{program} is not installed, which the stand-in images need")
+    with serve_registry(tmp_path_factory.mktemp("registry")) as address:
+        push_all(engine.client, address)
+        yield address
+        for image in engine.client.images.list():
+            for tag in image.tags:
+                if tag.startswith(f"{address}/"):
+                    engine.client.images.remove(tag, force=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from harness.errors import UsageError
+from harness.errors import InfraError, UsageError
 from harness.options import (
     Options,
     arguments_after_dashes,
@@ -40,7 +41,7 @@ def test_what_nothing_given_means(catalog, session):
     assert options.flow_dir == FLOWS
     assert (options.database_password, options.database_port, options.database_url) == (None,) * 3
     assert (options.plan, options.keep, options.with_service_logs) == (False,) * 3
-    assert options.rerun_flags == []
+    assert options.rerun_flags == ([] if session == "local" else ["--backend", "embedded"])
 
 
 def test_services_are_the_reference_levels_and_none_in_local(catalog):
@@ -214,3 +215,69 @@ def test_options_cannot_be_changed_after_they_were_checked(catalog):
 )
 def test_listing_is_not_running(argv, lists):
     assert only_lists(argv) is lists
+
+
+def _no_engine() -> str:
+    raise InfraError("no Docker engine answers at unix:///none")
+
+
+def _an_engine() -> str:
+    return "Docker Engine 99"
+
+
+@pytest.mark.parametrize("session", ["compat", "fixed_db"])
+def test_auto_takes_containers_and_released_services_where_an_engine_answers(catalog, session):
+    options = parse(session, [], catalog, _an_engine)
+    assert options.backend == "docker"
+    assert options.backend_why == "a Docker engine answers: Docker Engine 99"
+    assert {service.kind for service in options.services} == {"released"}
+    assert len(options.services) == len({service.group for service in catalog.released})
+    assert options.postgres_image == f"postgres:{catalog.postgres.default}"
+
+
+@pytest.mark.parametrize("session", ["compat", "fixed_db"])
+def test_auto_takes_processes_where_none_does_and_says_why(catalog, session):
+    options = parse(session, [], catalog, _no_engine)
+    assert options.backend == "embedded"
+    assert options.backend_why == "no Docker engine answers at unix:///none"
+    assert {service.kind for service in options.services} == {"reference"}
+
+
+@pytest.mark.parametrize("flags", [["--postgres", "/pg"], ["--backend", "embedded"]])
+def test_no_engine_is_asked_when_only_processes_can_be_meant(catalog, flags):
+    options = parse("compat", flags, catalog, lambda: pytest.fail("asked"))
+    assert options.backend == "embedded"
+
+
+def test_containers_that_are_asked_for_need_an_engine(catalog):
+    with pytest.raises(InfraError, match="no Docker engine answers"):
+        parse("compat", ["--backend", "docker"], catalog, _no_engine)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--postgres", "/pg"], "--postgres goes with --backend embedded"),
+        (["--postgres-image", "16 alpine"], "neither a tag nor the name of an image"),
+        (["--dockerfile", "Dockerfile.ui"], "--checkout"),
+        (["--pull", "sometimes"], "--pull"),
+        (["--service", "reference-2.5"], "--backend embedded"),
+    ],
+)
+def test_what_does_not_go_with_containers(catalog, flags, words):
+    with pytest.raises(UsageError, match=re.escape(words)):
+        parse("compat", ["--backend", "docker", *flags], catalog, _an_engine)
+
+
+@pytest.mark.parametrize(
+    ("given", "image"),
+    [("13", "postgres:13"), ("15-alpine", "postgres:15-alpine"), ("my/pg:2", "my/pg:2")],
+)
+def test_the_image_of_the_database(catalog, given, image):
+    flags = ["--postgres-image", given, "--registry", "mirror.example.com/hub"]
+    options = parse("compat", flags, catalog, _an_engine)
+    assert options.postgres_image == image
+    assert options.rerun_flags == [
+        *("--backend", "docker"),
+        *("--postgres-image", image, "--registry", "mirror.example.com/hub"),
+    ]

@@ -14,7 +14,8 @@ from harness.tools import ROOT
 
 
 def _choose(*words: str, environment: dict[str, str] | None = None) -> Choice:
-    return choose(["nox", *words], environment or {})
+    # Without a Docker engine, so that the choice is the same wherever the tests run.
+    return choose(["nox", *words], {"DOCKER_HOST": "unix:///none", **(environment or {})})
 
 
 def _sessions(choice: Choice, session: str) -> list[str]:

@@ -69,6 +69,7 @@ SMALL: dict[str, Any] = {
         }
     },
     "service_requirements": ["aiohttp>=3.8"],
+    "service_pythons": ["3.11"],
     "ui_requirements": [],
     "postgres": {"tags": ["15", "16"], "default": "16"},
     "ui": [{"name": "v1.3.13", "released": "2024-07-24"}],

@@ -36,6 +36,7 @@ _VARYING = (
     (re.compile(r"\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b"), "UUID"),
     (re.compile(r"0x[0-9a-f]+"), "ADDRESS"),
     (re.compile(r"\[\d+(?:/\w+)*(?: \(pid \d+\))?\]"), "[TASK]"),
+    (re.compile(r"\b(pid|task-id) \d+"), r"\1 N"),
     (re.compile(r"(?:/[\w.+-]+)+/(?=[\w.+-])"), "…/"),
     (re.compile(r"\d{4,}"), "N"),
     (re.compile(r"\s+"), " "),
@@ -303,12 +304,20 @@ def stage_findings(entries: Sequence[Entry]) -> list[str]:
     return sentences
 
 
+def also(count: int) -> str:
+    """Return how many more places a finding has: `` (and 2 more places)``."""
+    return f" (and {counted(count, 'more place')})" if count else ""
+
+
 def headline(entries: Sequence[Entry], wrong: Sequence[Finding]) -> str:
     """Return the verdict in one sentence: what is wrong first, by stage or the widest."""
     count = len(cells(entries))
     sentences = [
         *stage_findings(entries),
-        *(f"{one.where}: {shortened(one.what, 60)}" for one, *_ in by_signature(wrong)),
+        *(
+            f"{same[0].where}{also(len(same) - 1)}: {shortened(same[0].what, 60)}"
+            for same in by_signature(wrong)
+        ),
     ]
     if sentences:
         more = len(sentences) - 1

@@ -7,7 +7,15 @@ from collections.abc import Iterable, Sequence
 
 from harness.journal import Entry
 from harness.outcome import Status, worst
-from harness.report.findings import Axes, by_signature, findings, headline, span, stage_findings
+from harness.report.findings import (
+    Axes,
+    also,
+    by_signature,
+    findings,
+    headline,
+    span,
+    stage_findings,
+)
 from harness.report.summary import (
     all_green,
     cells,
@@ -62,11 +70,6 @@ def render_markdown(entries: Sequence[Entry]) -> str:
     for run in runs(entries):
         parts.append(f"<sub>run {escaped(run['run'])} · {escaped(run['backend'])}</sub>")
     return "\n\n".join(filter(None, parts)) + "\n"
-
-
-def also(count: int) -> str:
-    """Return how many more places a finding has: `` (and 2 more places)``."""
-    return f" (and {counted(count, 'more place')})" if count else ""
 
 
 def _list(lines: Sequence[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from packaging.version import InvalidVersion, Version
 
@@ -123,11 +123,13 @@ class Grid:
 
     Attributes:
         squares: status by (client, service); nothing for what is not in the journal.
+        notes: by service what is worth knowing of it and is no failure.
     """
 
     clients: tuple[str, ...]
     services: tuple[str, ...]
     squares: dict[tuple[str, str], Status]
+    notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def grid(entries: Sequence[Entry]) -> Grid:
@@ -141,7 +143,17 @@ def grid(entries: Sequence[Entry]) -> Grid:
     squares: dict[tuple[str, str], list[Status]] = {}
     for cell in found:
         squares.setdefault((cell["client"], column(cell)), []).append(Status(cell["status"]))
-    return Grid(clients, services, {key: worst(statuses) for key, statuses in squares.items()})
+    worst_of = {key: worst(statuses) for key, statuses in squares.items()}
+    return Grid(clients, services, worst_of, notes(entries))
+
+
+def notes(entries: Iterable[Entry]) -> dict[str, tuple[str, ...]]:
+    """Return by service what was noted of it, each once."""
+    found: dict[str, dict[str, None]] = {}
+    for entry in entries:
+        if entry["kind"] == "note":
+            found.setdefault(entry["service"], {})[entry["text"]] = None
+    return {service: tuple(texts) for service, texts in found.items()}
 
 
 def column(cell: Entry) -> str:

@@ -46,7 +46,8 @@ def grid_table(found: Grid) -> Table:
     table = Table(title="client × service", title_justify="left")
     table.add_column("client", no_wrap=True)
     for service in found.services:
-        table.add_column(service.removeprefix("reference-"), no_wrap=True)
+        mark = "*" if service in found.notes else ""
+        table.add_column(service.removeprefix("reference-") + mark, no_wrap=True)
     if any(name.startswith("reference-") for name in found.services):
         table.caption = "columns are levels of the reference service, not released services"
     for client in found.clients:
@@ -127,7 +128,11 @@ class Screen:
     def end(self, entries: Sequence[Entry], folder: Path) -> None:
         """Print the grid, the counts, each failure in words with its rerun line, and the path."""
         if cells(entries):
-            self.console.print(grid_table(grid(entries)))
+            found = grid(entries)
+            self.console.print(grid_table(found))
+            for name in found.services:
+                for note in found.notes.get(name, ()):
+                    self.say(f"* {note}")
         stages = [entry for entry in entries if entry["kind"] == "stage"]
         if stages:
             self.console.print(timeline_table(stages))

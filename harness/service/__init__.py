@@ -23,9 +23,20 @@ class RunningService(Protocol):
     """Base address of the migration API; None where the release has none (1.0.x)."""
     log: Path
     """The file the service's output goes to, appended to on restart."""
+    origin: str
+    """What exactly runs, as in ``image NAME:TAG sha256:…``; empty where the name says it all."""
+    picks_release: bool
+    """Whether it decides by the schema which release it starts, as an image's start script does.
+
+    Such a script migrates an empty database by itself before it starts the metadata API; to ask
+    for an upgrade meanwhile would be a second migration at the same time.
+    """
 
     def restart(self) -> None:
-        """Stop and start again on the same database and addresses, as an operator would."""
+        """Stop and start again on the same database, as an operator would.
+
+        The addresses may be other ones afterwards.
+        """
 
     def check_alive(self) -> None:
         """Raise InfraError, with the last log lines, when the service has ended by itself."""

@@ -7,7 +7,7 @@ service (upgrading does not); check again. Source: facts about the released migr
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import requests
@@ -19,6 +19,10 @@ from harness.service import RunningService
 READY_SECONDS = 60.0
 MIGRATION_SECONDS = 600.0
 _REQUEST_SECONDS = 30.0
+
+
+_ERROR = "error"
+"""Field of a status that stands for an answer that was none."""
 
 
 class MigrationError(Exception):
@@ -96,7 +100,9 @@ def bring_up(running: RunningService) -> Migration:
         await_ready(running)
         return Migration(None, None, round(time.monotonic() - started, 2))
     _await_answer(running, f"{running.migration_url}/ping", "migration API")
-    before = schema_status(running)
+    if running.picks_release:
+        await_ready(running)
+    before = _status_before(running)
     output = "" if before.up_to_date else _upgrade(running, before)
     running.restart()
     _await_answer(running, f"{running.migration_url}/ping", "migration API")
@@ -107,7 +113,23 @@ def bring_up(running: RunningService) -> Migration:
             f"{running.service.name}: after the restart the schema is {after.current} and not up"
             f" to date; unapplied: {', '.join(after.unapplied) or 'none named'}"
         )
+    if _ERROR in before.raw:
+        # It could not name them before; on an empty schema they were all it knows.
+        known = after.raw.get("db_schema_versions", ())
+        before = replace(before, unapplied=tuple(map(str, known)))
     return Migration(before, after, round(time.monotonic() - started, 2), output)
+
+
+def _status_before(running: RunningService) -> SchemaStatus:
+    """Ask how the schema stands before the upgrade.
+
+    2.0.0 and 2.0.1 answer with an error where nothing was ever migrated: schema 0 is none of
+    those they know. An upgrade mends that; if it does not, that is what fails.
+    """
+    try:
+        return schema_status(running)
+    except MigrationError as error:
+        return SchemaStatus(up_to_date=False, current=0, unapplied=(), raw={_ERROR: str(error)})
 
 
 def await_ready(running: RunningService) -> None:
@@ -139,11 +161,11 @@ def _upgrade(running: RunningService, before: SchemaStatus) -> str:
 
 def _upgrade_failure(running: RunningService, before: SchemaStatus, answer: str) -> str:
     service = running.service
-    at = schema_status(running).current
-    stopped = next((name for name in before.unapplied if _number(name) > at), "unknown")
+    at = _status_before(running).current
+    stopped = next((f" at {name}" for name in before.unapplied if _number(name) > at), "")
     return (
-        f"{service.name}: the migration from schema {before.current} to {service.schema} failed at"
-        f" {stopped} (the schema is now {at}); /upgrade answered {answer}{tail_note(running.log)}"
+        f"{service.name}: the migration from schema {before.current} to {service.schema} failed"
+        f"{stopped} (the schema is now {at}); /upgrade answered {answer}{tail_note(running.log)}"
     )
 
 

@@ -11,13 +11,12 @@ from harness.processes import ManagedProcess, free_port
 from harness.reference import faults
 from harness.reference.levels import LEVELS
 from harness.service import RunningService
+from harness.service.settings import HOST, service_settings
 from harness.tools import ROOT, tool_python
 from harness.versions import Service
 
 REQUIREMENTS = ("aiohttp>=3.9,<4", "psycopg[binary,pool]>=3.2,<4")
 """What the reference service needs, in a tool environment of its own."""
-
-_HOST = "127.0.0.1"
 
 
 class ReferenceLauncher:
@@ -61,31 +60,25 @@ class ReferenceLauncher:
 
 
 class _RunningReference:
+    picks_release = False
+
     def __init__(
         self, python: Path, service: Service, database: Database, log: Path, mark: str
     ) -> None:
         self.service = service
         self.log = log
         level = str(service.version)
+        self.origin = ""
         self._command = [str(python), "-m", "harness.reference", "--level", level]
         metadata_port, migration_port = free_port(), free_port()
-        self.url = f"http://{_HOST}:{metadata_port}"
+        self.url = f"http://{HOST}:{metadata_port}"
         has_migrations = LEVELS[level].has_migrations
-        self.migration_url = f"http://{_HOST}:{migration_port}" if has_migrations else None
+        self.migration_url = f"http://{HOST}:{migration_port}" if has_migrations else None
         # A mark of its own: ending one service must not end what else the run has started.
         self._mark = f"{mark}/{service.name}-{metadata_port}"
-        address = database.service_address
         self._env = {
             "PATH": os.environ.get("PATH", os.defpath),
-            "PYTHONUNBUFFERED": "1",
-            "MF_METADATA_DB_HOST": address.host,
-            "MF_METADATA_DB_PORT": str(address.port),
-            "MF_METADATA_DB_USER": address.user,
-            "MF_METADATA_DB_PSWD": address.password,
-            "MF_METADATA_DB_NAME": address.name,
-            "MF_METADATA_HOST": _HOST,
-            "MF_METADATA_PORT": str(metadata_port),
-            "MF_MIGRATION_PORT": str(migration_port),
+            **service_settings(database.service_address, metadata_port, migration_port),
         }
         if faults.VARIABLE in os.environ:
             self._env[faults.VARIABLE] = os.environ[faults.VARIABLE]

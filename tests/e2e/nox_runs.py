@@ -21,8 +21,14 @@ SECONDS = 400
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Return this process's variables without what an outer nox session left in them."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("NOX")}
+    """Return this process's variables without what an outer nox session left in them.
+
+    And without a Docker engine, so that runs are the same wherever the tests run; those that need
+    it name it again.
+    """
+    left_out = ("NOX", "DOCKER_")
+    inherited = {name: os.environ[name] for name in os.environ if not name.startswith(left_out)}
+    inherited["DOCKER_HOST"] = f"unix://{ROOT}/there-is-no-engine"
     # The interpreter that runs the tests has what the noxfile needs: no environment is made for it.
     return {**inherited, "NOX_SCRIPT_MODE": "none", **more}
 

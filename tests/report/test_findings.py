@@ -12,6 +12,7 @@ from harness.report.findings import (
     blocks,
     by_signature,
     findings,
+    headline,
     signature,
     span,
     stage_findings,
@@ -152,6 +153,7 @@ def test_without_a_service_none_is_named(tmp_path: Path):
         ("/tmp/a/b/flow.py line 3", "/var/lib/flow.py line 3", True),
         ("run BasicsFlow/17", "run BasicsFlow/17", True),
         ("port 43211", "port 51234", True),
+        ("Step end (task-id 3) failed", "Step end (task-id 6) failed", True),
         ("\x1b[31mred\x1b[0m", "red", True),
         ("HTTP 404", "HTTP 500", False),
         ("exit code 1", "exit code 2", False),
@@ -198,3 +200,14 @@ def test_stages_of_two_walks_are_both_kept(tmp_path: Path):
     one = journals.write(tmp_path / "a", [], run="a", stages=[lost])
     other = journals.write(tmp_path / "b", [], run="b", stages=[journals.stage(1, "1.0.0")])
     assert stage_findings([*one, *other]) == ["run a, stage 01, 1.0.0: lost a row"]
+
+
+def test_the_headline_does_not_hide_that_there_are_more_places(tmp_path: Path):
+    def checks(client: str, service: str) -> Checks:
+        bad = client == "2.0.5" or (client == "2.7.23" and service == "v2.4.0")
+        return {"run": ("fail", "exit code 1") if bad else "pass"}
+
+    entries = _matrix(tmp_path, checks)
+    assert headline(entries, findings(entries)) == (
+        "Client 2.0.5 fails on all 3 services (and 1 more place): basics: run"
+    )

@@ -69,6 +69,16 @@ def test_the_grid_says_that_levels_are_no_released_services():
     assert "not released services" not in printed("v2.5.1")
 
 
+def test_a_note_marks_its_column_and_is_told_below(log, tmp_path):
+    text = "v2.4.3 reports 2.4.2 to clients, not 2.4.3"
+    entries = _entries(tmp_path, cell("2.2.13", "v2.4.3"), cell("2.2.13", "v2.5.1"))
+    entries += [{"kind": "note", "service": "v2.4.3", "text": text}] * 2
+    log.screen.end(entries, tmp_path)
+    assert "v2.4.3*" in log.text
+    assert "v2.5.1*" not in log.text
+    assert log.text.count(f"* {text}\n") == 1
+
+
 def test_a_log_gets_a_line_for_every_cell(log, tmp_path):
     _, good, bad, _ = _entries(
         tmp_path, cell("2.2.13", "reference-2.5"), cell("2.7.23", "reference-2.5", FAIL)

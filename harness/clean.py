@@ -1,0 +1,116 @@
+"""``nox -s clean``: removes what killed runs left on this machine, and only that.
+
+A run that lives holds its lock (``harness.alive``). What belongs to no run of this project, or to
+one of another machine that shares the Docker engine, is left alone.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from socket import gethostname
+from typing import Any
+
+from harness.alive import claim_if_dead, is_alive, lock_path, locks
+from harness.containers.engine import Engine, find_engine
+from harness.containers.own import HOST_LABEL, KEEP_LABEL, LABEL, LOCK_LABEL, Found, find
+from harness.database.embedded import remove_leftovers
+from harness.errors import InfraError, UsageError
+from harness.processes import kill_marked
+
+
+def clean(run_ids: Sequence[str] = ()) -> Iterator[str]:
+    """Remove what killed runs left; yield a line for each thing that was done.
+
+    Args:
+        run_ids: ended runs whose kept stacks go as well.
+
+    Raises:
+        UsageError: for the id of a run that lives, or that has nothing on the engine.
+        InfraError: when something refuses to go.
+    """
+    dead = {path.stem for path in locks() if not is_alive(path)}
+    yield from _clean_engine(run_ids, dead)
+    for name in sorted(dead):
+        yield from _clean_processes(name)
+
+
+def clean_main(arguments: Sequence[str]) -> int:
+    """Do ``nox -s clean -- RUN …`` and return 0; the errors are those of ``clean``."""
+    done = False
+    for line in clean(arguments):
+        print(line)
+        done = True
+    if not done:
+        print("killed runs left nothing")
+    return 0
+
+
+def _clean_processes(run_id: str) -> Iterator[str]:
+    with claim_if_dead(lock_path(run_id)) as folder:
+        if folder is None:
+            return
+        work = folder / "work"
+        # The database first: asked to end, it gives its shared memory back.
+        remove_leftovers(work / "postgres")
+        killed = kill_marked(lambda mark: mark == run_id or mark.startswith(f"{run_id}/"))
+        shutil.rmtree(work, ignore_errors=True)
+    yield f"{run_id}: ended {len(killed)} processes, removed its working folder"
+
+
+def _clean_engine(run_ids: Sequence[str], dead: set[str]) -> Iterator[str]:
+    try:
+        engine = find_engine()
+    except InfraError as error:
+        if run_ids:
+            raise
+        yield f"containers: not looked for: {error}"
+        return
+    with engine.doing("removing what killed runs left on the engine"):
+        runs = _by_run(find(engine))
+        for run_id in run_ids:
+            _check_named(run_id, runs, dead)
+        for run_id, found in runs.items():
+            yield from _clean_run(engine, run_id, found, named=run_id in run_ids)
+    engine.close()
+
+
+def _clean_run(engine: Engine, run_id: str, found: Found, *, named: bool) -> Iterator[str]:
+    labels = _labels(next(iter(found)))
+    lock = Path(labels.get(LOCK_LABEL, ""))
+    if labels.get(HOST_LABEL) != gethostname():
+        yield f"{run_id}: left alone: it is a run of the machine {labels.get(HOST_LABEL)}"
+    elif is_alive(lock):
+        yield f"{run_id}: left alone: it is running"
+    elif labels.get(KEEP_LABEL) == "yes" and not lock.exists() and not named:
+        yield f"{run_id}: kept as asked for; remove it with: nox -s clean -- {run_id}"
+    else:
+        found = find(engine, run_id)
+        found.remove()
+        yield (
+            f"{run_id}: removed {len(found.containers)} containers, {len(found.networks)} networks,"
+            f" {len(found.volumes)} volumes and {len(found.images)} images"
+        )
+
+
+def _check_named(run_id: str, runs: dict[str, Found], dead: set[str]) -> None:
+    if run_id not in runs and run_id not in dead:
+        raise UsageError(
+            f"the run {run_id} has nothing on the engine; there are: {', '.join(runs) or 'none'}"
+        )
+
+
+def _by_run(found: Found) -> dict[str, Found]:
+    runs: defaultdict[str, Found] = defaultdict(lambda: Found([], [], [], []))
+    for kind in ("containers", "networks", "volumes", "images"):
+        for thing in getattr(found, kind):
+            getattr(runs[_labels(thing)[LABEL]], kind).append(thing)
+    return dict(sorted(runs.items()))
+
+
+def _labels(thing: Any) -> dict[str, str]:
+    attributes = thing.attrs
+    labels: dict[str, str] = attributes.get("Labels") or attributes["Config"]["Labels"]
+    return labels

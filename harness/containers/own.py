@@ -1,0 +1,305 @@
+"""What one run has on the engine: network, containers, volumes, built images, all labelled.
+
+Names tell a person what a thing is; labels alone decide whose it is. Nothing without the run's
+label is ever used, stopped or removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from socket import gethostname
+from typing import Any
+
+from docker.errors import APIError, NotFound
+from docker.types import LogConfig, Mount
+
+from harness.alive import lock_path
+from harness.containers.engine import CONFLICT, Engine
+from harness.containers.images import Image
+from harness.errors import InfraError
+from harness.processes import tail_note
+
+LABEL = "metaflow-compat.run"
+"""Label with the id of the run a thing belongs to."""
+LOCK_LABEL = "metaflow-compat.lock"
+"""Label with the path of the file that is locked as long as the run lives."""
+HOST_LABEL = "metaflow-compat.host"
+"""Label with the name of the machine the run, and the lock, are on."""
+KEEP_LABEL = "metaflow-compat.keep"
+"""Label of a run that was asked to leave its last stack."""
+
+# Published images ignore SIGTERM as process 1, and neither they nor a database that is thrown
+# away lose anything by being killed: a longer grace would only be waited out.
+_GRACE_SECONDS = 1
+_LOG_SECONDS = 5.0
+_HOST = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Program:
+    """What to run in a container.
+
+    Attributes:
+        name: what it is, unique in the run; other containers of the run reach it by this name.
+        environment: its variables; may hold passwords, and is never logged.
+        ports: its ports, each to the port on 127.0.0.1; None for one the engine chooses.
+        memory: its limit, as Docker writes it: ``512m``.
+        command: arguments instead of the image's own.
+        shared_memory: size of /dev/shm.
+    """
+
+    name: str
+    image: Image
+    environment: Mapping[str, str] = field(repr=False)
+    ports: Mapping[int, int | None]
+    memory: str
+    command: Sequence[str] = ()
+    shared_memory: str = "64m"
+
+
+class Belongings:
+    """The network, containers and volumes of one run.
+
+    Args:
+        engine: where they are.
+        run_id: of the run.
+        keep: whether the run was asked to leave its last stack.
+    """
+
+    def __init__(self, engine: Engine, run_id: str, *, keep: bool = False) -> None:
+        self.engine = engine
+        self.run_id = run_id
+        self.labels = {
+            LABEL: run_id,
+            LOCK_LABEL: str(lock_path(run_id)),
+            HOST_LABEL: gethostname(),
+            KEEP_LABEL: "yes" if keep else "no",
+        }
+        self._network: str | None = None
+        self._network_lock = threading.Lock()
+
+    @property
+    def network(self) -> str:
+        """The name of the run's network, made now if it is not there yet."""
+        with self._network_lock:
+            if self._network is None:
+                name = self.name("network")
+                with self.engine.doing(f"making the network {name}"):
+                    self.engine.client.networks.create(name, labels=self.labels)
+                self._network = name
+            return self._network
+
+    def name(self, part: str) -> str:
+        """Return the name of a thing of this run."""
+        return f"metaflow-compat-{self.run_id}-{part}"
+
+    def run(self, program: Program, log: Path) -> RunningContainer:
+        """Start a program in a container of its own and return at once.
+
+        Args:
+            program: what to run.
+            log: appended to with what it prints.
+
+        Raises:
+            InfraError: when the engine refuses.
+        """
+        network = self.network
+        client = self.engine.client
+        name = self.name(program.name)
+        with self.engine.doing(f"starting the container {name} from {program.image.reference}"):
+            volumes = self._volumes(program)
+            container = client.containers.create(
+                program.image.id,
+                command=list(program.command) or None,
+                name=name,
+                labels=self.labels,
+                environment=dict(program.environment),
+                ports={f"{inner}/tcp": (_HOST, port or 0) for inner, port in program.ports.items()},
+                network=network,
+                networking_config={
+                    network: client.api.create_endpoint_config(aliases=[program.name])
+                },
+                mounts=[Mount(folder, volume.name) for folder, volume in volumes.items()],
+                mem_limit=program.memory,
+                shm_size=program.shared_memory,
+                log_config=LogConfig(type=LogConfig.types.JSON),
+            )
+            running = RunningContainer(self.engine, container, list(volumes.values()), log)
+            try:
+                running.start()
+            except BaseException:
+                running.remove()
+                raise
+        return running
+
+    def _volumes(self, program: Program) -> dict[str, Any]:
+        """Make a labelled volume for each that the image declares; return them by folder.
+
+        The engine would make them without a name or label, and nobody could tell whose they are.
+        """
+        client = self.engine.client
+        declared = client.images.get(program.image.id).attrs["Config"].get("Volumes") or {}
+        return {
+            folder: client.volumes.create(self.name(f"{program.name}-{n}"), labels=self.labels)
+            for n, folder in enumerate(sorted(declared))
+        }
+
+    def kill(self) -> None:
+        """Kill every container of the run at once; whoever waits for one of them sees it end."""
+        with self.engine.doing(f"killing the containers of {self.run_id}"):
+            for container in find(self.engine, self.run_id).containers:
+                with contextlib.suppress(APIError):  # it has ended meanwhile, or never started
+                    container.kill()
+
+    def remove_all(self) -> None:
+        """Remove everything that carries the run's label. Safe to call twice.
+
+        Raises:
+            InfraError: when the engine refuses or does not answer.
+        """
+        with self.engine.doing(f"removing what the run {self.run_id} has on the engine"):
+            find(self.engine, self.run_id).remove()
+        self._network = None
+
+
+class RunningContainer:
+    """One container of the run and the thread that writes down what it prints."""
+
+    def __init__(self, engine: Engine, container: Any, volumes: Sequence[Any], log: Path) -> None:
+        self.name = str(container.name)
+        self.log = log
+        self._engine = engine
+        self._container = container
+        self._volumes = volumes
+        self._follower: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start it, and a thread for its output."""
+        stopped_at = self._state()["FinishedAt"]
+        self._container.start()
+        # Engines say "0001-01-01…" before the first end: no filter then, everything is new.
+        since = None if stopped_at.startswith("0001") else _seconds(stopped_at)
+        self._follower = threading.Thread(target=self._follow, args=(since,), daemon=True)
+        self._follower.start()
+
+    def restart(self) -> None:
+        """Stop and start it again; ports that the engine chose are other ones afterwards."""
+        with self._engine.doing(f"restarting the container {self.name}"):
+            self._container.stop(timeout=_GRACE_SECONDS)
+            self._finish_log()
+            self.start()
+
+    def port(self, inner: int) -> int:
+        """Return the port on 127.0.0.1 that leads to a port of the container.
+
+        Returns:
+            0, where nobody listens, when it has ended already: ``check_alive`` tells why.
+        """
+        with self._engine.doing(f"asking for the ports of {self.name}"):
+            self._container.reload()
+        bound = self._container.attrs["NetworkSettings"]["Ports"].get(f"{inner}/tcp")
+        return int(bound[0]["HostPort"]) if bound else 0
+
+    def check_alive(self) -> None:
+        """Raise InfraError, with the last log lines, when it does not run any more."""
+        with self._engine.doing(f"asking for the state of {self.name}"):
+            try:
+                state = self._state()
+            except NotFound:
+                raise InfraError(f"the container {self.name} was removed by somebody") from None
+        if not state["Running"]:
+            self._finish_log()
+            raise InfraError(f"the container {self.name} {_end(state)}{tail_note(self.log)}")
+
+    def remove(self) -> None:
+        """Remove it with its volumes, running or not. Safe to call twice."""
+        with self._engine.doing(f"removing the container {self.name}"):
+            Found([self._container], [], list(self._volumes)).remove()
+        self._finish_log()
+
+    def _state(self) -> dict[str, Any]:
+        self._container.reload()
+        state: dict[str, Any] = self._container.attrs["State"]
+        return state
+
+    def _follow(self, since: float | None) -> None:
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as output:
+            try:
+                for chunk in self._container.logs(stream=True, follow=True, since=since):
+                    output.write(chunk)
+                    output.flush()
+            except Exception as error:  # noqa: BLE001 - said in the log, where its reader looks
+                output.write(f"[the log ends here: {self._engine.explain(error)}]\n".encode())
+
+    def _finish_log(self) -> None:
+        """Let the last lines reach the file; a container that has ended ends its log."""
+        if self._follower is not None:
+            self._follower.join(_LOG_SECONDS)
+
+
+def _seconds(moment: str) -> float:
+    """Return an engine's time (``2026-11-22T17:14:55.683726278Z``) as seconds of the epoch."""
+    whole, _, rest = moment.rstrip("Z").partition(".")
+    fraction = float(f"0.{rest}") if rest.isdigit() else 0.0
+    return datetime.fromisoformat(f"{whole}+00:00").timestamp() + fraction
+
+
+def _end(state: Mapping[str, Any]) -> str:
+    if state.get("OOMKilled"):
+        return "was killed: it used more memory than it is given"
+    said = f" ({state['Error']})" if state.get("Error") else ""
+    return f"ended with exit code {state['ExitCode']}{said}"
+
+
+@dataclass(frozen=True)
+class Found:
+    """Things on the engine that carry our label."""
+
+    containers: list[Any]
+    networks: list[Any]
+    volumes: list[Any]
+    images: list[Any] = field(default_factory=list)
+
+    def remove(self) -> None:
+        """Remove them: containers first, for they hold the others."""
+        _remove_containers(self.containers)
+        for image in self.images:
+            with contextlib.suppress(NotFound):
+                image.remove(force=True)
+        for thing in (*self.networks, *self.volumes):
+            with contextlib.suppress(NotFound):  # somebody was faster
+                thing.remove()
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((*self.containers, *self.networks, *self.volumes, *self.images))
+
+
+def find(engine: Engine, run_id: str | None = None) -> Found:
+    """Return what carries the label of a run, or of any run."""
+    wanted: dict[str, str | list[str] | bool] = {
+        "label": LABEL if run_id is None else f"{LABEL}={run_id}"
+    }
+    client = engine.client
+    return Found(
+        client.containers.list(all=True, filters=wanted, ignore_removed=True),
+        client.networks.list(filters=wanted),
+        client.volumes.list(filters=wanted),
+        client.images.list(filters=wanted),
+    )
+
+
+def _remove_containers(containers: Iterable[Any]) -> None:
+    for container in containers:
+        try:
+            container.remove(v=True, force=True)
+        except NotFound:
+            continue
+        except APIError as error:
+            if error.status_code != CONFLICT:  # somebody else is removing it right now
+                raise

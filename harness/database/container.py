@@ -1,0 +1,152 @@
+"""PostgreSQL in a container of the run, from the image ``postgres`` as published."""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import psycopg2
+
+from harness.containers.images import Images
+from harness.containers.own import Belongings, Program, RunningContainer
+from harness.database import Address, Database
+from harness.database.admin import create_database, drop_database
+from harness.database.embedded import check_port
+from harness.errors import InfraError
+from harness.processes import wait_until
+
+NAME = "database"
+"""The host name services reach it by, inside the run's network."""
+
+_PORT = 5432
+_READY_SECONDS = 120.0
+_MEMORY = "1g"
+_SETTINGS = {
+    # Every cell holds a few connections, and a service's pool up to ten.
+    "max_connections": "200",
+    # The data is thrown away after the run and never has to survive a crash of the machine.
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+}
+
+
+class ContainerPostgres:
+    """A DatabaseServer in a container that is made at start and removed at stop.
+
+    Args:
+        belongings: the run's network, where services find it.
+        images: where its image comes from.
+        image: its name and tag: ``postgres:16``.
+        log: the file for its output.
+        user: the superuser that is made.
+        password: of that user; None for a random one.
+        port: on 127.0.0.1; None for one the engine chooses.
+    """
+
+    def __init__(
+        self,
+        belongings: Belongings,
+        images: Images,
+        image: str,
+        log: Path,
+        *,
+        user: str = "metaflow",
+        password: str | None = None,
+        port: int | None = None,
+    ) -> None:
+        self.description = f"PostgreSQL from {image}, in a container"
+        self.log = log
+        self._belongings = belongings
+        self._images = images
+        self._image = image
+        self._user = user
+        self._password = password or secrets.token_urlsafe(24)
+        self._port = port
+        self._container: RunningContainer | None = None
+        self._address: Address | None = None
+
+    @property
+    def address(self) -> Address:
+        """The server's own ``postgres`` database, from this machine.
+
+        Raises:
+            InfraError: before the server is started.
+        """
+        if self._address is None:
+            raise InfraError("the PostgreSQL container is not started")
+        return self._address
+
+    def start(self) -> None:
+        """Start the container and return when it answers queries.
+
+        Raises:
+            UsageError: when the given port is in use.
+            InfraError: when the image cannot be had, or with the last log lines when the
+                container ends or never answers.
+        """
+        image = self._images.get(self._image)
+        if self._port is not None:
+            check_port(self._port)
+        environment = {
+            "POSTGRES_USER": self._user,
+            "POSTGRES_PASSWORD": self._password,
+            "POSTGRES_DB": "postgres",
+        }
+        settings = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
+        program = Program(
+            NAME,
+            image,
+            environment,
+            {_PORT: self._port},
+            _MEMORY,
+            command=["postgres", *settings],
+            # Parallel queries over large tables share more than Docker's 64 MB.
+            shared_memory="256m",
+        )
+        container = self._belongings.run(program, self.log)
+        self._container = container
+        address = Address(
+            "127.0.0.1", container.port(_PORT), self._user, self._password, "postgres"
+        )
+        wait_until(
+            lambda: _answers(address, container),
+            seconds=_READY_SECONDS,
+            what=f"PostgreSQL in the container {container.name}",
+            log=self.log,
+        )
+        self._address = address
+        with closing(address.connect()) as connection:
+            version = connection.info.parameter_status("server_version").split()[0]
+        self.description = f"PostgreSQL {version} from {image.reference}, in a container"
+
+    def create(self, name: str) -> Database:
+        """Create the empty database ``name`` and return how to reach it.
+
+        Raises:
+            InfraError: when it exists already.
+        """
+        address = create_database(self.address, name)
+        return Database(address, replace(address, host=NAME, port=_PORT))
+
+    def drop(self, name: str) -> None:
+        """Drop the database ``name``, ending its connections."""
+        drop_database(self.address, name)
+
+    def stop(self) -> None:
+        """Remove the container and all data. Safe to call twice."""
+        self._address = None
+        if self._container is not None:
+            self._container.remove()
+            self._container = None
+
+
+def _answers(address: Address, container: RunningContainer) -> bool:
+    container.check_alive()
+    try:
+        with closing(address.connect()):
+            return True
+    except psycopg2.OperationalError:
+        return False

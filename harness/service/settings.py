@@ -1,0 +1,22 @@
+"""The settings of a metadata service that runs as processes of this machine."""
+
+from __future__ import annotations
+
+from harness.database import Address
+
+HOST = "127.0.0.1"
+
+
+def service_settings(database: Address, metadata_port: int, migration_port: int) -> dict[str, str]:
+    """Return the variables a released service is configured by, and the reference service too."""
+    return {
+        "PYTHONUNBUFFERED": "1",
+        "MF_METADATA_DB_HOST": database.host,
+        "MF_METADATA_DB_PORT": str(database.port),
+        "MF_METADATA_DB_USER": database.user,
+        "MF_METADATA_DB_PSWD": database.password,
+        "MF_METADATA_DB_NAME": database.name,
+        "MF_METADATA_HOST": HOST,
+        "MF_METADATA_PORT": str(metadata_port),
+        "MF_MIGRATION_PORT": str(migration_port),
+    }

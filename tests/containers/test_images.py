@@ -1,0 +1,78 @@
+"""Images: brought once, by policy and prefix, and removed by who brought them."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import pytest
+
+from harness.containers.engine import Engine, find_engine
+from harness.containers.images import Image, Images
+from harness.errors import InfraError
+from tests.containers.fake_engine import RefusingEngine
+from tests.images.build import SERVICE
+
+
+@pytest.mark.parametrize(
+    ("refusal", "advice"),
+    [
+        ("failed to register layer: no space left on device", "the engine's disk is full"),
+        ("denied: requested access to the resource", "denied: requested access"),
+    ],
+)
+def test_a_pull_that_is_refused_says_why_and_what_to_do(refusal: str, advice: str) -> None:
+    with closing(RefusingEngine(refusal)) as fake:
+        engine = find_engine({"DOCKER_HOST": fake.host})
+        with closing(engine):
+            images = Images(engine, "missing", "", print)
+            with pytest.raises(InfraError, match=advice) as raised:
+                images.get("postgres:16")
+    assert str(raised.value).startswith("pulling postgres:16: ")
+    assert refusal in str(raised.value)
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize(
+    ("registry", "name", "reference"),
+    [
+        ("", "postgres:16", "postgres:16"),
+        ("mirror.example.com/hub/", "postgres:16", "mirror.example.com/hub/library/postgres:16"),
+        ("mirror.example.com", f"{SERVICE}:v2.5.0", f"mirror.example.com/{SERVICE}:v2.5.0"),
+    ],
+)
+def test_the_prefix_stands_for_docker_hub(
+    engine: Engine, registry: str, name: str, reference: str
+) -> None:
+    assert Images(engine, "missing", registry, print).reference(name) == reference
+
+
+@pytest.mark.docker
+def test_only_who_pulled_an_image_removes_it(engine: Engine, registry: str) -> None:
+    name = f"{SERVICE}:2.0.0"
+    said: list[str] = []
+    first = Images(engine, "missing", registry, said.append)
+    brought = first.get(name)
+    second = Images(engine, "missing", registry, said.append)
+    found = second.get(name)
+
+    assert brought.digest.startswith("sha256:")
+    assert found == Image(brought.reference, brought.id, brought.digest, pulled=False)
+    assert [line for line in said if line.startswith("pulled ")] == said[1:]
+    second.remove_all()
+    assert engine.client.images.get(brought.reference).id == brought.id
+    first.remove_all()
+    assert said[-1] == f"removed the image {brought.reference}"
+
+
+@pytest.mark.docker
+def test_several_are_brought_and_each_failure_is_its_own(engine: Engine, registry: str) -> None:
+    said: list[str] = []
+    images = Images(engine, "always", registry, said.append)
+    good, bad = f"{SERVICE}:2.0.4", f"{SERVICE}:9.9.9"
+
+    found = images.bring([good, bad])
+    images.remove_all()
+
+    assert isinstance(found[good], Image)
+    assert "there is no such tag" in str(found[bad])
+    assert sum(line.startswith("pulling ") for line in said) == 2

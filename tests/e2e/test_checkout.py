@@ -1,0 +1,95 @@
+"""Services of a clone through the real nox command, without the upstream repository."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.service.reference import REQUIREMENTS
+from harness.tools import tool_python
+from tests.e2e.nox_runs import leftovers, nox, run
+from tests.service import upstream
+
+pytestmark = pytest.mark.e2e
+
+SMALLEST = ("--metaflow", "latest", "--probe", "hello")
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone whose work tree holds a change nobody committed."""
+    reference = tool_python("reference", REQUIREMENTS)
+    folder = upstream.build(tmp_path_factory.mktemp("upstream") / "clone", reference)
+    (folder / "README.md").write_text("changed\n", encoding="utf-8")
+    return folder
+
+
+def test_compat(clone, tmp_path):
+    options = (*SMALLEST, "--checkout", str(clone), "--service", "2.0.0,v2.5.1,HEAD")
+    done = run("compat", tmp_path, *options)
+    assert done.code == 0, done.output
+    assert [cell["status"] for cell in done.cells] == ["pass"] * 3
+    assert {cell["service"]: cell["service_kind"] for cell in done.cells} == {
+        "2.0.0": "released",
+        "v2.5.1": "released",
+        "HEAD": "checkout",
+    }
+    notes = {entry["text"] for entry in done.entries if entry["kind"] == "note"}
+    assert "v2.5.1 reports 2.5.0 to clients; 2.5.1 was expected" in notes
+    (label,) = (note for note in notes if note.startswith("HEAD is "))
+    assert label.startswith("HEAD is branch master at ")
+    assert label.endswith(", with uncommitted changes")
+    assert label in done.output
+    assert "goose: " in done.entries[0]["backend"]
+    assert leftovers(tmp_path) == []
+
+
+def test_fixed_db(clone, tmp_path):
+    options = (*SMALLEST, "--checkout", str(clone), "--service", "1.0.0,2.0.4,v2.5.0")
+    done = run("fixed_db", tmp_path, *options)
+    stages = [entry for entry in done.entries if entry["kind"] == "stage"]
+    assert done.code == 0, done.output
+    assert [(stage["service"], stage["status"]) for stage in stages] == [
+        ("1.0.0", "pass"),
+        ("2.0.4", "pass"),
+        ("v2.5.0", "pass"),
+    ]
+    assert stages[1]["migrations"] == ["1", "20200603104139"]
+
+
+def test_the_wrong_order_is_reported_as_a_failure_and_as_such(clone, tmp_path):
+    options = (*SMALLEST, "--checkout", str(clone), "--scenario", "wrong-order")
+    done = run("compat", tmp_path, *options, "--service", "2.0.0,v2.3.0")
+    assert done.code == 1
+    assert "scenario wrong-order: the metadata service is started on the empty" in done.output
+    assert {cell["service"]: cell["status"] for cell in done.cells} == {
+        "2.0.0": "fail",
+        "v2.3.0": "pass",
+    }
+    (bad,) = (cell for cell in done.cells if cell["status"] == "fail")
+    assert "already exists" in bad["checks"]["run"]["reason"]
+    assert "--scenario wrong-order" in bad["rerun"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--checkout", "/absent"], "--checkout /absent: there is no such folder"),
+        (["--checkout", "file:///absent.git"], "the repository cannot be read"),
+        (["--checkout", "CLONE", "--service", "v0.1-alpha"], "holds no metadata service"),
+        (["--checkout", "CLONE", "--service", "mastr"], "nearest: master"),
+        (["--checkout", "CLONE", "--backend", "docker"], "leave out --backend docker"),
+        (["--scenario", "wrong-order"], "needs released services: --checkout PATH|URL"),
+        (["--checkout", "CLONE", "--scenario", "wrong"], "invalid choice: 'wrong'"),
+    ],
+)
+def test_bad_input(clone, tmp_path, options, words):
+    given = [str(clone) if option == "CLONE" else option for option in options]
+    finished = nox("-s", "compat", "--", "--results", str(tmp_path / "results"), *given)
+    output = finished.stdout + finished.stderr
+    assert finished.returncode == 2
+    assert words in output
+    assert output.count("error: ") == 1
+    assert "Traceback" not in output
+    assert not (tmp_path / "results").exists()

@@ -1,0 +1,148 @@
+"""What killed runs left goes, and nothing else does."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from harness import alive
+from harness.alive import RunLock, lock_path
+from harness.clean import clean
+from harness.containers.engine import Engine
+from harness.containers.images import Images
+from harness.containers.own import Belongings, Program, find
+from harness.database.embedded import EmbeddedPostgres
+from harness.errors import InfraError, UsageError
+from harness.processes import ManagedProcess
+from harness.versions import load
+
+IDLE = [sys.executable, "-c", "import signal; signal.pause()"]
+
+
+@pytest.fixture(autouse=True)
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(alive, "RUNS", tmp_path / "runs")
+    (tmp_path / "runs").mkdir()
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def run_id() -> str:
+    return f"test-{uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def no_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none")
+    monkeypatch.delenv("DOCKER_CONTEXT", raising=False)
+
+
+def leave(run_id: str, folder: Path) -> None:
+    """Leave the lock of a run that was killed."""
+    lock_path(run_id).write_text(str(folder))
+
+
+@pytest.fixture
+def process(run_id: str, tmp_path: Path) -> Iterator[ManagedProcess]:
+    process = ManagedProcess(
+        IDLE, env=dict(os.environ), mark=f"{run_id}/client", log=tmp_path / "log"
+    )
+    yield process
+    process.kill()
+
+
+@pytest.mark.usefixtures("no_engine")
+def test_processes_and_folders_of_a_killed_run_go(
+    run_id: str, process: ManagedProcess, tmp_path: Path
+) -> None:
+    work = tmp_path / "run" / "work"
+    (work / "home").mkdir(parents=True)
+    leave(run_id, tmp_path / "run")
+
+    said = list(clean())
+
+    assert process.wait(10) is not None
+    assert not work.exists()
+    assert not lock_path(run_id).exists()
+    assert f"{run_id}: ended 1 processes, removed its working folder" in said
+    assert said[0].startswith("containers: not looked for: no Docker engine answers")
+
+
+@pytest.mark.usefixtures("no_engine")
+def test_what_a_living_run_has_stays(run_id: str, process: ManagedProcess, tmp_path: Path) -> None:
+    lock = RunLock(run_id, tmp_path / "run")
+    assert list(clean())[1:] == []
+    assert process.poll() is None
+    lock.release()
+
+
+@pytest.mark.usefixtures("no_engine")
+def test_the_embedded_database_of_a_killed_run_is_ended(run_id: str, tmp_path: Path) -> None:
+    folder = tmp_path / "run" / "work" / "postgres"
+    server = EmbeddedPostgres(folder, run_id)
+    server.start()
+    leave(run_id, tmp_path / "run")
+
+    list(clean())
+
+    assert not (folder / "cluster").exists()
+    with pytest.raises(InfraError, match="could not be created"):
+        server.create("anything")
+    server.stop()
+
+
+@pytest.mark.usefixtures("no_engine")
+def test_without_an_engine_a_named_run_cannot_be_removed() -> None:
+    with pytest.raises(InfraError, match="no Docker engine answers"):
+        list(clean(["some-run"]))
+
+
+@pytest.fixture
+def containers(engine: Engine, registry: str, run_id: str, tmp_path: Path) -> Iterator[Belongings]:
+    belongings = Belongings(engine, run_id, keep=True)
+    image = Images(engine, "missing", registry, print).get(f"postgres:{load().postgres.default}")
+    environment = {"POSTGRES_PASSWORD": "secret"}
+    belongings.run(Program("database", image, environment, {5432: None}, "256m"), tmp_path / "log")
+    yield belongings
+    belongings.remove_all()
+
+
+@pytest.mark.docker
+@pytest.mark.usefixtures("containers")
+def test_a_kept_stack_goes_when_it_is_named(engine: Engine, run_id: str) -> None:
+    assert any(line.startswith(f"{run_id}: kept as asked for") for line in clean())
+    assert len(find(engine, run_id).containers) == 1
+    assert any(line.startswith(f"{run_id}: removed 1 containers") for line in clean([run_id]))
+    assert list(find(engine, run_id)) == []
+
+
+@pytest.mark.docker
+@pytest.mark.usefixtures("containers")
+def test_a_run_that_was_killed_before_it_could_keep_anything_goes(
+    engine: Engine, run_id: str, tmp_path: Path
+) -> None:
+    leave(run_id, tmp_path)
+    assert any(line.startswith(f"{run_id}: removed 1 containers") for line in clean())
+    assert list(find(engine, run_id)) == []
+
+
+@pytest.mark.docker
+@pytest.mark.usefixtures("containers")
+def test_containers_of_another_machine_s_run_stay(
+    engine: Engine, run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.clean.gethostname", lambda: "elsewhere")
+    assert any(line.startswith(f"{run_id}: left alone: it is a run of") for line in clean([run_id]))
+    assert len(find(engine, run_id).containers) == 1
+
+
+@pytest.mark.docker
+@pytest.mark.usefixtures("engine")
+def test_an_unknown_run_is_an_error_that_names_those_there_are() -> None:
+    with pytest.raises(UsageError, match="no-such-run has nothing on the engine"):
+        list(clean(["no-such-run"]))
