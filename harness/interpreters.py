@@ -52,6 +52,12 @@ def choose_python(client: Client, interpreters: Mapping[str, Path]) -> tuple[str
     )
 
 
+def python_of(interpreter: Path) -> str:
+    """Return the minor version, such as ``3.11``, of an environment's interpreter."""
+    folders = (interpreter.parent.parent / "lib").glob("python3.*")
+    return next(folder.name for folder in folders).removeprefix("python")
+
+
 def find_interpreters(environ: Mapping[str, str] = os.environ) -> dict[str, Path]:
     """Return the Pythons of this machine: minor version, such as ``3.11``, and path.
 

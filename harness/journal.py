@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UsageError
+from harness.redact import Redactor
 
 SCHEMA = 1
 """Version of the journal's format; it changes when a field changes meaning or goes."""
@@ -32,18 +33,19 @@ class Journal:
 
     Args:
         path: the file; it is created and must not exist yet.
-        secrets: strings that are replaced before anything is written.
+        secrets: strings that are replaced before anything is written, beside all that looks like
+            a secret.
     """
 
     def __init__(self, path: Path, secrets: Iterable[str] = ()) -> None:
         self.path = path
-        self._secrets = [secret for secret in secrets if secret]
+        self._redactor = Redactor(secrets)
         self._lock = threading.Lock()
         self._file = path.open("x", encoding="utf-8")
 
     def append(self, kind: str, **fields: Any) -> Entry:
         """Write one entry to disk before returning it as it was written, without secrets."""
-        entry = {"kind": kind, "schema": SCHEMA, "at": now(), **self._without_secrets(fields)}
+        entry = {"kind": kind, "schema": SCHEMA, "at": now(), **self._redactor.entry(fields)}
         with self._lock:
             self._file.write(json.dumps(entry, ensure_ascii=False) + "\n")
             self._file.flush()
@@ -53,20 +55,6 @@ class Journal:
     def close(self) -> None:
         """Close the file. Safe to call twice."""
         self._file.close()
-
-    def _without_secrets(self, value: Any) -> Any:
-        """Replace the secrets in every text but a status: ``pass`` may be somebody's password."""
-        if isinstance(value, str):
-            for secret in self._secrets:
-                value = value.replace(secret, "[secret]")
-        elif isinstance(value, dict):
-            return {
-                key: inner if key == "status" else self._without_secrets(inner)
-                for key, inner in value.items()
-            }
-        elif isinstance(value, (list, tuple)):
-            return [self._without_secrets(inner) for inner in value]
-        return value
 
 
 def read(path: Path) -> list[Entry]:

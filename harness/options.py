@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from harness.datastore.objects import S3Root, parse_endpoint
 from harness.errors import InfraError, UsageError, nearest
 from harness.path import Step, given, random_path, straight
 from harness.probes import FLOWS, Probe, find_probes, select_probes
@@ -21,7 +22,9 @@ from harness.tools import ROOT
 from harness.versions import Catalog, Client, Service
 
 _LAST_PORT = 65535
-DATASTORES = ("local",)
+DATASTORES = ("local", "s3")
+_S3_ROOT = "METAFLOW_DATASTORE_SYSROOT_S3"
+_S3_ENDPOINT = "METAFLOW_S3_ENDPOINT_URL"
 BACKENDS = ("auto", "embedded", "docker")
 PULL_POLICIES = ("always", "missing", "never")
 ON_FAILURE = ("next", "stop")
@@ -51,6 +54,8 @@ class Options:
         given: what was written after ``--``, for the journal.
         clone: where ``--checkout`` takes services from; None for the reference service.
         scenario: what is done wrong on purpose; None for nothing.
+        s3_root: where the user wants S3 data; None for a server of the run's own.
+        s3_endpoint: address of the server that has it; None for Amazon's.
         postgres: folder of the system's PostgreSQL binaries; None for the tool environment's.
         database_password: None for a random one.
         database_port: None for one the system chooses.
@@ -90,6 +95,8 @@ class Options:
     database_user: str
     database_password: str | None
     database_port: int | None
+    s3_root: S3Root | None
+    s3_endpoint: str | None
     with_service_logs: bool
     keep: bool
     results: Path
@@ -118,6 +125,10 @@ class Options:
             flags += ["--scenario", self.scenario]
         if self.postgres is not None:
             flags += ["--postgres", str(self.postgres)]
+        if self.s3_root is not None:
+            flags += ["--s3-root", self.s3_root.url]
+        if self.s3_endpoint is not None:
+            flags += ["--s3-endpoint", self.s3_endpoint]
         return flags
 
 
@@ -149,6 +160,7 @@ def build_parser(session: str) -> Parser:
         _add_containers(parser)
     if session == "fixed_db":
         _add_walk(parser)
+    _add_s3(parser)
     _add_results(parser)
     return parser
 
@@ -179,7 +191,9 @@ def _add_selection(parser: argparse.ArgumentParser, session: str) -> None:
         metavar="DIR",
         help="folder of probes; a plain Metaflow flow in it is a probe too (default: flows/)",
     )
-    group.add_argument("--datastore", default="local", metavar="KINDS", help="comma list of: local")
+    group.add_argument(
+        "--datastore", default="local", metavar="KINDS", help="comma list of: local, s3"
+    )
     group.add_argument("--plan", action="store_true", help="print the plan and stop")
 
 
@@ -274,6 +288,22 @@ def _add_walk(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_s3(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("S3 (with --datastore s3)")
+    group.add_argument(
+        "--s3-root",
+        metavar="URL",
+        help="s3://bucket/prefix to store in, by the usual AWS variables or profile"
+        f" (default: {_S3_ROOT} when it is set, else a server of the run's own)",
+    )
+    group.add_argument(
+        "--s3-endpoint",
+        metavar="URL",
+        help="address of an S3-compatible server that has the root"
+        f" (default: {_S3_ENDPOINT} when it is set, else Amazon's)",
+    )
+
+
 def _add_results(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what to keep and show")
     group.add_argument(
@@ -332,6 +362,8 @@ def parse(
 
     services = () if session == "local" else find(raw.service)
     path = _path(raw, services, find) if session == "fixed_db" else ()
+    datastores = _datastores(raw.datastore)
+    s3_root, s3_endpoint = _s3(raw, datastores)
     return Options(
         session=session,
         given=tuple(arguments),
@@ -339,7 +371,7 @@ def parse(
         services=tuple(dict.fromkeys(step.service for step in path)) if path else services,
         probes=select_probes(find_probes(raw.flow_dir.resolve()), raw.probe),
         flow_dir=raw.flow_dir.resolve(),
-        datastores=_datastores(raw.datastore),
+        datastores=datastores,
         backend=backend,
         backend_why=why,
         pull=getattr(raw, "pull", ""),
@@ -356,6 +388,8 @@ def parse(
         database_user=getattr(raw, "database_user", ""),
         database_password=getattr(raw, "database_password", None),
         database_port=getattr(raw, "database_port", None),
+        s3_root=s3_root,
+        s3_endpoint=s3_endpoint,
         with_service_logs=raw.with_service_logs,
         keep=raw.keep,
         results=raw.results.resolve(),
@@ -468,6 +502,30 @@ def _datastores(text: str) -> tuple[str, ...]:
                 f" available: {', '.join(DATASTORES)}"
             )
     return names
+
+
+def _s3(raw: argparse.Namespace, datastores: Sequence[str]) -> tuple[S3Root | None, str | None]:
+    """Return root and endpoint: as given, else as Metaflow's own variables say."""
+    if "s3" not in datastores:
+        for option, value in (("--s3-root", raw.s3_root), ("--s3-endpoint", raw.s3_endpoint)):
+            if value is not None:
+                raise UsageError(f"{option} is of no use without --datastore s3")
+        return None, None
+    root = _given_or_set(raw.s3_root, "--s3-root", _S3_ROOT)
+    endpoint = _given_or_set(raw.s3_endpoint, "--s3-endpoint", _S3_ENDPOINT)
+    if root is None:
+        if raw.s3_endpoint is not None:
+            raise UsageError("--s3-endpoint needs --s3-root s3://bucket/prefix")
+        return None, None
+    return S3Root.parse(*root), parse_endpoint(*endpoint) if endpoint else None
+
+
+def _given_or_set(given: str | None, option: str, variable: str) -> tuple[str, str] | None:
+    """Return a value and what it was named by; None when there is none."""
+    if given is not None:
+        return given, option
+    value = os.environ.get(variable)
+    return (value, variable) if value else None
 
 
 def arguments_after_dashes(argv: Sequence[str]) -> list[str]:

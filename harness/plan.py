@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from harness.path import Step
-from harness.probes import Check, Probe
+from harness.probes import STORED, Check, Probe
 from harness.versions import Client, Service
 
 
@@ -40,8 +40,15 @@ class Cell:
         """The id as a file name."""
         return self.id.replace("/", "__")
 
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """The probe's checks, and the one that every cell with an object store has."""
+        return (*self.probe.checks, STORED) if self.datastore == "s3" else self.probe.checks
+
     def unsupported(self, check: Check) -> str:
         """Return why the check cannot be asked of this cell; empty when it can."""
+        if self.probe.datastores and self.datastore not in self.probe.datastores:
+            return f"needs {' or '.join(self.probe.datastores)} data, this is {self.datastore}"
         if check.client and not self.client.satisfies(check.client):
             return f"needs client {check.client}, this is {self.client.name}"
         if check.service and self.service and not self.service.satisfies(check.service):
@@ -89,8 +96,8 @@ def render(cells: Iterable[Cell]) -> str:
     """Return the plan as text, one cell a line, with what it cannot be asked."""
     lines = []
     for cell in cells:
-        asked = [check.name for check in cell.probe.checks if not cell.unsupported(check)]
-        reasons = filter(None, (cell.unsupported(check) for check in cell.probe.checks))
+        asked = [check.name for check in cell.checks if not cell.unsupported(check)]
+        reasons = filter(None, (cell.unsupported(check) for check in cell.checks))
         left_out = "".join(f"; unsupported: {reason}" for reason in reasons)
         lines.append(f"{cell.id}: {', '.join(asked)}{left_out}")
     return "\n".join([*lines, f"{len(lines)} cells"])

@@ -7,6 +7,8 @@ A probe is a Metaflow flow in a file. These module-level names make it more than
             the file has a function ``check_NAME(run)`` that asserts on the run read back by the
             client, and may return ``{table: [columns a row must have, …]}``.
 ``TAGS``    list of tags the run is started with.
+``DATASTORES``  list of the datastores the probe is for, ``["s3"]``; with another one all of its
+            checks are ``unsupported``. Without it the probe is for all of them.
 
 A file without ``CHECKS`` is a plain flow; its single check is ``run``.
 """
@@ -56,6 +58,12 @@ class Probe:
     flow: str
     checks: tuple[Check, ...]
     tags: tuple[str, ...]
+    datastores: tuple[str, ...] = ()
+    """The datastores it is for; empty for all."""
+
+
+STORED = Check("stored", "what the client says it stored lies in the object store")
+"""The check every cell with S3 data has: artifacts, their rows and the objects agree."""
 
 
 def find_probes(folder: Path) -> dict[str, Probe]:
@@ -112,7 +120,8 @@ def read_probe(path: Path) -> Probe | None:
     checks = [Check(RUN_CHECK, "the run ends well, is read back finished, and has its row")]
     checks += [_check(path, name, entry, functions) for name, entry in declared.items()]
     tags = _literal(path, module, "TAGS", list)
-    return Probe(path.stem, path, flow, tuple(checks), tuple(tags))
+    datastores = _literal(path, module, "DATASTORES", list)
+    return Probe(path.stem, path, flow, tuple(checks), tuple(tags), tuple(datastores))
 
 
 def _is_flow(node: ast.ClassDef) -> bool:

@@ -15,7 +15,7 @@ from urllib.parse import quote, quote_plus
 SECRET = "[secret]"  # noqa: S105 - what stands for one
 
 _SHORTEST = 4
-"""A shorter value would be found inside of ordinary words."""
+"""A shorter secret is found inside of ordinary words, so it is taken only where it stands alone."""
 
 # Names whose value is a secret, as variables, keys of JSON or headers.
 _NAMES = (
@@ -50,18 +50,30 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], .
         rf"\g<name>\g<between>{SECRET}",
     ),
     (
-        re.compile(r"(?i)(--[\w-]{0,60}(?:password|secret|token|key)[ ])(?!-)\S+"),
+        re.compile(
+            r"(?i)(?<![\w-])(--[\w-]{0,60}(?:password|secret|token|key)[ ])"
+            r"(?:'[^']*'|\"[^\"]*\"|(?!-)\S+)"
+        ),
         rf"\1{SECRET}",
     ),
 )
 
-# Variables of the harness's own environment whose values a client may be given.
-_VARIABLE = re.compile(rf"(?i)^(?:{_NAMES}|PGPASSWORD)$")
+_VARIABLES = (
+    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
+    *("METAFLOW_SERVICE_AUTH_KEY", "METAFLOW_SERVICE_HEADERS", "PGPASSWORD"),
+)
+"""Variables of the harness's own environment whose values a part of a run may be given."""
+
+_OWN = {
+    *("kind", "at", "status", "id", "run", "session", "client", "clients", "service", "services"),
+    *("service_kind", "datastore", "probe", "direction"),
+}
+"""Fields of an entry that the harness wrote itself: ``pass`` may be somebody's password."""
 
 
 def from_environment(environment: Mapping[str, str]) -> list[str]:
-    """Return the values of the variables that hold secrets, by their names."""
-    return [value for name, value in environment.items() if _VARIABLE.match(name)]
+    """Return the secrets that the environment holds for the parts of a run."""
+    return [environment[name] for name in _VARIABLES if environment.get(name)]
 
 
 class Redactor:
@@ -72,34 +84,53 @@ class Redactor:
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        forms = {form for secret in secrets if len(secret) >= _SHORTEST for form in _forms(secret)}
+        forms = {form for secret in secrets if secret for form in _forms(secret)}
         # The longest first: one secret may begin with another.
-        self._forms = sorted(forms, key=lambda form: (-len(form), form))
+        found = [_searched(form) for form in sorted(forms, key=lambda form: (-len(form), form))]
+        self._known = re.compile("|".join(found)) if found else None
 
     def text(self, text: str) -> str:
         """Return the text without secrets."""
-        for form in self._forms:
-            text = text.replace(form, SECRET)
-        for pattern, replacement in _PATTERNS:
-            text = pattern.sub(replacement, text)
-        return text
+        return _by_look(self._known.sub(SECRET, text) if self._known else text)
 
-    def value(self, value: Any) -> Any:
-        """Return a JSON value with every text in it without secrets; keys stay."""
+    def entry(self, value: Any) -> Any:
+        """Return an entry of the journal, or a part of one, with its texts without secrets.
+
+        Keys stay, and what the harness itself wrote. A rerun line, which is to work, is cleaned by
+        look alone: a password may be a word of it.
+        """
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, Mapping):
-            return {key: self.value(inside) for key, inside in value.items()}
+            return {key: self._field(key, inside) for key, inside in value.items()}
         if isinstance(value, list | tuple):
-            return [self.value(inside) for inside in value]
+            return [self.entry(inside) for inside in value]
         return value
 
+    def _field(self, key: str, value: Any) -> Any:
+        if key in _OWN and not isinstance(value, Mapping):  # there is a check named run
+            return value
+        return _by_look(value) if key == "rerun" else self.entry(value)
+
     def file(self, path: Path) -> None:
-        """Rewrite a text file without secrets; a file that has none is left untouched."""
+        """Rewrite a text file without secrets; what has none, or is no file, is left untouched."""
+        if not path.is_file():
+            return
         text = path.read_text(encoding="utf-8", errors="replace")
         clean = self.text(text)
         if clean != text:
             path.write_text(clean, encoding="utf-8")
+
+
+def _by_look(text: str) -> str:
+    for pattern, replacement in _PATTERNS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def _searched(form: str) -> str:
+    found = re.escape(form)
+    return found if len(form) >= _SHORTEST else rf"(?<!\w){found}(?!\w)"
 
 
 def _forms(secret: str) -> set[str]:

@@ -18,7 +18,7 @@ from harness.errors import UsageError, nearest
 from harness.journal import SCHEMA, Entry, now
 from harness.options import Parser
 from harness.outcome import Status
-from harness.report.commands import LATEST, RESULTS
+from harness.report.commands import LATEST
 from harness.report.files import write_reports
 from harness.report.merge import merge, write_journal
 from harness.report.summary import cells, green, runs, totals_line
@@ -85,18 +85,20 @@ def rerun_main(arguments: Sequence[str]) -> int:
     parser = Parser(
         prog="nox -s rerun --",
         description="Runs again what failed, timed out or was infra in the last results, or the"
-        " cells that are named. Red before and green now is flaky.",
+        " cells that are named. Red before and green now is flaky. Both runs, put together, are the"
+        " latest results then.",
     )
     parser.add_argument("cells", nargs="*", help="ids, such as compat/2.19.39/reference-2.5/…")
     parser.add_argument("--from", dest="source", type=Path, default=LATEST, metavar="RESULTS")
     raw = parser.parse_args(list(arguments))
-    before = merge([raw.source], raw.source if raw.source.is_dir() else raw.source.parent)
+    home = raw.source if raw.source.is_dir() else raw.source.parent
+    before = merge([raw.source], home)
     chosen = named_cells(before, raw.cells) if raw.cells else failed_cells(before)
     screen = Screen()
     if not chosen:
         screen.say("nothing failed, timed out or was infra: nothing to run again")
         return 0
-    folder = _folder()
+    folder = _folder(home.resolve().parent)
     for words in commands(chosen):
         screen.say(f"running again: {shlex.join(words)}")
         _run([*words, "--results", str(folder / "runs")])
@@ -108,9 +110,9 @@ def rerun_main(arguments: Sequence[str]) -> int:
     return int(not all(map(green, again)))
 
 
-def _folder() -> Path:
+def _folder(results: Path) -> Path:
     moment = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
-    folder = RESULTS / f"{moment}-rerun-{secrets.token_hex(2)}"
+    folder = results / f"{moment}-rerun-{secrets.token_hex(2)}"
     folder.mkdir(parents=True)
     return folder
 
@@ -134,5 +136,5 @@ def _together(source: Path, folder: Path) -> list[Entry]:
     write_reports(entries, folder)
     newest = folder.with_name(f".latest-{folder.name}")
     newest.symlink_to(folder.name)
-    newest.replace(LATEST)
+    newest.replace(folder.with_name("latest"))
     return entries

@@ -31,13 +31,15 @@ from harness.cell import CellOutcome, discard_work, not_run, run_cell
 from harness.cell.client import Surroundings
 from harness.cell.reading import Again
 from harness.database.admin import one_line
-from harness.datastore import Datastore, LocalDatastore
+from harness.datastore.choice import choose_datastores
 from harness.errors import InfraError, UsageError
+from harness.interpreters import python_of
 from harness.journal import Entry, Journal, now
 from harness.options import Options
 from harness.outcome import Status
 from harness.plan import Cell
 from harness.processes import kill_marked
+from harness.redact import Redactor, from_environment
 from harness.report.files import write_reports
 from harness.report.summary import cells as cell_entries
 from harness.report.terminal import Screen
@@ -65,22 +67,24 @@ class Run:
         self._planned = len(clients) * _cells_per_client(options)
         self._ended = False
         self._cancelled = threading.Event()
-        self._datastores: dict[str, Datastore] = {"local": LocalDatastore()}
         self.backend = self._choose_backend()
+        self._datastores = choose_datastores(options, self.folder, os.environ)
         _make_folder(options.results, self.id)
         self._lock = RunLock(self.id, self.folder)
-        self.journal = Journal(
-            self.folder / "journal.jsonl", self.backend.secrets if self.backend else ()
-        )
+        secret = (*self._secrets(), *from_environment(os.environ))
+        self._redactor = Redactor(secret)
+        self.journal = Journal(self.folder / "journal.jsonl", secret)
         logs = self.folder / "logs" / "services"
         self.stacks = (
             Stacks(self.backend, options.database_name, logs, self.note) if self.backend else None
         )
+        for datastore in self._datastores.values():
+            self.screen.say(f"data: {datastore.description}")
         self._live = LiveLogs(logs, screen.say) if options.with_service_logs else None
         self._record_start(clients)
         atexit.register(self.end)
         # nox ends on SIGTERM without unwinding; as an exception it unwinds like Ctrl-C.
-        signal.signal(signal.SIGTERM, _raise_exit)
+        self._term_before = signal.signal(signal.SIGTERM, _raise_exit)
 
     def _choose_backend(self) -> Backend | None:
         if self.options.session == "local":
@@ -90,6 +94,12 @@ class Run:
         self.screen.say(backend.why)
         return backend
 
+    def _secrets(self) -> list[str]:
+        secrets = list(self.backend.secrets) if self.backend else []
+        for datastore in self._datastores.values():
+            secrets += datastore.secrets
+        return secrets
+
     def _record_start(self, clients: Sequence[Client]) -> None:
         self.record(
             "run",
@@ -97,6 +107,7 @@ class Run:
             session=self.options.session,
             options=list(self.options.given),
             backend=self.backend.why if self.backend else "none",
+            datastores=[store.description for store in self._datastores.values()],
             clients=[client.name for client in clients],
             services=[service.name for service in self.options.services],
             planned=self._planned,
@@ -160,6 +171,11 @@ class Run:
             self.screen.cell(entry, len(cell_entries(self.entries)), self._planned)
             yield outcome
 
+    def pins(self, client: Client, python: str) -> list[str]:
+        """Return the requirements that the datastores add to a client's on a minor of Python."""
+        stores = self._datastores.values()
+        return [pin for datastore in stores for pin in datastore.pins(client, python)]
+
     def skip(self, cells: Iterable[Cell], status: Status, reason: str) -> None:
         """Record cells that cannot run at all, and why."""
         for cell in cells:
@@ -192,12 +208,18 @@ class Run:
             data: folder of the datastore; None for one of the cell's own.
             earlier: runs of earlier stages the client reads again.
         """
-        around = self.surroundings(cell, python, stack, data)
+        datastore = self._datastores[cell.datastore]
+        unsupported = datastore.unsupported(cell.client, python_of(python))
+        if unsupported:
+            return not_run(cell, Status.UNSUPPORTED, unsupported)
         try:
+            around = self.surroundings(cell, python, stack, data)
             outcome = run_cell(cell, around, earlier)
             if stack is not None and not outcome.status.expected:
                 # A dead stack fails every client: that is not the client's failure.
                 stack.running.check_alive()
+            if not outcome.status.expected or outcome.reread_problems:
+                datastore.check_alive()
             if not self.options.keep and not self._cancelled.is_set():
                 discard_work(around)
         except InfraError as error:
@@ -212,7 +234,9 @@ class Run:
     ) -> Surroundings:
         """Return what a cell's client runs in."""
         work = self.folder / "work" / cell.slug
-        datastore = self._datastores[cell.datastore]
+        datastore, folder = self._datastores[cell.datastore], data or work / "data"
+        # A walk's data is one for all of its services; else each service has its own.
+        place = "walk" if data else cell.service.name if cell.service else cell.session
         tags = [f"mf-version:{cell.client.name}"]
         if stack is not None:
             tags += [
@@ -223,7 +247,8 @@ class Run:
             python=python,
             work=work,
             logs=self.folder / "logs" / "cells" / cell.slug,
-            datastore=datastore.environment(cell.client, data or work / "data"),
+            datastore=datastore.environment(cell.client, place, folder),
+            objects=partial(datastore.objects, place, folder),
             mark=f"{self.id}/{cell.slug}",
             timeout=self.options.timeout,
             service_url=stack.running.url if stack else None,
@@ -239,6 +264,8 @@ class Run:
             name: {"status": check.status.value, "reason": check.reason}
             for name, check in outcome.checks.items()
         }
+        for path in outcome.evidence.values():
+            self._redactor.file(path)
         evidence = {
             kind: str(path.relative_to(self.folder)) for kind, path in outcome.evidence.items()
         }
@@ -267,18 +294,24 @@ class Run:
             return
         self._ended = True
         atexit.unregister(self.end)
+        signal.signal(signal.SIGTERM, self._term_before)
         try:
             self._end_stacks()
         except InfraError as error:
             self.screen.say(f"not everything could be removed: {error}")
         finally:
+            said = [datastore.stop() for datastore in self._datastores.values()]
             kill_marked(lambda mark: mark == self.id or mark.startswith(f"{self.id}/"))
             if not self.options.keep:
                 shutil.rmtree(self.folder / "work", ignore_errors=True)
+            for path in (self.folder / "logs").rglob("*"):
+                self._redactor.file(path)
             self.record("end", run=self.id, finished=now())
             self.journal.close()
             write_reports(self.entries, self.folder)
             self.screen.end(self.entries, self.folder)
+            for line in filter(None, said):
+                self.screen.say(line)
             self._lock.release()
 
     def _end_stacks(self) -> None:

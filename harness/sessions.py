@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,8 +17,9 @@ from nox.command import CommandFailed
 from harness.containers.engine import find_engine
 from harness.database.embedded import check_port, find_binaries
 from harness.database.existing import check_existing
+from harness.datastore.choice import choose_datastores
 from harness.errors import HarnessError, UsageError
-from harness.interpreters import choose_python, find_interpreters
+from harness.interpreters import choose_python, find_interpreters, python_of
 from harness.journal import Entry
 from harness.options import (
     Options,
@@ -201,7 +203,7 @@ def _check_pythons(choice: Choice) -> None:
 
 
 def _check_places(options: Options) -> None:
-    """Raise UsageError for a place on this machine or a database that the run could not use."""
+    """Raise UsageError for a place, a database or a bucket that the run could not use."""
     check_results(options.results)
     if options.database_port is not None:
         check_port(options.database_port)
@@ -209,6 +211,8 @@ def _check_places(options: Options) -> None:
         find_binaries(options.postgres)
     if options.database_url is not None:
         check_existing(options.database_url, options.path, allow=options.allow_existing)
+    for datastore in choose_datastores(options, options.results, os.environ).values():
+        datastore.check()
 
 
 def planned_cells(options: Options, clients: Sequence[Client]) -> tuple[Cell, ...]:
@@ -274,12 +278,14 @@ def _install(
     if isinstance(python, str):
         run.skip(cells, Status.NOT_RUN, python)
         session.skip(python)
+    bin_folder = Path(session.virtualenv.bin)
     try:
-        session.install(f"metaflow=={client.name}", *client.pins, silent=True)
+        pins = [*client.pins, *run.pins(client, python_of(bin_folder / "python"))]
+        session.install(f"metaflow=={client.name}", *pins, silent=True)
     except CommandFailed:
         run.skip(cells, Status.INFRA, f"metaflow=={client.name} could not be installed")
         raise
-    return Path(session.virtualenv.bin) / "python"
+    return bin_folder / "python"
 
 
 def end_runs(session: nox.Session) -> None:

@@ -157,11 +157,13 @@ class S3Needs:
         clients: the range of clients it is about.
         env: variables to set; ``{endpoint}`` in a value stands for the server's address.
         pins: extra requirements for the client's environment.
+        python: the range of Pythons that have releases which satisfy the pins.
     """
 
     clients: str
     env: Mapping[str, str] = field(hash=False)
     pins: tuple[str, ...]
+    python: str
 
 
 @dataclass(frozen=True)
@@ -401,6 +403,7 @@ def _s3(file: str, raw: Any, clients: Iterable[Client]) -> tuple[S3Needs, ...]:
         "clients": records.specifier,
         "env": records.mapping(records.text, records.text),
         "pins": _pins,
+        "python": records.specifier,
     }
     needs = tuple(S3Needs(**entry) for entry in records.records(where, raw, fields, "clients"))
     for client in clients:

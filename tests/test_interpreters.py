@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.interpreters import choose_python, find_interpreters
+from harness.interpreters import choose_python, find_interpreters, python_of
 from harness.versions import Client
 
 OWN = f"3.{sys.version_info.minor}"
@@ -123,3 +123,8 @@ def test_without_a_python_the_reason_names_what_would_do(here, found):
         f"Metaflow 2.0.0 runs on Python 3.6, 3.7 or 3.8; found: {found} "
         "(looked on PATH, in pyenv's and uv's folders)"
     )
+
+
+def test_an_environments_interpreter_tells_its_version_by_its_folder(tmp_path):
+    (tmp_path / "lib" / "python3.10").mkdir(parents=True)
+    assert python_of(tmp_path / "bin" / "python") == "3.10"

@@ -103,3 +103,14 @@ def test_the_matrix_has_every_combination_once(catalog):
     cells = matrix("compat", clients, services, ("local", "s3"), probes)
     assert len(cells) == len({cell.id for cell in cells}) == 3 * 2 * 2 * 2
     assert [cell.client for cell in cells] == [client for client in clients for _ in range(8)]
+
+
+def test_s3_cells_have_one_check_more_and_a_probe_may_be_for_them_alone(catalog):
+    probe = Probe("p", Path("p.py"), "F", (Check("c", ""),), (), ("s3",))
+    local, s3 = (
+        Cell("local", catalog.clients[-1], None, datastore, probe) for datastore in ("local", "s3")
+    )
+    assert [check.name for check in local.checks] == ["c"]
+    assert [check.name for check in s3.checks] == ["c", "stored"]
+    assert [local.unsupported(check) for check in local.checks] == ["needs s3 data, this is local"]
+    assert [s3.unsupported(check) for check in s3.checks] == ["", ""]

@@ -143,3 +143,11 @@ def test_every_check_of_an_own_flow_is_declared(path):
     probe = read_probe(path)
     assert probe is not None
     assert functions == {check.name for check in probe.checks} - {"run"}
+
+
+def test_a_probe_may_be_for_some_datastores_only(tmp_path):
+    probe = read_probe(_file(tmp_path, "probe.py", PLAIN + 'DATASTORES = ["s3"]\n'))
+    assert probe is not None
+    assert probe.datastores == ("s3",)
+    with pytest.raises(UsageError, match="DATASTORES is not a list"):
+        read_probe(_file(tmp_path, "probe.py", PLAIN + 'DATASTORES = "s3"\n'))

@@ -76,8 +76,8 @@ def test_of_two_secrets_the_longer_is_taken_whole():
     assert Redactor(["abcdef", "abcdefghij"]).text("abcdefghij") == SECRET
 
 
-def test_an_empty_or_tiny_secret_is_not_searched_for():
-    assert Redactor(["", "a"]).text("a banana") == "a banana"
+def test_a_tiny_secret_is_taken_only_where_it_stands_alone():
+    assert Redactor(["", "a"]).text("a banana") == f"{SECRET} banana"
 
 
 def test_redacting_twice_changes_nothing_more():
@@ -94,7 +94,7 @@ def test_texts_inside_of_json_values_are_cleaned_and_the_rest_stays():
         "list": ["hunter2", ("hunter2",)],
         "d": {"k": 1.5},
     }
-    assert Redactor(["hunter2"]).value(entry) == {
+    assert Redactor(["hunter2"]).entry(entry) == {
         "status": "fail",
         "n": 3,
         "x": None,
@@ -113,12 +113,26 @@ def test_a_file_is_rewritten_only_when_it_has_a_secret(tmp_path: Path):
     assert dirty.read_text() == f"password={SECRET}\n"
 
 
+def test_a_rerun_line_works_though_the_password_is_a_word_of_it():
+    line = "nox -s compat -- --metaflow 2.19.39 --database-password 'metaflow 1'"
+    entry = Redactor(["metaflow"]).entry(
+        {"rerun": line, "reason": "metaflow", "client": "metaflow"}
+    )
+    assert entry == {
+        "rerun": f"nox -s compat -- --metaflow 2.19.39 --database-password {SECRET}",
+        "reason": SECRET,
+        "client": "metaflow",
+    }
+
+
 def test_secrets_of_an_environment_are_found_by_name():
     environment = {
         "AWS_SECRET_ACCESS_KEY": "a-secret",
         "METAFLOW_SERVICE_AUTH_KEY": "b-secret",
         "PGPASSWORD": "c-secret",
         "PATH": "/usr/bin",
+        "TOKENIZERS_PARALLELISM": "false",
+        "AWS_SESSION_TOKEN": "",
         "METAFLOW_USER": "compat",
     }
     assert from_environment(environment) == ["a-secret", "b-secret", "c-secret"]
@@ -126,6 +140,6 @@ def test_secrets_of_an_environment_are_found_by_name():
 
 @pytest.mark.parametrize("line", ["-" * 200_000, "a-" * 100_000, "x" * 200_000, '"' * 200_000])
 def test_long_lines_are_cleaned_in_linear_time(line: str):
-    started = time.perf_counter()
+    started = time.process_time()
     assert Redactor(["hunter2"]).text(line) == line
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5

@@ -93,8 +93,6 @@ def test_both_runs_are_put_together_and_flaky_is_counted(
 ):
     results = tmp_path / "results"
     journals.write(results / "first", _red("fail", "pass"), run="first")
-    monkeypatch.setattr(rerun, "RESULTS", results)
-    monkeypatch.setattr(rerun, "LATEST", results / "latest")
 
     def run(words: list[str]) -> None:
         folder = Path(words[words.index("--results") + 1]) / "second"

@@ -73,7 +73,7 @@ SMALL: dict[str, Any] = {
     "ui_requirements": [],
     "postgres": {"tags": ["15", "16"], "default": "16"},
     "ui": [{"name": "v1.3.13", "released": "2024-07-24"}],
-    "s3": [{"clients": ">=2", "env": {"URL": "{endpoint}"}, "pins": []}],
+    "s3": [{"clients": ">=2", "env": {"URL": "{endpoint}"}, "pins": [], "python": ">=3.6"}],
 }
 
 

@@ -53,9 +53,7 @@ class CellOutcome:
 
 def not_run(cell: Cell, status: Status, reason: str) -> CellOutcome:
     """Return the outcome of a cell that never started, all of its checks for the same reason."""
-    return CellOutcome(
-        cell, {check.name: CheckOutcome(status, reason) for check in cell.probe.checks}
-    )
+    return CellOutcome(cell, {check.name: CheckOutcome(status, reason) for check in cell.checks})
 
 
 def run_cell(cell: Cell, around: Surroundings, earlier: Sequence[Again] = ()) -> CellOutcome:
@@ -141,7 +139,7 @@ def _read_back(
 
 
 def _asked(cell: Cell) -> tuple[str, ...]:
-    return tuple(check.name for check in cell.probe.checks if not cell.unsupported(check))
+    return tuple(check.name for check in cell.checks if not cell.unsupported(check))
 
 
 def _in_order(
@@ -149,7 +147,7 @@ def _in_order(
 ) -> dict[str, CheckOutcome]:
     """Return the outcome of every check of the probe, in the probe's order."""
     checks = {}
-    for check in cell.probe.checks:
+    for check in cell.checks:
         if check.name not in asked:
             checks[check.name] = CheckOutcome(Status.UNSUPPORTED, cell.unsupported(check))
         else:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.cell.rows import Row
 from harness.database import Address
 from harness.processes import ManagedProcess, tail
 
@@ -34,6 +35,7 @@ class Surroundings:
         service_url: the metadata API; None for local metadata.
         database: where the rows are; None for local metadata.
         service_log: the file whose growth during the cell is its evidence; None without.
+        objects: lists what lies in the object store; it returns None where data is in files.
         tags: put on the run beside the probe's own.
     """
 
@@ -46,6 +48,7 @@ class Surroundings:
     service_url: str | None = None
     database: Address | None = None
     service_log: Path | None = None
+    objects: Callable[[], Sequence[Row] | None] = lambda: None
     tags: tuple[str, ...] = ()
 
     def make_folders(self) -> None:

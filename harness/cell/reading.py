@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.cell.client import Surroundings, run_program
-from harness.cell.rows import missing_rows
+from harness.cell.rows import OBJECTS, Row, missing_rows
 from harness.database.rows import run_rows
 from harness.outcome import CheckOutcome, Status
 from harness.plan import Cell
@@ -97,23 +97,40 @@ def read_runs(
     arguments = [str(READBACK), str(request_file), str(answer_file)]
     run_program(around, arguments, name=name, deadline=deadline)
     answers = json.loads(answer_file.read_text(encoding="utf-8"))
+    objects = around.objects() if any(request.checks for request in requests) else None
     return [
-        _answer(around, request, answer) for request, answer in zip(requests, answers, strict=True)
+        _answer(around, request, answer, objects)
+        for request, answer in zip(requests, answers, strict=True)
     ]
 
 
-def _answer(around: Surroundings, request: Request, answer: dict[str, Any]) -> Answer:
-    rows: dict[str, Any] | None = None
+def _answer(
+    around: Surroundings,
+    request: Request,
+    answer: dict[str, Any],
+    objects: Sequence[Row] | None,
+) -> Answer:
+    found: dict[str, Sequence[Row]] = {}
+    if objects is not None:
+        found[OBJECTS] = objects
     if around.database is not None and request.checks:
-        rows = run_rows(around.database, request.cell.probe.flow, request.run_id)
-    checks = {name: _judge(check, rows) for name, check in answer["checks"].items()}
+        found |= run_rows(around.database, request.cell.probe.flow, request.run_id)
+    checks = {name: _judge(check, found) for name, check in answer["checks"].items()}
     return Answer(checks, answer["inventory"], answer["error"])
 
 
-def _judge(check: dict[str, Any], rows: dict[str, Any] | None) -> CheckOutcome:
+def _judge(check: dict[str, Any], found: dict[str, Sequence[Row]]) -> CheckOutcome:
+    """Believe a check only when what it promises is in the database and the object store."""
     if check["status"] != "pass":
         return CheckOutcome(Status.FAIL, check["reason"])
-    missing = missing_rows(check["rows"], rows) if rows is not None else ""
+    # Without a database, or an object store, nothing can be compared with what would be in it.
+    has_database = bool(set(found) - {OBJECTS})
+    promised = {
+        table: wanted
+        for table, wanted in check["rows"].items()
+        if (table in found if table == OBJECTS else has_database)
+    }
+    missing = missing_rows(promised, found)
     return CheckOutcome(Status.FAIL, missing) if missing else CheckOutcome(Status.PASS)
 
 

@@ -7,6 +7,9 @@ from typing import Any
 
 Row = Mapping[str, Any]
 
+OBJECTS = "objects"
+"""The name under which a check promises objects in the object store, beside the tables."""
+
 
 def missing_rows(promised: Mapping[str, Sequence[Row]], found: Mapping[str, Sequence[Row]]) -> str:
     """Return a sentence on the first promised row that is not there; empty when all are.
@@ -21,6 +24,8 @@ def missing_rows(promised: Mapping[str, Sequence[Row]], found: Mapping[str, Sequ
         for wanted in wanted_rows:
             match = next((row for row in left if _matches(wanted, row)), None)
             if match is None:
+                if table == OBJECTS:
+                    return f"the object store has no object with {_text(wanted)}"
                 return f"{table} has no row of this run with {_text(wanted)}"
             left.remove(match)
     return ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from harness.versions import Client
 
@@ -15,34 +15,73 @@ class Datastore(Protocol):
     name: str
     """The word on the datastore axis: ``local``, ``s3``."""
 
-    def start(self) -> None:
-        """Make it ready. Called once, before the first cell that uses it.
+    description: str
+    """Where the data goes, in words; for the first lines printed and the journal."""
+
+    secrets: tuple[str, ...]
+    """Strings that must never be recorded."""
+
+    def check(self) -> None:
+        """Find out whether it can be used. Called before anything of the run starts.
 
         Raises:
-            InfraError: when it cannot be had.
+            UsageError: when what the user named cannot be used.
         """
 
-    def environment(self, client: Client, folder: Path) -> Mapping[str, str]:
-        """Return the variables that make ``client`` use it, kept apart from others by ``folder``.
+    def pins(self, client: Client, python: str) -> tuple[str, ...]:
+        """Return extra requirements ``client`` needs on a minor version of Python, ``3.11``."""
+
+    def unsupported(self, client: Client, python: str) -> str:
+        """Return why ``client`` cannot use it on that Python; empty when it can."""
+
+    def environment(self, client: Client, stack: str, folder: Path) -> Mapping[str, str]:
+        """Return the variables that make ``client`` use it; the first call starts it.
 
         Args:
             client: releases differ in the variables they read.
+            stack: name of the stack the client works with.
             folder: a folder of the cell's or the walk's own; what shares it shares the data.
+
+        Raises:
+            InfraError: when it cannot be had, or is there no longer.
         """
 
-    def stop(self) -> None:
-        """Stop it and remove what it holds. Safe to call twice, and before start."""
+    def objects(self, stack: str, folder: Path) -> list[dict[str, Any]] | None:
+        """Return ``url`` and ``size`` of each object that clients put there; None if not listable.
+
+        Raises:
+            InfraError: when the store cannot be asked.
+        """
+
+    def check_alive(self) -> None:
+        """Raise InfraError when it is there no longer: then a cell's failure is not its own."""
+
+    def stop(self) -> str:
+        """Stop it, remove what it holds, and return a sentence on that; empty for nothing to say.
+
+        Safe to call twice, and before it was ever used.
+        """
 
 
 class LocalDatastore:
     """Metaflow's local datastore: a folder."""
 
     name = "local"
+    description = "local: a folder"
+    secrets: tuple[str, ...] = ()
 
-    def start(self) -> None:
-        """Do nothing: folders need no server."""
+    def check(self) -> None:
+        """Do nothing: the run's folder was made already."""
 
-    def environment(self, client: Client, folder: Path) -> Mapping[str, str]:  # noqa: ARG002
+    def pins(self, client: Client, python: str) -> tuple[str, ...]:  # noqa: ARG002
+        """Return nothing: every client can write files."""
+        return ()
+
+    def unsupported(self, client: Client, python: str) -> str:  # noqa: ARG002
+        """Return nothing: every client can write files."""
+        return ""
+
+    def environment(self, client: Client, stack: str, folder: Path) -> Mapping[str, str]:  # noqa: ARG002
         """Return the variables that put all data under ``folder``; the same for all releases."""
         folder.mkdir(parents=True, exist_ok=True)
         return {
@@ -50,5 +89,12 @@ class LocalDatastore:
             "METAFLOW_DATASTORE_SYSROOT_LOCAL": str(folder),
         }
 
-    def stop(self) -> None:
+    def objects(self, stack: str, folder: Path) -> None:
+        """Return None: a file that is gone shows when it is read back."""
+
+    def check_alive(self) -> None:
+        """Do nothing: folders stay."""
+
+    def stop(self) -> str:
         """Do nothing: the folders go with the cells."""
+        return ""

@@ -105,7 +105,7 @@ def _better(axes: Axes, both: Iterable[tuple[Entry, Entry]]) -> tuple[str, ...]:
                 groups.setdefault(key, []).append(new)
 
     def say(key: tuple[str, ...], inside: Sequence[Entry]) -> str:
-        words = axes.where(inside, f"now {key[5]}, {key[4]} before")
+        words = axes.where(inside, f"went from {key[4]} to {key[5]}")
         return f"{words}: {key[2]}: {key[3]}"
 
     return _sentences(axes, groups, say)
@@ -117,7 +117,9 @@ def _by_status(axes: Axes, found: Iterable[Entry]) -> tuple[str, ...]:
         groups.setdefault((*_kind(cell), cell["status"]), []).append(cell)
 
     def say(key: tuple[str, ...], inside: Sequence[Entry]) -> str:
-        return f"{axes.where(inside, key[3])}: {key[2]} ({counted(len(inside), 'cell')})"
+        return (
+            f"{axes.where(inside, f'ended as {key[3]}')}: {key[2]} ({counted(len(inside), 'cell')})"
+        )
 
     return _sentences(axes, groups, say)
 

@@ -36,6 +36,7 @@ _VARYING = (
     (re.compile(r"\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b"), "UUID"),
     (re.compile(r"0x[0-9a-f]+"), "ADDRESS"),
     (re.compile(r"\[\d+(?:/\w+)*(?: \(pid \d+\))?\]"), "[TASK]"),
+    (re.compile(r"\b(pid|task-id) \d+"), r"\1 N"),
     (re.compile(r"(?:/[\w.+-]+)+/(?=[\w.+-])"), "…/"),
     (re.compile(r"\d{4,}"), "N"),
     (re.compile(r"\s+"), " "),

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from harness.cell.readback import object_url
 from harness.cell.reading import READBACK
 from harness.interpreters import find_interpreters
 
@@ -144,3 +145,15 @@ def test_a_run_that_is_not_there_is_told_and_the_next_is_read(oldest, tmp_path):
     assert "Run('F/absent') does not exist" in answers[0]["error"]
     assert answers[0]["checks"]["run"]["status"] == "fail"
     assert answers[1]["inventory"] is not None
+
+
+@pytest.mark.parametrize(
+    ("location", "url"),
+    [
+        ("s3://b/p/F/data/ab/abcd", "s3://b/p/F/data/ab/abcd"),
+        (":root:s3://b/p", "s3://b/p/F/data/ab/abcd"),
+        (":root:s3://b/p/", "s3://b/p/F/data/ab/abcd"),
+    ],
+)
+def test_the_object_of_an_artifact_is_known_from_old_and_new_locations(location, url):
+    assert object_url("F", {"location": location, "sha": "abcd"}) == url

@@ -57,3 +57,11 @@ def test_what_is_not_there_is_named(promised, missing):
 def test_rows_found_are_not_used_up():
     for _ in range(2):
         assert missing_rows({"tasks_v3": [{"step_name": "work"}] * 2}, FOUND) == ""
+
+
+def test_an_object_that_is_not_there_is_named_as_one():
+    found = {"objects": [{"url": "s3://b/x", "size": 5}]}
+    assert missing_rows({"objects": [{"url": "s3://b/x"}]}, found) == ""
+    assert missing_rows({"objects": [{"url": "s3://b/x", "size": 6}]}, found) == (
+        "the object store has no object with url 's3://b/x', size 6"
+    )

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.tools import tool_python
+
 
 @pytest.fixture(scope="module")
 def temporary() -> Iterator[Path]:
@@ -19,3 +21,9 @@ def temporary() -> Iterator[Path]:
         folder = Path(name)
         folder.chmod(0o755)
         yield folder
+
+
+@pytest.fixture(scope="session")
+def newest_client() -> Path:
+    """The interpreter of an environment with the newest client."""
+    return tool_python("test-client", ["metaflow==2.19.39"])

@@ -6,13 +6,20 @@ import subprocess
 
 import pytest
 
-from harness.probes import FLOWS
+from harness.probes import FLOWS, find_probes
 from harness.tools import tool_python
 
 pytestmark = pytest.mark.e2e
 
 
-@pytest.mark.parametrize("path", sorted(FLOWS.glob("*.py")), ids=lambda path: path.stem)
+FILES = [
+    probe.path
+    for probe in find_probes(FLOWS).values()
+    if "local" in (probe.datastores or ("local",))
+]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_flow_runs_with_local_metadata(path, tmp_path):
     python = tool_python("by-hand", ["metaflow==2.19.39"])
     finished = subprocess.run(

@@ -55,11 +55,11 @@ def test_everything_at_once(tmp_path: Path):
         "clients 2.0.5–2.2.13 fail on service v2.3.0: basics: tags: HTTP 404",
     )
     assert found.became_green == (
-        "client 2.7.23 now pass, fail before on service v2.2.0: basics: run",
+        "client 2.7.23 went from fail to pass on service v2.2.0: basics: run",
     )
-    assert found.new_red == ("client 2.19.39 fail on service v2.3.0: basics (1 cell)",)
-    assert found.new == ("client 2.19.39 pass on service v2.2.0: basics (1 cell)",)
-    assert found.gone == ("all 3 clients pass on service v2.4.0: basics (3 cells)",)
+    assert found.new_red == ("client 2.19.39 ended as fail on service v2.3.0: basics (1 cell)",)
+    assert found.new == ("client 2.19.39 ended as pass on service v2.2.0: basics (1 cell)",)
+    assert found.gone == ("all 3 clients ended as pass on service v2.4.0: basics (3 cells)",)
     assert found.worse
     assert [line.partition(":")[0] for line in found.render().splitlines()] == [
         "became red",
@@ -126,7 +126,7 @@ def test_a_walk_with_one_more_stage_is_compared_by_service(tmp_path: Path):
         walk("old", ("v2.2.0", "v2.4.0"), "pass"),
         walk("new", ("v2.2.0", "v2.3.0", "v2.4.0"), "fail"),
     )
-    assert found.new == ("client 2.0.5 pass on service v2.3.0: basics (1 cell)",)
+    assert found.new == ("client 2.0.5 ended as pass on service v2.3.0: basics (1 cell)",)
     assert found.gone == ()
     assert found.became_red == ("stage 03, v2.4.0: fail",)
 
@@ -136,7 +136,10 @@ def test_the_exit_code_closes_the_gate(tmp_path: Path, capsys, order, code: int)
     _journal(tmp_path / "old")
     _journal(tmp_path / "new", {("2.0.5", "v2.3.0"): BAD_TAGS})
     assert diff_main([str(tmp_path / name) for name in order]) == code
-    words = {1: "became red: client 2.0.5 fails", 0: "became green: client 2.0.5 now pass"}
+    words = {
+        1: "became red: client 2.0.5 fails",
+        0: "became green: client 2.0.5 went from fail to pass",
+    }
     assert capsys.readouterr().out.startswith(words[code])
 
 

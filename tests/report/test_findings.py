@@ -152,6 +152,7 @@ def test_without_a_service_none_is_named(tmp_path: Path):
         ("/tmp/a/b/flow.py line 3", "/var/lib/flow.py line 3", True),
         ("run BasicsFlow/17", "run BasicsFlow/17", True),
         ("port 43211", "port 51234", True),
+        ("Step end (task-id 3) failed", "Step end (task-id 6) failed", True),
         ("\x1b[31mred\x1b[0m", "red", True),
         ("HTTP 404", "HTTP 500", False),
         ("exit code 1", "exit code 2", False),

@@ -1,0 +1,130 @@
+"""Metaflow's own S3 client, as a task uses it: put, get, put_many, get_many and listing.
+
+Each operation is tried even when another failed, and has a check of its own. What the client says
+it put must be in the object store.
+"""
+
+from metaflow import S3, FlowSpec, step
+
+DATASTORES = ["s3"]
+
+CHECKS = {
+    "put": {"about": "an object put by a task is in the object store, under the run's prefix"},
+    "get": {"about": "the object is read equal, in the task and from outside by the run"},
+    "missing": {"about": "an object that does not exist is an error, or missing where asked for"},
+    "put_many": {"about": "many objects put at once are all in the object store"},
+    "get_many": {"about": "many objects are read equal and in order"},
+    "list": {"about": "one level, and all levels, are listed as they were put"},
+}
+
+ONE = ("one", b"\x00\xff single object" * 300)
+# Few, and read once: for any number of objects releases before 2.3.1 start 64 processes.
+MANY = [("many/%d" % number, ("häß %d" % number) * number * 50) for number in (1, 2, 3)]
+KEYS = [key for key, _ in MANY]
+
+
+def attempt(operation):
+    """Return what an operation returned, or its error in words: the next must still be tried."""
+    try:
+        return {"value": operation()}
+    except Exception as error:
+        return {"error": repr(error)}
+
+
+def value(outcome):
+    """Return what an operation returned in the task."""
+    assert "error" not in outcome, "in the task: %s" % outcome["error"]
+    return outcome["value"]
+
+
+def one_blob(s3):
+    """Read the single object."""
+    return s3.get(ONE[0]).blob
+
+
+def many_texts(s3):
+    """Read the many objects, as key and text."""
+    return [(found.key, found.text) for found in s3.get_many(KEYS)]
+
+
+def listings(s3):
+    """List one level at the top, and everything below one key."""
+    top = sorted((found.key, found.exists) for found in s3.list_paths())
+    below = sorted((found.key, found.size) for found in s3.list_recursive(["many"]))
+    return top, below
+
+
+class S3ClientFlow(FlowSpec):
+    """Put, get and list in one task."""
+
+    @step
+    def start(self):
+        with S3(run=self) as s3:
+            self.put = attempt(lambda: s3.put(*ONE))
+            self.got = attempt(lambda: one_blob(s3))
+            self.put_many = attempt(lambda: s3.put_many(MANY))
+            self.got_many = attempt(lambda: many_texts(s3))
+            self.listed = attempt(lambda: listings(s3))
+        self.next(self.end)
+
+    @step
+    def end(self):
+        print("put: %s" % self.put)
+
+
+def check_put(run):
+    """Promise the object that the client said it put."""
+    url = value(run["start"].task.data.put)
+    assert url.endswith("%s/%s" % (run.pathspec, ONE[0])), "the url is %r" % url
+    return {"objects": [{"url": url, "size": len(ONE[1])}]}
+
+
+def check_get(run):
+    """Read the object in the two ways of naming a run."""
+    blob = value(run["start"].task.data.got)
+    assert blob == ONE[1], "the task read %r" % blob[:40]
+    with S3(run=run) as s3:
+        blob = one_blob(s3)
+    assert blob == ONE[1], "from outside %r is read" % blob[:40]
+
+
+def check_missing(run):
+    """Ask for an object that nobody put."""
+    with S3(run=run) as s3:
+        assert not s3.get("never", return_missing=True).exists
+        try:
+            s3.get("never")
+        except Exception as error:
+            assert "NotFound" in type(error).__name__, repr(error)
+        else:
+            raise AssertionError("no error for an object that does not exist")
+
+
+def check_put_many(run):
+    """Promise every object that the client said it put."""
+    urls = dict(value(run["start"].task.data.put_many))
+    assert sorted(urls) == KEYS, "keys are %r" % sorted(urls)
+    return {
+        "objects": [{"url": urls[key], "size": len(text.encode("utf-8"))} for key, text in MANY]
+    }
+
+
+def check_get_many(run):
+    """Compare what the task read."""
+    found = value(run["start"].task.data.got_many)
+    assert found == MANY, "the task read %r" % [key for key, _ in found]
+
+
+def check_list(run):
+    """Compare the listings with what was put."""
+    expected = (
+        [("many", False), (ONE[0], True)],
+        # A key is relative to what was listed.
+        [(key[len("many/") :], len(text.encode("utf-8"))) for key, text in MANY],
+    )
+    listed = value(run["start"].task.data.listed)
+    assert listed == expected, "the task listed %r" % (listed,)
+
+
+if __name__ == "__main__":
+    S3ClientFlow()

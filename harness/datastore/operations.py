@@ -1,0 +1,110 @@
+"""What is asked of an object store, by boto3. Run by the Python of the S3 tool environment.
+
+``python operations.py`` reads one request from standard input, a JSON object with ``operation``
+and its arguments, ``endpoint`` (null for Amazon's), ``bucket`` and ``prefix``; it writes one answer
+to standard output: ``{"result": …}``, or ``{"error": kind, "detail": text}`` with one of the kinds
+``credentials``, ``unreachable``, ``missing``, ``forbidden`` and ``other``. Credentials come from
+where boto3 looks for them, and the detail never holds what a server or a file said beyond a code.
+It imports nothing of the harness.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import boto3
+from botocore import exceptions
+from botocore.config import Config
+
+ACCESS_KEY = "metaflow-compat-access-check"
+
+# A store that does not answer is found out within seconds; boto3's defaults take minutes.
+_PATIENCE = Config(connect_timeout=5, read_timeout=30, retries={"total_max_attempts": 2})
+
+_CREDENTIAL_ERRORS = (
+    exceptions.NoCredentialsError,
+    exceptions.PartialCredentialsError,
+    exceptions.CredentialRetrievalError,
+    exceptions.ProfileNotFound,
+    exceptions.TokenRetrievalError,
+)
+_CONNECTION_ERRORS = (
+    exceptions.ConnectionError,
+    exceptions.HTTPClientError,
+    exceptions.EndpointConnectionError,
+)
+
+
+def objects(s3: Any, bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
+    """Yield url and size in bytes of every object whose key begins with the prefix."""
+    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+        for found in page.get("Contents", ()):
+            yield {"url": f"s3://{bucket}/{found['Key']}", "size": found["Size"]}
+
+
+def make_bucket(s3: Any, bucket: str, prefix: str) -> None:  # noqa: ARG001 - one signature for all
+    """Make the bucket."""
+    s3.create_bucket(Bucket=bucket)
+
+
+def check_access(s3: Any, bucket: str, prefix: str) -> None:
+    """List, write and remove under the prefix: a run needs all three.
+
+    Listing comes first: unlike a HEAD of the bucket, its refusal has a code that says why.
+    """
+    s3.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
+    s3.put_object(Bucket=bucket, Key=prefix + ACCESS_KEY, Body=b"")
+    s3.delete_object(Bucket=bucket, Key=prefix + ACCESS_KEY)
+
+
+def list_objects(s3: Any, bucket: str, prefix: str) -> list[dict[str, Any]]:
+    """Return url and size in bytes of every object under the prefix."""
+    return list(objects(s3, bucket, prefix))
+
+
+def remove(s3: Any, bucket: str, prefix: str) -> int:
+    """Remove every object under the prefix, one by one; return how many.
+
+    One by one because the request for many wants a checksum that not every store computes alike.
+    """
+    count = 0
+    for found in list_objects(s3, bucket, prefix):
+        s3.delete_object(Bucket=bucket, Key=found["url"].removeprefix(f"s3://{bucket}/"))
+        count += 1
+    return count
+
+
+OPERATIONS: dict[str, Callable[[Any, str, str], Any]] = {
+    function.__name__: function for function in (make_bucket, check_access, list_objects, remove)
+}
+
+
+def answer(request: dict[str, Any]) -> dict[str, Any]:
+    """Do what is requested."""
+    try:
+        s3 = boto3.client("s3", endpoint_url=request["endpoint"], config=_PATIENCE)
+        operation = OPERATIONS[request["operation"]]
+        return {"result": operation(s3, request["bucket"], request["prefix"])}
+    except _CREDENTIAL_ERRORS as error:
+        return {"error": "credentials", "detail": type(error).__name__}
+    except _CONNECTION_ERRORS as error:
+        return {"error": "unreachable", "detail": type(error).__name__}
+    except exceptions.ClientError as error:
+        return refusal(error)
+    except exceptions.BotoCoreError as error:
+        return {"error": "other", "detail": type(error).__name__}
+
+
+def refusal(error: Any) -> dict[str, Any]:
+    """Return the answer for what the store itself refused."""
+    code = str(error.response.get("Error", {}).get("Code", "no code"))
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    kind = {404: "missing", 403: "forbidden", 401: "forbidden"}.get(status, "other")
+    return {"error": kind, "detail": f"{error.operation_name} answered {status} {code}"}
+
+
+if __name__ == "__main__":
+    json.dump(answer(json.load(sys.stdin)), sys.stdout)

@@ -1,0 +1,196 @@
+"""Runs with S3 data: what is stored is there, what is not is found, and a dying store is infra."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from harness.datastore.objects import ObjectStore, S3Root
+from harness.datastore.s3 import EmbeddedS3
+from harness.datastore.server import CREDENTIALS, S3Server
+from harness.journal import Entry
+from harness.options import parse
+from harness.plan import Cell
+from harness.processes import free_port, marked_processes, wait_until
+from harness.report.terminal import Screen
+from harness.run import Run
+from harness.selectors import select_clients
+from harness.tools import tool_python
+from harness.versions import load
+from tests.datastore.objects_of import urls
+from tests.e2e.nox_runs import environment, nox
+
+pytestmark = pytest.mark.e2e
+
+NEWEST = "2.19.39"
+
+
+class Alone:
+    """A run of the newest client alone, with S3 data and one probe."""
+
+    def __init__(self, results: Path, *more: str) -> None:
+        catalog = load()
+        arguments = ["--metaflow", NEWEST, "--datastore", "s3", "--results", str(results), *more]
+        self.options = parse("local", arguments, catalog)
+        self.said = io.StringIO()
+        self.run = Run(
+            self.options, self.options.clients, Screen(Console(file=self.said, soft_wrap=True))
+        )
+        self.client = select_clients(catalog, NEWEST)[0]
+
+    @property
+    def store(self) -> Any:
+        return self.run._datastores["s3"]
+
+    def go(self) -> Entry:
+        """Run the one cell to its end, and the run's; return the cell's entry."""
+        cell = Cell("local", self.client, None, "s3", self.options.probes[0])
+        try:
+            self.run.compat([cell], tool_python("by-hand", [f"metaflow=={NEWEST}"]))
+        finally:
+            self.run.end()
+        return next(entry for entry in self.run.entries if entry["kind"] == "cell")
+
+    @property
+    def listed(self) -> list[str]:
+        """The keys of the objects that were there at the end, below the cell's folder."""
+        listing = (self.run.folder / "logs" / "s3-objects.txt").read_text(encoding="utf-8")
+        return [line.split("/data/", 1)[1] for line in listing.splitlines()]
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[Callable[..., Alone]]:
+    runs: list[Alone] = []
+
+    def make(*more: str) -> Alone:
+        runs.append(Alone(tmp_path / "results", *more))
+        return runs[-1]
+
+    yield make
+    for one in runs:
+        one.run.end()
+        left = [mark for _, mark in marked_processes() if mark.startswith(one.run.id)]
+        assert not left, f"processes are left: {left}"
+
+
+def test_what_a_client_stored_lies_in_the_store(alone):
+    one = alone("--probe", "hello")
+    entry = one.go()
+    assert {name: check["status"] for name, check in entry["checks"].items()} == dict.fromkeys(
+        ("run", "artifacts", "stored"), "pass"
+    )
+    run = entry["flow_run"].partition("/")[2]
+    data = [key for key in one.listed if key.startswith("HelloFlow/data/")]
+    assert len(data) >= 3, one.listed
+    for step in ("start", "hello", "end"):
+        assert any(key.startswith(f"HelloFlow/{run}/{step}/") for key in one.listed), one.listed
+
+
+def test_the_s3_client_and_included_files_pass(alone):
+    for probe in ("s3_client", "include_file"):
+        entry = alone("--probe", probe).go()
+        reasons = {name: check["reason"] for name, check in entry["checks"].items()}
+        assert entry["status"] == "pass", reasons
+
+
+def test_an_object_that_is_not_there_is_found(alone, monkeypatch):
+    listed = EmbeddedS3.objects
+    lost: list[str] = []
+
+    def without_data(self: EmbeddedS3, stack: str, folder: Path) -> list[dict[str, Any]]:
+        found = listed(self, stack, folder)
+        lost.extend(one["url"] for one in found if "HelloFlow/data/" in one["url"])
+        return [one for one in found if one["url"] not in lost]
+
+    monkeypatch.setattr(EmbeddedS3, "objects", without_data)
+    checks = alone("--probe", "hello").go()["checks"]
+    assert checks["artifacts"]["status"] == "pass"
+    assert checks["stored"]["status"] == "fail"
+    reason = checks["stored"]["reason"]
+    assert reason in [f"the object store has no object with url {url!r}" for url in lost]
+
+
+def test_a_store_that_dies_in_mid_run_is_infra_and_leaves_nothing(alone):
+    one = alone("--probe", "hello", "--timeout", "30")
+    server = one.store._server
+    with ThreadPoolExecutor(1) as pool:
+        going = pool.submit(one.go)
+
+        def something_is_stored() -> bool:
+            assert not going.done(), "the cell ended before anything was stored"
+            return server.log.exists() and b"PUT /compat-local/metaflow" in server.log.read_bytes()
+
+        wait_until(something_is_stored, seconds=120, what="the first object", log=server.log)
+        server._process.kill()
+        entry = going.result()
+    assert entry["status"] == "infra"
+    assert "the S3 server ended with exit code -9" in entry["checks"]["run"]["reason"]
+    assert not (one.run.folder / "work").exists()
+
+
+@pytest.fixture
+def given(tmp_path: Path) -> Iterator[tuple[ObjectStore, S3Root]]:
+    """A store and a bucket that a user has."""
+    server = S3Server(f"tests-{tmp_path.name}", tmp_path / "given.log")
+    server.start()
+    store = ObjectStore(server.endpoint, CREDENTIALS)
+    store.make_bucket("given")
+    yield store, S3Root("given", "some/prefix")
+    server.stop()
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_bucket_the_user_names_is_used_and_left_as_it_was(alone, given, monkeypatch, keep):
+    store, root = given
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    where = ["--s3-root", root.url, "--s3-endpoint", store.endpoint]
+    one = alone("--probe", "hello", *where, *(["--keep"] if keep else []))
+    assert one.go()["status"] == "pass"
+    assert any(key.startswith("HelloFlow/data/") for key in one.listed)
+    left = urls(store, S3Root("given"))
+    assert bool(left) is keep
+    assert all(url.startswith(f"{root.url}/{one.run.id}/") for url in left)
+    assert f"{'kept' if keep else 'removed'}: {root.url}/{one.run.id}" in one.said.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("root", "credentials", "words"),
+    [
+        ("s3://given/p", {}, "no AWS credentials"),
+        ("s3://nobody-made-this/p", CREDENTIALS, "there is no bucket nobody-made-this"),
+        ("s3:///p", CREDENTIALS, "names no bucket"),
+    ],
+)
+def test_bad_input_is_one_error_before_anything_starts(tmp_path, given, root, credentials, words):
+    env = {
+        name: value
+        for name, value in environment().items()
+        if not name.startswith(("AWS_", "META"))
+    }
+    env |= {"AWS_EC2_METADATA_DISABLED": "true", "HOME": str(tmp_path), **credentials}
+    options = ["--datastore", "s3", "--s3-root", root, "--s3-endpoint", given[0].endpoint]
+    results = tmp_path / "results"
+    finished = nox("-s", "local", "--", "--results", str(results), *options, env=env)
+    output = finished.stdout + finished.stderr
+    assert finished.returncode != 0
+    assert words in output
+    assert "Traceback" not in output
+    assert "Running session" not in output
+    assert not results.exists()
+
+
+def test_an_endpoint_nobody_listens_on_is_one_error(tmp_path):
+    options = ["--datastore", "s3", "--s3-root", "s3://given"]
+    options += ["--s3-endpoint", f"http://127.0.0.1:{free_port()}"]
+    env = {**environment(), **CREDENTIALS, "AWS_SECRET_ACCESS_KEY": "hunter2hunter2"}
+    finished = nox("-s", "local", "--", "--results", str(tmp_path / "r"), *options, env=env)
+    assert "cannot be reached; check --s3-endpoint" in finished.stderr
+    assert "hunter2" not in finished.stdout + finished.stderr
+    assert not (tmp_path / "r").exists()
