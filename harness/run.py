@@ -72,7 +72,7 @@ class Run:
         self._datastores = choose_datastores(options, self.folder, os.environ)
         _make_folder(options.results, self.id)
         self._lock = RunLock(self.id, self.folder)
-        secret = (*self._secrets(), *from_environment(os.environ))
+        secret = (*(self.backend.secrets if self.backend else ()), *from_environment(os.environ))
         self._redactor = Redactor(secret)
         self.journal = Journal(self.folder / "journal.jsonl", secret)
         logs = self.folder / "logs" / "services"
@@ -94,12 +94,6 @@ class Run:
         backend = choose_backend(self.options, self.folder, self.id, self.screen.say)
         self.screen.say(backend.why)
         return backend
-
-    def _secrets(self) -> list[str]:
-        secrets = list(self.backend.secrets) if self.backend else []
-        for datastore in self._datastores.values():
-            secrets += datastore.secrets
-        return secrets
 
     def _record_start(self, clients: Sequence[Client]) -> None:
         self.record(

@@ -18,9 +18,6 @@ class Datastore(Protocol):
     description: str
     """Where the data goes, in words; for the first lines printed and the journal."""
 
-    secrets: tuple[str, ...]
-    """Strings that must never be recorded."""
-
     def check(self) -> None:
         """Find out whether it can be used. Called before anything of the run starts.
 
@@ -68,7 +65,6 @@ class LocalDatastore:
 
     name = "local"
     description = "local: a folder"
-    secrets: tuple[str, ...] = ()
 
     def check(self) -> None:
         """Do nothing: the run's folder was made already."""

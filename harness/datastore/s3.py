@@ -15,7 +15,6 @@ from harness.datastore.server import CREDENTIALS, S3Server
 from harness.errors import InfraError, UsageError
 from harness.versions import Client, S3Needs
 
-_SECRET_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 _LONGEST_BUCKET = 63
 
 
@@ -50,7 +49,6 @@ class S3Datastore:
 
     name = "s3"
     description: str
-    secrets: tuple[str, ...] = ()
     store: ObjectStore
 
     def __init__(
@@ -217,7 +215,6 @@ class GivenS3(S3Datastore):
         self._given = root
         self._root = root.under(run)
         self.store = ObjectStore(endpoint, aws_variables(environ))
-        self.secrets = tuple(environ[name] for name in _SECRET_VARIABLES if environ.get(name))
         self.description = f"s3: {self._root.url} at {endpoint or 'Amazon S3'}"
 
     def check(self) -> None:
