@@ -79,8 +79,7 @@ def test_the_wrong_order_is_reported_as_a_failure_and_as_such(clone, tmp_path):
         (["--checkout", "file:///absent.git"], "the repository cannot be read"),
         (["--checkout", "CLONE", "--service", "v0.1-alpha"], "holds no metadata service"),
         (["--checkout", "CLONE", "--service", "mastr"], "nearest: master"),
-        (["--checkout", "CLONE", "--backend", "docker"], "leave out --backend docker"),
-        (["--scenario", "wrong-order"], "needs released services: --checkout PATH|URL"),
+        (["--scenario", "wrong-order"], "needs services from a clone: --checkout PATH|URL"),
         (["--checkout", "CLONE", "--scenario", "wrong"], "invalid choice: 'wrong'"),
     ],
 )
