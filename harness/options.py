@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from harness import expectations
 from harness.datastore.objects import S3Root, parse_endpoint
 from harness.errors import InfraError, UsageError, nearest
+from harness.expectations import Expectation
 from harness.path import Step, given, random_path, straight
 from harness.probes import FLOWS, Probe, find_probes, select_probes
 from harness.selectors import select_clients, select_services
@@ -78,6 +80,8 @@ class Options:
     services: tuple[Service, ...]
     probes: tuple[Probe, ...]
     flow_dir: Path
+    expectations: tuple[Expectation, ...]
+    expectations_file: Path
     datastores: tuple[str, ...]
     backend: str
     backend_why: str
@@ -112,6 +116,8 @@ class Options:
         flags: list[str] = []
         if self.flow_dir != FLOWS:
             flags += ["--flow-dir", str(self.flow_dir)]
+        if self.expectations_file != expectations.FILE:
+            flags += ["--expectations", str(self.expectations_file)]
         if self.session != "local":
             flags += ["--backend", self.backend]
         if self.backend == "docker":
@@ -193,6 +199,13 @@ def _add_selection(parser: argparse.ArgumentParser, session: str) -> None:
     )
     group.add_argument(
         "--datastore", default="local", metavar="KINDS", help="comma list of: local, s3"
+    )
+    group.add_argument(
+        "--expectations",
+        default=expectations.FILE,
+        type=Path,
+        metavar="FILE",
+        help="declared known failures (default: expectations.json)",
     )
     group.add_argument("--plan", action="store_true", help="print the plan and stop")
 
@@ -354,6 +367,7 @@ def parse(
         close = nearest(unknown[0], parser.known_options())
         raise UsageError(f"unknown option {unknown[0]}{close}; see: {parser.prog} --help")
     _check_numbers(raw)
+    probes = find_probes(raw.flow_dir.resolve())
     clone = _clone(raw)
     backend, why = _backend(raw, engine) if session != "local" else ("none", "")
 
@@ -369,8 +383,10 @@ def parse(
         given=tuple(arguments),
         clients=select_clients(catalog, raw.metaflow),
         services=tuple(dict.fromkeys(step.service for step in path)) if path else services,
-        probes=select_probes(find_probes(raw.flow_dir.resolve()), raw.probe),
+        probes=select_probes(probes, raw.probe),
         flow_dir=raw.flow_dir.resolve(),
+        expectations=_expectations(raw.expectations, catalog, probes),
+        expectations_file=raw.expectations.resolve(),
         datastores=datastores,
         backend=backend,
         backend_why=why,
@@ -455,6 +471,16 @@ def _one_service(found: Sequence[Service], name: str) -> Service:
     if len(found) != 1:
         raise UsageError(f"--path: {name!r} is not one service; name each one, as in 2.0.4,2.5")
     return found[0]
+
+
+def _expectations(
+    path: Path, catalog: Catalog, probes: Mapping[str, Probe]
+) -> tuple[Expectation, ...]:
+    if path != expectations.FILE and not path.is_file():
+        raise UsageError(f"--expectations {path}: no such file")
+    # The project's file speaks of the project's probes, whatever folder the run's are in.
+    known = (*find_probes(FLOWS).values(), *probes.values())
+    return expectations.load(catalog, known, path)
 
 
 def _check_numbers(raw: argparse.Namespace) -> None:

@@ -25,6 +25,7 @@ from typing import NoReturn
 
 import psycopg2
 
+from harness import expectations
 from harness.alive import RunLock
 from harness.backend import Backend, choose_backend
 from harness.cell import CellOutcome, discard_work, not_run, run_cell
@@ -252,8 +253,16 @@ class Run:
         )
 
     def record_cell(self, outcome: CellOutcome) -> Entry:
-        """Write what came of a cell to the journal."""
+        """Judge what came of a cell by what is declared of it, and write it to the journal."""
         cell = outcome.cell
+        outcome.checks = expectations.apply(
+            self.options.expectations,
+            outcome.checks,
+            client=cell.client,
+            service=cell.service,
+            probe=cell.probe.name,
+            today=datetime.now(timezone.utc).date(),
+        )
         checks = {
             name: {"status": check.status.value, "reason": check.reason}
             for name, check in outcome.checks.items()

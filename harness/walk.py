@@ -343,7 +343,8 @@ class Walk:
     def _leave_out(self, step: Step, stage: Stage, failed: Status) -> None:
         """Record the cells of a stage that did not get so far."""
         done = {entry["id"] for entry in self._run.entries if entry["kind"] == "cell"}
-        why = f"stage {step.number} failed: {stage.problems[-1]}"
+        # The stage itself holds the log's last lines: once is enough.
+        why = f"stage {step.number} failed: {stage.problems[-1].partition('; last lines')[0]}"
         for cell in self._cells(step):
             if cell.id not in done:
                 status = Status.INFRA if failed is Status.INFRA else Status.NOT_RUN

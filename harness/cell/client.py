@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +13,9 @@ from pathlib import Path
 from harness.cell.rows import Row
 from harness.database import Address
 from harness.processes import ManagedProcess, tail
+
+# Clients end with lines like "Step failure", which say nothing of the cause.
+_ERROR = re.compile(r"\b\w*(Error|Exception|Conflict)\b.*:")
 
 
 class ClientError(Exception):
@@ -98,8 +103,10 @@ def run_program(
         ClientTimeoutError: when it still runs at the deadline; its whole tree is killed.
     """
     log = around.logs / f"{name}.txt"
+    command = [str(around.python), *arguments]
+    log.write_text(f"$ {shlex.join(command)}\n", encoding="utf-8")
     process = ManagedProcess(
-        [str(around.python), *arguments],
+        command,
         env=around.environment(),
         mark=around.mark,
         log=log,
@@ -112,6 +119,12 @@ def run_program(
     if code is None:
         raise ClientTimeoutError(f"{name} was not done within {around.timeout:g} s (--timeout)")
     if code:
-        last_words = " / ".join(tail(log, 3).split("\n"))
-        raise ClientError(f"{name} ended with exit code {code}: {last_words}")
+        raise ClientError(f"{name} ended with exit code {code}: {last_words(log)}")
     return log
+
+
+def last_words(log: Path) -> str:
+    """Return the last line of a client's output that names an error, else its last lines."""
+    lines = tail(log, 60).splitlines()
+    errors = [line for line in lines if _ERROR.search(line)]
+    return errors[-1].strip() if errors else " / ".join(lines[-3:])

@@ -347,3 +347,26 @@ def test_a_build_that_fails_shows_its_output(
     status = {cell["service"]: cell["status"] for cell in done.cells}
     assert status == {"2.0.6": Status.PASS.value, "HEAD": Status.INFRA.value}
     assert "it breaks here" in done.output
+
+
+def test_ctrl_c_leaves_nothing(
+    registry: str, env: dict[str, str], tmp_path: Path, engine: Engine
+) -> None:
+    before = things(engine)
+    options = ["--registry", registry, *SMALL, "--service", "v2.5.0", "--results", str(tmp_path)]
+    with (tmp_path / "output").open("w") as output:
+        process = subprocess.Popen(
+            command("-s", "compat", "--", *options),
+            env=env,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    run_id = _await_client(tmp_path, process)
+    # A terminal sends it to everything it runs.
+    os.killpg(process.pid, signal.SIGINT)
+    code = process.wait(SECONDS)
+
+    assert code != 0
+    assert things(engine) == before
+    assert [mark for _, mark in marked_processes() if mark.startswith(run_id)] == []
