@@ -119,16 +119,18 @@ def test_an_object_that_is_not_there_is_found(alone, monkeypatch):
 def test_a_store_that_dies_in_mid_run_is_infra_and_leaves_nothing(alone):
     one = alone("--probe", "hello", "--timeout", "30")
     server = one.store._server
-    with ThreadPoolExecutor(1) as pool:
-        going = pool.submit(one.go)
 
-        def something_is_stored() -> bool:
-            assert not going.done(), "the cell ended before anything was stored"
-            return server.log.exists() and b"PUT /compat-local/metaflow" in server.log.read_bytes()
+    def something_is_stored() -> bool:
+        return server.log.exists() and b"PUT /compat-local/metaflow" in server.log.read_bytes()
 
+    def kill_in_mid_run() -> None:
         wait_until(something_is_stored, seconds=120, what="the first object", log=server.log)
         server._process.kill()
-        entry = going.result()
+
+    with ThreadPoolExecutor(1) as pool:
+        killed = pool.submit(kill_in_mid_run)
+        entry = one.go()
+        killed.result()
     assert entry["status"] == "infra"
     assert "the S3 server ended with exit code -9" in entry["checks"]["run"]["reason"]
     assert not (one.run.folder / "work").exists()
