@@ -16,6 +16,7 @@ from harness import sessions
 from harness.clean import clean_main
 from harness.report.commands import diff_main, report_main
 from harness.rerun import rerun_main
+from harness.service.reference import REQUIREMENTS as REFERENCE_REQUIREMENTS
 
 nox.needs_version = ">=2026.4.10"
 nox.options.sessions = ["compat"]
@@ -92,6 +93,8 @@ def lint(session: nox.Session) -> None:
     """Check style and types."""
     session.install(*nox.project.load_toml("noxfile.py")["dependencies"])
     session.install("ruff", "mypy", "types-requests", "types-psycopg2", "types-docker")
+    # What the parts with tool environments of their own import.
+    session.install(*REFERENCE_REQUIREMENTS)
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     session.run("mypy")
