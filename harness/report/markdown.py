@@ -21,6 +21,7 @@ from harness.report.summary import (
     cells,
     green,
     incomplete,
+    notes,
     runs,
     stages,
     totals_line,
@@ -63,6 +64,7 @@ def render_markdown(entries: Sequence[Entry]) -> str:
     parts.append(_list(sentences))
     parts.append(_timeline(stages(entries)))
     parts += _grids(entries)
+    parts.append(_list([escaped(text) for texts in notes(entries).values() for text in texts]))
     bad = [cell for cell in cells(entries) if not green(cell)]
     lines = [f"{escaped(cell['id'])}: {code(cell['rerun'])}" for cell in bad]
     if lines:
