@@ -20,6 +20,7 @@ from harness.report.summary import (
     cells,
     column,
     grid,
+    incomplete,
     rollback_sentence,
     sentence,
     stage_sentences,
@@ -133,14 +134,10 @@ class Screen:
             for name in found.services:
                 for note in found.notes.get(name, ()):
                     self.say(f"* {note}")
-        stages = [entry for entry in entries if entry["kind"] == "stage"]
-        if stages:
-            self.console.print(timeline_table(stages))
-        for line in (line for stage in stages for line in stage_sentences(stage)):
-            self.console.print(escape(_short(line)), style="red")
-        for line in filter(None, map(rollback_sentence, stages)):
-            self.say(_short(line))
+        self._walk([entry for entry in entries if entry["kind"] == "stage"])
         self.say(totals_line(entries))
+        for line in incomplete(entries):
+            self.say(f"unknown: {line}")
         bad = [cell for cell in cells(entries) if not Status(cell["status"]).expected]
         for cell in bad[:_FAILURES_SHOWN]:
             for line in sentence(cell):
@@ -149,6 +146,15 @@ class Screen:
         if len(bad) > _FAILURES_SHOWN:
             self.say(f"… and {len(bad) - _FAILURES_SHOWN} more; all are in the results")
         self.say(f"results: {folder}")
+
+    def _walk(self, stages: Sequence[Entry]) -> None:
+        """Print the timeline of a walk, what is wrong in it, and the verdicts on rollback."""
+        if stages:
+            self.console.print(timeline_table(stages))
+        for line in (line for stage in stages for line in stage_sentences(stage)):
+            self.console.print(escape(_short(line)), style="red")
+        for line in filter(None, map(rollback_sentence, stages)):
+            self.say(_short(line))
 
 
 def _short(line: str) -> str:

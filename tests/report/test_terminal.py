@@ -168,3 +168,9 @@ def test_the_line_of_a_client_names_where_it_is_red(tmp_path):
         "2.2.13: 1 fail, 1 pass: 2 cells; red with reference-2.0"
     )
     assert client_line(entries, "2.7.23") == "2.7.23: 1 pass: 1 cell"
+
+
+def test_the_end_says_what_was_planned_and_is_unknown(log, tmp_path):
+    entries = _entries(tmp_path, cell("2.2.13", "v2.4.3"))
+    log.screen.end([{**entries[0], "planned": 3}, *entries[1:]], tmp_path)
+    assert "1 of 3 planned cells" in log.text
