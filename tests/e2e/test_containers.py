@@ -27,6 +27,7 @@ from tests.images.build import BASE, MOVED_TAG, SERVICE, service_context
 pytestmark = [pytest.mark.e2e, pytest.mark.docker]
 
 SMALL = ("--metaflow", "2.19.39", "--probe", "hello", "--jobs", "2")
+OLD_AND_NEW = ("--metaflow", "2.2.13,2.19.39")
 SECONDS = 300.0
 
 
@@ -66,25 +67,26 @@ def over_containers(
 
 @pytest.fixture
 def foreign(engine: Engine, registry: str) -> Iterator[Any]:
-    """A container of somebody else's, from the same image and with the name of a role."""
-    image = f"{registry}/library/postgres:{load().postgres.default}"
-    engine.client.images.pull(image)
+    """A container of somebody else's, from ``postgres:latest`` and with the name of a role."""
+    pulled = engine.client.images.pull(f"{registry}/library/postgres:{load().postgres.default}")
+    pulled.tag("postgres", "latest")
     container = engine.client.containers.run(
-        image, detach=True, name="postgres", environment={"POSTGRES_PASSWORD": "theirs"}
+        "postgres:latest", detach=True, name="postgres", environment={"POSTGRES_PASSWORD": "theirs"}
     )
     yield container
     container.remove(v=True, force=True)
+    engine.client.images.remove("postgres:latest")
 
 
 def test_compat_over_released_images(foreign: Any, over_containers: Callable[..., NoxRun]) -> None:
     started = foreign.attrs["Created"], foreign.id
 
     done = over_containers(
-        "compat", *SMALL, "--service", "1.0.0,2.0.4,v2.5.0", "--with-service-logs"
+        "compat", *OLD_AND_NEW, "--service", "1.0.0,2.0.4,v2.5.0", "--with-service-logs"
     )
 
     assert done.code == 0, done.output
-    assert [cell["status"] for cell in done.cells] == [Status.PASS.value] * 3
+    assert [cell["status"] for cell in done.cells] == [Status.PASS.value] * 6
     assert "backend: docker (a Docker engine answers: " in done.output.splitlines()[0]
     assert "v2.5.0 | " in done.output
     notes = [entry["text"] for entry in done.entries if entry["kind"] == "note"]
@@ -96,7 +98,7 @@ def test_compat_over_released_images(foreign: Any, over_containers: Callable[...
 
 
 def test_a_walk_over_released_images(over_containers: Callable[..., NoxRun]) -> None:
-    done = over_containers("fixed_db", *SMALL, "--service", "1.0.0,2.0.6,v2.5.0")
+    done = over_containers("fixed_db", *OLD_AND_NEW, "--service", "1.0.0,2.0.6,v2.5.0")
 
     assert done.code == 0, done.output
     stages = [entry for entry in done.entries if entry["kind"] == "stage"]
