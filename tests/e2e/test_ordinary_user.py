@@ -41,11 +41,14 @@ def _runs(python: Path, user: dict[str, int]) -> bool:
 @pytest.fixture(scope="module")
 def python(user) -> Path:
     """A Python for the harness that this user can run."""
-    elsewhere = find_interpreters({"PATH": os.environ["PATH"], "HOME": "/nonexistent"})
-    for minor, path in {**find_interpreters(), **elsewhere}.items():
+    # Where several have the same minor, the one on PATH may be root's own: nox puts its first.
+    paths = (os.environ["PATH"], os.defpath)
+    elsewhere = [find_interpreters({"PATH": path, "HOME": "/nonexistent"}) for path in paths]
+    found = [item for one in (find_interpreters(), *elsewhere) for item in one.items()]
+    for minor, path in found:
         if int(minor.split(".")[1]) >= _OLDEST_MINOR and _runs(path, user):
             return path
-    pytest.skip(f"no Python >= 3.{_OLDEST_MINOR} that an ordinary user can run: {elsewhere}")
+    pytest.skip(f"no Python >= 3.{_OLDEST_MINOR} that an ordinary user can run: {found}")
 
 
 @pytest.fixture(scope="module")
