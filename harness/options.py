@@ -41,7 +41,7 @@ _EXAMPLES = {
   nox -s fixed_db                                      one database through every service
   nox -s fixed_db -- --metaflow 2.2.13,2.19.39
   nox -s fixed_db -- --path 2.0.4,2.5                  jump, as users do
-  nox -s fixed_db -- --seed 7 --plan                   a random path with rollbacks""",
+  nox -s fixed_db -- --seed 4 --plan                   a random path with rollbacks""",
     "local": """examples:
   nox -s local                                         the default clients, no service
   nox -s local -- --metaflow all --probe hello""",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import requests
@@ -99,13 +100,13 @@ def bring_up(running: RunningService) -> Migration:
     if running.migration_url is None:
         await_ready(running)
         return Migration(None, None, round(time.monotonic() - started, 2))
-    _await_answer(running, f"{running.migration_url}/ping", "migration API")
+    _await_api(running, f"{running.migration_url}/ping", "migration API")
     if running.picks_release:
         await_ready(running)
     before = _status_before(running)
     output = "" if before.up_to_date else _upgrade(running, before)
     running.restart()
-    _await_answer(running, f"{running.migration_url}/ping", "migration API")
+    _await_api(running, f"{running.migration_url}/ping", "migration API")
     await_ready(running)
     after = schema_status(running)
     if not after.up_to_date:
@@ -138,7 +139,7 @@ def await_ready(running: RunningService) -> None:
     Raises:
         InfraError: with the service's last log lines, when it ends or never answers.
     """
-    _await_answer(running, f"{running.url}/ping", "metadata API")
+    _await_api(running, f"{running.url}/ping", "metadata API")
 
 
 def _upgrade(running: RunningService, before: SchemaStatus) -> str:
@@ -174,7 +175,22 @@ def _number(migration: str) -> int:
     return int(digits) if digits.isdigit() else 0
 
 
-def _await_answer(running: RunningService, url: str, what: str) -> None:
+def await_answer(
+    running: RunningService, url: str, *, what: str, seconds: float, log: Path | None = None
+) -> None:
+    """Return when GET ``url`` is answered well.
+
+    Args:
+        running: the service, whose end by itself ends the wait.
+        url: what is asked, again and again.
+        what: what is awaited, for the error.
+        seconds: how long to ask at most.
+        log: a file whose last lines explain why no answer came.
+
+    Raises:
+        InfraError: when the service ends or does not answer in time.
+    """
+
     def answers() -> bool:
         running.check_alive()
         try:
@@ -182,8 +198,12 @@ def _await_answer(running: RunningService, url: str, what: str) -> None:
         except requests.RequestException:
             return False
 
-    name = f"the {what} of {running.service.name} at {url}"
-    wait_until(answers, seconds=READY_SECONDS, what=name, log=running.log)
+    wait_until(answers, seconds=seconds, what=what, log=log)
+
+
+def _await_api(running: RunningService, url: str, api: str) -> None:
+    name = f"the {api} of {running.service.name} at {url}"
+    await_answer(running, url, what=name, seconds=READY_SECONDS, log=running.log)
 
 
 def _request(method: str, url: str, running: RunningService) -> requests.Response:

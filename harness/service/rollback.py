@@ -14,9 +14,10 @@ import requests
 
 from harness.database import Address
 from harness.errors import InfraError
-from harness.processes import tail, wait_until
+from harness.processes import tail
 from harness.service import RunningService
 from harness.service.contract import exercise
+from harness.service.migration import await_answer
 
 _READY_SECONDS = 20.0
 """Released services answer within a second of their start; the end of a process is seen at once."""
@@ -68,7 +69,7 @@ def _migration_answers(running: RunningService) -> _Answer:
     if running.migration_url is None:
         return _Answer(True, "It has no migration API that could refuse the schema.")
     try:
-        _await_answer(running, f"{running.migration_url}/ping")
+        _await_ping(running, running.migration_url)
         response = requests.get(f"{running.migration_url}/version", timeout=_REQUEST_SECONDS)
     except (InfraError, requests.RequestException) as error:
         return _Answer(False, f"Its migration API does not answer: {_reason(running, error)}.")
@@ -86,7 +87,7 @@ def _starts(running: RunningService) -> _Answer:
     """Restart as an operator would: the metadata API of some kinds starts only then."""
     try:
         running.restart()
-        _await_answer(running, f"{running.url}/ping")
+        _await_ping(running, running.url)
     except InfraError as error:
         return _Answer(False, f"Its metadata API does not start: {_reason(running, error)}.")
     return _Answer(True, "Its metadata API starts and answers /ping.")
@@ -135,17 +136,6 @@ def _writes(running: RunningService, address: Address) -> _Answer:
     return _Answer(False, f"It does not write as it should: {told}.")
 
 
-def _await_answer(running: RunningService, url: str) -> None:
-    def answers() -> bool:
-        running.check_alive()
-        try:
-            return requests.get(url, timeout=_REQUEST_SECONDS).ok
-        except requests.RequestException:
-            return False
-
-    wait_until(answers, seconds=_READY_SECONDS, what=f"GET {url}")
-
-
 def _reason(running: RunningService, error: Exception) -> str:
     """Return the first line of an error and the end of the service's log, in one line."""
     first = str(error).splitlines()[0].partition("; last lines")[0]
@@ -156,3 +146,8 @@ def _reason(running: RunningService, error: Exception) -> str:
 def _short(text: str) -> str:
     flat = " ".join(text.split())
     return flat if len(flat) <= _SHOWN else f"{flat[:_SHOWN]}…"
+
+
+def _await_ping(running: RunningService, base: str) -> None:
+    url = f"{base}/ping"
+    await_answer(running, url, what=f"GET {url}", seconds=_READY_SECONDS)
