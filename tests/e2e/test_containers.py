@@ -315,6 +315,10 @@ def checkout(tmp_path: Path) -> Path:
     (folder / "setup.py").write_text("from setuptools import setup\nsetup(version='2.5.0')\n")
     (folder / "Dockerfile").write_text(DOCKERFILE.format(base=BASE))
     (folder / "Dockerfile.broken").write_text(f"FROM {BASE}\nRUN echo it breaks here && false\n")
+    for name, ending in (("silent", "exec sleep infinity"), ("ends", "exit 3")):
+        (folder / f"Dockerfile.{name}").write_text(
+            f"FROM {BASE}\nCMD echo waiting for a database of no name; {ending}\n"
+        )
     with service_context() as context:
         shutil.copytree(context, folder / "standin")
     git = ["git", "-C", str(folder), "-c", "user.name=t", "-c", "user.email=t@example.com"]
@@ -349,6 +353,27 @@ def test_a_build_that_fails_shows_its_output(
     status = {cell["service"]: cell["status"] for cell in done.cells}
     assert status == {"2.0.6": Status.PASS.value, "HEAD": Status.INFRA.value}
     assert "it breaks here" in done.output
+
+
+@pytest.mark.parametrize(
+    ("dockerfile", "cause"),
+    [
+        ("Dockerfile.silent", "was not ready within 60 s"),
+        ("Dockerfile.ends", "exit code 3"),
+    ],
+)
+def test_a_container_that_never_answers_is_infra_with_its_log(
+    checkout: Path, over_containers: Callable[..., NoxRun], dockerfile: str, cause: str
+) -> None:
+    options = ["--checkout", str(checkout), "--dockerfile", dockerfile]
+
+    done = over_containers("compat", *SMALL, *options, "--service", "HEAD")
+
+    assert done.code != 0
+    assert [cell["status"] for cell in done.cells] == [Status.INFRA.value]
+    reason = done.cells[0]["checks"]["run"]["reason"]
+    assert cause in reason
+    assert "waiting for a database of no name" in reason
 
 
 def test_ctrl_c_leaves_nothing(
