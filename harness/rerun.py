@@ -16,8 +16,8 @@ from pathlib import Path
 
 from harness.errors import UsageError, nearest
 from harness.journal import SCHEMA, Entry, now
-from harness.options import Parser
 from harness.outcome import Status
+from harness.parser import Parser
 from harness.report.commands import LATEST
 from harness.report.files import write_reports
 from harness.report.merge import merge, write_journal

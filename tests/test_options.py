@@ -11,11 +11,11 @@ from harness.errors import InfraError, UsageError
 from harness.options import (
     Options,
     arguments_after_dashes,
-    build_parser,
     only_lists,
     parse,
     requested_sessions,
 )
+from harness.parser import build_parser
 from harness.probes import FLOWS
 from harness.tools import ROOT
 from harness.versions import Catalog, load

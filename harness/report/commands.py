@@ -9,7 +9,7 @@ from pathlib import Path
 from harness import expectations
 from harness.errors import UsageError
 from harness.journal import read
-from harness.options import Parser
+from harness.parser import Parser
 from harness.report.diff import compare
 from harness.report.files import write_reports
 from harness.report.merge import merge, write_journal

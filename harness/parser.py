@@ -1,0 +1,240 @@
+"""The parser of what follows ``--``: every option of a run, in groups, with examples."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import NoReturn
+
+from harness import expectations
+from harness.errors import UsageError
+from harness.probes import FLOWS
+from harness.service import refs
+from harness.service.checkout import SCENARIOS
+from harness.tools import ROOT
+
+BACKENDS = ("auto", "embedded", "docker")
+PULL_POLICIES = ("always", "missing", "never")
+ON_FAILURE = ("next", "stop")
+S3_ROOT_VARIABLE = "METAFLOW_DATASTORE_SYSROOT_S3"
+S3_ENDPOINT_VARIABLE = "METAFLOW_S3_ENDPOINT_URL"
+
+_EXAMPLES = {
+    "compat": """examples:
+  nox -s compat                                        the default clients × services
+  nox -s compat -- --metaflow 2.2.1,2.2.2 --service '>=2.3'
+  nox -s "compat(2.19.39)" -- --probe hello --jobs 1
+  nox -s compat -- --plan                              print what would run, and stop""",
+    "fixed_db": """examples:
+  nox -s fixed_db                                      one database through every service
+  nox -s fixed_db -- --metaflow 2.2.13,2.19.39
+  nox -s fixed_db -- --path 2.0.4,2.5                  jump, as users do
+  nox -s fixed_db -- --seed 4 --plan                   a random path with rollbacks""",
+    "local": """examples:
+  nox -s local                                         the default clients, no service
+  nox -s local -- --metaflow all --probe hello""",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are ours: one sentence with the nearest valid choice."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what argparse would print."""
+        raise UsageError(f"{message}; see: {self.prog} --help")
+
+    def known_options(self) -> list[str]:
+        """Return every option's long name."""
+        return [name for action in self._actions for name in action.option_strings]
+
+
+def build_parser(session: str) -> Parser:
+    """Return the parser of one session's options, grouped, with examples."""
+    parser = Parser(
+        prog=f"nox -s {session} --",
+        description="Everything after -- is read before anything starts.",
+        epilog=_EXAMPLES.get(session, ""),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    _add_selection(parser, session)
+    _add_running(parser)
+    if session != "local":
+        _add_stack(parser)
+        _add_containers(parser)
+    if session == "fixed_db":
+        _add_walk(parser)
+    _add_s3(parser)
+    _add_results(parser)
+    return parser
+
+
+def _add_selection(parser: argparse.ArgumentParser, session: str) -> None:
+    group = parser.add_argument_group("what to run")
+    selector = (
+        "all, minors (last patch of each minor), latest, a comma list, or ranges like '>=2.3'"
+    )
+    group.add_argument(
+        "--metaflow", "--versions", default="minors", metavar="CLIENTS", help=f"clients: {selector}"
+    )
+    if session != "local":
+        group.add_argument(
+            "--service",
+            metavar="SERVICES",
+            help=f"services: {selector}, or groups (newest of each code group); with --checkout any"
+            " git ref, too; default: all levels of the reference service, groups of released ones;"
+            f" with --checkout: {refs.DEFAULT}",
+        )
+    group.add_argument(
+        "--probe", default="basics", metavar="PROBES", help="comma list of probes, or all"
+    )
+    group.add_argument(
+        "--flow-dir",
+        default=FLOWS,
+        type=Path,
+        metavar="DIR",
+        help="folder of probes; a plain Metaflow flow in it is a probe too (default: flows/)",
+    )
+    group.add_argument(
+        "--datastore", default="local", metavar="KINDS", help="comma list of: local, s3"
+    )
+    group.add_argument(
+        "--expectations",
+        default=expectations.FILE,
+        type=Path,
+        metavar="FILE",
+        help="declared known failures (default: expectations.json)",
+    )
+    group.add_argument("--plan", action="store_true", help="print the plan and stop")
+
+
+def _add_running(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("how to run it")
+    group.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, help="cells at a time (default: cores)"
+    )
+    group.add_argument(
+        "--timeout", type=float, default=300.0, help="seconds a cell may take (default: 300)"
+    )
+
+
+def _add_stack(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("database and service")
+    group.add_argument(
+        "--backend",
+        choices=BACKENDS,
+        default="auto",
+        help="where database and service come from: processes of this machine (embedded),"
+        " containers (docker), or containers where a Docker engine answers (auto, the default)",
+    )
+    group.add_argument(
+        "--checkout",
+        metavar="PATH|URL",
+        help="take services from this clone of Netflix/metaflow-service, as processes; with"
+        " containers released ones are the published images, and an image is built of others",
+    )
+    group.add_argument(
+        "--scenario", choices=list(SCENARIOS), help="do something wrong on purpose (--checkout)"
+    )
+    group.add_argument(
+        "--postgres", type=Path, metavar="PATH", help="use the PostgreSQL binaries found there"
+    )
+    group.add_argument("--database-name", default="metaflow", help="name of the database")
+    group.add_argument("--database-user", default="metaflow", help="its owner")
+    group.add_argument("--database-password", help="its password (default: a random one)")
+    group.add_argument(
+        "--database-port", type=int, help="its port on 127.0.0.1 (default: the system chooses)"
+    )
+
+
+def _add_containers(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("containers")
+    group.add_argument(
+        "--pull",
+        choices=PULL_POLICIES,
+        default="missing",
+        help="when to pull images (default: missing, those that are not on the engine)",
+    )
+    group.add_argument(
+        "--registry",
+        default="",
+        metavar="PREFIX",
+        help="take images from this mirror of Docker Hub, e.g. mirror.example.com/hub",
+    )
+    group.add_argument(
+        "--remove-images",
+        action="store_true",
+        help="pull images a few at a time and remove them after use; those that were there stay",
+    )
+    group.add_argument(
+        "--dockerfile",
+        metavar="PATH",
+        help="build images of the checkout from this file of it (default: Dockerfile)",
+    )
+    group.add_argument(
+        "--postgres-image",
+        metavar="TAG",
+        help="tag of the image postgres, or a whole image name (default: the tag in versions.json)",
+    )
+
+
+def _add_walk(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("the walk")
+    order = group.add_mutually_exclusive_group()
+    order.add_argument("--path", metavar="SERVICES", help="just these services, in this order")
+    order.add_argument(
+        "--seed", type=int, help="a random path over the services, with rollbacks in between"
+    )
+    group.add_argument(
+        "--on-failure",
+        choices=ON_FAILURE,
+        default="next",
+        help="after a failed migration go on with the next service, or stop (default: next)",
+    )
+    group.add_argument("--database-url", metavar="URL", help="walk over this existing database")
+    group.add_argument(
+        "--allow-existing",
+        action="store_true",
+        help="even when it holds data: it is migrated, and gets the walk's runs",
+    )
+
+
+def _add_s3(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("S3 (with --datastore s3)")
+    group.add_argument(
+        "--s3-root",
+        metavar="URL",
+        help="s3://bucket/prefix to store in, by the usual AWS variables or profile"
+        f" (default: {S3_ROOT_VARIABLE} when it is set, else a server of the run's own)",
+    )
+    group.add_argument(
+        "--s3-endpoint",
+        metavar="URL",
+        help="address of an S3-compatible server that has the root"
+        f" (default: {S3_ENDPOINT_VARIABLE} when it is set, else Amazon's)",
+    )
+
+
+def _add_results(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what to keep and show")
+    group.add_argument(
+        "--results",
+        "--results-output-path",
+        type=Path,
+        default=ROOT / "results",
+        metavar="DIR",
+        help="folder for the results of runs (default: results/)",
+    )
+    group.add_argument(
+        "--keep",
+        "--dont-remove-containers",
+        action="store_true",
+        help="keep the clients' working folders and data, and the last stack of containers",
+    )
+    group.add_argument(
+        "--with-service-logs",
+        "--with-md-logs",
+        action="store_true",
+        help="show what the services print, as it comes",
+    )
