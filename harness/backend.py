@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +35,9 @@ class Backend:
         why: the sentence on which backend this is and why it was taken; printed first.
         existing: the database of ``--database-url``; None when each is made by the run.
         secrets: strings that must never be recorded.
-        outlives: whether its parts can stay when this process ends (``--keep``).
+        outlives: whether its parts can run on when this process has ended (``--keep``).
+        place: what finds the database that ``--keep`` leaves, for ``harness.kept``; None when
+            it is somebody else's, or was never started.
         cancel: ends all parts at once, so that whoever waits for one of them stops waiting.
         close: removes whatever is left of the run, when all parts are stopped.
     """
@@ -47,6 +49,7 @@ class Backend:
     existing: Database | None
     secrets: tuple[str, ...]
     outlives: bool = False
+    place: Callable[[], Mapping[str, str] | None] = _nothing
     cancel: Callable[[], None] = _nothing
     close: Callable[[], None] = _nothing
 
@@ -111,6 +114,7 @@ def _containers(options: Options, folder: Path, run_id: str, say: Callable[[str]
         None,
         (password, options.clone.secret) if options.clone else (password,),
         outlives=True,
+        place=lambda: {"network": belongings.network},
         cancel=belongings.kill,
         close=close,
     )
@@ -143,8 +147,13 @@ def _processes(options: Options, folder: Path, mark: str) -> Backend:
         user=options.database_user,
         password=password,
     )
+
+    def place() -> Mapping[str, str] | None:
+        cluster = database.cluster
+        return cluster and {"home": str(cluster.home), "binaries": str(cluster.binaries)}
+
     why = f"backend: embedded ({options.backend_why}): PostgreSQL and the {launcher.description}"
-    return Backend("embedded", why, database, launcher, None, (password, *hidden))
+    return Backend("embedded", why, database, launcher, None, (password, *hidden), place=place)
 
 
 def _launcher(options: Options, mark: str) -> Launcher:

@@ -1,7 +1,8 @@
 """``nox -s clean``: removes what killed runs left on this machine, and only that.
 
 A run that lives holds its lock (``harness.alive``). What belongs to no run of this project, or to
-one of another machine that shares the Docker engine, is left alone.
+one of another machine that shares the Docker engine, is left alone. What was kept on purpose
+(``harness.kept``) goes when its run is named.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from typing import Any
 from harness.alive import claim_if_dead, is_alive, lock_path, locks
 from harness.containers.engine import Engine, find_engine
 from harness.containers.own import HOST_LABEL, KEEP_LABEL, LABEL, LOCK_LABEL, Found, find
-from harness.database.embedded import remove_leftovers
+from harness.database.embedded import end_server, remove_leftovers
 from harness.errors import InfraError, UsageError
+from harness.kept import Kept, all_kept, forget
 from harness.processes import kill_marked
 
 
@@ -32,9 +34,12 @@ def clean(run_ids: Sequence[str] = ()) -> Iterator[str]:
         InfraError: when something refuses to go.
     """
     dead = {path.stem for path in locks() if not is_alive(path)}
-    yield from _clean_engine(run_ids, dead)
+    kept = {one.run: one for one in all_kept() if one.backend == "embedded"}
+    yield from _clean_engine(run_ids, dead, set(kept))
     for name in sorted(dead):
         yield from _clean_processes(name)
+    for one in kept.values():
+        yield from _clean_kept(one, named=one.run in run_ids)
 
 
 def clean_main(arguments: Sequence[str]) -> int:
@@ -60,18 +65,40 @@ def _clean_processes(run_id: str) -> Iterator[str]:
     yield f"{run_id}: ended {len(killed)} processes, removed its working folder"
 
 
-def _clean_engine(run_ids: Sequence[str], dead: set[str]) -> Iterator[str]:
+def _clean_kept(kept: Kept, *, named: bool) -> Iterator[str]:
+    """Remove the embedded database of a kept run, or end the server that a killed UI left over it.
+
+    Raises:
+        UsageError: when a UI uses it.
+    """
+    if kept.in_use():
+        if named:
+            raise UsageError(f"{kept.run}: a UI that runs uses it; stop that first")
+        yield f"{kept.run}: left alone: a UI that runs uses it"
+        return
+    if end_server(Path(kept.place["home"]) / "data"):
+        yield f"{kept.run}: ended the database server that a UI left"
+    if not named:
+        yield f"{kept.run}: kept as asked for; remove it with: nox -s clean -- {kept.run}"
+        return
+    remove_leftovers(kept.data / "postgres")
+    shutil.rmtree(kept.data, ignore_errors=True)
+    forget(kept.run)
+    yield f"{kept.run}: removed the kept database and the data of its clients"
+
+
+def _clean_engine(run_ids: Sequence[str], dead: set[str], elsewhere: set[str]) -> Iterator[str]:
     try:
         engine = find_engine()
     except InfraError as error:
-        if run_ids:
+        if not elsewhere.issuperset(run_ids):
             raise
         yield f"containers: not looked for: {error}"
         return
     with engine.doing("removing what killed runs left on the engine"):
         runs = _by_run(find(engine))
         for run_id in run_ids:
-            _check_named(run_id, runs, dead)
+            _check_named(run_id, runs, dead | elsewhere)
         for run_id, found in runs.items():
             yield from _clean_run(engine, run_id, found, named=run_id in run_ids)
     engine.close()
@@ -89,16 +116,19 @@ def _clean_run(engine: Engine, run_id: str, found: Found, *, named: bool) -> Ite
     else:
         found = find(engine, run_id)
         found.remove()
+        forget(run_id)
         yield (
             f"{run_id}: removed {len(found.containers)} containers, {len(found.networks)} networks,"
             f" {len(found.volumes)} volumes and {len(found.images)} images"
         )
 
 
-def _check_named(run_id: str, runs: dict[str, Found], dead: set[str]) -> None:
-    if run_id not in runs and run_id not in dead:
+def _check_named(run_id: str, runs: dict[str, Found], others: set[str]) -> None:
+    if run_id not in runs and run_id not in others:
+        known = [*runs, *sorted(others)]
         raise UsageError(
-            f"the run {run_id} has nothing on the engine; there are: {', '.join(runs) or 'none'}"
+            f"the run {run_id} has nothing here that could go; there are:"
+            f" {', '.join(known) or 'none'}"
         )
 
 

@@ -230,7 +230,8 @@ def _add_results(parser: argparse.ArgumentParser) -> None:
         "--keep",
         "--dont-remove-containers",
         action="store_true",
-        help="keep the clients' working folders and data, and the last stack of containers",
+        help="keep the clients' working folders and data, and the last stack: its containers, or"
+        " the files of the embedded database (nox -s ui shows what is in it)",
     )
     group.add_argument(
         "--with-service-logs",

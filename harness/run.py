@@ -15,7 +15,7 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from datetime import datetime, timezone
 from functools import partial
@@ -31,11 +31,13 @@ from harness.backend import Backend, choose_backend
 from harness.cell import CellOutcome, discard_work, not_run, run_cell
 from harness.cell.client import Surroundings
 from harness.cell.reading import Again
+from harness.database import Database
 from harness.database.admin import one_line
 from harness.datastore.choice import choose_datastores
 from harness.errors import InfraError, UsageError
 from harness.interpreters import python_of
 from harness.journal import Entry, Journal, now
+from harness.kept import Kept
 from harness.options import Options
 from harness.outcome import Status
 from harness.plan import Cell
@@ -322,16 +324,32 @@ class Run:
             self._live.stop()
         if self.stacks is None or self.backend is None:
             return
-        if not (self.options.keep and self.backend.outlives):
-            self.stacks.stop()
-            return
-        kept = self.stacks.keep_last()
-        if kept is not None:
-            running, database = kept
-            self.screen.say(
-                f"kept: {running.service.name} at {running.url} (METAFLOW_SERVICE_URL), database"
-                f" {database.address.url}\nremove them with: nox -s clean -- {self.id}"
-            )
+        # What was interrupted has no parts that run any more; its files are as good as others.
+        keep = self.options.keep and self.stacks.last is not None
+        if self.backend.outlives and self._cancelled.is_set():
+            keep = False
+        if keep and self.backend.outlives:
+            running = self.stacks.keep_last()
+            if running is not None:
+                self.screen.say(
+                    f"kept: {running.service.name} at {running.url} (METAFLOW_SERVICE_URL)"
+                )
+        else:
+            self.stacks.stop(keep=keep)
+        place = self.backend.place()
+        if keep and self.stacks.last is not None and place is not None:
+            self._record_kept(self.backend, *self.stacks.last, place)
+
+    def _record_kept(
+        self, backend: Backend, service: Service, database: Database, place: Mapping[str, str]
+    ) -> None:
+        """Write down where the last stack's database is, and say how to use and remove it."""
+        Kept(self.id, self.folder, backend.name, service.name, database.address, place).write()
+        reach = f" {database.address.url}" if backend.outlives else ""
+        self.screen.say(
+            f"kept: the database{reach} as {service.name} left it; see it with: nox -s ui -- --from"
+            f" {self.id}; remove it with: nox -s clean -- {self.id}"
+        )
 
 
 def rerun_line(cell: Cell, options: Options) -> str:

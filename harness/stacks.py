@@ -62,7 +62,9 @@ class Stacks:
         self._server_started = False
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._stacks: dict[str, Stack | InfraError | MigrationError] = {}
-        self._running: list[tuple[RunningService, Database]] = []
+        self._running: list[RunningService] = []
+        self.last: tuple[Service, Database] | None = None
+        """The service that was brought up last, with its database."""
 
     def get(self, service: Service) -> Stack:
         """Return the stack of a service, started now if it is the first to ask.
@@ -92,28 +94,33 @@ class Stacks:
         database = self._backend.database.create(database_name(self._base, service))
         log = self._logs / f"{service.slug}.log"
         running = self._backend.launcher.start(service, database, log)
-        self._running.append((running, database))
+        self._running.append(running)
         migration = bring_up(running)
         schema = schema_version(database.address) or 0
         reported = identified_version(running, schema)
         for note in identity_notes(running, reported, schema):
             self._note(service, note)
+        self.last = service, database
         return Stack(running, database, migration, reported, schema)
 
-    def adopt(self, running: RunningService, database: Database) -> None:
+    def adopt(self, running: RunningService) -> None:
         """Take a service that was started elsewhere, to be kept or stopped like the others."""
-        self._running.append((running, database))
+        self._running.append(running)
 
-    def stop(self) -> None:
-        """Stop every service, then the server, and remove what is left. Safe to call twice."""
+    def stop(self, *, keep: bool = False) -> None:
+        """Stop every service, then the server, and remove what is left. Safe to call twice.
+
+        Args:
+            keep: leave the data of the database server.
+        """
         with contextlib.ExitStack() as ending:
             ending.callback(self._backend.close)
-            ending.callback(self._backend.database.stop)
-            for running, _ in self._running:
+            ending.callback(self._backend.database.stop, keep=keep)
+            for running in self._running:
                 ending.callback(running.stop)
 
-    def keep_last(self) -> tuple[RunningService, Database] | None:
-        """Stop every service but the last; return it and its database, which stay.
+    def keep_last(self) -> RunningService | None:
+        """Stop every service but the last and return it; its database stays too.
 
         Returns:
             None when no service was started; then nothing stays.
@@ -121,8 +128,8 @@ class Stacks:
         if not self._running:
             self.stop()
             return None
-        last, database = self._running[-1]
-        for running, _ in self._running:
+        last = self._running[-1]
+        for running in self._running:
             if running is not last:
                 running.stop()
-        return last, database
+        return last

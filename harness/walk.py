@@ -108,6 +108,8 @@ class Walk:
             if not self._stage(step, previous, database):
                 break
             previous = step.service
+            assert self._run.stacks is not None, "a walk needs services"
+            self._run.stacks.last = previous, database
         if previous is not None and self._run.options.keep and self._backend.outlives:
             self._leave(previous, database)
 
@@ -122,7 +124,7 @@ class Walk:
         log = self._logs / f"kept-{service.name}.log"
         assert self._run.stacks is not None, "a walk needs services"
         running = self._backend.launcher.start(service, database, log)
-        self._run.stacks.adopt(running, database)
+        self._run.stacks.adopt(running)
         await_ready(running)
 
     def _stage(self, step: Step, previous: Service | None, database: Database) -> bool:

@@ -16,8 +16,14 @@ from harness.clean import clean
 from harness.containers.engine import Engine
 from harness.containers.images import Images
 from harness.containers.own import Belongings, Program, find
-from harness.database.embedded import EmbeddedPostgres
+from harness.database.embedded import (
+    Cluster,
+    EmbeddedPostgres,
+    end_server,
+    remove_leftovers,
+)
 from harness.errors import InfraError, UsageError
+from harness.kept import Kept, all_kept
 from harness.processes import ManagedProcess
 from harness.versions import load
 
@@ -96,6 +102,47 @@ def test_the_embedded_database_of_a_killed_run_is_ended(run_id: str, tmp_path: P
     server.stop()
 
 
+@pytest.fixture
+def kept(run_id: str, tmp_path: Path) -> Iterator[Kept]:
+    """What an ended run with --keep left: a cluster that nobody serves."""
+    folder = tmp_path / "run"
+    server = EmbeddedPostgres(folder / "work" / "postgres", run_id)
+    server.start()
+    cluster, address = server.cluster, server.create("metaflow").address
+    assert cluster is not None
+    server.stop(keep=True)
+    place = {"home": str(cluster.home), "binaries": str(cluster.binaries)}
+    kept = Kept(run_id, folder, "embedded", "reference-2.5", address, place)
+    kept.write()
+    yield kept
+    remove_leftovers(folder / "work" / "postgres")
+
+
+@pytest.mark.usefixtures("no_engine")
+def test_a_kept_database_stays_until_its_run_is_named(kept: Kept) -> None:
+    assert f"{kept.run}: kept as asked for; remove it with: nox -s clean -- {kept.run}" in clean()
+    assert all_kept() == [kept]
+    assert f"{kept.run}: removed the kept database and the data of its clients" in clean([kept.run])
+    assert all_kept() == []
+    assert not Path(kept.place["home"]).exists()
+    assert not kept.data.exists()
+
+
+@pytest.mark.usefixtures("no_engine")
+def test_a_server_left_over_a_kept_database_is_ended_unless_it_is_used(kept: Kept) -> None:
+    cluster = Cluster(Path(kept.place["home"]), Path(kept.place["binaries"]))
+    server = EmbeddedPostgres(kept.folder / "ui", f"{kept.run}/ui", password=kept.database.password)
+    server.resume(cluster)
+    with kept.used():
+        assert f"{kept.run}: left alone: a UI that runs uses it" in clean()
+        with pytest.raises(UsageError, match="a UI that runs uses it; stop that first"):
+            list(clean([kept.run]))
+        assert server.address.connect()
+    assert f"{kept.run}: ended the database server that a UI left" in clean()
+    assert not end_server(cluster.data)
+    server.stop()
+
+
 @pytest.mark.usefixtures("no_engine")
 def test_without_an_engine_a_named_run_cannot_be_removed() -> None:
     with pytest.raises(InfraError, match="no Docker engine answers"):
@@ -144,5 +191,5 @@ def test_containers_of_another_machine_s_run_stay(
 @pytest.mark.docker
 @pytest.mark.usefixtures("engine")
 def test_an_unknown_run_is_an_error_that_names_those_there_are() -> None:
-    with pytest.raises(UsageError, match="no-such-run has nothing on the engine"):
+    with pytest.raises(UsageError, match="no-such-run has nothing here that could go"):
         list(clean(["no-such-run"]))

@@ -81,5 +81,9 @@ class DatabaseServer(Protocol):
     def drop(self, name: str) -> None:
         """Drop the database ``name``, ending its connections."""
 
-    def stop(self) -> None:
-        """Stop the server and remove what it left. Safe to call twice."""
+    def stop(self, *, keep: bool = False) -> None:
+        """Stop the server and remove what it left. Safe to call twice.
+
+        Args:
+            keep: leave the data of a server whose parts cannot run on by themselves.
+        """

@@ -135,7 +135,7 @@ class ContainerPostgres:
         """Drop the database ``name``, ending its connections."""
         drop_database(self.address, name)
 
-    def stop(self) -> None:
+    def stop(self, *, keep: bool = False) -> None:  # noqa: ARG002 - it is never asked to
         """Remove the container and all data. Safe to call twice."""
         self._address = None
         if self._container is not None:

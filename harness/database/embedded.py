@@ -18,6 +18,7 @@ import socket
 import subprocess
 import tempfile
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg2
@@ -36,6 +37,7 @@ _TEMPORARY = "metaflow-compat-postgres-"
 _START_SECONDS = 60.0
 _STOP_SECONDS = 10.0
 _PORT_TRIES = 5
+_PORT_LINE = 3
 
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -52,6 +54,24 @@ _SETTINGS = {
 }
 
 
+@dataclass(frozen=True)
+class Cluster:
+    """What PostgreSQL keeps its databases in, on disk.
+
+    Attributes:
+        home: the folder that holds ``data``.
+        binaries: the folder of the programs that made it.
+    """
+
+    home: Path
+    binaries: Path
+
+    @property
+    def data(self) -> Path:
+        """The data directory, as PostgreSQL calls it."""
+        return self.home / "data"
+
+
 class EmbeddedPostgres:
     """A DatabaseServer whose cluster is made at start and removed at stop.
 
@@ -63,6 +83,9 @@ class EmbeddedPostgres:
         user: the superuser that is made.
         password: of that user; None for a random one.
     """
+
+    cluster: Cluster | None = None
+    """The cluster, once there is one."""
 
     def __init__(
         self,
@@ -82,6 +105,7 @@ class EmbeddedPostgres:
         self._port = port
         self._user = user
         self._password = password or secrets.token_urlsafe(24)
+        self._resumed = False
         self._process: ManagedProcess | None = None
         self._address: Address | None = None
 
@@ -108,12 +132,37 @@ class EmbeddedPostgres:
         binaries = find_binaries(self._binaries)
         runs_as = _unprivileged_user()
         try:
-            home, binaries = _make_home(self._folder, binaries, runs_as)
-            version = _version(binaries / "postgres", runs_as, home)
+            cluster = _make_home(self._folder, binaries, runs_as)
+            version = _version(cluster.binaries / "postgres", runs_as, cluster.home)
             self.description = f"PostgreSQL {version}, embedded"
-            self._make_cluster(home, binaries, runs_as)
-            self._start_server(home, binaries, runs_as)
+            self._make_cluster(cluster, runs_as)
+            self._start_server(cluster, runs_as)
         except BaseException:  # Ctrl-C while it starts must leave nothing either
+            self.stop()
+            raise
+        self.cluster = cluster
+
+    def resume(self, cluster: Cluster) -> None:
+        """Serve a cluster that a run kept; return when it answers queries.
+
+        Where a server over it runs already, that one is used, and is not stopped by ``stop``.
+
+        Raises:
+            InfraError: when the cluster or its binaries are gone, or with the last log lines when
+                the server does not come up.
+        """
+        for path in (cluster.data, cluster.binaries / "postgres"):
+            if not path.exists():
+                raise InfraError(f"the kept database cannot be served: {path} is gone")
+        self._resumed = True
+        self.cluster = cluster
+        running = _running(cluster.data)
+        if running is not None and running.port:
+            self._address = self._own_address(running.port)
+            return
+        try:
+            self._start_server(cluster, _unprivileged_user())
+        except BaseException:
             self.stop()
             raise
 
@@ -130,25 +179,34 @@ class EmbeddedPostgres:
         """Drop the database ``name``, ending its connections."""
         drop_database(self.address, name)
 
-    def stop(self) -> None:
-        """Stop the server and remove the cluster; the log stays. Safe to call twice."""
+    def stop(self, *, keep: bool = False) -> None:
+        """Stop the server and remove the cluster; the log stays. Safe to call twice.
+
+        Args:
+            keep: leave the cluster, for ``resume``; one that was resumed always stays.
+        """
         self._address = None
         if self._process is not None:
             # SIGINT is PostgreSQL's "fast" shutdown: it ends the connections, then itself. Its
             # children lead sessions of their own, so signalling the group reaches the server only.
             self._process.stop(signal.SIGINT)
             self._process = None
-        remove_leftovers(self._folder)
+        if not (keep or self._resumed):
+            remove_leftovers(self._folder)
 
-    def _make_cluster(self, home: Path, binaries: Path, runs_as: int | None) -> None:
+    def _own_address(self, port: int) -> Address:
+        return Address("127.0.0.1", port, self._user, self._password, "postgres")
+
+    def _make_cluster(self, cluster: Cluster, runs_as: int | None) -> None:
+        home = cluster.home
         password_file = home / "password"
         password_file.touch(mode=0o600)
         password_file.write_text(self._password, encoding="utf-8")
         if runs_as is not None:
             os.chown(password_file, runs_as, runs_as)
         command = [
-            str(binaries / "initdb"),
-            f"--pgdata={home / 'data'}",
+            str(cluster.binaries / "initdb"),
+            f"--pgdata={cluster.data}",
             f"--username={self._user}",
             f"--pwfile={password_file}",
             "--auth=scram-sha-256",
@@ -162,17 +220,22 @@ class EmbeddedPostgres:
             last = "\n".join((finished.stdout + finished.stderr).splitlines()[-15:])
             raise InfraError(f"the PostgreSQL cluster could not be made by initdb:\n{last}")
 
-    def _start_server(self, home: Path, binaries: Path, runs_as: int | None) -> None:
+    def _start_server(self, cluster: Cluster, runs_as: int | None) -> None:
         """Start on the given port, or on chosen ones until one is not taken meanwhile."""
         for _ in range(_PORT_TRIES):
             port = self._port or free_port()
-            command = [str(binaries / "postgres"), "-D", str(home / "data"), "-p", str(port)]
+            command = [str(cluster.binaries / "postgres"), "-D", str(cluster.data), "-p", str(port)]
             for setting, value in _SETTINGS.items():
                 command += ["-c", f"{setting}={value}"]
             self._process = ManagedProcess(
-                command, env=_environment(), mark=self._mark, log=self.log, cwd=home, user=runs_as
+                command,
+                env=_environment(),
+                mark=self._mark,
+                log=self.log,
+                cwd=cluster.home,
+                user=runs_as,
             )
-            address = Address("127.0.0.1", port, self._user, self._password, "postgres")
+            address = self._own_address(port)
             if self._comes_up(self._process, address):
                 self._address = address
                 return
@@ -255,7 +318,7 @@ def remove_leftovers(folder: Path) -> None:
         if not home.name.startswith(_TEMPORARY):
             raise InfraError(f"{note} names {home}, which is no temporary folder of PostgreSQL")
     if home.exists():
-        _end_server(home / "data")
+        end_server(home / "data")
         shutil.rmtree(home)
     note.unlink(missing_ok=True)
 
@@ -264,19 +327,41 @@ def _temporary_note(folder: Path) -> Path:
     return folder / "postgres.temporary-folder"
 
 
-def _end_server(data: Path) -> None:
-    """Ask the server over ``data`` to end, if there is one, and wait; kill it after a grace."""
+@dataclass(frozen=True)
+class _Running:
+    pid: int
+    port: int
+
+
+def _running(data: Path) -> _Running | None:
+    """Return the server over ``data``, as its ``postmaster.pid`` tells; None when none runs."""
     try:
-        pid = int((data / "postmaster.pid").read_text(encoding="utf-8").splitlines()[0])
+        lines = (data / "postmaster.pid").read_text(encoding="utf-8").splitlines()
+        # The file's lines: process id, data directory, time of start, port, and more; a server
+        # that is just starting has not written them all.
+        found = _Running(int(lines[0]), int(lines[_PORT_LINE]) if len(lines) > _PORT_LINE else 0)
     except (FileNotFoundError, IndexError, ValueError):
-        return
+        return None
+    return found if _serves(found.pid, data) else None
+
+
+def end_server(data: Path) -> bool:
+    """End the server over a data directory: asked first, killed after a grace.
+
+    Returns:
+        Whether there was one.
+    """
+    found = _running(data)
+    if found is None:
+        return False
     for ask in (signal.SIGINT, signal.SIGKILL):
-        if not _serves(pid, data):
-            return
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, ask)
+            os.kill(found.pid, ask)
         with contextlib.suppress(InfraError):  # the wait was in vain: kill, or leave it
-            wait_until(lambda: not _serves(pid, data), seconds=_STOP_SECONDS, what="the end")
+            wait_until(lambda: not _serves(found.pid, data), seconds=_STOP_SECONDS, what="the end")
+        if not _serves(found.pid, data):
+            break
+    return True
 
 
 def _serves(pid: int, data: Path) -> bool:
@@ -301,16 +386,16 @@ def _unprivileged_user() -> int | None:
         ) from error
 
 
-def _make_home(folder: Path, binaries: Path, runs_as: int | None) -> tuple[Path, Path]:
-    """Make the folder the cluster lives in; return it and the binaries to use."""
+def _make_home(folder: Path, binaries: Path, runs_as: int | None) -> Cluster:
+    """Make the folder the cluster lives in; return it with the binaries to use."""
     home = folder / "cluster"
     home.mkdir(parents=True, mode=0o700)
     if runs_as is None:
-        return home, binaries
+        return Cluster(home, binaries)
     os.chown(home, runs_as, runs_as)
     binaries_reachable = _reaches(runs_as, binaries / "postgres", "-x")
     if binaries_reachable and _reaches(runs_as, home, "-w"):
-        return home, binaries
+        return Cluster(home, binaries)
     home.rmdir()
     home = Path(tempfile.mkdtemp(prefix=_TEMPORARY))
     _temporary_note(folder).write_text(str(home), encoding="utf-8")
@@ -323,7 +408,7 @@ def _make_home(folder: Path, binaries: Path, runs_as: int | None) -> tuple[Path,
             f"the user 'nobody', whom PostgreSQL runs as, cannot reach the temporary folder {home};"
             " set TMPDIR to a folder every user can reach"
         )
-    return home, binaries
+    return Cluster(home, binaries)
 
 
 def _copy_installation(binaries: Path, home: Path) -> Path:

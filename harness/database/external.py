@@ -92,7 +92,7 @@ class ExternalPostgres:
         drop_database(self.address, name)
         self._created.remove(name)
 
-    def stop(self) -> None:
+    def stop(self, *, keep: bool = False) -> None:  # noqa: ARG002 - what was there stays anyway
         """Drop the databases created here; the server goes on. Safe to call twice."""
         for name in tuple(self._created):
             self.drop(name)

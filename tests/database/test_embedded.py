@@ -10,6 +10,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg2
@@ -18,8 +19,10 @@ import pytest
 from harness.database import Address
 from harness.database import embedded as embedded_module
 from harness.database.embedded import (
+    Cluster,
     EmbeddedPostgres,
     check_port,
+    end_server,
     find_binaries,
     remove_leftovers,
 )
@@ -301,3 +304,36 @@ def test_a_server_that_ended_is_stopped_without_complaint(own_server: EmbeddedPo
     wait_until(lambda: process.poll() is not None, seconds=10, what="the end of the server")
     own_server.stop()
     assert list(own_server.log.parent.iterdir()) == [own_server.log]
+
+
+def test_a_kept_cluster_is_served_again_with_what_was_in_it(
+    own_server: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    own_server.start()
+    kept = own_server.create("kept").address
+    with closing(kept.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE t AS SELECT 7 AS n")
+    cluster = own_server.cluster
+    assert cluster is not None
+    own_server.stop(keep=True)
+
+    again = EmbeddedPostgres(
+        tmp_path / "other", f"test-{tmp_path.name}/again", password=kept.password
+    )
+    again.resume(cluster)
+    second = EmbeddedPostgres(
+        tmp_path / "third", f"test-{tmp_path.name}/second", password=kept.password
+    )
+    second.resume(cluster)
+    assert second.address == again.address
+    second.stop()
+    assert ask(replace(again.address, name="kept"), "SELECT n FROM t") == [(7,)]
+    again.stop()
+    assert cluster.data.is_dir()
+    assert not end_server(cluster.data)
+
+
+def test_a_kept_cluster_that_is_gone_is_said(own_server: EmbeddedPostgres, tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path / "nowhere", find_binaries(None))
+    with pytest.raises(InfraError, match=r"kept database cannot be served: .*nowhere/data is gone"):
+        own_server.resume(cluster)
