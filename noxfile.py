@@ -56,6 +56,18 @@ def verdict(session: nox.Session) -> None:
 
 
 @nox.session(python=False, default=False)
+def ui(session: nox.Session) -> None:
+    """Deploy the Metaflow UI over what a run kept, or over a database, at localhost:8083."""
+    sessions.show_ui(session)
+
+
+@nox.session(python=False, default=False)
+def full(session: nox.Session) -> None:
+    """fixed_db, keep what it leaves, then the Metaflow UI over it."""
+    sessions.run_full(CHOICE, session)
+
+
+@nox.session(python=False, default=False)
 def clean(session: nox.Session) -> None:
     """Remove what killed runs left; after -- also the stacks kept by the runs named."""
     sessions.run_command(session, clean_main)

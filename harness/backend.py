@@ -150,7 +150,9 @@ def _processes(options: Options, folder: Path, mark: str) -> Backend:
 
     def place() -> Mapping[str, str] | None:
         cluster = database.cluster
-        return cluster and {"home": str(cluster.home), "binaries": str(cluster.binaries)}
+        if cluster is None:
+            return None
+        return {"home": str(cluster.home), "binaries": str(cluster.binaries)}
 
     why = f"backend: embedded ({options.backend_why}): PostgreSQL and the {launcher.description}"
     return Backend("embedded", why, database, launcher, None, (password, *hidden), place=place)

@@ -36,10 +36,11 @@ def clean(run_ids: Sequence[str] = ()) -> Iterator[str]:
     dead = {path.stem for path in locks() if not is_alive(path)}
     kept = {one.run: one for one in all_kept() if one.backend == "embedded"}
     yield from _clean_engine(run_ids, dead, set(kept))
-    for name in sorted(dead):
-        yield from _clean_processes(name)
+    # The databases first: asked to end, they give their shared memory back.
     for one in kept.values():
         yield from _clean_kept(one, named=one.run in run_ids)
+    for name in sorted(dead):
+        yield from _clean_processes(name)
 
 
 def clean_main(arguments: Sequence[str]) -> int:
@@ -99,7 +100,8 @@ def _clean_engine(run_ids: Sequence[str], dead: set[str], elsewhere: set[str]) -
         runs = _by_run(find(engine))
         for run_id in run_ids:
             _check_named(run_id, runs, dead | elsewhere)
-        for run_id, found in runs.items():
+        # What was kept comes last: a UI that was left may still be in its network.
+        for run_id, found in sorted(runs.items(), key=lambda item: item[0] in run_ids):
             yield from _clean_run(engine, run_id, found, named=run_id in run_ids)
     engine.close()
 

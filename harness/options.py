@@ -16,13 +16,16 @@ from harness.expectations import Expectation
 from harness.parser import S3_ENDPOINT_VARIABLE, S3_ROOT_VARIABLE, build_parser
 from harness.path import Step, given, random_path, straight
 from harness.probes import FLOWS, Probe, find_probes, select_probes
+from harness.processes import LAST_PORT
 from harness.selectors import select_clients, select_services
 from harness.service import refs
 from harness.service.git import Clone, open_clone
+from harness.ui.options import UIOptions, check_port, needs_processes, ui_options
 from harness.versions import Catalog, Client, Service
 
-_LAST_PORT = 65535
 DATASTORES = ("local", "s3")
+FULL = "full"
+"""The session that is ``fixed_db`` and then ``ui``."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class Options:
         on_failure: what a walk does after a migration that failed: ``next`` or ``stop``.
         database_url: an existing database to walk over; None for one of the run's own.
         allow_existing: whether that database may have something in it.
+        ui: what ``full`` shows after the walk; None in other sessions.
     """
 
     session: str
@@ -86,6 +90,7 @@ class Options:
     on_failure: str
     database_url: str | None
     allow_existing: bool
+    ui: UIOptions | None
 
     @property
     def rerun_flags(self) -> list[str]:
@@ -149,11 +154,11 @@ def parse(
         return _services(catalog, clone, backend, text)
 
     services = () if session == "local" else find(raw.service)
-    path = _path(raw, services, find) if session == "fixed_db" else ()
+    path = _path(raw, services, find) if session in {"fixed_db", FULL} else ()
     datastores = _datastores(raw.datastore)
     s3_root, s3_endpoint = _s3(raw, datastores)
     return Options(
-        session=session,
+        session="fixed_db" if session == FULL else session,
         given=tuple(arguments),
         clients=select_clients(catalog, raw.metaflow),
         services=tuple(dict.fromkeys(step.service for step in path)) if path else services,
@@ -181,14 +186,44 @@ def parse(
         s3_root=s3_root,
         s3_endpoint=s3_endpoint,
         with_service_logs=raw.with_service_logs,
-        keep=raw.keep,
+        keep=raw.keep or session == FULL,
         results=raw.results.resolve(),
         plan=raw.plan,
         path=path,
         on_failure=getattr(raw, "on_failure", "next"),
         database_url=getattr(raw, "database_url", None),
         allow_existing=getattr(raw, "allow_existing", False),
+        ui=_ui(raw, arguments, catalog, clone, (backend, engine)) if session == FULL else None,
     )
+
+
+def _ui(
+    raw: argparse.Namespace,
+    arguments: Sequence[str],
+    catalog: Catalog,
+    clone: Clone | None,
+    walk: tuple[str, Callable[[], str] | None],
+) -> UIOptions:
+    """Return the options of the UI that follows a walk, with what it needs checked before.
+
+    Args:
+        raw: as parsed.
+        arguments: what followed ``--``.
+        catalog: what there is to select from.
+        clone: of ``--checkout``.
+        walk: its backend, and what describes the engine.
+    """
+    backend, engine = walk
+
+    def describe() -> str:
+        if engine is None:
+            raise InfraError("no engine was looked for")
+        return engine()
+
+    options = ui_options(raw, arguments, catalog, clone)
+    needs_processes(options, backend, describe)
+    check_port(options.port)
+    return options
 
 
 def _backend(raw: argparse.Namespace, engine: Callable[[], str] | None) -> tuple[str, str]:
@@ -263,7 +298,7 @@ def _check_numbers(raw: argparse.Namespace) -> None:
     if not raw.timeout > 0:  # nan, which compares with nothing, is refused too
         raise UsageError(f"--timeout {raw.timeout:g}: a cell needs more than 0 seconds")
     port = getattr(raw, "database_port", None)
-    if port is not None and not 1 <= port <= _LAST_PORT:
+    if port is not None and not 1 <= port <= LAST_PORT:
         raise UsageError(f"--database-port {port}: not a port (1 to 65535)")
 
 

@@ -31,6 +31,14 @@ _EXAMPLES = {
   nox -s fixed_db -- --metaflow 2.2.13,2.19.39
   nox -s fixed_db -- --path 2.0.4,2.5                  jump, as users do
   nox -s fixed_db -- --seed 4 --plan                   a random path with rollbacks""",
+    "full": """examples:
+  nox -s full                                          fixed_db, keep, then the UI
+  nox -s full -- --checkout ../metaflow-service --ui-assets metaflow-ui-v1.3.14.zip""",
+    "ui": """examples:
+  nox -s ui                                            over what the last run kept
+  nox -s ui -- --checkout ../metaflow-service --ui-assets metaflow-ui-v1.3.14.zip
+  nox -s ui -- --check --ui-version 'v2.3.2,v2.5.1'    a grid for each of these UIs
+  nox -s ui -- --database-url postgresql://USER:PASSWORD@HOST:PORT/DATABASE""",
     "local": """examples:
   nox -s local                                         the default clients, no service
   nox -s local -- --metaflow all --probe hello""",
@@ -51,23 +59,61 @@ class Parser(argparse.ArgumentParser):
 
 def build_parser(session: str) -> Parser:
     """Return the parser of one session's options, grouped, with examples."""
-    parser = Parser(
+    parser = _parser(session)
+    _add_selection(parser, session)
+    _add_running(parser)
+    if session != "local":
+        _add_stack(parser)
+        _add_containers(parser)
+    if session in {"fixed_db", "full"}:
+        _add_walk(parser)
+    if session == "full":
+        _add_ui(parser)
+    _add_s3(parser)
+    _add_results(parser)
+    return parser
+
+
+def build_ui_parser() -> Parser:
+    """Return the parser of ``nox -s ui``."""
+    parser = _parser("ui")
+    ground = parser.add_argument_group("what to show").add_mutually_exclusive_group()
+    ground.add_argument(
+        "--from",
+        dest="source",
+        metavar="RUN",
+        help="the stack that this run kept (its id or results folder; default: the latest kept)",
+    )
+    ground.add_argument("--database-url", metavar="URL", help="this existing database")
+    _add_ui(parser)
+    group = parser.add_argument_group("where it comes from")
+    _add_backend(group, "the UI backend")
+    group.add_argument(
+        "--checkout",
+        metavar="PATH|URL",
+        help="take the UI backend from this clone of Netflix/metaflow-service, as processes; with"
+        " containers released ones are the published images, and an image is built of others",
+    )
+    _add_images(group)
+    group = parser.add_argument_group("with --check")
+    group.add_argument(
+        "--metaflow",
+        "--versions",
+        metavar="CLIENTS",
+        help="only runs of these clients (default: of every client that is in the database)",
+    )
+    _add_results_folder(parser.add_argument_group("results"))
+    return parser
+
+
+def _parser(session: str) -> Parser:
+    return Parser(
         prog=f"nox -s {session} --",
         description="Everything after -- is read before anything starts.",
         epilog=_EXAMPLES.get(session, ""),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    _add_selection(parser, session)
-    _add_running(parser)
-    if session != "local":
-        _add_stack(parser)
-        _add_containers(parser)
-    if session == "fixed_db":
-        _add_walk(parser)
-    _add_s3(parser)
-    _add_results(parser)
-    return parser
 
 
 def _add_selection(parser: argparse.ArgumentParser, session: str) -> None:
@@ -121,13 +167,7 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
 
 def _add_stack(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("database and service")
-    group.add_argument(
-        "--backend",
-        choices=BACKENDS,
-        default="auto",
-        help="where database and service come from: processes of this machine (embedded),"
-        " containers (docker), or containers where a Docker engine answers (auto, the default)",
-    )
+    _add_backend(group, "database and service")
     group.add_argument(
         "--checkout",
         metavar="PATH|URL",
@@ -150,6 +190,30 @@ def _add_stack(parser: argparse.ArgumentParser) -> None:
 
 def _add_containers(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("containers")
+    _add_images(group)
+    group.add_argument(
+        "--remove-images",
+        action="store_true",
+        help="pull images a few at a time and remove them after use; those that were there stay",
+    )
+    group.add_argument(
+        "--postgres-image",
+        metavar="TAG",
+        help="tag of the image postgres, or a whole image name (default: the tag in versions.json)",
+    )
+
+
+def _add_backend(group: argparse._ArgumentGroup, what: str) -> None:
+    group.add_argument(
+        "--backend",
+        choices=BACKENDS,
+        default="auto",
+        help=f"where {what} come from: processes of this machine (embedded),"
+        " containers (docker), or containers where a Docker engine answers (auto, the default)",
+    )
+
+
+def _add_images(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--pull",
         choices=PULL_POLICIES,
@@ -163,19 +227,9 @@ def _add_containers(parser: argparse.ArgumentParser) -> None:
         help="take images from this mirror of Docker Hub, e.g. mirror.example.com/hub",
     )
     group.add_argument(
-        "--remove-images",
-        action="store_true",
-        help="pull images a few at a time and remove them after use; those that were there stay",
-    )
-    group.add_argument(
         "--dockerfile",
         metavar="PATH",
         help="build images of the checkout from this file of it (default: Dockerfile)",
-    )
-    group.add_argument(
-        "--postgres-image",
-        metavar="TAG",
-        help="tag of the image postgres, or a whole image name (default: the tag in versions.json)",
     )
 
 
@@ -218,14 +272,7 @@ def _add_s3(parser: argparse.ArgumentParser) -> None:
 
 def _add_results(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what to keep and show")
-    group.add_argument(
-        "--results",
-        "--results-output-path",
-        type=Path,
-        default=ROOT / "results",
-        metavar="DIR",
-        help="folder for the results of runs (default: results/)",
-    )
+    _add_results_folder(group)
     group.add_argument(
         "--keep",
         "--dont-remove-containers",
@@ -239,3 +286,63 @@ def _add_results(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="show what the services print, as it comes",
     )
+
+
+def _add_results_folder(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--results",
+        "--results-output-path",
+        type=Path,
+        default=ROOT / "results",
+        metavar="DIR",
+        help="folder for the results of runs (default: results/)",
+    )
+
+
+def _add_ui(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("the Metaflow UI")
+    group.add_argument(
+        "--ui-version",
+        metavar="VERSIONS",
+        help="service releases whose UI backend is started, selected as --service does; several"
+        " only with --check (default: the one the database was left by, if it has a UI, else the"
+        " latest)",
+    )
+    group.add_argument(
+        "--ui-assets",
+        type=Path,
+        metavar="PATH",
+        help="the built page, for backends that run as processes: a folder, or the zip published"
+        " with the UI's releases",
+    )
+    page = group.add_mutually_exclusive_group()
+    page.add_argument(
+        "--ui-image",
+        metavar="IMAGE",
+        help="serve the page from this image of Netflix/metaflow-ui, in a container of its own",
+    )
+    page.add_argument(
+        "--ui-checkout",
+        metavar="PATH|URL",
+        help="build that image from this clone of Netflix/metaflow-ui",
+    )
+    group.add_argument(
+        "--ui-port", type=int, default=8083, help="port of the page on 127.0.0.1 (default: 8083)"
+    )
+    group.add_argument(
+        "--ui-full",
+        action="store_true",
+        help="as many workers as the backend has unasked: 44 processes, 2.2 GB",
+    )
+    group.add_argument(
+        "--ui-triggers",
+        action="store_true",
+        help="let the backend make triggers in the database, for news of runs as they come",
+    )
+    end = group.add_mutually_exclusive_group()
+    end.add_argument(
+        "--check",
+        action="store_true",
+        help="look for a sample of runs of every client, by the API and in a browser, and end",
+    )
+    end.add_argument("--detach", action="store_true", help="leave it running; nox -s clean ends it")

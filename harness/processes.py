@@ -7,14 +7,20 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 from harness.errors import InfraError
 
 MARK = "METAFLOW_COMPAT_MARK"
 """Environment variable every process started here carries, and its children inherit."""
+
+LAST_PORT = 65535
+"""The highest number of a TCP port."""
 
 _POLL_SECONDS = 0.02
 _GRACE_SECONDS = 5.0
@@ -114,8 +120,11 @@ class ManagedProcess:
         """Return the exit code, or None while it runs."""
         return self._process.poll()
 
-    def wait(self, seconds: float) -> int | None:
-        """Wait for the end; return the exit code, or None when it still runs after ``seconds``."""
+    def wait(self, seconds: float | None) -> int | None:
+        """Wait for the end; return the exit code, or None when it still runs after ``seconds``.
+
+        Without a limit, which is None, it returns when the process has ended.
+        """
         with contextlib.suppress(subprocess.TimeoutExpired):
             return self._process.wait(timeout=seconds)
         return None
@@ -168,3 +177,8 @@ def kill_marked(belongs: Callable[[str], bool]) -> list[int]:
                 os.kill(pid, signal.SIGKILL)
                 killed.append(pid)
     return killed
+
+
+def raise_exit(signum: int, _frame: FrameType | None) -> NoReturn:
+    """Handle a signal by unwinding, as Ctrl-C does; the exit code is the shell's."""
+    sys.exit(128 + signum)

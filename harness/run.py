@@ -13,15 +13,12 @@ import secrets
 import shlex
 import shutil
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 import psycopg2
 
@@ -41,7 +38,7 @@ from harness.kept import Kept
 from harness.options import Options
 from harness.outcome import Status
 from harness.plan import Cell
-from harness.processes import kill_marked
+from harness.processes import kill_marked, raise_exit
 from harness.redact import Redactor, from_environment
 from harness.report.files import write_reports
 from harness.report.summary import cells as cell_entries
@@ -87,7 +84,7 @@ class Run:
         self._record_start(clients)
         atexit.register(self.end)
         # nox ends on SIGTERM without unwinding; as an exception it unwinds like Ctrl-C.
-        self._term_before = signal.signal(signal.SIGTERM, _raise_exit)
+        self._term_before = signal.signal(signal.SIGTERM, raise_exit)
 
     def _choose_backend(self) -> Backend | None:
         if self.options.session == "local":
@@ -300,12 +297,13 @@ class Run:
         self._ended = True
         atexit.unregister(self.end)
         signal.signal(signal.SIGTERM, self._term_before)
+        said: list[str] = []
         try:
-            self._end_stacks()
+            said += self._end_stacks()
         except InfraError as error:
-            self.screen.say(f"not everything could be removed: {error}")
+            said.append(f"not everything could be removed: {error}")
         finally:
-            said = [datastore.stop() for datastore in self._datastores.values()]
+            said += [datastore.stop() for datastore in self._datastores.values()]
             kill_marked(lambda mark: mark == self.id or mark.startswith(f"{self.id}/"))
             if not self.options.keep:
                 shutil.rmtree(self.folder / "work", ignore_errors=True)
@@ -319,36 +317,38 @@ class Run:
                 self.screen.say(line)
             self._lock.release()
 
-    def _end_stacks(self) -> None:
+    def _end_stacks(self) -> list[str]:
+        """Stop what is not kept; return lines on what is."""
         if self._live is not None:
             self._live.stop()
         if self.stacks is None or self.backend is None:
-            return
+            return []
         # What was interrupted has no parts that run any more; its files are as good as others.
         keep = self.options.keep and self.stacks.last is not None
         if self.backend.outlives and self._cancelled.is_set():
             keep = False
+        said = []
         if keep and self.backend.outlives:
             running = self.stacks.keep_last()
             if running is not None:
-                self.screen.say(
-                    f"kept: {running.service.name} at {running.url} (METAFLOW_SERVICE_URL)"
-                )
+                said.append(f"kept: {running.service.name} at {running.url} (METAFLOW_SERVICE_URL)")
         else:
             self.stacks.stop(keep=keep)
         place = self.backend.place()
         if keep and self.stacks.last is not None and place is not None:
-            self._record_kept(self.backend, *self.stacks.last, place)
+            said.append(self._record_kept(self.backend, *self.stacks.last, place))
+        return said
 
     def _record_kept(
         self, backend: Backend, service: Service, database: Database, place: Mapping[str, str]
-    ) -> None:
-        """Write down where the last stack's database is, and say how to use and remove it."""
+    ) -> str:
+        """Write down where the last stack's database is; say how to use and remove it."""
         Kept(self.id, self.folder, backend.name, service.name, database.address, place).write()
         reach = f" {database.address.url}" if backend.outlives else ""
-        self.screen.say(
-            f"kept: the database{reach} as {service.name} left it; see it with: nox -s ui -- --from"
-            f" {self.id}; remove it with: nox -s clean -- {self.id}"
+        return (
+            f"kept: the database{reach} as {service.name} left it\n"
+            f"  look at it with: nox -s ui -- --from {self.id}\n"
+            f"  remove it with: nox -s clean -- {self.id}"
         )
 
 
@@ -394,7 +394,3 @@ def _make_folder(results: Path, run_id: str) -> None:
         newest.replace(results / "latest")
     except OSError as error:
         raise UsageError(f"--results {results}: cannot be written: {error.strerror}") from error
-
-
-def _raise_exit(signum: int, _frame: FrameType | None) -> NoReturn:
-    sys.exit(128 + signum)

@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,6 +22,7 @@ from harness.errors import HarnessError, UsageError
 from harness.interpreters import choose_python, find_interpreters, python_of
 from harness.journal import Entry
 from harness.options import (
+    FULL,
     Options,
     arguments_after_dashes,
     only_lists,
@@ -33,6 +34,8 @@ from harness.plan import Cell, matrix, render, walk_cells
 from harness.report.terminal import Screen, client_line
 from harness.run import Run, check_results
 from harness.selectors import select_clients
+from harness.ui.options import UIOptions
+from harness.ui.run import show, ui_main
 from harness.versions import Catalog, Client, load
 from harness.walk import walk
 
@@ -114,9 +117,14 @@ def _choose(
     argv: Sequence[str], catalog: Catalog, requested: Sequence[str], engine: Callable[[], str]
 ) -> Choice:
     arguments = arguments_after_dashes(argv)
-    asked = [name for name in CLIENT_SESSIONS if any(_base(r) == name for r in requested)]
+    bases = {_base(name) for name in requested}
+    asked = [name for name in CLIENT_SESSIONS if name in bases]
     refused: dict[str, UsageError] = {}
-    if asked:
+    if FULL in bases:
+        if len(bases) > 1:
+            raise UsageError(f"{FULL} is fixed_db and then ui: run it by itself")
+        options = {"fixed_db": parse(FULL, arguments, catalog, engine)}
+    elif asked:
         options = {name: parse(name, arguments, catalog, engine) for name in asked}
     elif requested:
         # tests, lint and the like: what follows -- is theirs, not the harness's.
@@ -224,6 +232,9 @@ def planned_cells(options: Options, clients: Sequence[Client]) -> tuple[Cell, ..
 
 
 _runs: dict[str, Run] = {}
+_shown: dict[str, UIOptions] = {}
+"""By the id of a walk, what ``full`` shows after it."""
+
 _prepared: dict[Client, Path] = {}
 """The clients of a walk whose environments are ready, each with its interpreter."""
 
@@ -288,8 +299,14 @@ def _install(
     return bin_folder / "python"
 
 
+def run_full(choice: Choice, session: nox.Session) -> None:
+    """Queue a walk of all clients; the verdict on it queues the UI."""
+    for client in choice.clients["fixed_db"]:
+        session.notify(f"fixed_db({client.name})", posargs=())
+
+
 def end_runs(session: nox.Session) -> None:
-    """End every run of this process, after its walk.
+    """End every run of this process, after its walk; then ``ui`` follows, where it is asked for.
 
     Red when a walk has an unexpected outcome, or when a run had no cell that ran.
     """
@@ -303,6 +320,9 @@ def end_runs(session: nox.Session) -> None:
             except HarnessError as error:
                 wrong.append(str(error))
         run.end()
+        if run.options.ui is not None:
+            _shown[run.id] = run.options.ui
+            session.notify("ui", posargs=())
         cells = [entry for entry in run.entries if entry["kind"] == "cell"]
         if all(entry["status"] == Status.NOT_RUN.value for entry in cells):
             wrong.append(f"no cell of {name} ran")
@@ -310,6 +330,15 @@ def end_runs(session: nox.Session) -> None:
             wrong.append("the walk has unexpected outcomes; see above")
     if wrong:
         session.error("; ".join(wrong))
+
+
+def show_ui(session: nox.Session) -> None:
+    """Show the UI over what the walk of ``full`` left, or over what was asked for."""
+    if not _shown:
+        run_command(session, ui_main)
+    for run_id, options in _shown.items():
+        shown = replace(options, source=None if options.database_url else run_id)
+        run_command(session, lambda _, shown=shown: show(shown, load(), Screen()))  # type: ignore[misc]
 
 
 def _green(entries: Sequence[Entry]) -> bool:

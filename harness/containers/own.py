@@ -30,6 +30,9 @@ LOCK_LABEL = "metaflow-compat.lock"
 """Label with the path of the file that is locked as long as the run lives."""
 HOST_LABEL = "metaflow-compat.host"
 """Label with the name of the machine the run, and the lock, are on."""
+HOST_NETWORK = "host"
+"""What the engine calls this machine's own network."""
+
 KEEP_LABEL = "metaflow-compat.keep"
 """Label of a run that was asked to leave its last stack."""
 
@@ -51,6 +54,9 @@ class Program:
         memory: its limit, as Docker writes it: ``512m``.
         command: arguments instead of the image's own.
         shared_memory: size of /dev/shm.
+        network: the network it joins; None for the run's own, ``host`` for the machine's, where
+            ``ports`` mean nothing: the program listens on this machine.
+        folders: of this machine, which it reads at the very same paths.
     """
 
     name: str
@@ -60,6 +66,8 @@ class Program:
     memory: str
     command: Sequence[str] = ()
     shared_memory: str = "64m"
+    network: str | None = None
+    folders: Sequence[Path] = ()
 
 
 class Belongings:
@@ -108,7 +116,7 @@ class Belongings:
         Raises:
             InfraError: when the engine refuses.
         """
-        network = self.network
+        network = program.network or self.network
         client = self.engine.client
         name = self.name(program.name)
         with self.engine.doing(f"starting the container {name} from {program.image.reference}"):
@@ -119,12 +127,11 @@ class Belongings:
                 name=name,
                 labels=self.labels,
                 environment=dict(program.environment),
-                ports={f"{inner}/tcp": (_HOST, port or 0) for inner, port in program.ports.items()},
-                network=network,
-                networking_config={
-                    network: client.api.create_endpoint_config(aliases=[program.name])
-                },
-                mounts=[Mount(folder, volume.name) for folder, volume in volumes.items()],
+                **self._networking(program, network),
+                mounts=[
+                    *(Mount(folder, volume.name) for folder, volume in volumes.items()),
+                    *(Mount(str(f), str(f), type="bind", read_only=True) for f in program.folders),
+                ],
                 mem_limit=program.memory,
                 shm_size=program.shared_memory,
                 log_config=LogConfig(type=LogConfig.types.JSON),
@@ -136,6 +143,17 @@ class Belongings:
                 running.remove()
                 raise
         return running
+
+    def _networking(self, program: Program, network: str) -> dict[str, Any]:
+        """Return the engine's options for a program's network and ports."""
+        if network == HOST_NETWORK:
+            return {"network_mode": HOST_NETWORK}
+        aliases = self.engine.client.api.create_endpoint_config(aliases=[program.name])
+        return {
+            "ports": {f"{inner}/tcp": (_HOST, port or 0) for inner, port in program.ports.items()},
+            "network": network,
+            "networking_config": {network: aliases},
+        }
 
     def _volumes(self, program: Program) -> dict[str, Any]:
         """Make a labelled volume for each that the image declares; return them by folder.
@@ -204,6 +222,11 @@ class RunningContainer:
             self._container.reload()
         bound = self._container.attrs["NetworkSettings"]["Ports"].get(f"{inner}/tcp")
         return int(bound[0]["HostPort"]) if bound else 0
+
+    def wait(self) -> None:
+        """Return when it has ended."""
+        with self._engine.doing(f"waiting for the container {self.name}"):
+            self._container.wait()
 
     def check_alive(self) -> None:
         """Raise InfraError, with the last log lines, when it does not run any more."""

@@ -20,7 +20,7 @@ from harness.processes import wait_until
 NAME = "database"
 """The host name services reach it by, inside the run's network."""
 
-_PORT = 5432
+PORT = 5432
 _READY_SECONDS = 120.0
 _MEMORY = "1g"
 _SETTINGS = {
@@ -100,7 +100,7 @@ class ContainerPostgres:
             NAME,
             image,
             environment,
-            {_PORT: self._port},
+            {PORT: self._port},
             _MEMORY,
             command=["postgres", *settings],
             # Parallel queries over large tables share more than Docker's 64 MB.
@@ -108,9 +108,7 @@ class ContainerPostgres:
         )
         container = self._belongings.run(program, self.log)
         self._container = container
-        address = Address(
-            "127.0.0.1", container.port(_PORT), self._user, self._password, "postgres"
-        )
+        address = Address("127.0.0.1", container.port(PORT), self._user, self._password, "postgres")
         wait_until(
             lambda: _answers(address, container),
             seconds=_READY_SECONDS,
@@ -129,7 +127,7 @@ class ContainerPostgres:
             InfraError: when it exists already.
         """
         address = create_database(self.address, name)
-        return Database(address, replace(address, host=NAME, port=_PORT))
+        return Database(address, replace(address, host=NAME, port=PORT))
 
     def drop(self, name: str) -> None:
         """Drop the database ``name``, ending its connections."""

@@ -105,6 +105,12 @@ def is_empty(address: Address) -> bool:
         return not cursor.fetchone()[0]
 
 
+def tables_there(address: Address) -> set[str]:
+    """Return which of the six tables are in the database."""
+    with closing(address.connect()) as connection, connection.cursor() as cursor:
+        return _tables_there(cursor)
+
+
 def _tables_there(cursor: Any) -> set[str]:
     cursor.execute(_TABLES_THERE, [list(TABLES)])
     return {name for (name,) in cursor}

@@ -112,11 +112,11 @@ class CheckoutLauncher:
         source = source_of(self._clone, service)
         requirements = [*self._requirements, *layout.requirements]
         if service.kind == "checkout":
-            own = [_without_build(line) for line in requirements_of(source, layout)]
-            requirements += [line for line in own if line not in requirements]
+            programs = (layout.metadata, layout.migration)
+            requirements = joined(requirements, requirements_of(source, programs))
         folder = source.lay_out()
         try:
-            python = tool_python("service", requirements, self._python())
+            python = tool_python("service", requirements, find_python(self._pythons))
         except InfraError as error:
             if service.kind == "checkout":
                 raise UsageError(
@@ -124,17 +124,26 @@ class CheckoutLauncher:
                 ) from error
             raise
         version = reported_by(source)
-        return _Prepared(folder, python, _package(version) if version else None)
+        return _Prepared(folder, python, package_folder(version) if version else None)
 
-    def _python(self) -> str:
-        found = find_interpreters()
-        for minor in self._pythons:
-            if minor in found:
-                return str(found[minor])
-        raise InfraError(
-            f"services run on Python {' or '.join(self._pythons)}, and none is here; "
-            f"for example: uv python install {self._pythons[0]}"
-        )
+
+def find_python(pythons: Sequence[str]) -> str:
+    """Return the first interpreter of this machine that runs services.
+
+    Args:
+        pythons: minor versions, preferred first.
+
+    Raises:
+        InfraError: when there is none, saying how to get one.
+    """
+    found = find_interpreters()
+    for minor in pythons:
+        if minor in found:
+            return str(found[minor])
+    raise InfraError(
+        f"services run on Python {' or '.join(pythons)}, and none is here; "
+        f"for example: uv python install {pythons[0]}"
+    )
 
 
 class _RunningCheckout:
@@ -224,12 +233,16 @@ def _path(python: Path) -> str:
     return os.pathsep.join([str(python.parent), str(folder), os.defpath])
 
 
-def _without_build(requirement: str) -> str:
-    """Return the requirement that brings the same library built: psycopg2 needs a compiler."""
-    return re.sub(r"^psycopg2(?![\w-])", "psycopg2-binary", requirement)
+def joined(shared: Sequence[str], own: Sequence[str]) -> list[str]:
+    """Return what all releases need with what a ref asks for itself, each line once.
+
+    What would be built by a compiler, psycopg2, is replaced by the same library built.
+    """
+    built = [re.sub(r"^psycopg2(?![\w-])", "psycopg2-binary", line) for line in own]
+    return list(dict.fromkeys([*shared, *built]))
 
 
-def _package(version: str) -> Path:
+def package_folder(version: str) -> Path:
     """Return a folder of installed packages that says the service is there, in this version.
 
     Releases from 2.0.0 on look their own version up as that of an installed package. Installed

@@ -160,7 +160,7 @@ class Commit:
             with tarfile.open(fileobj=io.BytesIO(archive)) as files:
                 files.extractall(folder, filter="data")
 
-        return _lay_out(self.commit, fill)
+        return lay_out(self.commit, fill)
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ class WorkTree:
                 (folder / path).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(self.top / path, folder / path)
 
-        return _lay_out(f"{self.commit}-{digest.hexdigest()[:12]}", fill)
+        return lay_out(f"{self.commit}-{digest.hexdigest()[:12]}", fill)
 
 
 class GitError(Exception):
@@ -286,7 +286,7 @@ def _paths(listed: bytes) -> frozenset[str]:
     return frozenset(os.fsdecode(path) for path in listed.split(b"\0") if path)
 
 
-def _lay_out(name: str, fill: Callable[[Path], None]) -> Path:
+def lay_out(name: str, fill: Callable[[Path], None]) -> Path:
     """Return the folder ``name`` of the cache; it appears whole or not at all."""
     folder = CHECKOUTS / name
     if folder.is_dir():

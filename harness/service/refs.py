@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from packaging.version import InvalidVersion, Version
@@ -91,12 +92,12 @@ def reported_by(source: Source) -> str | None:
     return None
 
 
-def requirements_of(source: Source, layout: Layout) -> tuple[str, ...]:
-    """Return the lines of the requirements.txt beside each program that versions.json names."""
+def requirements_of(source: Source, programs: Iterable[Program | None]) -> tuple[str, ...]:
+    """Return the lines of the requirements.txt beside each program."""
     lines: dict[str, None] = {}
-    for program in (layout.metadata, layout.migration):
+    for program in programs:
         if program is not None:
-            path = str(_file(program).parent / "requirements.txt")
+            path = str(file_of(program).parent / "requirements.txt")
             lines |= dict.fromkeys(line.strip() for line in (source.read(path) or "").splitlines())
     return tuple(line for line in lines if line and not line.startswith("#"))
 
@@ -125,7 +126,7 @@ def _find(clone: Clone, catalog: Catalog, present: tuple[Service, ...], name: st
 def _from_source(clone: Clone, catalog: Catalog, name: str, source: Source) -> Service:
     layout = _detect(clone, catalog, source)
     if layout is None:
-        files = dict.fromkeys(str(_file(one.metadata)) for one in catalog.layouts.values())
+        files = dict.fromkeys(str(file_of(one.metadata)) for one in catalog.layouts.values())
         raise UsageError(
             f"--checkout {clone.given}: {name} ({short(source.commit)}) holds no metadata service "
             f"in a layout that is known: there is no {' and no '.join(reversed(list(files)))}"
@@ -161,7 +162,7 @@ def _detect(clone: Clone, catalog: Catalog, source: Source) -> Layout | None:
     ]
     for layout in (*own, *reversed(list(catalog.layouts.values()))):
         programs = (layout.metadata, layout.migration, layout.ui)
-        if all(str(_file(program)) in source.files for program in programs if program):
+        if all(str(file_of(program)) in source.files for program in programs if program):
             return layout
     return None
 
@@ -169,7 +170,7 @@ def _detect(clone: Clone, catalog: Catalog, source: Source) -> Layout | None:
 def _newest_migration(source: Source, layout: Layout) -> int:
     if layout.migration is None:
         return 0
-    folder = _file(layout.migration).parent / _MIGRATION_FOLDER
+    folder = file_of(layout.migration).parent / _MIGRATION_FOLDER
     numbers = [
         int(number)
         for path in map(PurePosixPath, source.files)
@@ -186,7 +187,7 @@ def _newest_release(catalog: Catalog, layout: Layout) -> str:
 
 def _check_tag(clone: Clone, service: Service) -> None:
     assert service.layout is not None
-    file = str(_file(service.layout.metadata))
+    file = str(file_of(service.layout.metadata))
     if file not in source_of(clone, service).files:
         raise UsageError(
             f"--checkout {clone.given}: the tag {service.ref} holds no metadata service: there is "
@@ -194,7 +195,7 @@ def _check_tag(clone: Clone, service: Service) -> None:
         )
 
 
-def _file(program: Program) -> PurePosixPath:
+def file_of(program: Program) -> PurePosixPath:
     """Return the file of a program's module, from the top folder."""
     return PurePosixPath(program.folder) / f"{program.module.replace('.', '/')}.py"
 

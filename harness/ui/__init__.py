@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from harness.database import Database
+from harness.versions import Service
 
 
 class Ground(Protocol):
@@ -14,7 +15,6 @@ class Ground(Protocol):
 
     description: str
     """What it is, for the first line printed."""
-    database: Database
     network: str | None
     """The Docker network the database is in; None where it is reached from this machine."""
     environment: Mapping[str, str]
@@ -22,11 +22,12 @@ class Ground(Protocol):
     folders: tuple[Path, ...]
     """Folders of local data; a container needs them at the very same paths."""
 
-    def start(self) -> None:
-        """Start what does not run already; return when the database answers.
+    def start(self) -> Database:
+        """Start what does not run already; return the database when it answers.
 
         Raises:
-            InfraError: when it cannot be had.
+            UsageError: when somebody else's database cannot be reached.
+            InfraError: when a kept one cannot be served again.
         """
 
     def stop(self) -> None:
@@ -37,17 +38,20 @@ class RunningUI(Protocol):
     """One UI backend with its page, over one ground."""
 
     version: str
-    """As asked for by ``--ui-version``: a service release such as ``2.5.0``, or ``HEAD``."""
+    """The service release it comes with, such as ``v2.5.0``, or a git ref."""
     page: str
     """Address of the page, no final slash."""
     api: str
     """Base address of the UI backend's API, no final slash."""
     origin: str
-    """What exactly runs, for the first line printed and the journal."""
+    """What exactly runs, for the line printed and the journal."""
     log: Path
 
     def check_alive(self) -> None:
         """Raise InfraError, with the last log lines, when it has ended by itself."""
+
+    def wait(self) -> None:
+        """Return when it has ended, by whatever hand."""
 
     def stop(self) -> None:
         """End it and all its workers. Safe to call twice."""
@@ -58,7 +62,7 @@ class UILauncher(Protocol):
 
     description: str
 
-    def prepare(self, versions: tuple[str, ...]) -> None:
+    def prepare(self, versions: Sequence[Service]) -> None:
         """Do once what is needed before the first start: environments, assets, images.
 
         Raises:
@@ -66,9 +70,18 @@ class UILauncher(Protocol):
             InfraError: when preparing fails.
         """
 
-    def start(self, version: str, ground: Ground, port: int, log: Path) -> RunningUI:
-        """Start a UI over a started ground, and return when API and page answer.
+    def start(
+        self, version: Service, ground: Ground, database: Database, port: int, log: Path
+    ) -> RunningUI:
+        """Start a UI over a started ground and return at once; readiness is the caller's.
+
+        Args:
+            version: a service that has a UI backend.
+            ground: for the data beside the database.
+            database: as ``ground.start()`` returned it.
+            port: of the page, on 127.0.0.1.
+            log: appended to with what it prints.
 
         Raises:
-            InfraError: when it never answers, with its last log lines.
+            InfraError: when it cannot be started.
         """

@@ -98,7 +98,8 @@ def test_requirements_of_a_ref(folder, catalog):
     clone = open_clone(str(folder))
     (service,) = select_from_clone(clone, catalog, "HEAD")
     assert service.layout is not None
-    found = requirements_of(source_of(clone, service), service.layout)
+    programs = (service.layout.metadata, service.layout.migration)
+    found = requirements_of(source_of(clone, service), programs)
     assert found == ("aiohttp >= 3.8", "new-library")
 
 

@@ -1,0 +1,161 @@
+"""The UI backend of a clone of the metadata service, as processes of this machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.database import Database
+from harness.errors import InfraError, UsageError
+from harness.processes import ManagedProcess
+from harness.service.checkout import find_python, joined, package_folder
+from harness.service.git import Clone
+from harness.service.refs import file_of, reported_by, requirements_of, source_of
+from harness.service.settings import HOST
+from harness.tools import tool_python
+from harness.ui import Ground, RunningUI
+from harness.ui.assets import with_assets
+from harness.ui.backend import ui_settings
+from harness.versions import Catalog, Program, Service
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A UI backend that can be started: its files with the page, its Python, its version."""
+
+    folder: Path
+    python: Path
+    packages: Path | None
+    program: Program
+
+    def environment(self, home: Path) -> dict[str, str]:
+        """Return the variables of its processes, which are started in ``home``.
+
+        The backend writes its cache where it is started, and its workers look their code up on
+        the path.
+        """
+        folders = [self.folder / self.program.folder, self.packages]
+        return {
+            "PATH": os.pathsep.join([str(self.python.parent), os.defpath]),
+            "PYTHONPATH": os.pathsep.join(str(folder) for folder in folders if folder is not None),
+            "HOME": str(home),
+        }
+
+
+class CheckoutUI:
+    """Starts UI backends from a clone, which stays as it is.
+
+    Args:
+        clone: where refs come from.
+        catalog: tells what UI backends need.
+        assets: the built page, checked before.
+        work: folder for what the backends write.
+        mark: what the processes belong to.
+        whole: start as many workers as a backend would unasked.
+        triggers: let it make its triggers in the database.
+    """
+
+    def __init__(
+        self,
+        clone: Clone,
+        catalog: Catalog,
+        assets: Path,
+        work: Path,
+        mark: str,
+        *,
+        whole: bool,
+        triggers: bool,
+    ) -> None:
+        self._clone = clone
+        self._catalog = catalog
+        self._assets = assets
+        self._work = work
+        self._mark = mark
+        self._whole = whole
+        self._triggers = triggers
+        self._prepared: dict[Service, _Prepared] = {}
+        self.description = f"UI backend from {clone.given}, as processes, with the page {assets}"
+
+    def prepare(self, versions: Sequence[Service]) -> None:
+        """Lay the releases out with the page, and make their environments.
+
+        Raises:
+            UsageError: when what a ref itself requires does not install.
+            InfraError: when no Python fits, or the environment cannot be made.
+        """
+        for version in versions:
+            if version not in self._prepared:
+                self._prepared[version] = self._prepare(version)
+
+    def _prepare(self, version: Service) -> _Prepared:
+        layout = version.layout
+        assert layout is not None, "a version that was selected for its UI"
+        assert layout.ui is not None, "a version that was selected for its UI"
+        source = source_of(self._clone, version)
+        shared = [*self._catalog.service_requirements, *self._catalog.ui_requirements]
+        requirements = [*shared, *layout.requirements]
+        if version.kind == "checkout":
+            requirements = joined(requirements, requirements_of(source, [layout.ui]))
+        try:
+            python = tool_python("ui", requirements, find_python(self._catalog.service_pythons))
+        except InfraError as error:
+            if version.kind == "checkout":
+                raise UsageError(
+                    f"what the UI backend of {version.name} requires does not install: {error}"
+                ) from error
+            raise
+        page = Path(file_of(layout.ui).parent) / "ui"
+        folder = with_assets(source.lay_out(), page, self._assets)
+        reported = reported_by(source)
+        packages = package_folder(reported) if reported else None
+        return _Prepared(folder, python, packages, layout.ui)
+
+    def start(
+        self, version: Service, ground: Ground, database: Database, port: int, log: Path
+    ) -> RunningUI:
+        """Start a UI backend in a process group of its own and return at once."""
+        self.prepare((version,))
+        settings = ui_settings(
+            database.address,
+            HOST,
+            port,
+            page=True,
+            whole=self._whole,
+            triggers=self._triggers,
+        )
+        prepared = self._prepared[version]
+        home = self._work / f"ui-{version.slug}"
+        home.mkdir(parents=True, exist_ok=True)
+        process = ManagedProcess(
+            [str(prepared.python), "-m", prepared.program.module],
+            env={**ground.environment, **prepared.environment(home), **settings},
+            mark=f"{self._mark}/ui-{version.slug}",
+            log=log,
+            cwd=home,
+        )
+        return _RunningProcess(version, f"http://{HOST}:{port}", process, log)
+
+
+class _RunningProcess:
+    def __init__(self, version: Service, url: str, process: ManagedProcess, log: Path) -> None:
+        self.version = version.name
+        self.page = self.api = url
+        self.origin = f"UI backend of {version.name}"
+        if version.label:
+            self.origin += f" ({version.label})"
+        self.log = log
+        self._process = process
+
+    def check_alive(self) -> None:
+        """Raise InfraError, with the last log lines, when the backend has ended by itself."""
+        self._process.check_alive(f"the UI backend of {self.version}")
+
+    def wait(self) -> None:
+        """Return when it has ended."""
+        self._process.wait(None)
+
+    def stop(self) -> None:
+        """End it with all its workers: it ignores being asked, by SIGTERM or SIGINT."""
+        self._process.kill()

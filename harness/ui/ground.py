@@ -1,0 +1,153 @@
+"""What a UI is deployed over: a database that a run kept, or one that somebody named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from harness.containers.engine import Engine
+from harness.containers.own import find
+from harness.database import Address, Database
+from harness.database.container import NAME, PORT
+from harness.database.embedded import Cluster, EmbeddedPostgres
+from harness.database.external import ExternalPostgres
+from harness.database.rows import TABLES, is_empty, schema_version, tables_there
+from harness.datastore.s3 import aws_variables
+from harness.errors import InfraError, UsageError
+from harness.kept import Kept
+from harness.versions import Service
+
+_DATA = ("METAFLOW_DATASTORE_", "METAFLOW_S3_", "METAFLOW_DEFAULT_DATASTORE", "METAFLOW_CARD_")
+
+
+class KeptProcesses:
+    """What an embedded run kept: the files of its database, which is served again.
+
+    Args:
+        kept: what is written down of it.
+        log: folder for the log of the database server.
+        mark: what the server belongs to.
+    """
+
+    network: str | None = None
+
+    def __init__(self, kept: Kept, log: Path, mark: str) -> None:
+        self.description = f"the database that {kept.run} kept, as {kept.service} left it"
+        self.environment: Mapping[str, str] = {}
+        self.folders: tuple[Path, ...] = (kept.data,)
+        self._kept = kept
+        address = kept.database
+        self._server = EmbeddedPostgres(log, mark, user=address.user, password=address.password)
+
+    def start(self) -> Database:
+        """Serve the cluster again."""
+        place = self._kept.place
+        self._server.resume(Cluster(Path(place["home"]), Path(place["binaries"])))
+        address = replace(self._server.address, name=self._kept.database.name)
+        return Database(address, address)
+
+    def stop(self) -> None:
+        """End the server; the cluster stays."""
+        self._server.stop()
+
+
+class KeptContainers:
+    """What a run over containers kept: its database goes on in its container.
+
+    Args:
+        kept: what is written down of it.
+        engine: where it is.
+    """
+
+    def __init__(self, kept: Kept, engine: Engine) -> None:
+        self.description = f"the containers that {kept.run} kept, as {kept.service} left them"
+        self.network: str | None = kept.place["network"]
+        self.environment: Mapping[str, str] = {}
+        self.folders: tuple[Path, ...] = (kept.data,)
+        self._kept = kept
+        self._engine = engine
+
+    def start(self) -> Database:
+        """Find the container's port, which is another one after a restart of the engine."""
+        wanted = f"-{NAME}"
+        with self._engine.doing(f"looking for the database of {self._kept.run}"):
+            containers = find(self._engine, self._kept.run).containers
+            database = next((one for one in containers if str(one.name).endswith(wanted)), None)
+        if database is None:
+            raise InfraError(
+                f"the containers of {self._kept.run} are gone; nox -s clean -- {self._kept.run}"
+                " forgets them"
+            )
+        bound = database.attrs["NetworkSettings"]["Ports"].get(f"{PORT}/tcp")
+        if not bound:
+            raise InfraError(
+                f"the container {database.name} does not run; docker start {database.name}"
+            )
+        address = replace(self._kept.database, port=int(bound[0]["HostPort"]))
+        return Database(address, replace(address, host=NAME, port=PORT))
+
+    def stop(self) -> None:
+        """Do nothing: nothing was started."""
+
+
+class GivenDatabase:
+    """Somebody's own database, which is only read.
+
+    Args:
+        url: of ``--database-url``.
+        environ: the user's environment, for what names and opens their datastore.
+    """
+
+    network: str | None = None
+
+    def __init__(self, url: str, environ: Mapping[str, str]) -> None:
+        self._server = ExternalPostgres(url)
+        self.database = self._server.existing()
+        address = self.database.address
+        self.description = f"the database {address.name!r} at {address.host}:{address.port}"
+        # What names the data, not what names a service: the UI reads by the database it is given.
+        named = {name: environ[name] for name in environ if name.startswith(_DATA)}
+        self.environment: Mapping[str, str] = {**named, **aws_variables(environ)}
+        root = named.get("METAFLOW_DATASTORE_SYSROOT_LOCAL")
+        self.folders: tuple[Path, ...] = (Path(root),) if root else ()
+
+    def start(self) -> Database:
+        """Reach it once."""
+        self._server.start()
+        return self.database
+
+    def stop(self) -> None:
+        """Do nothing: nothing was started."""
+
+
+def check_database(
+    address: Address, versions: Sequence[Service], available: Sequence[Service]
+) -> None:
+    """Refuse a database that a UI could not show.
+
+    Args:
+        address: of the database.
+        versions: the UIs that are to be started.
+        available: all that could be, for the error.
+
+    Raises:
+        UsageError: without Metaflow's tables; with a schema too old for one of the UIs.
+    """
+    where = f"the database {address.name!r} at {address.host}:{address.port}"
+    missing = sorted(set(TABLES) - tables_there(address))
+    if missing:
+        what = "is empty" if is_empty(address) else f"has no table {missing[0]}"
+        raise UsageError(
+            f"{where} {what}: it is no database of a Metaflow metadata service; name another with"
+            " --database-url, or let a run keep one with --keep"
+        )
+    schema = schema_version(address) or 0
+    for version in versions:
+        if version.schema > schema:
+            fitting = [one for one in available if one.schema <= schema]
+            instead = f", or --ui-version {fitting[-1].name}" if fitting else ""
+            raise UsageError(
+                f"{where} has schema {schema}, too old for the UI of {version.name}, which needs"
+                f" {version.schema}: migrate it with the service first{instead}"
+            )

@@ -1,0 +1,230 @@
+"""What ``nox -s ui`` and ``nox -s full`` are asked for, validated before anything starts."""
+
+from __future__ import annotations
+
+import argparse
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import InfraError, UsageError, nearest
+from harness.parser import build_ui_parser
+from harness.processes import LAST_PORT
+from harness.selectors import select_clients, select_services
+from harness.service import refs
+from harness.service.git import Clone, open_clone
+from harness.service.settings import HOST
+from harness.ui.assets import WHERE, check_assets
+from harness.versions import Catalog, Service
+
+
+@dataclass(frozen=True)
+class UIOptions:
+    """The options of one UI, validated.
+
+    Attributes:
+        given: what was written after ``--``, for the journal.
+        source: the run whose kept stack is shown; None for the latest.
+        database_url: an existing database to show instead.
+        clone: where the UI backend comes from; None for published images.
+        backend: as asked for: ``auto``, ``embedded`` or ``docker``.
+        pull, registry, dockerfile: as in harness.options.Options.
+        versions: which UI backends, as text; None for the one that fits what is shown.
+        assets: the built page, for a backend that runs as processes.
+        image: an image with the page of its own; None for the page the backend's image brings.
+        page_clone: the clone such an image is built from.
+        port: of the page, on 127.0.0.1.
+        whole: start as many workers as a backend does unasked.
+        triggers: let the backend make its triggers in the database.
+        check: judge what the UI shows, and end.
+        detach: leave it running.
+        clients: names of the clients whose runs are looked for; empty for all there are.
+        results: folder for the results of runs.
+    """
+
+    given: tuple[str, ...]
+    source: str | None
+    database_url: str | None
+    clone: Clone | None
+    backend: str
+    pull: str
+    registry: str
+    dockerfile: str
+    versions: str | None
+    assets: Path | None
+    image: str | None
+    page_clone: Clone | None
+    port: int
+    whole: bool
+    triggers: bool
+    check: bool
+    detach: bool
+    clients: tuple[str, ...]
+    results: Path
+
+
+def parse_ui(arguments: Sequence[str], catalog: Catalog) -> UIOptions:
+    """Parse and validate what follows ``--`` for ``nox -s ui``.
+
+    Raises:
+        UsageError: for the first thing that is wrong: what, where, the nearest valid choice.
+        SystemExit: after printing, for ``--help``.
+    """
+    parser = build_ui_parser()
+    raw, unknown = parser.parse_known_args(list(arguments))
+    if unknown:
+        close = nearest(unknown[0], parser.known_options())
+        raise UsageError(f"unknown option {unknown[0]}{close}; see: {parser.prog} --help")
+    clone = None if raw.checkout is None else open_clone(raw.checkout)
+    clients = select_clients(catalog, raw.metaflow) if raw.metaflow else ()
+    if clients and not raw.check:
+        raise UsageError("--metaflow chooses among the runs that --check looks for; add --check")
+    return ui_options(raw, arguments, catalog, clone, tuple(one.name for one in clients))
+
+
+def ui_options(
+    raw: argparse.Namespace,
+    arguments: Sequence[str],
+    catalog: Catalog,
+    clone: Clone | None,
+    clients: tuple[str, ...] = (),
+) -> UIOptions:
+    """Validate the options of the UI among those of a session.
+
+    Args:
+        raw: as parsed.
+        arguments: what followed ``--``.
+        catalog: what there is to select from.
+        clone: of ``--checkout``.
+        clients: of ``--metaflow``, where it chooses among the runs that are judged.
+
+    Raises:
+        UsageError: for the first thing that is wrong.
+    """
+    if not 1 <= raw.ui_port <= LAST_PORT:
+        raise UsageError(f"--ui-port {raw.ui_port}: not a port (1 to {LAST_PORT})")
+    if raw.ui_assets is not None:
+        check_assets(raw.ui_assets)
+    options = UIOptions(
+        given=tuple(arguments),
+        source=getattr(raw, "source", None),
+        database_url=raw.database_url,
+        clone=clone,
+        backend=raw.backend,
+        pull=raw.pull,
+        registry=raw.registry,
+        dockerfile=raw.dockerfile or "Dockerfile",
+        versions=raw.ui_version,
+        assets=raw.ui_assets and raw.ui_assets.resolve(),
+        image=raw.ui_image,
+        page_clone=None if raw.ui_checkout is None else open_clone(raw.ui_checkout),
+        port=raw.ui_port,
+        whole=raw.ui_full,
+        triggers=raw.ui_triggers,
+        check=raw.check,
+        detach=raw.detach,
+        clients=clients,
+        results=raw.results.resolve(),
+    )
+    if options.versions is not None:
+        chosen = select_versions(options, catalog, images=True, last="")
+        if len(chosen) > 1 and not options.check:
+            raise UsageError(
+                f"--ui-version {options.versions} selects {len(chosen)} UIs: only --check takes"
+                " several, one after the other"
+            )
+    return options
+
+
+def available_versions(options: UIOptions, catalog: Catalog) -> tuple[Service, ...]:
+    """Return the released services that have a UI backend, in version order."""
+    found = catalog.released
+    if options.clone is not None:
+        found = tuple(one for one in found if one.ref in options.clone.tags)
+    return tuple(one for one in found if has_ui(one))
+
+
+def select_versions(
+    options: UIOptions, catalog: Catalog, *, images: bool, last: str
+) -> tuple[Service, ...]:
+    """Return the services whose UI backends are asked for, in version order.
+
+    Args:
+        options: of the UI.
+        catalog: what versions.json holds.
+        images: whether released ones are taken as published images.
+        last: name of the service that used the database last: unasked it is its UI that is
+            shown, if it has one, else the latest.
+
+    Raises:
+        UsageError: for a version that is not there, or has no UI.
+    """
+    text = options.versions
+    if text is None:
+        names = {one.name for one in available_versions(options, catalog)}
+        in_clone = options.clone is not None and options.clone.resolve(last) is not None
+        text = last if last in names or in_clone else "latest"
+    if options.clone is not None:
+        found = refs.select_from_clone(options.clone, catalog, text, images=images)
+    else:
+        found = select_services(catalog, text, "released")
+    chosen = tuple(one for one in found if has_ui(one))
+    if not chosen:
+        oldest = next(one.name for one in catalog.released if has_ui(one))
+        raise UsageError(f"--ui-version {text}: it has no UI; the first that has one is {oldest}")
+    return chosen
+
+
+def has_ui(service: Service) -> bool:
+    """Tell whether a service comes with a UI backend."""
+    return service.layout is not None and service.layout.ui is not None
+
+
+def needs_processes(options: UIOptions, kept_backend: str, engine: Callable[[], str]) -> str:
+    """Return why the UI has to run as processes; empty where it runs in containers.
+
+    Args:
+        options: of the UI.
+        kept_backend: of the run whose stack is shown; empty for another database.
+        engine: describes the Docker engine that answers, or raises InfraError.
+
+    Raises:
+        UsageError: for processes without a clone or without the page.
+        InfraError: for containers without an engine.
+    """
+    if options.backend == "docker" or options.image or options.page_clone:
+        engine()
+        return ""
+    if options.backend == "auto" and kept_backend == "docker" and options.assets is None:
+        engine()
+        return ""
+    why = "asked for" if options.backend == "embedded" else "--checkout is given"
+    if options.backend == "auto" and options.clone is None:
+        try:
+            engine()
+        except InfraError as error:
+            why = str(error)
+        else:
+            return ""
+    if options.clone is None:
+        raise UsageError(
+            "without containers the UI backend comes from a clone of Netflix/metaflow-service:"
+            f" --checkout PATH|URL ({why})"
+        )
+    if options.assets is None:
+        raise UsageError(f"without containers the page comes from --ui-assets PATH: {WHERE}")
+    return why
+
+
+def check_port(port: int) -> None:
+    """Raise UsageError when nothing can listen on a port of 127.0.0.1."""
+    with socket.socket() as probe:
+        # As servers do: a port whose last connections are still fading away is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise UsageError(
+                f"--ui-port {port} cannot be used: {error.strerror}; name another with --ui-port"
+            ) from error

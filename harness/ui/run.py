@@ -1,0 +1,219 @@
+"""``nox -s ui``: one UI after the other over a database that is there, shown or judged."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timezone
+
+from harness.alive import RunLock
+from harness.containers.engine import find_engine
+from harness.containers.images import Images
+from harness.containers.own import Belongings
+from harness.kept import Kept, find_kept
+from harness.processes import kill_marked, raise_exit
+from harness.report.terminal import Screen
+from harness.run import check_results
+from harness.service.image import Builder
+from harness.ui import Ground, RunningUI, UILauncher
+from harness.ui.backend import await_ui
+from harness.ui.checkout import CheckoutUI
+from harness.ui.container import ContainerUI, PageImage
+from harness.ui.ground import GivenDatabase, KeptContainers, KeptProcesses, check_database
+from harness.ui.options import (
+    UIOptions,
+    available_versions,
+    check_port,
+    needs_processes,
+    parse_ui,
+    select_versions,
+)
+from harness.versions import Catalog, Service, load
+
+
+def ui_main(arguments: Sequence[str]) -> int:
+    """Do ``nox -s ui -- …``; return 1 when ``--check`` found something wrong.
+
+    Raises:
+        HarnessError: for bad input, and for what could not be started.
+    """
+    catalog = load()
+    return show(parse_ui(arguments, catalog), catalog, Screen())
+
+
+def show(options: UIOptions, catalog: Catalog, screen: Screen) -> int:
+    """Start the UIs that are asked for, one after the other, and show or judge each.
+
+    Returns:
+        1 when ``--check`` found something wrong, else 0.
+
+    Raises:
+        HarnessError: for what is wrong before, or cannot be started.
+    """
+    check_port(options.port)
+    check_results(options.results)
+    kept = None if options.database_url else find_kept(options.source)
+    why = needs_processes(options, kept.backend if kept else "", _describe_engine)
+    versions = select_versions(options, catalog, images=not why, last=kept.service if kept else "")
+    with contextlib.ExitStack() as ending:
+        if kept is not None:
+            ending.enter_context(kept.used())
+        run = ending.enter_context(_running(UIRun(options, catalog, screen, kept)))
+        return run.go(versions, processes=bool(why))
+
+
+def _describe_engine() -> str:
+    engine = find_engine()
+    engine.close()
+    return engine.description
+
+
+@contextmanager
+def _running(run: UIRun) -> Iterator[UIRun]:
+    """End the run when the block ends, in whatever way."""
+    # nox ends on SIGTERM without unwinding; as an exception it unwinds like Ctrl-C.
+    before = signal.signal(signal.SIGTERM, raise_exit)
+    try:
+        yield run
+    finally:
+        run.end()
+        signal.signal(signal.SIGTERM, before)
+
+
+class UIRun:
+    """One run of ``ui``: its folder, its ground, and the UI that runs at present.
+
+    Args:
+        options: what is asked for.
+        catalog: what there is.
+        screen: where to print.
+        kept: the kept stack that is shown; None for the database of ``--database-url``.
+    """
+
+    def __init__(
+        self, options: UIOptions, catalog: Catalog, screen: Screen, kept: Kept | None
+    ) -> None:
+        self.options = options
+        self.catalog = catalog
+        self.screen = screen
+        self.kept = kept
+        moment = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
+        self.id = f"{moment}-ui-{secrets.token_hex(2)}"
+        self.folder = options.results / self.id
+        self.logs = self.folder / "logs"
+        self.logs.mkdir(parents=True)
+        self._lock = RunLock(self.id, self.folder)
+        self._ending = contextlib.ExitStack()
+        self._detached = False
+
+    def go(self, versions: Sequence[Service], *, processes: bool) -> int:
+        """Start each UI over the ground, and show or judge it.
+
+        Returns:
+            1 when ``--check`` found something wrong, else 0.
+        """
+        launcher, ground = self._launcher(processes=processes), self._ground()
+        self.screen.say(f"ui: {launcher.description}")
+        self.screen.say(f"over: {ground.description}")
+        self._ending.callback(ground.stop)
+        database = ground.start()
+        check_database(database.address, versions, available_versions(self.options, self.catalog))
+        launcher.prepare(versions)
+        for version in versions:
+            log = self.logs / f"ui-{version.slug}.log"
+            running = launcher.start(version, ground, database, self.options.port, log)
+            self._ending.callback(running.stop)
+            await_ui(running)
+            self.screen.say(f"{running.origin}: http://localhost:{self.options.port}")
+            if self.options.detach:
+                self._leave(running)
+            else:
+                self._wait(running)
+                running.stop()
+        return 0
+
+    def _wait(self, running: RunningUI) -> None:
+        """Return when somebody presses Ctrl-C.
+
+        Raises:
+            InfraError: when the UI ends by itself.
+        """
+        self.screen.say("Ctrl-C stops it")
+        try:
+            running.wait()
+        except KeyboardInterrupt:
+            self.screen.say("stopped")
+        else:
+            running.check_alive()
+
+    def _leave(self, running: RunningUI) -> None:
+        """Let it run on when this process has ended; its lock, then free, is how it is found."""
+        self._ending.pop_all()
+        self._detached = True
+        self.screen.say(f"it goes on, its log is {running.log}; nox -s clean ends it")
+
+    def end(self) -> None:
+        """Stop what runs, unless it was left on purpose."""
+        if self._detached:
+            return
+        try:
+            self._ending.close()
+        finally:
+            kill_marked(lambda mark: mark.startswith(f"{self.id}/"))
+            shutil.rmtree(self.folder / "work", ignore_errors=True)
+            self._lock.release()
+
+    def _ground(self) -> Ground:
+        if self.options.database_url is not None:
+            return GivenDatabase(self.options.database_url, os.environ)
+        assert self.kept is not None, "it is found before anything starts"
+        if self.kept.backend == "docker":
+            engine = find_engine()
+            self._ending.callback(engine.close)
+            return KeptContainers(self.kept, engine)
+        return KeptProcesses(self.kept, self.logs, f"{self.id}/database")
+
+    def _launcher(self, *, processes: bool) -> UILauncher:
+        options = self.options
+        if not processes:
+            return self._containers()
+        assert options.clone is not None, "checked before anything starts"
+        assert options.assets is not None, "checked before anything starts"
+        return CheckoutUI(
+            options.clone,
+            self.catalog,
+            options.assets,
+            self.folder / "work",
+            self.id,
+            whole=options.whole,
+            triggers=options.triggers,
+        )
+
+    def _containers(self) -> UILauncher:
+        options = self.options
+        engine = find_engine()
+        self._ending.callback(engine.close)
+        belongings = Belongings(engine, self.id)
+        self._ending.callback(belongings.remove_all)
+        images = Images(engine, options.pull, options.registry, self.screen.say)
+        builds = self.logs / "builds"
+        builder = None
+        if options.clone is not None:
+            builder = Builder(engine, belongings, options.clone, options.dockerfile, builds)
+        page = None
+        if options.image is not None or options.page_clone is not None:
+            log = builds / "page.log"
+            page = PageImage(images, options.image, options.page_clone, belongings, log)
+        return ContainerUI(
+            belongings,
+            images,
+            builder=builder,
+            page=page,
+            whole=options.whole,
+            triggers=options.triggers,
+        )
