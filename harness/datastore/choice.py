@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from harness.datastore import Datastore, LocalDatastore
-from harness.datastore.s3 import EmbeddedS3, GivenS3
+from harness.datastore.s3 import OwnS3, GivenS3
 from harness.datastore.server import S3Server
 from harness.options import Options
 from harness.versions import load
@@ -30,13 +30,13 @@ def choose_datastores(
     return datastores
 
 
-def _s3(options: Options, folder: Path, environ: Mapping[str, str]) -> EmbeddedS3 | GivenS3:
+def _s3(options: Options, folder: Path, environ: Mapping[str, str]) -> OwnS3 | GivenS3:
     catalog = load()
     work, logs = folder / "work", folder / "logs"
     listing = logs / "s3-objects.txt"
     if options.s3_root is None:
         server = S3Server(folder.name, logs / "services" / "s3.log")
-        return EmbeddedS3(
+        return OwnS3(
             server, needs=catalog.s3_needs, work=work, listing=listing, keep=options.keep
         )
     return GivenS3(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -118,12 +118,22 @@ class ObjectStore:
         count: int = self._ask("remove", root)
         return count
 
-    def _ask(self, operation: str, root: S3Root) -> Any:
+    def save(self, bucket: str, folder: Path) -> list[dict[str, Any]]:
+        """Write every object of a bucket to a file below ``folder``; return what ``load`` needs."""
+        saved: list[dict[str, Any]] = self._ask("save", S3Root(bucket), folder=str(folder))
+        return saved
+
+    def load(self, bucket: str, folder: Path, saved: Sequence[Mapping[str, Any]]) -> None:
+        """Put into a bucket what ``save`` wrote below ``folder`` and returned."""
+        self._ask("load", S3Root(bucket), folder=str(folder), saved=list(saved))
+
+    def _ask(self, operation: str, root: S3Root, **more: Any) -> Any:
         request = {
             "operation": operation,
             "endpoint": self.endpoint,
             "bucket": root.bucket,
             "prefix": f"{root.prefix}/" if root.prefix else "",
+            "more": more,
         }
         finished = subprocess.run(
             [str(tool_python("s3", REQUIREMENTS)), str(_OPERATIONS)],
