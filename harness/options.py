@@ -21,9 +21,8 @@ from harness.service import refs
 from harness.service.checkout import SCENARIOS
 from harness.service.git import Clone, open_clone
 from harness.tools import ROOT
-from harness.versions import Catalog, Client, Service
+from harness.versions import LAST_PORT, Catalog, Client, Service
 
-_LAST_PORT = 65535
 DATASTORES = ("local", "s3")
 _S3_ROOT = "METAFLOW_DATASTORE_SYSROOT_S3"
 _S3_ENDPOINT = "METAFLOW_S3_ENDPOINT_URL"
@@ -58,6 +57,7 @@ class Options:
         scenario: what is done wrong on purpose; None for nothing.
         s3_root: where the user wants S3 data; None for a server of the run's own.
         s3_endpoint: address of the server that has it; None for Amazon's.
+        s3_image: whole name of the image the run's own S3 server comes from; None for moto.
         postgres: folder of the system's PostgreSQL binaries; None for the tool environment's.
         database_password: None for a random one.
         database_port: None for one the system chooses.
@@ -101,6 +101,7 @@ class Options:
     database_port: int | None
     s3_root: S3Root | None
     s3_endpoint: str | None
+    s3_image: str | None
     with_service_logs: bool
     keep: bool
     results: Path
@@ -131,11 +132,16 @@ class Options:
             flags += ["--scenario", self.scenario]
         if self.postgres is not None:
             flags += ["--postgres", str(self.postgres)]
-        if self.s3_root is not None:
-            flags += ["--s3-root", self.s3_root.url]
-        if self.s3_endpoint is not None:
-            flags += ["--s3-endpoint", self.s3_endpoint]
-        return flags
+        return [*flags, *self._s3_flags]
+
+    @property
+    def _s3_flags(self) -> list[str]:
+        flags = {
+            "--s3-root": self.s3_root and self.s3_root.url,
+            "--s3-endpoint": self.s3_endpoint,
+            "--s3-image": self.s3_image,
+        }
+        return [word for name, value in flags.items() if value for word in (name, value)]
 
 
 class Parser(argparse.ArgumentParser):
@@ -166,7 +172,7 @@ def build_parser(session: str) -> Parser:
         _add_containers(parser)
     if session == "fixed_db":
         _add_walk(parser)
-    _add_s3(parser)
+    _add_s3(parser, session)
     _add_results(parser)
     return parser
 
@@ -301,8 +307,15 @@ def _add_walk(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_s3(parser: argparse.ArgumentParser) -> None:
+def _add_s3(parser: argparse.ArgumentParser, session: str) -> None:
     group = parser.add_argument_group("S3 (with --datastore s3)")
+    if session != "local":
+        group.add_argument(
+            "--s3-image",
+            metavar="IMAGE",
+            help="with containers: store in a server from this image, e.g. minio/minio"
+            " (default: a moto server of the run's own, as a process)",
+        )
     group.add_argument(
         "--s3-root",
         metavar="URL",
@@ -377,7 +390,8 @@ def parse(
     services = () if session == "local" else find(raw.service)
     path = _path(raw, services, find) if session == "fixed_db" else ()
     datastores = _datastores(raw.datastore)
-    s3_root, s3_endpoint = _s3(raw, datastores)
+    s3_image = _s3_image(raw, datastores, backend, why)
+    s3_root, s3_endpoint = (None, None) if s3_image else _s3(raw, datastores)
     return Options(
         session=session,
         given=tuple(arguments),
@@ -406,6 +420,7 @@ def parse(
         database_port=getattr(raw, "database_port", None),
         s3_root=s3_root,
         s3_endpoint=s3_endpoint,
+        s3_image=s3_image,
         with_service_logs=raw.with_service_logs,
         keep=raw.keep,
         results=raw.results.resolve(),
@@ -489,8 +504,8 @@ def _check_numbers(raw: argparse.Namespace) -> None:
     if not raw.timeout > 0:  # nan, which compares with nothing, is refused too
         raise UsageError(f"--timeout {raw.timeout:g}: a cell needs more than 0 seconds")
     port = getattr(raw, "database_port", None)
-    if port is not None and not 1 <= port <= _LAST_PORT:
-        raise UsageError(f"--database-port {port}: not a port (1 to 65535)")
+    if port is not None and not 1 <= port <= LAST_PORT:
+        raise UsageError(f"--database-port {port}: not a port (1 to {LAST_PORT})")
 
 
 def _clone(raw: argparse.Namespace) -> Clone | None:
@@ -544,6 +559,25 @@ def _s3(raw: argparse.Namespace, datastores: Sequence[str]) -> tuple[S3Root | No
             raise UsageError("--s3-endpoint needs --s3-root s3://bucket/prefix")
         return None, None
     return S3Root.parse(*root), parse_endpoint(*endpoint) if endpoint else None
+
+
+def _s3_image(
+    raw: argparse.Namespace, datastores: Sequence[str], backend: str, why: str
+) -> str | None:
+    """Return the whole name of the S3 server's image; None when none is asked for."""
+    given: str | None = getattr(raw, "s3_image", None)
+    if given is None:
+        return None
+    if not re.fullmatch(r"[\w.-]+(:\d+)?(/[\w.-]+)*(:[\w.-]+)?(@[\w:]+)?", given):
+        raise UsageError(f"--s3-image {given}: not the name of an image, such as minio/minio")
+    if "s3" not in datastores:
+        raise UsageError("--s3-image is of no use without --datastore s3")
+    for option, value in (("--s3-root", raw.s3_root), ("--s3-endpoint", raw.s3_endpoint)):
+        if value is not None:
+            raise UsageError(f"--s3-image and {option} exclude each other: each says where data is")
+    if backend != "docker":
+        raise UsageError(f"--s3-image needs containers, and the backend is {backend}: {why}")
+    return given if re.search(r"[:@][^/]*$", given) else f"{given}:latest"
 
 
 def _given_or_set(given: str | None, option: str, variable: str) -> tuple[str, str] | None:

@@ -69,7 +69,8 @@ class Run:
         self._ended = False
         self._cancelled = threading.Event()
         self.backend = self._choose_backend()
-        self._datastores = choose_datastores(options, self.folder, os.environ)
+        own = self.backend.object_store if self.backend else None
+        self._datastores = choose_datastores(options, self.folder, os.environ, own)
         _make_folder(options.results, self.id)
         self._lock = RunLock(self.id, self.folder)
         secret = (*(self.backend.secrets if self.backend else ()), *from_environment(os.environ))
@@ -298,12 +299,13 @@ class Run:
         self._ended = True
         atexit.unregister(self.end)
         signal.signal(signal.SIGTERM, self._term_before)
+        # Before the stacks: what removes a run's containers would take a store among them along.
+        said = [datastore.stop() for datastore in self._datastores.values()]
         try:
             self._end_stacks()
         except InfraError as error:
             self.screen.say(f"not everything could be removed: {error}")
         finally:
-            said = [datastore.stop() for datastore in self._datastores.values()]
             kill_marked(lambda mark: mark == self.id or mark.startswith(f"{self.id}/"))
             if not self.options.keep:
                 shutil.rmtree(self.folder / "work", ignore_errors=True)

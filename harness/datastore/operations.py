@@ -1,8 +1,8 @@
 """What is asked of an object store, by boto3. Run by the Python of the S3 tool environment.
 
 ``python operations.py`` reads one request from standard input, a JSON object with ``operation``
-and its arguments: ``endpoint`` (null for Amazon's), ``bucket``, ``prefix``, and under ``more`` those
-that not every operation has. It writes one answer to standard output: ``{"result": …}``, or
+and its arguments, ``endpoint`` (null for Amazon's), ``bucket`` and ``prefix``, and under ``more``
+those that not every operation has; it writes one answer to standard output: ``{"result": …}``, or
 ``{"error": kind, "detail": text}`` with one of the kinds
 ``credentials``, ``unreachable``, ``missing``, ``forbidden`` and ``other``. Credentials come from
 where boto3 looks for them, and the detail never holds what a server or a file said beyond a code.

@@ -10,8 +10,8 @@ from typing import Any
 
 from packaging.specifiers import SpecifierSet
 
-from harness.datastore.objects import ObjectStore, ObjectStoreError, S3Root
 from harness.datastore import saved
+from harness.datastore.objects import ObjectStore, ObjectStoreError, S3Root
 from harness.datastore.server import CREDENTIALS, OwnServer
 from harness.errors import InfraError, UsageError
 from harness.versions import Client, S3Needs

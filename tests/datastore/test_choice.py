@@ -8,7 +8,7 @@ import pytest
 
 from harness.datastore import Datastore, LocalDatastore
 from harness.datastore.choice import choose_datastores
-from harness.datastore.s3 import OwnS3, GivenS3
+from harness.datastore.s3 import GivenS3, OwnS3
 from harness.errors import UsageError
 from harness.options import parse
 from harness.versions import Catalog, load

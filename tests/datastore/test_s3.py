@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from harness.datastore.objects import ObjectStore, S3Root
-from harness.datastore.s3 import OwnS3, GivenS3, aws_variables, bucket_name
+from harness.datastore.s3 import GivenS3, OwnS3, aws_variables, bucket_name
 from harness.datastore.server import CREDENTIALS, S3Server
 from harness.errors import InfraError, UsageError
 from harness.versions import Catalog, load
@@ -27,9 +27,7 @@ def catalog() -> Catalog:
 @pytest.fixture
 def embedded(own_server: S3Server, catalog: Catalog, tmp_path: Path) -> OwnS3:
     listing = tmp_path / "logs" / "objects.txt"
-    return OwnS3(
-        own_server, needs=catalog.s3_needs, work=tmp_path, listing=listing, keep=False
-    )
+    return OwnS3(own_server, needs=catalog.s3_needs, work=tmp_path, listing=listing, keep=False)
 
 
 @pytest.fixture
