@@ -22,8 +22,9 @@ BINARY = bytes(range(256))
 class IncludeFileFlow(FlowSpec):
     """Include a text file and a binary file."""
 
-    text = IncludeFile("text", default=str(FOLDER / "text.txt"), encoding="utf-8")
-    binary = IncludeFile("binary", default=str(FOLDER / "bytes.bin"), is_text=False)
+    # Releases 2.1.0 to 2.2.2 end every command with a TypeError where help is left out.
+    text = IncludeFile("text", default=str(FOLDER / "text.txt"), encoding="utf-8", help="a text")
+    binary = IncludeFile("binary", default=str(FOLDER / "bytes.bin"), is_text=False, help="bytes")
 
     @step
     def start(self):

@@ -14,6 +14,7 @@ from harness.database import Database, DatabaseServer
 from harness.database.container import ContainerPostgres
 from harness.database.embedded import EmbeddedPostgres
 from harness.database.external import ExternalPostgres
+from harness.datastore.container import ContainerS3
 from harness.options import Options
 from harness.service import Launcher
 from harness.service.checkout import CheckoutLauncher
@@ -35,6 +36,7 @@ class Backend:
         why: the sentence on which backend this is and why it was taken; printed first.
         existing: the database of ``--database-url``; None when each is made by the run.
         secrets: strings that must never be recorded.
+        object_store: the S3 server of ``--s3-image``; None without it.
         outlives: whether its parts can run on when this process has ended (``--keep``).
         place: what finds the database that ``--keep`` leaves, for ``harness.kept``; None when
             it is somebody else's, or was never started.
@@ -48,6 +50,7 @@ class Backend:
     launcher: Launcher
     existing: Database | None
     secrets: tuple[str, ...]
+    object_store: ContainerS3 | None = None
     outlives: bool = False
     place: Callable[[], Mapping[str, str] | None] = _nothing
     cancel: Callable[[], None] = _nothing
@@ -88,10 +91,12 @@ def _containers(options: Options, folder: Path, run_id: str, say: Callable[[str]
         password=password,
         port=options.database_port,
     )
+    object_store = _object_store(options, belongings, images, folder)
+    needed = [options.postgres_image, *([options.s3_image] if options.s3_image else [])]
     launcher = ContainerLauncher(
         belongings,
         images,
-        first=[options.postgres_image],
+        first=needed,
         builder=_builder(options, engine, belongings, folder),
         remove_images=options.remove_images,
     )
@@ -113,11 +118,22 @@ def _containers(options: Options, folder: Path, run_id: str, say: Callable[[str]
         launcher,
         None,
         (password, options.clone.secret) if options.clone else (password,),
+        object_store=object_store,
         outlives=True,
         place=lambda: {"network": belongings.network},
         cancel=belongings.kill,
         close=close,
     )
+
+
+def _object_store(
+    options: Options, belongings: Belongings, images: Images, folder: Path
+) -> ContainerS3 | None:
+    if options.s3_image is None:
+        return None
+    known = load().s3_image(options.s3_image)
+    log = folder / "logs" / "services" / "s3.log"
+    return ContainerS3(belongings, images, options.s3_image, known, log)
 
 
 def _builder(

@@ -16,12 +16,11 @@ from harness.expectations import Expectation
 from harness.parser import S3_ENDPOINT_VARIABLE, S3_ROOT_VARIABLE, build_parser
 from harness.path import Step, given, random_path, straight
 from harness.probes import FLOWS, Probe, find_probes, select_probes
-from harness.processes import LAST_PORT
 from harness.selectors import select_clients, select_services
 from harness.service import refs
 from harness.service.git import Clone, open_clone
 from harness.ui.options import UIOptions, check_port, needs_processes, ui_options
-from harness.versions import Catalog, Client, Service
+from harness.versions import LAST_PORT, Catalog, Client, Service
 
 DATASTORES = ("local", "s3")
 FULL = "full"
@@ -38,6 +37,7 @@ class Options:
         scenario: what is done wrong on purpose; None for nothing.
         s3_root: where the user wants S3 data; None for a server of the run's own.
         s3_endpoint: address of the server that has it; None for Amazon's.
+        s3_image: whole name of the image the run's own S3 server comes from; None for moto.
         postgres: folder of the system's PostgreSQL binaries; None for the tool environment's.
         database_password: None for a random one.
         database_port: None for one the system chooses.
@@ -82,6 +82,7 @@ class Options:
     database_port: int | None
     s3_root: S3Root | None
     s3_endpoint: str | None
+    s3_image: str | None
     with_service_logs: bool
     keep: bool
     results: Path
@@ -113,11 +114,16 @@ class Options:
             flags += ["--scenario", self.scenario]
         if self.postgres is not None:
             flags += ["--postgres", str(self.postgres)]
-        if self.s3_root is not None:
-            flags += ["--s3-root", self.s3_root.url]
-        if self.s3_endpoint is not None:
-            flags += ["--s3-endpoint", self.s3_endpoint]
-        return flags
+        return [*flags, *self._s3_flags]
+
+    @property
+    def _s3_flags(self) -> list[str]:
+        flags = {
+            "--s3-root": self.s3_root and self.s3_root.url,
+            "--s3-endpoint": self.s3_endpoint,
+            "--s3-image": self.s3_image,
+        }
+        return [word for name, value in flags.items() if value for word in (name, value)]
 
 
 def parse(
@@ -156,7 +162,8 @@ def parse(
     services = () if session == "local" else find(raw.service)
     path = _path(raw, services, find) if session in {"fixed_db", FULL} else ()
     datastores = _datastores(raw.datastore)
-    s3_root, s3_endpoint = _s3(raw, datastores)
+    s3_image = _s3_image(raw, datastores, backend, why)
+    s3_root, s3_endpoint = (None, None) if s3_image else _s3(raw, datastores)
     return Options(
         session="fixed_db" if session == FULL else session,
         given=tuple(arguments),
@@ -185,6 +192,7 @@ def parse(
         database_port=getattr(raw, "database_port", None),
         s3_root=s3_root,
         s3_endpoint=s3_endpoint,
+        s3_image=s3_image,
         with_service_logs=raw.with_service_logs,
         keep=raw.keep or session == FULL,
         results=raw.results.resolve(),
@@ -299,7 +307,7 @@ def _check_numbers(raw: argparse.Namespace) -> None:
         raise UsageError(f"--timeout {raw.timeout:g}: a cell needs more than 0 seconds")
     port = getattr(raw, "database_port", None)
     if port is not None and not 1 <= port <= LAST_PORT:
-        raise UsageError(f"--database-port {port}: not a port (1 to 65535)")
+        raise UsageError(f"--database-port {port}: not a port (1 to {LAST_PORT})")
 
 
 def _clone(raw: argparse.Namespace) -> Clone | None:
@@ -353,6 +361,25 @@ def _s3(raw: argparse.Namespace, datastores: Sequence[str]) -> tuple[S3Root | No
             raise UsageError("--s3-endpoint needs --s3-root s3://bucket/prefix")
         return None, None
     return S3Root.parse(*root), parse_endpoint(*endpoint) if endpoint else None
+
+
+def _s3_image(
+    raw: argparse.Namespace, datastores: Sequence[str], backend: str, why: str
+) -> str | None:
+    """Return the whole name of the S3 server's image; None when none is asked for."""
+    given: str | None = getattr(raw, "s3_image", None)
+    if given is None:
+        return None
+    if not re.fullmatch(r"[\w.-]+(:\d+)?(/[\w.-]+)*(:[\w.-]+)?(@[\w:]+)?", given):
+        raise UsageError(f"--s3-image {given}: not the name of an image, such as minio/minio")
+    if "s3" not in datastores:
+        raise UsageError("--s3-image is of no use without --datastore s3")
+    for option, value in (("--s3-root", raw.s3_root), ("--s3-endpoint", raw.s3_endpoint)):
+        if value is not None:
+            raise UsageError(f"--s3-image and {option} exclude each other: each says where data is")
+    if backend != "docker":
+        raise UsageError(f"--s3-image needs containers, and the backend is {backend}: {why}")
+    return given if re.search(r"[:@][^/]*$", given) else f"{given}:latest"
 
 
 def _given_or_set(given: str | None, option: str, variable: str) -> tuple[str, str] | None:

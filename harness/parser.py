@@ -69,7 +69,7 @@ def build_parser(session: str) -> Parser:
         _add_walk(parser)
     if session == "full":
         _add_ui(parser)
-    _add_s3(parser)
+    _add_s3(parser, session)
     _add_results(parser)
     return parser
 
@@ -254,8 +254,15 @@ def _add_walk(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_s3(parser: argparse.ArgumentParser) -> None:
+def _add_s3(parser: argparse.ArgumentParser, session: str) -> None:
     group = parser.add_argument_group("S3 (with --datastore s3)")
+    if session != "local":
+        group.add_argument(
+            "--s3-image",
+            metavar="IMAGE",
+            help="with containers: store in a server from this image, e.g. minio/minio"
+            " (default: a moto server of the run's own, as a process)",
+        )
     group.add_argument(
         "--s3-root",
         metavar="URL",

@@ -19,19 +19,28 @@ from harness.errors import InfraError
 MARK = "METAFLOW_COMPAT_MARK"
 """Environment variable every process started here carries, and its children inherit."""
 
-LAST_PORT = 65535
-"""The highest number of a TCP port."""
-
 _POLL_SECONDS = 0.02
 _GRACE_SECONDS = 5.0
 
 
-def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that the system chose and nobody listens on now."""
+def free_port(host: str = "127.0.0.1") -> int:
+    """Return a TCP port of an address of this machine: chosen by the system, and free now."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((host, 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def is_free(port: int, host: str = "127.0.0.1") -> bool:
+    """Tell whether nobody listens on a TCP port of an address of this machine now."""
+    with socket.socket() as probe:
+        # As servers do: what was closed a moment ago must not count as taken.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+        return True
 
 
 def wait_until(

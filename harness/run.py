@@ -68,7 +68,8 @@ class Run:
         self._ended = False
         self._cancelled = threading.Event()
         self.backend = self._choose_backend()
-        self._datastores = choose_datastores(options, self.folder, os.environ)
+        own = self.backend.object_store if self.backend else None
+        self._datastores = choose_datastores(options, self.folder, os.environ, own)
         _make_folder(options.results, self.id)
         self._lock = RunLock(self.id, self.folder)
         secret = (*(self.backend.secrets if self.backend else ()), *from_environment(os.environ))
@@ -297,13 +298,13 @@ class Run:
         self._ended = True
         atexit.unregister(self.end)
         signal.signal(signal.SIGTERM, self._term_before)
-        said: list[str] = []
+        # Before the stacks: what removes a run's containers would take a store among them along.
+        said = [datastore.stop() for datastore in self._datastores.values()]
         try:
             said += self._end_stacks()
         except InfraError as error:
             said.append(f"not everything could be removed: {error}")
         finally:
-            said += [datastore.stop() for datastore in self._datastores.values()]
             kill_marked(lambda mark: mark == self.id or mark.startswith(f"{self.id}/"))
             if not self.options.keep:
                 shutil.rmtree(self.folder / "work", ignore_errors=True)
@@ -343,7 +344,13 @@ class Run:
         self, backend: Backend, service: Service, database: Database, place: Mapping[str, str]
     ) -> str:
         """Write down where the last stack's database is; say how to use and remove it."""
-        Kept(self.id, self.folder, backend.name, service.name, database.address, place).write()
+        root, endpoint = self.options.s3_root, self.options.s3_endpoint
+        stores = (
+            {"s3": {"root": root.under(self.id).url, "endpoint": endpoint or ""}} if root else {}
+        )
+        Kept(
+            self.id, self.folder, backend.name, service.name, database.address, place, stores
+        ).write()
         reach = f" {database.address.url}" if backend.outlives else ""
         return (
             f"kept: the database{reach} as {service.name} left it\n"

@@ -22,6 +22,9 @@ from harness.tools import ROOT
 FILE_SCHEMA = 1
 """The version of the file format that this module reads: field ``schema`` of the file."""
 
+LAST_PORT = 65535
+"""The highest TCP port there is."""
+
 
 @dataclass(frozen=True)
 class Client:
@@ -167,6 +170,26 @@ class S3Needs:
 
 
 @dataclass(frozen=True)
+class S3Image:
+    """How to run an image of an S3-compatible server.
+
+    Attributes:
+        image: its name without registry and tag, ``minio/minio``.
+        port: where the server listens in its container.
+        ready: path that is answered well when the server can be used.
+        command: arguments instead of the image's own; empty for its own.
+        env: variables to set; ``{access_key}`` and ``{secret_key}`` in a value stand for what
+            clients will use.
+    """
+
+    image: str
+    port: int
+    ready: str
+    command: tuple[str, ...]
+    env: Mapping[str, str] = field(hash=False)
+
+
+@dataclass(frozen=True)
 class Catalog:
     """All that versions.json holds.
 
@@ -179,6 +202,7 @@ class Catalog:
         ui_requirements: what every UI backend run from source needs on top.
         ui: in version order.
         s3: exactly one entry fits each client.
+        s3_images: the images of S3 servers that are known.
     """
 
     clients: tuple[Client, ...]
@@ -190,6 +214,7 @@ class Catalog:
     postgres: Postgres
     ui: tuple[UiRelease, ...]
     s3: tuple[S3Needs, ...]
+    s3_images: tuple[S3Image, ...]
 
     @property
     def released(self) -> tuple[Service, ...]:
@@ -208,6 +233,16 @@ class Catalog:
     def s3_needs(self, client: Client) -> S3Needs:
         """Return what ``client`` needs to use an S3 server that is not Amazon's."""
         return next(needs for needs in self.s3 if client.satisfies(needs.clients))
+
+    def s3_image(self, name: str) -> S3Image | None:
+        """Return how to run an image; None for one that is not known.
+
+        Args:
+            name: its whole name, with any registry, tag and digest.
+        """
+        repository = re.sub(r"(:[^/:@]+)?(@.*)?$", "", name)
+        fitting = (one for one in self.s3_images if f"/{repository}".endswith(f"/{one.image}"))
+        return next(fitting, None)
 
 
 def load(path: Path = ROOT / "versions.json") -> Catalog:
@@ -235,6 +270,7 @@ def load(path: Path = ROOT / "versions.json") -> Catalog:
         ui=ui,
         postgres=_postgres(file, parts["postgres"]),
         s3=_s3(file, parts["s3"], clients),
+        s3_images=_s3_images(file, parts["s3_images"]),
         **records.record(file, {name: parts[name] for name in _LISTS}, _LISTS),
     )
 
@@ -248,7 +284,7 @@ _LISTS: Mapping[str, records.Parser] = {
 }
 _PARTS = (
     *("schema", "clients", "services", "reference", "layouts"),
-    *(*_LISTS, "postgres", "ui", "s3"),
+    *(*_LISTS, "postgres", "ui", "s3", "s3_images"),
 )
 
 
@@ -414,6 +450,46 @@ def _s3(file: str, raw: Any, clients: Iterable[Client]) -> tuple[S3Needs, ...]:
                 f"and fits {', '.join(fitting) or 'none'}"
             )
     return needs
+
+
+def _s3_images(file: str, raw: Any) -> tuple[S3Image, ...]:
+    fields = {
+        "image": _image_name,
+        "port": _port,
+        "ready": _path,
+        "command": records.several(records.text),
+        "env": records.mapping(records.text, _template),
+    }
+    found = records.records(f"{file}: s3_images", raw, fields, "image")
+    return tuple(S3Image(**entry) for entry in found)
+
+
+def _image_name(raw: Any) -> str:
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)*", records.text(raw)):
+        raise ValueError(f"expected an image without a tag, not {raw!r}")
+    return str(raw)
+
+
+def _port(raw: Any) -> int:
+    if not 1 <= records.integer(raw) <= LAST_PORT:
+        raise ValueError(f"{raw} is not a port (1 to {LAST_PORT})")
+    return int(raw)
+
+
+def _path(raw: Any) -> str:
+    if not records.text(raw).startswith("/"):
+        raise ValueError(f"expected a path that begins with /, not {raw!r}")
+    return str(raw)
+
+
+def _template(raw: Any) -> str:
+    try:
+        records.text(raw).format(access_key="", secret_key="")
+    except (KeyError, IndexError, ValueError):
+        raise ValueError(
+            f"{raw!r}: only {{access_key}} and {{secret_key}} may stand in braces"
+        ) from None
+    return str(raw)
 
 
 def _in_range(version: Version, range_text: str) -> bool:

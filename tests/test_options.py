@@ -262,6 +262,16 @@ def test_containers_that_are_asked_for_need_an_engine(catalog):
         (["--dockerfile", "Dockerfile.ui"], "--checkout"),
         (["--pull", "sometimes"], "--pull"),
         (["--service", "reference-2.5"], "--backend embedded"),
+        (["--s3-image", "m"], "--s3-image is of no use without --datastore s3"),
+        (["--datastore", "s3", "--s3-image", "a b"], "--s3-image a b: not the name of an image"),
+        (
+            ["--datastore", "s3", "--s3-image", "m", "--s3-root", "s3://b"],
+            "--s3-image and --s3-root exclude each other",
+        ),
+        (
+            ["--datastore", "s3", "--s3-image", "m", "--s3-endpoint", "http://h"],
+            "--s3-image and --s3-endpoint exclude each other",
+        ),
     ],
 )
 def test_what_does_not_go_with_containers(catalog, flags, words):
@@ -281,3 +291,41 @@ def test_the_image_of_the_database(catalog, given, image):
         *("--backend", "docker"),
         *("--postgres-image", image, "--registry", "mirror.example.com/hub"),
     ]
+
+
+S3_IMAGE = ("--datastore", "s3", "--s3-image", "minio/minio")
+
+
+@pytest.mark.parametrize(
+    ("given", "image"),
+    [
+        ("minio/minio", "minio/minio:latest"),
+        ("localhost:5000/minio", "localhost:5000/minio:latest"),
+        ("adobe/s3mock:4.4.0", "adobe/s3mock:4.4.0"),
+        ("m@sha256:0123", "m@sha256:0123"),
+    ],
+)
+def test_the_image_of_the_object_store(catalog, monkeypatch, given, image):
+    # What the option says counts more than Metaflow's own variable.
+    monkeypatch.setenv("METAFLOW_DATASTORE_SYSROOT_S3", "s3://set/here")
+    options = parse("compat", ["--datastore", "s3", "--s3-image", given], catalog, _an_engine)
+    assert (options.s3_image, options.s3_root) == (image, None)
+    assert options.rerun_flags[-2:] == ["--s3-image", image]
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ([], "the backend is embedded: no Docker engine answers at unix:///none"),
+        (["--backend", "embedded"], "the backend is embedded: asked for"),
+        (["--postgres", "/pg"], "the backend is embedded: because of --postgres"),
+    ],
+)
+def test_the_image_of_the_object_store_needs_containers(catalog, flags, words):
+    with pytest.raises(UsageError, match=f"--s3-image needs containers, and {words}"):
+        parse("compat", [*flags, *S3_IMAGE], catalog, _no_engine)
+
+
+def test_a_session_without_containers_takes_no_image(catalog):
+    with pytest.raises(UsageError, match="unknown option --s3-image"):
+        parse("local", [*S3_IMAGE], catalog)

@@ -74,6 +74,15 @@ SMALL: dict[str, Any] = {
     "postgres": {"tags": ["15", "16"], "default": "16"},
     "ui": [{"name": "v1.3.13", "released": "2024-07-24"}],
     "s3": [{"clients": ">=2", "env": {"URL": "{endpoint}"}, "pins": [], "python": ">=3.6"}],
+    "s3_images": [
+        {
+            "image": "some/store",
+            "port": 9000,
+            "ready": "/health",
+            "command": ["server", "/data"],
+            "env": {"KEY": "{access_key}", "SECRET": "{secret_key}"},
+        }
+    ],
 }
 
 
@@ -195,10 +204,28 @@ def test_a_client_names_the_variable_of_its_s3_endpoint(catalog):
     assert catalog.s3_needs(clients["2.0.4"]).env == {"METAFLOW_S3_ENDPOINT_URL": "{endpoint}"}
 
 
+@pytest.mark.parametrize(
+    ("name", "image"),
+    [
+        ("minio/minio", "minio/minio"),
+        ("quay.io/minio/minio:RELEASE.2025-01-01", "minio/minio"),
+        ("mirror.example.com:5000/hub/adobe/s3mock@sha256:0123", "adobe/s3mock"),
+        ("motoserver/moto:5@sha256:0123", "motoserver/moto"),
+        ("localstack/localstack:4", "localstack/localstack"),
+        ("myminio/minio", None),
+        ("minio", None),
+        ("minio/minio-console", None),
+    ],
+)
+def test_an_image_of_an_object_store_is_known_by_its_name(catalog, name, image):
+    known = catalog.s3_image(name)
+    assert (known and known.image) == image
+
+
 def test_one_entry_a_line():
     lines = (ROOT / "versions.json").read_text(encoding="utf-8").splitlines()
     assert sum('"pythons"' in line for line in lines) == 267
-    assert sum('"image"' in line for line in lines) == 44
+    assert sum('"group"' in line for line in lines) == 44
 
 
 # Capabilities ----------------------------------------------------------------------------------
@@ -354,6 +381,31 @@ def _drop(*path: str | int) -> Callable[[dict[str, Any]], None]:
         (
             _set("s3", 0, "clients", to="<2.13"),
             ": s3: field 'clients': 2.13 must fit one entry, and fits none",
+        ),
+        (_set("s3_images", to=[]), ": s3_images: expected a list of entries, not []"),
+        (
+            _drop("s3_images", 0, "ready"),
+            ": s3_images[0] 'some/store': field 'ready' is missing",
+        ),
+        (
+            _set("s3_images", 0, "image", to="some/store:1"),
+            ": s3_images[0] 'some/store:1': field 'image': expected an image without a tag",
+        ),
+        (
+            _set("s3_images", 0, "port", to=70000),
+            ": s3_images[0] 'some/store': field 'port': 70000 is not a port (1 to 65535)",
+        ),
+        (
+            _set("s3_images", 0, "ready", to="health"),
+            ": s3_images[0] 'some/store': field 'ready': expected a path that begins with /",
+        ),
+        (
+            _set("s3_images", 0, "command", to="server"),
+            ": s3_images[0] 'some/store': field 'command': expected a list",
+        ),
+        (
+            _set("s3_images", 0, "env", to={"KEY": "{acces_key}"}),
+            ": s3_images[0] 'some/store': field 'env': '{acces_key}': only {access_key} and",
         ),
     ],
 )

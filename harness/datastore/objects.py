@@ -16,6 +16,9 @@ from harness.tools import tool_python
 REQUIREMENTS = ("moto[s3]==5.2.5", "flask==3.1.3", "flask-cors==6.0.5")
 """A server and boto3. moto's own extra ``server`` brings every AWS service; S3 needs these."""
 
+Saved = list[dict[str, Any]]
+"""The objects of a bucket that were saved as files, each as ``operations.save`` describes it."""
+
 _OPERATIONS = Path(__file__).with_name("operations.py")
 
 
@@ -118,12 +121,22 @@ class ObjectStore:
         count: int = self._ask("remove", root)
         return count
 
-    def _ask(self, operation: str, root: S3Root) -> Any:
+    def save(self, bucket: str, folder: Path) -> Saved:
+        """Write every object of a bucket to a file below ``folder``; return what ``load`` needs."""
+        saved: Saved = self._ask("save", S3Root(bucket), folder=str(folder))
+        return saved
+
+    def load(self, bucket: str, folder: Path, saved: Saved) -> None:
+        """Put into a bucket what ``save`` wrote below ``folder`` and returned."""
+        self._ask("load", S3Root(bucket), folder=str(folder), saved=saved)
+
+    def _ask(self, operation: str, root: S3Root, **more: Any) -> Any:
         request = {
             "operation": operation,
             "endpoint": self.endpoint,
             "bucket": root.bucket,
             "prefix": f"{root.prefix}/" if root.prefix else "",
+            "more": more,
         }
         finished = subprocess.run(
             [str(tool_python("s3", REQUIREMENTS)), str(_OPERATIONS)],

@@ -1,8 +1,9 @@
 """What is asked of an object store, by boto3. Run by the Python of the S3 tool environment.
 
 ``python operations.py`` reads one request from standard input, a JSON object with ``operation``
-and its arguments, ``endpoint`` (null for Amazon's), ``bucket`` and ``prefix``; it writes one answer
-to standard output: ``{"result": …}``, or ``{"error": kind, "detail": text}`` with one of the kinds
+and its arguments, ``endpoint`` (null for Amazon's), ``bucket`` and ``prefix``, and under ``more``
+those that not every operation has; it writes one answer to standard output: ``{"result": …}``, or
+``{"error": kind, "detail": text}`` with one of the kinds
 ``credentials``, ``unreachable``, ``missing``, ``forbidden`` and ``other``. Credentials come from
 where boto3 looks for them, and the detail never holds what a server or a file said beyond a code.
 It imports nothing of the harness.
@@ -10,16 +11,24 @@ It imports nothing of the harness.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import boto3
+from boto3.s3.transfer import TransferConfig
 from botocore import exceptions
 from botocore.config import Config
 
 ACCESS_KEY = "metaflow-compat-access-check"
+
+_CHUNK = 1 << 20
+# What a client finds at an object beside its bytes; Metaflow's datastore keeps the format there.
+_HEADERS = ("ContentType", "ContentEncoding", "Metadata")
 
 # A store that does not answer is found out within seconds; boto3's defaults take minutes.
 _PATIENCE = Config(connect_timeout=5, read_timeout=30, retries={"total_max_attempts": 2})
@@ -77,8 +86,57 @@ def remove(s3: Any, bucket: str, prefix: str) -> int:
     return count
 
 
-OPERATIONS: dict[str, Callable[[Any, str, str], Any]] = {
-    function.__name__: function for function in (make_bucket, check_access, list_objects, remove)
+def save(s3: Any, bucket: str, prefix: str, folder: str) -> list[dict[str, Any]]:
+    """Write every object under the prefix to a file below the folder.
+
+    Returns:
+        for each object its ``key``, ``size``, the ``file`` relative to the folder, and the
+        ``headers`` that ``load`` gives back.
+    """
+    saved: list[dict[str, Any]] = []
+    for found in objects(s3, bucket, prefix):
+        key = found["url"].removeprefix(f"s3://{bucket}/")
+        told = s3.get_object(Bucket=bucket, Key=key)
+        with _new_file(Path(folder), bucket, key, len(saved)) as file:
+            shutil.copyfileobj(told["Body"], file, _CHUNK)
+            name = str(Path(file.name).relative_to(folder))
+        headers = {header: told[header] for header in _HEADERS if told.get(header)}
+        saved.append({"key": key, "size": found["size"], "file": name, "headers": headers})
+    return saved
+
+
+def _new_file(folder: Path, bucket: str, key: str, number: int) -> BinaryIO:
+    """Make the file of an object: ``BUCKET/KEY`` where that can be, else one with a number.
+
+    A store may have both ``a`` and ``a/b``, and keys that are no path, or a longer one than the
+    file system takes. Whether the path can be is found out by making it.
+    """
+    names = key.split("/")
+    if not {"", ".", ".."}.intersection(names):
+        path = folder.joinpath(bucket, *names)
+        with contextlib.suppress(OSError, ValueError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return path.open("xb")
+    # No bucket's name begins so.
+    path = folder / "_unnamed" / f"{bucket}-{number}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.open("xb")
+
+
+def load(s3: Any, bucket: str, prefix: str, folder: str, saved: list[dict[str, Any]]) -> int:  # noqa: ARG001 - prefix: one signature for all
+    """Put what ``save`` wrote and returned into the bucket again; return how many there were."""
+    in_this_thread = TransferConfig(use_threads=False)
+    for one in saved:
+        with Path(folder, one["file"]).open("rb") as file:
+            s3.upload_fileobj(
+                file, bucket, one["key"], ExtraArgs=one["headers"], Config=in_this_thread
+            )
+    return len(saved)
+
+
+OPERATIONS: dict[str, Callable[..., Any]] = {
+    function.__name__: function
+    for function in (make_bucket, check_access, list_objects, remove, save, load)
 }
 
 
@@ -87,7 +145,8 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     try:
         s3 = boto3.client("s3", endpoint_url=request["endpoint"], config=_PATIENCE)
         operation = OPERATIONS[request["operation"]]
-        return {"result": operation(s3, request["bucket"], request["prefix"])}
+        more = request.get("more", {})
+        return {"result": operation(s3, request["bucket"], request["prefix"], **more)}
     except _CREDENTIAL_ERRORS as error:
         return {"error": "credentials", "detail": type(error).__name__}
     except _CONNECTION_ERRORS as error:

@@ -10,8 +10,9 @@ from typing import Any
 
 from packaging.specifiers import SpecifierSet
 
+from harness.datastore import saved
 from harness.datastore.objects import ObjectStore, ObjectStoreError, S3Root
-from harness.datastore.server import CREDENTIALS, S3Server
+from harness.datastore.server import CREDENTIALS, OwnServer
 from harness.errors import InfraError, UsageError
 from harness.versions import Client, S3Needs
 
@@ -129,7 +130,7 @@ class S3Datastore:
         return len(found), sum(entry["size"] for entry in found)
 
 
-class EmbeddedS3(S3Datastore):
+class OwnS3(S3Datastore):
     """A server of the run's own, with a bucket for each stack.
 
     Args:
@@ -139,7 +140,7 @@ class EmbeddedS3(S3Datastore):
 
     def __init__(
         self,
-        server: S3Server,
+        server: OwnServer,
         *,
         needs: Callable[[Client], S3Needs],
         work: Path,
@@ -150,7 +151,7 @@ class EmbeddedS3(S3Datastore):
         self._server = server
         self._started = False
         self.store = ObjectStore(server.endpoint, CREDENTIALS)
-        self.description = f"s3: a moto server of the run's own at {server.endpoint}"
+        self.description = f"s3: {server.description}"
 
     def check(self) -> None:
         """Do nothing: the user named nothing."""
@@ -165,6 +166,8 @@ class EmbeddedS3(S3Datastore):
         if not self._started:
             self._started = True
             self._server.start()
+            # The port of a container is known only now.
+            self.store = ObjectStore(self._server.endpoint, CREDENTIALS)
         bucket = bucket_name(stack)
         self.store.make_bucket(bucket)
         return S3Root(bucket, "metaflow")
@@ -174,18 +177,36 @@ class EmbeddedS3(S3Datastore):
         self._server.check_alive()
 
     def stop(self) -> str:
-        """List what it holds, and stop the server."""
+        """List what it holds, save it when it is kept, and stop the server."""
         if not self._started:
             return ""
         self._started = False
         try:
-            count, size = self._list_all()
-        except (ObjectStoreError, InfraError) as error:
-            return f"s3: the objects could not be listed: {error}"
+            said = self._list_and_save()
         finally:
+            left = self._stop_server()
+        return said + left
+
+    def _stop_server(self) -> str:
+        try:
             self._server.stop()
-        kept = "; they went with the server, which keeps nothing" if self._keep else ""
-        return f"s3: {count} objects, {size} bytes, listed in {self._listing}{kept}"
+        except InfraError as error:
+            return f"; its server could not be removed: {error}"
+        return ""
+
+    def _list_and_save(self) -> str:
+        doing = "listed"
+        try:
+            count, size = self._list_all()
+            said = f"s3: {count} objects, {size} bytes, listed in {self._listing}"
+            if self._keep:
+                doing = "saved"
+                folder = self._work / "s3"
+                saved.save(self.store, {root.bucket for root in self._roots.values()}, folder)
+                said += f"; saved in {folder}"
+        except (ObjectStoreError, InfraError) as error:
+            return f"s3: the objects could not be {doing}: {error}"
+        return said
 
 
 class GivenS3(S3Datastore):

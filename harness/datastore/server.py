@@ -1,9 +1,10 @@
-"""The S3 server of a run's own: moto, on this machine."""
+"""The S3 servers of a run's own: what they have in common, and moto on this machine."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Protocol
 
 import requests
 
@@ -16,12 +17,54 @@ _HOST = "127.0.0.1"
 _START_SECONDS = 60.0
 
 CREDENTIALS = {
-    "AWS_ACCESS_KEY_ID": "compat",
-    "AWS_SECRET_ACCESS_KEY": "compat",
+    "AWS_ACCESS_KEY_ID": "compat-access",
+    "AWS_SECRET_ACCESS_KEY": "compat-secret",
     "AWS_DEFAULT_REGION": "us-east-1",
     "AWS_EC2_METADATA_DISABLED": "true",
 }
-"""What clients must have set, though this server does not look at it."""
+"""What clients must have set. No secret: the server is on this machine alone, and moto does not
+look at it; servers that do want 8 characters at least."""
+
+
+class OwnServer(Protocol):
+    """An S3 server that a run starts and stops."""
+
+    description: str
+    """What it is, in words: ``a moto server of the run's own at http://127.0.0.1:40001``."""
+    endpoint: str
+    """Its address, no final slash; empty before start where it is not known yet."""
+    log: Path
+
+    def start(self) -> None:
+        """Start it and return when it answers.
+
+        Raises:
+            InfraError: when it does not, with its last log lines.
+        """
+
+    def check_alive(self) -> None:
+        """Raise InfraError, with the last log lines, when it has ended or does not answer."""
+
+    def stop(self) -> None:
+        """Stop it; what it holds is gone. Safe to call twice, and before start.
+
+        Raises:
+            InfraError: when it cannot be removed.
+        """
+
+
+def answers(url: str, *, well: bool = True) -> bool:
+    """Tell whether an HTTP server answers at an address.
+
+    Args:
+        url: what is asked for.
+        well: only what is no error counts; else a refusal does, too.
+    """
+    try:
+        response = requests.get(url, timeout=10)
+    except requests.RequestException:
+        return False
+    return response.ok if well else response.status_code < requests.codes.server_error
 
 
 class S3Server:
@@ -30,14 +73,17 @@ class S3Server:
     Args:
         mark: what the process belongs to.
         log: what it prints.
+        host: the address of this machine that it listens on.
+        port: where it listens; None for a port the system chooses.
     """
 
-    def __init__(self, mark: str, log: Path) -> None:
+    def __init__(self, mark: str, log: Path, host: str = _HOST, port: int | None = None) -> None:
         self._mark = f"{mark}/s3-server"
         self.log = log
-        port = free_port()
-        self.endpoint = f"http://{_HOST}:{port}"
-        self._arguments = ["-m", "moto.server", "-H", _HOST, "-p", str(port)]
+        port = port or free_port(host)
+        self.endpoint = f"http://{host}:{port}"
+        self.description = f"a moto server of the run's own at {self.endpoint}"
+        self._arguments = ["-m", "moto.server", "-H", host, "-p", str(port)]
         self._process: ManagedProcess | None = None
 
     def start(self) -> None:
@@ -64,10 +110,7 @@ class S3Server:
         return self._answers()
 
     def _answers(self) -> bool:
-        try:
-            return requests.get(f"{self.endpoint}/moto-api/", timeout=10).ok
-        except requests.RequestException:
-            return False
+        return answers(f"{self.endpoint}/moto-api/")
 
     def check_alive(self) -> None:
         """Raise InfraError, with the last log lines, when it has ended or does not answer."""

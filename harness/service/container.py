@@ -124,7 +124,7 @@ class ContainerLauncher:
             names = [str(service.image) for service in self._prepared if service.image]
             at = names.index(image) if image in names else 0
             self._batch = [*last, *names[at : at + _BATCH]] if names else [image]
-            self._images.remove_all(but=self._batch)
+            self._images.remove_all(but=[*self._first, *self._batch])
             self._images.bring(self._batch)
         self._used = [*(name for name in self._used if name != image), image]
 

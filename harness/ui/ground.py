@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,12 +13,57 @@ from harness.database.container import NAME, PORT
 from harness.database.embedded import Cluster, EmbeddedPostgres
 from harness.database.external import ExternalPostgres
 from harness.database.rows import TABLES, is_empty, schema_version, tables_there
+from harness.datastore import saved
 from harness.datastore.s3 import aws_variables
+from harness.datastore.server import CREDENTIALS, S3Server
 from harness.errors import InfraError, UsageError
 from harness.kept import Kept
+from harness.service.settings import HOST
 from harness.versions import Service
 
+_ENDPOINT = "METAFLOW_S3_ENDPOINT_URL"
+"""The client a UI backend reads with is a new one, which wants no other variable."""
+
 _DATA = ("METAFLOW_DATASTORE_", "METAFLOW_S3_", "METAFLOW_DEFAULT_DATASTORE", "METAFLOW_CARD_")
+
+
+class _Store:
+    """The object store of a kept run: somebody's own, or the run's own, which is served again.
+
+    Args:
+        kept: what is written down of the run.
+        environ: the user's environment, for the keys of a store of their own.
+        logs: folder for the log of a server.
+        mark: what the server belongs to.
+    """
+
+    def __init__(self, kept: Kept, environ: Mapping[str, str], logs: Path, mark: str) -> None:
+        self._given = kept.stores.get("s3")
+        self._saved = kept.data / "s3"
+        self._environ = environ
+        self._log = logs / "s3.log"
+        self._mark = f"{mark}/s3"
+        self._server: S3Server | None = None
+
+    def start(self, host: Callable[[], str]) -> dict[str, str]:
+        """Serve what was saved; return the variables by which it is read, none without a store.
+
+        Args:
+            host: returns the address of this machine to listen on.
+        """
+        if self._given is not None:
+            endpoint = {_ENDPOINT: self._given["endpoint"]} if self._given["endpoint"] else {}
+            root = {"METAFLOW_DATASTORE_SYSROOT_S3": self._given["root"]}
+            return {**aws_variables(self._environ), **root, **endpoint}
+        if not self._saved.is_dir():
+            return {}
+        self._server = saved.serve(self._saved, self._mark, self._log, host())
+        return {**CREDENTIALS, _ENDPOINT: self._server.endpoint}
+
+    def stop(self) -> None:
+        """End the server; what it served is still there. Safe to call twice."""
+        if self._server is not None:
+            self._server.stop()
 
 
 class KeptProcesses:
@@ -26,30 +71,36 @@ class KeptProcesses:
 
     Args:
         kept: what is written down of it.
-        log: folder for the log of the database server.
-        mark: what the server belongs to.
+        environ: the user's environment.
+        logs: folder for the logs of what is started.
+        mark: what the processes belong to.
     """
 
     network: str | None = None
 
-    def __init__(self, kept: Kept, log: Path, mark: str) -> None:
+    def __init__(self, kept: Kept, environ: Mapping[str, str], logs: Path, mark: str) -> None:
         self.description = f"the database that {kept.run} kept, as {kept.service} left it"
         self.environment: Mapping[str, str] = {}
         self.folders: tuple[Path, ...] = (kept.data,)
         self._kept = kept
         address = kept.database
-        self._server = EmbeddedPostgres(log, mark, user=address.user, password=address.password)
+        self._server = EmbeddedPostgres(
+            logs, f"{mark}/database", user=address.user, password=address.password
+        )
+        self._store = _Store(kept, environ, logs, mark)
 
     def start(self) -> Database:
-        """Serve the cluster again."""
+        """Serve the cluster and the objects again."""
+        self.environment = self._store.start(lambda: HOST)
         place = self._kept.place
         self._server.resume(Cluster(Path(place["home"]), Path(place["binaries"])))
         address = replace(self._server.address, name=self._kept.database.name)
         return Database(address, address)
 
     def stop(self) -> None:
-        """End the server; the cluster stays."""
+        """End the servers; cluster and objects stay."""
         self._server.stop()
+        self._store.stop()
 
 
 class KeptContainers:
@@ -58,18 +109,23 @@ class KeptContainers:
     Args:
         kept: what is written down of it.
         engine: where it is.
+        environ, logs, mark: as for KeptProcesses.
     """
 
-    def __init__(self, kept: Kept, engine: Engine) -> None:
+    def __init__(
+        self, kept: Kept, engine: Engine, environ: Mapping[str, str], logs: Path, mark: str
+    ) -> None:
         self.description = f"the containers that {kept.run} kept, as {kept.service} left them"
         self.network: str | None = kept.place["network"]
         self.environment: Mapping[str, str] = {}
         self.folders: tuple[Path, ...] = (kept.data,)
         self._kept = kept
         self._engine = engine
+        self._store = _Store(kept, environ, logs, mark)
 
     def start(self) -> Database:
         """Find the container's port, which is another one after a restart of the engine."""
+        self.environment = self._store.start(self._gateway)
         wanted = f"-{NAME}"
         with self._engine.doing(f"looking for the database of {self._kept.run}"):
             containers = find(self._engine, self._kept.run).containers
@@ -88,7 +144,14 @@ class KeptContainers:
         return Database(address, replace(address, host=NAME, port=PORT))
 
     def stop(self) -> None:
-        """Do nothing: nothing was started."""
+        """End the server of the objects; the containers go on."""
+        self._store.stop()
+
+    def _gateway(self) -> str:
+        """Return this machine's address in the network: containers do not reach its 127.0.0.1."""
+        with self._engine.doing(f"looking at the network {self.network}"):
+            network = self._engine.client.networks.get(self.network)
+        return str(network.attrs["IPAM"]["Config"][0]["Gateway"])
 
 
 class GivenDatabase:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import InfraError, UsageError, nearest
 from harness.parser import build_ui_parser
-from harness.processes import LAST_PORT
+from harness.processes import is_free
 from harness.selectors import select_clients, select_services
 from harness.service import refs
 from harness.service.git import Clone, open_clone
 from harness.service.settings import HOST
 from harness.ui.assets import WHERE, check_assets
-from harness.versions import Catalog, Service
+from harness.versions import LAST_PORT, Catalog, Service
 
 
 @dataclass(frozen=True)
@@ -219,12 +218,5 @@ def needs_processes(options: UIOptions, kept_backend: str, engine: Callable[[], 
 
 def check_port(port: int) -> None:
     """Raise UsageError when nothing can listen on a port of 127.0.0.1."""
-    with socket.socket() as probe:
-        # As servers do: a port whose last connections are still fading away is free.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            raise UsageError(
-                f"--ui-port {port} cannot be used: {error.strerror}; name another with --ui-port"
-            ) from error
+    if not is_free(port, HOST):
+        raise UsageError(f"--ui-port {port}: the port is taken; name another with --ui-port")

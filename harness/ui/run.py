@@ -175,8 +175,8 @@ class UIRun:
         if self.kept.backend == "docker":
             engine = find_engine()
             self._ending.callback(engine.close)
-            return KeptContainers(self.kept, engine)
-        return KeptProcesses(self.kept, self.logs, f"{self.id}/database")
+            return KeptContainers(self.kept, engine, os.environ, self.logs, self.id)
+        return KeptProcesses(self.kept, os.environ, self.logs, self.id)
 
     def _launcher(self, *, processes: bool) -> UILauncher:
         options = self.options

@@ -8,7 +8,7 @@ import pytest
 
 from harness.datastore import Datastore, LocalDatastore
 from harness.datastore.choice import choose_datastores
-from harness.datastore.s3 import EmbeddedS3, GivenS3
+from harness.datastore.s3 import GivenS3, OwnS3
 from harness.errors import UsageError
 from harness.options import parse
 from harness.versions import Catalog, load
@@ -37,7 +37,7 @@ def test_local_is_the_default(catalog, tmp_path):
 
 def test_s3_without_a_root_is_a_server_of_the_runs_own(catalog, tmp_path):
     chosen = choose(catalog, tmp_path, "--datastore", "local,s3")
-    assert [type(store) for store in chosen.values()] == [LocalDatastore, EmbeddedS3]
+    assert [type(store) for store in chosen.values()] == [LocalDatastore, OwnS3]
 
 
 def test_a_root_is_where_the_user_says(catalog, tmp_path):

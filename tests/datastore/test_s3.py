@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from harness.datastore.objects import ObjectStore, S3Root
-from harness.datastore.s3 import EmbeddedS3, GivenS3, aws_variables, bucket_name
+from harness.datastore.s3 import GivenS3, OwnS3, aws_variables, bucket_name
 from harness.datastore.server import CREDENTIALS, S3Server
 from harness.errors import InfraError, UsageError
 from harness.versions import Catalog, load
@@ -25,11 +25,15 @@ def catalog() -> Catalog:
 
 
 @pytest.fixture
-def embedded(own_server: S3Server, catalog: Catalog, tmp_path: Path) -> EmbeddedS3:
+def embedded(own_server: S3Server, catalog: Catalog, tmp_path: Path) -> OwnS3:
     listing = tmp_path / "logs" / "objects.txt"
-    return EmbeddedS3(
-        own_server, needs=catalog.s3_needs, work=tmp_path, listing=listing, keep=False
-    )
+    return OwnS3(own_server, needs=catalog.s3_needs, work=tmp_path, listing=listing, keep=False)
+
+
+@pytest.fixture
+def kept(own_server: S3Server, catalog: Catalog, tmp_path: Path) -> OwnS3:
+    listing = tmp_path / "objects.txt"
+    return OwnS3(own_server, needs=catalog.s3_needs, work=tmp_path, listing=listing, keep=True)
 
 
 @pytest.fixture
@@ -135,6 +139,26 @@ def test_each_stack_has_a_bucket_and_each_folder_a_place(embedded, catalog, tmp_
     assert "1 objects, 5 bytes" in embedded.stop()
     assert (tmp_path / "logs" / "objects.txt").read_text() == f"5\t{root}/x\n"
     assert embedded.stop() == ""
+
+
+def test_what_an_own_server_holds_is_saved_when_it_is_kept(kept, catalog, tmp_path):
+    newest = client(catalog, "2.19.39")
+    for stack in ("reference-2.3", "reference-2.5"):
+        root = kept.environment(newest, stack, tmp_path / "cell")["METAFLOW_DATASTORE_SYSROOT_S3"]
+        put(kept.store, S3Root.parse(root, ""), "x")
+    assert f"2 objects, 10 bytes, listed in {tmp_path}/objects.txt; saved in {tmp_path}/s3" in (
+        kept.stop()
+    )
+    for stack in ("2-3", "2-5"):
+        bucket = tmp_path / "s3" / f"compat-reference-{stack}"
+        assert (bucket / "metaflow" / "cell" / "x").read_text() == "12345"
+
+
+def test_what_cannot_be_saved_is_told(kept, own_server, catalog, tmp_path):
+    kept.environment(client(catalog, "2.19.39"), "reference-2.5", tmp_path / "cell")
+    (tmp_path / "s3").touch()
+    assert "the objects could not be saved: " in kept.stop()
+    assert not own_server._answers()
 
 
 def test_an_unused_store_is_never_started(embedded):

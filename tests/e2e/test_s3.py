@@ -12,7 +12,8 @@ import pytest
 from rich.console import Console
 
 from harness.datastore.objects import ObjectStore, S3Root
-from harness.datastore.s3 import EmbeddedS3
+from harness.datastore.s3 import OwnS3
+from harness.datastore.saved import serve
 from harness.datastore.server import CREDENTIALS, S3Server
 from harness.journal import Entry
 from harness.options import parse
@@ -92,6 +93,19 @@ def test_what_a_client_stored_lies_in_the_store(alone):
         assert any(key.startswith(f"HelloFlow/{run}/{step}/") for key in one.listed), one.listed
 
 
+def test_what_is_kept_is_saved_and_can_be_served_again(alone, tmp_path):
+    one = alone("--probe", "hello", "--keep")
+    assert one.go()["status"] == "pass"
+    folder = one.run.folder / "work" / "s3"
+    assert f"saved in {folder}" in one.said.getvalue()
+    server = serve(folder, one.run.id, tmp_path / "again.log")
+    try:
+        found = urls(ObjectStore(server.endpoint, CREDENTIALS), S3Root("compat-local"))
+    finally:
+        server.stop()
+    assert [url.split("/data/", 1)[1] for url in found] == one.listed
+
+
 def test_the_s3_client_and_included_files_pass(alone):
     for probe in ("s3_client", "include_file"):
         entry = alone("--probe", probe).go()
@@ -100,15 +114,15 @@ def test_the_s3_client_and_included_files_pass(alone):
 
 
 def test_an_object_that_is_not_there_is_found(alone, monkeypatch):
-    listed = EmbeddedS3.objects
+    listed = OwnS3.objects
     lost: list[str] = []
 
-    def without_data(self: EmbeddedS3, stack: str, folder: Path) -> list[dict[str, Any]]:
+    def without_data(self: OwnS3, stack: str, folder: Path) -> list[dict[str, Any]]:
         found = listed(self, stack, folder)
         lost.extend(one["url"] for one in found if "HelloFlow/data/" in one["url"])
         return [one for one in found if one["url"] not in lost]
 
-    monkeypatch.setattr(EmbeddedS3, "objects", without_data)
+    monkeypatch.setattr(OwnS3, "objects", without_data)
     checks = alone("--probe", "hello").go()["checks"]
     assert checks["artifacts"]["status"] == "pass"
     assert checks["stored"]["status"] == "fail"

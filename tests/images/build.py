@@ -10,13 +10,14 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import docker
 from docker.errors import ImageNotFound
 
+from harness.datastore.objects import REQUIREMENTS as S3_REQUIREMENTS
 from harness.errors import InfraError
 from harness.service.reference import REQUIREMENTS
 from harness.tools import ROOT, find_uv
@@ -38,6 +39,9 @@ LEVELS = {
 MOVED_TAG, MOVED_TO = "v2.4.0", "2.3"
 """A tag whose stand-in is another release than the tag says."""
 
+S3_IMAGES = ("motoserver/moto:standin", "minio/minio:standin", "example/s3:1")
+"""Names of the stand-in of S3 servers: two that versions.json knows, and one that it does not."""
+
 _DEBIAN = "bookworm"
 _PYTHON = "3.11"
 # What nothing here reads: it would be two thirds of every push and pull.
@@ -57,6 +61,22 @@ def push_all(client: docker.DockerClient, registry: str) -> None:
             _push(client, target)
 
 
+def push_s3(client: docker.DockerClient, registry: str) -> None:
+    """Build the stand-in of S3 servers and push it by its names, none of which stays."""
+    _make_base(client)
+    targets = [f"{registry}/{name}" for name in S3_IMAGES]
+    with tempfile.TemporaryDirectory(prefix="metaflow-compat-image-") as name:
+        context = Path(name)
+        for file in ("Dockerfile", "start.py"):
+            shutil.copy(HERE / "s3" / file, context)
+        _install_packages(context / "packages", S3_REQUIREMENTS)
+        image, _ = client.images.build(path=name, tag=targets[0], rm=True)
+    for target in targets[1:]:
+        image.tag(target)
+    for target in targets:
+        _push(client, target)
+
+
 @contextmanager
 def service_context() -> Iterator[Path]:
     """Yield a folder from which the stand-in of the metadata service is built."""
@@ -72,17 +92,17 @@ def service_context() -> Iterator[Path]:
             package / "reference",
             ignore=shutil.ignore_patterns("__pycache__"),
         )
-        _install_packages(context / "packages")
+        _install_packages(context / "packages", REQUIREMENTS)
         yield context
 
 
-def _install_packages(folder: Path) -> None:
-    """Install what the reference service needs for the Python of the base image."""
+def _install_packages(folder: Path, requirements: Sequence[str]) -> None:
+    """Install requirements for the Python of the base image."""
     uv = find_uv()
     assert uv, "the stand-in images need uv"
     where = ["--target", str(folder), "--python-version", _PYTHON]
     where += ["--python-platform", f"{platform.machine()}-unknown-linux-gnu"]
-    subprocess.run([uv, "pip", "install", "--quiet", *where, *REQUIREMENTS], check=True)
+    subprocess.run([uv, "pip", "install", "--quiet", *where, *requirements], check=True)
 
 
 def _make_base(client: docker.DockerClient) -> None:

@@ -1,0 +1,122 @@
+"""What an S3 server of a run's own held, as files, and a server that has it again.
+
+Below the folder each object is the file ``BUCKET/KEY``, or ``_unnamed/BUCKET-NUMBER`` where its key
+cannot be a path. ``_index.json`` tells which is which, with each object's headers and the endpoint
+the server had. It is written last: a folder without it was not saved to the end.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from harness import records
+from harness.datastore.objects import ObjectStore, ObjectStoreError
+from harness.datastore.server import CREDENTIALS, S3Server
+from harness.errors import InfraError, UsageError
+from harness.processes import is_free
+
+INDEX = "_index.json"
+FILE_SCHEMA = 1
+"""The version of the index's format: its field ``schema``."""
+
+
+def save(store: ObjectStore, buckets: Iterable[str], folder: Path) -> None:
+    """Write all objects of some buckets to files below a folder that is not there yet.
+
+    Raises:
+        ObjectStoreError: when the store refuses or does not answer.
+        InfraError: when a file cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True)
+        names = sorted(buckets)
+        objects = [
+            {"bucket": bucket, **saved} for bucket in names for saved in store.save(bucket, folder)
+        ]
+        index = {
+            "schema": FILE_SCHEMA,
+            "endpoint": store.endpoint,
+            "buckets": names,
+            "objects": objects,
+        }
+        text = json.dumps(index, indent=1, ensure_ascii=False)
+        (folder / INDEX).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InfraError(f"{folder} cannot be written: {error.strerror}") from error
+
+
+def serve(folder: Path, mark: str, log: Path, host: str = "127.0.0.1") -> S3Server:
+    """Start an S3 server with everything that ``save`` wrote, and return it when all is there.
+
+    It has the port that the saved one had where that is free on ``host``. Nothing of what clients
+    record names an endpoint, so another does as well. Its variables are ``server.CREDENTIALS``.
+
+    Args:
+        folder: what ``save`` was given.
+        mark: what the server's process belongs to.
+        log: what it prints.
+        host: the address of this machine to listen on; containers reach no 127.0.0.1.
+
+    Raises:
+        UsageError: when nothing was saved there, or it is not what ``save`` wrote.
+        InfraError: when the server does not start, or a file is gone.
+    """
+    index = _read_index(folder)
+    port = urlsplit(index["endpoint"]).port
+    server = S3Server(mark, log, host, port if port and is_free(port, host) else None)
+    try:
+        server.start()
+        store = ObjectStore(server.endpoint, CREDENTIALS)
+        for bucket in index["buckets"]:
+            store.make_bucket(bucket)
+        for bucket, saved in groupby(index["objects"], key=itemgetter("bucket")):
+            store.load(bucket, folder, list(saved))
+    except ObjectStoreError as error:
+        server.stop()
+        raise InfraError(f"the objects in {folder} could not be loaded: {error}") from error
+    except BaseException:
+        server.stop()
+        raise
+    return server
+
+
+def _read_index(folder: Path) -> dict[str, Any]:
+    path = folder / INDEX
+    if not path.is_file():
+        raise UsageError(
+            f"{folder} holds no saved objects: {INDEX} is missing; a run saves them with --keep"
+        )
+    fields: dict[str, records.Parser] = {
+        "schema": records.integer,
+        "endpoint": records.text,
+        "buckets": records.several(records.text),
+        "objects": lambda raw: raw and records.records(f"{path}: objects", raw, _OBJECT, "file"),
+    }
+    index = records.record(str(path), records.read_json(path), fields)
+    if index["schema"] != FILE_SCHEMA:
+        raise UsageError(
+            f"{path}: field 'schema': this harness reads {FILE_SCHEMA}, not {index['schema']}"
+        )
+    return index
+
+
+def _string(raw: Any) -> str:
+    """Parse a text that may be blank, as keys are."""
+    if not isinstance(raw, str):
+        raise ValueError("expected a text")  # noqa: TRY004 - Parser
+    return raw
+
+
+_OBJECT: dict[str, records.Parser] = {
+    "bucket": records.text,
+    "key": _string,
+    "size": records.integer,
+    "file": records.text,
+    "headers": records.mapping(records.text, lambda raw: raw),
+}
