@@ -150,7 +150,7 @@ class KeptContainers:
     def _gateway(self) -> str:
         """Return this machine's address in the network: containers do not reach its 127.0.0.1."""
         with self._engine.doing(f"looking at the network {self.network}"):
-            network = self._engine.client.networks.get(self.network)
+            network = self._engine.client.networks.get(self._kept.place["network"])
         return str(network.attrs["IPAM"]["Config"][0]["Gateway"])
 
 
