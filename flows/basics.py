@@ -16,6 +16,8 @@ CHECKS = {
     "namespace": {"about": "the run is in its user's namespace and hidden in another's"},
 }
 
+SHOWS = {"log": ["end", "products: [3, 6, 9]"], "artifact": ["factor", "3"]}
+
 VALUES = {"text": "häß", "number": 7, "nested": {"a": [1, 2.5, None]}, "blob": b"\x00\xff" * 600}
 
 

@@ -9,6 +9,9 @@ A probe is a Metaflow flow in a file. These module-level names make it more than
 ``TAGS``    list of tags the run is started with.
 ``DATASTORES``  list of the datastores the probe is for, ``["s3"]``; with another one all of its
             checks are ``unsupported``. Without it the probe is for all of them.
+``ENDS``    ``"failed"`` for a flow that fails on purpose; without it the flow must end well.
+``SHOWS``   dict of what the Metaflow UI must show of the run: ``{"log": [step, line], "artifact":
+            [name, value], "card": step}``, each of them optional.
 
 A file without ``CHECKS`` is a plain flow; its single check is ``run``.
 """
@@ -29,7 +32,10 @@ from harness.tools import ROOT
 FLOWS = ROOT / "flows"
 
 RUN_CHECK = "run"
-"""The check every probe has: the run ends well, is read back finished, and has its row."""
+"""The check every probe has: the run ends as the probe says, is read back so, and has its row."""
+
+COMPLETED, FAILED = "completed", "failed"
+"""How a run ends, in the words of the Metaflow UI."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,21 @@ class Check:
 
 
 @dataclass(frozen=True)
+class Shows:
+    """What the Metaflow UI must show of a probe's run, beside what rows tell.
+
+    Attributes:
+        log: a step, and a line that its first task printed to stdout; None without.
+        artifact: the name and the text of an artifact to search for; None without.
+        card: the step whose task has a card, where the client has cards; empty without.
+    """
+
+    log: tuple[str, str] | None = None
+    artifact: tuple[str, str] | None = None
+    card: str = ""
+
+
+@dataclass(frozen=True)
 class Probe:
     """A flow file and what is checked on its run."""
 
@@ -60,7 +81,15 @@ class Probe:
     tags: tuple[str, ...]
     datastores: tuple[str, ...] = ()
     """The datastores it is for; empty for all."""
+    ends: str = COMPLETED
+    """How its run must end: ``completed`` or ``failed``."""
+    shows: Shows = Shows()
 
+
+_RUN_ABOUT = {
+    COMPLETED: "the run ends well, is read back finished, and has its row",
+    FAILED: "the run fails as it should, is read back so, and has its row",
+}
 
 STORED = Check("stored", "what the client says it stored lies in the object store")
 """The check every cell with S3 data has: artifacts, their rows and the objects agree."""
@@ -117,11 +146,23 @@ def read_probe(path: Path) -> Probe | None:
         return None
     functions = {node.name for node in module.body if isinstance(node, ast.FunctionDef)}
     declared = _literal(path, module, "CHECKS", dict)
-    checks = [Check(RUN_CHECK, "the run ends well, is read back finished, and has its row")]
+    ends = _literal(path, module, "ENDS", str) or COMPLETED
+    if ends not in _RUN_ABOUT:
+        raise UsageError(f"{path}: ENDS is {ends!r}; {' or '.join(_RUN_ABOUT)} is expected")
+    checks = [Check(RUN_CHECK, _RUN_ABOUT[ends])]
     checks += [_check(path, name, entry, functions) for name, entry in declared.items()]
     tags = _literal(path, module, "TAGS", list)
     datastores = _literal(path, module, "DATASTORES", list)
-    return Probe(path.stem, path, flow, tuple(checks), tuple(tags), tuple(datastores))
+    return Probe(
+        name=path.stem,
+        path=path,
+        flow=flow,
+        checks=tuple(checks),
+        tags=tuple(tags),
+        datastores=tuple(datastores),
+        ends=ends,
+        shows=_shows(path, _literal(path, module, "SHOWS", dict)),
+    )
 
 
 def _is_flow(node: ast.ClassDef) -> bool:
@@ -142,6 +183,21 @@ def _literal(path: Path, module: ast.Module, name: str, kind: type) -> Any:
                 raise UsageError(f"{path}:{node.lineno}: {name} is not a {kind.__name__}")
             return value
     return kind()
+
+
+def _shows(path: Path, declared: dict[object, object]) -> Shows:
+    for name, value in declared.items():
+        pair = isinstance(value, list) and [type(part) for part in value] == [str, str]
+        if not (pair if name in {"log", "artifact"} else name == "card" and isinstance(value, str)):
+            raise UsageError(
+                f"{path}: SHOWS[{name!r}]: expected 'log' with [step, line], 'artifact' with"
+                " [name, value], or 'card' with a step"
+            )
+    values: dict[str, Any] = {
+        str(name): tuple(value) if isinstance(value, list) else value
+        for name, value in declared.items()
+    }
+    return Shows(**values)
 
 
 def _check(path: Path, name: object, entry: object, functions: set[str]) -> Check:

@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UsageError
-from harness.probes import FLOWS, find_probes, read_probe, select_probes
+from harness.probes import (
+    COMPLETED,
+    FAILED,
+    FLOWS,
+    Shows,
+    find_probes,
+    read_probe,
+    select_probes,
+)
 
 PLAIN = "from metaflow import FlowSpec\nclass Plain(FlowSpec):\n    pass\n"
 PROBE = PLAIN + "def check_a(run):\n    pass\n"
@@ -45,6 +53,18 @@ def test_declarations_are_read(tmp_path):
     )
 
 
+def test_how_it_ends_and_what_it_shows_is_read(tmp_path):
+    text = PLAIN + 'ENDS = "failed"\nSHOWS = {"log": ["a", "words"], "card": "b"}\n'
+    probe = read_probe(_file(tmp_path, "probe.py", text))
+    assert probe is not None
+    assert probe.ends == FAILED
+    assert probe.shows == Shows(log=("a", "words"), card="b")
+    assert "fails as it should" in probe.checks[0].about
+    plain = read_probe(_file(tmp_path, "plain.py", PLAIN))
+    assert plain is not None
+    assert (plain.ends, plain.shows) == (COMPLETED, Shows())
+
+
 @pytest.mark.parametrize("base", ["FlowSpec", "metaflow.FlowSpec", "mf.FlowSpec"])
 def test_a_flow_is_known_by_its_base(tmp_path, base):
     probe = read_probe(_file(tmp_path, "f.py", f"class F(Mixin, {base}): pass\n"))
@@ -72,6 +92,11 @@ def test_nothing_of_a_file_is_run(tmp_path):
         (PROBE + 'CHECKS = ["a"]\n', "f.py:6: CHECKS is not a dict"),
         (PROBE + "CHECKS = dict(a=1)\n", "f.py:6: CHECKS is not a literal"),
         (PROBE + 'TAGS = "x"\n', "f.py:6: TAGS is not a list"),
+        (PROBE + "ENDS = 1\n", "f.py:6: ENDS is not a str"),
+        (PROBE + 'ENDS = "well"\n', "ENDS is 'well'; completed or failed is expected"),
+        (PROBE + 'SHOWS = {"log": "start"}\n', r"SHOWS\['log'\]: expected 'log' with \[step, line"),
+        (PROBE + 'SHOWS = {"card": ["start"]}\n', r"SHOWS\['card'\]: expected"),
+        (PROBE + 'SHOWS = {"logs": ["a", "b"]}\n', r"SHOWS\['logs'\]: expected"),
     ],
 )
 def test_what_is_malformed_is_named(tmp_path, text, message):

@@ -15,7 +15,7 @@ from harness.database.rows import run_rows
 from harness.errors import InfraError
 from harness.outcome import CheckOutcome, Status, cell_status
 from harness.plan import Cell
-from harness.probes import RUN_CHECK
+from harness.probes import FAILED, RUN_CHECK
 
 
 @dataclass
@@ -82,24 +82,31 @@ def run_cell(cell: Cell, around: Surroundings, earlier: Sequence[Again] = ()) ->
 def _run_flow(
     outcome: CellOutcome, around: Surroundings, deadline: float
 ) -> dict[str, CheckOutcome]:
-    """Run the flow; return the outcome of ``run`` when it went wrong, else nothing."""
+    """Run the flow; return the outcome of ``run`` when it did not end as it should, else nothing."""
     cell = outcome.cell
     run_id_file = around.work / "run-id"
     # Old clients run pylint on the flow first, which says nothing of the service.
     arguments = [str(cell.probe.path), "--no-pylint", "run", "--run-id-file", str(run_id_file)]
     arguments += [part for tag in (*cell.probe.tags, *around.tags) for part in ("--tag", tag)]
     outcome.evidence["flow"] = around.logs / "flow.txt"
+    must_fail = cell.probe.ends == FAILED
     wrong: CheckOutcome | None = None
+    failure = ""
     try:
         run_program(around, arguments, name="flow", deadline=deadline)
     except ClientTimeoutError as error:
         wrong = CheckOutcome(Status.TIMEOUT, str(error))
     except ClientError as error:
-        wrong = CheckOutcome(Status.FAIL, str(error))
+        failure = str(error)
+        wrong = None if must_fail else CheckOutcome(Status.FAIL, failure)
+    else:
+        if must_fail:
+            wrong = CheckOutcome(Status.FAIL, "the flow ended well, and it should fail")
     if run_id_file.exists():
         outcome.run_id = run_id_file.read_text(encoding="utf-8").strip()
     elif wrong is None:
-        wrong = CheckOutcome(Status.FAIL, "the flow ended well but wrote no run id")
+        how = f"failed before it had a run: {failure}" if failure else "ended well but wrote no run id"
+        wrong = CheckOutcome(Status.FAIL, f"the flow {how}")
     return {RUN_CHECK: wrong} if wrong else {}
 
 
@@ -151,7 +158,7 @@ def _in_order(
         if check.name not in asked:
             checks[check.name] = CheckOutcome(Status.UNSUPPORTED, cell.unsupported(check))
         else:
-            why = CheckOutcome(Status.NOT_RUN, "the run did not end well")
+            why = CheckOutcome(Status.NOT_RUN, f"the run did not end as it should: {cell.probe.ends}")
             checks[check.name] = answered.get(check.name, why)
     return checks
 

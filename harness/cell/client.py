@@ -62,6 +62,16 @@ class Surroundings:
             (self.work / name).mkdir(parents=True, exist_ok=True)
         self.logs.mkdir(parents=True, exist_ok=True)
 
+    @property
+    def cwd(self) -> Path:
+        """Where programs run: the folder of local data, else the one of their own.
+
+        Releases up to 2.19.39 write cards to ``.metaflow/mf.cards`` of the current folder, whatever
+        the datastore's root, and read them from below that root; METAFLOW_CARD_LOCALROOT cannot
+        join the two, because the newest ones ignore it (measured).
+        """
+        return Path(self.datastore.get("METAFLOW_DATASTORE_SYSROOT_LOCAL", self.work))
+
     def environment(self) -> dict[str, str]:
         """Return the whole environment of a client: only what it needs, nothing of this machine's.
 
@@ -110,7 +120,7 @@ def run_program(
         env=around.environment(),
         mark=around.mark,
         log=log,
-        cwd=around.work,
+        cwd=around.cwd,
     )
     try:
         code = process.wait(max(0.0, deadline - time.monotonic()))

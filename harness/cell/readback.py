@@ -1,10 +1,10 @@
 """Reads runs back with the client's own API. Run by the client's own Python, 3.6 or newer.
 
 ``python readback.py REQUEST ANSWER`` reads the request, a JSON list of ``{"flow_file", "flow",
-"run_id", "checks"}``, and writes the answer, a JSON list in the same order of ``{"checks": {name:
+"run_id", "ends", "checks"}``, and writes the answer, a JSON list in the same order of ``{"checks": {name:
 {"status": "pass" | "fail", "reason", "rows": {table: [columns, …]}}}, "inventory", "error"}``.
 The inventory is what the API lists of the run; it is None, and the error says why, when the run
-could not be listed. It imports nothing of the harness, and only names that every Metaflow since
+could not be listed. ``ends`` is how the run should have ended: "completed" or "failed". It imports nothing of the harness, and only names that every Metaflow since
 2.0.0 has.
 """
 
@@ -26,6 +26,13 @@ def check_run(run):
     """Assert what every finished run shows."""
     assert run.finished, "%s is not finished" % run.pathspec
     assert run.successful, "%s is not successful" % run.pathspec
+    return {"runs_v3": [{}]}
+
+
+def check_failed_run(run):
+    """Assert what a run that failed on purpose shows."""
+    assert not run.successful, "%s failed and is read back successful" % run.pathspec
+    assert not run.finished, "%s failed and is read back finished" % run.pathspec
     return {"runs_v3": [{}]}
 
 
@@ -58,8 +65,11 @@ def check_stored(run):
     return {"artifact_v3": rows, "objects": [{"url": url} for url in sorted(urls)]}
 
 
-# The checks that belong to no probe, by name.
-CHECKS = {"run": check_run, "stored": check_stored}
+# The checks that belong to no probe, by how the run ends and by name.
+CHECKS = {
+    "completed": {"run": check_run, "stored": check_stored},
+    "failed": {"run": check_failed_run, "stored": check_stored},
+}
 
 
 def words(error):
@@ -102,10 +112,10 @@ def inventory(pathspec):
 def read_run(request, probes):
     """Answer one request."""
     pathspec = "%s/%s" % (request["flow"], request["run_id"])
-    checks = {}
+    checks, common = {}, CHECKS[request["ends"]]
     for name in request["checks"]:
-        if name in CHECKS:
-            checks[name] = apply_check(CHECKS[name], pathspec)
+        if name in common:
+            checks[name] = apply_check(common[name], pathspec)
             continue
         path = request["flow_file"]
         if path not in probes:

@@ -89,6 +89,7 @@ def read_runs(
             "flow_file": str(request.cell.probe.path),
             "flow": request.cell.probe.flow,
             "run_id": request.run_id,
+            "ends": request.cell.probe.ends,
             "checks": list(request.checks),
         }
         for request in requests

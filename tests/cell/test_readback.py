@@ -40,7 +40,7 @@ def Run(pathspec):
     metadata = [Thing("", name="b", value="2"), Thing("", name="a", value="1")]
     task = Thing("7", [Thing("y"), Thing("x")], metadata=metadata)
     return Thing(run_id, [Thing("start", [task])], pathspec=pathspec, tags={"t", "s"},
-                 finished=run_id != "running", successful=run_id != "failed")
+                 finished="running" not in run_id, successful="failed" not in run_id)
 """
 
 PROBE = """
@@ -76,7 +76,8 @@ def _read(
     """Run the program; return its answers and what it printed."""
     (folder / "metaflow.py").write_text(FAKE_CLIENT, encoding="utf-8")
     (folder / "probe_file.py").write_text(PROBE, encoding="utf-8")
-    whole = [{"flow_file": str(folder / "probe_file.py"), "flow": "F", **one} for one in requests]
+    common = {"flow_file": str(folder / "probe_file.py"), "flow": "F", "ends": "completed"}
+    whole = [{**common, **one} for one in requests]
     (folder / "request.json").write_text(json.dumps(whole), encoding="utf-8")
     finished = subprocess.run(
         [str(oldest), str(READBACK), "request.json", "answer.json"],
@@ -135,6 +136,18 @@ def test_a_run_that_did_not_end_well_fails_the_check_run(oldest, tmp_path, run_i
     (answer,), _ = _read(oldest, tmp_path, {"run_id": run_id, "checks": ["run"]})
     assert answer["checks"]["run"]["status"] == "fail"
     assert answer["checks"]["run"]["reason"] == f"F/{run_id} is not {word}"
+
+
+def test_a_run_that_should_fail_must_be_read_back_so(oldest, tmp_path):
+    requests = [
+        {"run_id": run_id, "ends": "failed", "checks": ["run"]}
+        for run_id in ("running failed", "failed", "1")
+    ]
+    answers, _ = _read(oldest, tmp_path, *requests)
+    found = [answer["checks"]["run"] for answer in answers]
+    assert found[0] == {"status": "pass", "reason": "", "rows": {"runs_v3": [{}]}}
+    assert found[1]["reason"] == "F/failed failed and is read back finished"
+    assert found[2]["reason"] == "F/1 failed and is read back successful"
 
 
 def test_a_run_that_is_not_there_is_told_and_the_next_is_read(oldest, tmp_path):

@@ -6,24 +6,24 @@ import subprocess
 
 import pytest
 
-from harness.probes import FLOWS, find_probes
+from harness.probes import COMPLETED, FLOWS, find_probes
 from harness.tools import tool_python
 
 pytestmark = pytest.mark.e2e
 
 
-FILES = [
-    probe.path
+PROBES = [
+    probe
     for probe in find_probes(FLOWS).values()
     if "local" in (probe.datastores or ("local",))
 ]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_a_flow_runs_with_local_metadata(path, tmp_path):
+@pytest.mark.parametrize("probe", PROBES, ids=lambda probe: probe.name)
+def test_a_flow_runs_with_local_metadata(probe, tmp_path):
     python = tool_python("by-hand", ["metaflow==2.19.39"])
     finished = subprocess.run(
-        [str(python), str(path), "run"],
+        [str(python), str(probe.path), "run"],
         cwd=tmp_path,
         env={
             "PATH": f"{python.parent}:/usr/bin:/bin",
@@ -40,5 +40,5 @@ def test_a_flow_runs_with_local_metadata(path, tmp_path):
         check=False,
         timeout=120,
     )
-    assert finished.returncode == 0, finished.stderr
+    assert (finished.returncode == 0) == (probe.ends == COMPLETED), finished.stderr
     assert (tmp_path / ".metaflow").is_dir()

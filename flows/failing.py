@@ -1,0 +1,60 @@
+"""A run that fails on purpose: what was stored before must stay readable, and the failure be told."""
+
+from metaflow import FlowSpec, step
+
+ENDS = "failed"
+
+CHECKS = {
+    "kept": {"about": "what the task before the failure stored is read back"},
+    "failed_task": {"about": "the failed task is there, and is neither successful nor its run"},
+    "logs": {"about": "the log of the failed task tells the error"},
+}
+
+WORDS = "fails on purpose"
+
+SHOWS = {
+    "log": ["start", "the next task fails on purpose"],
+    "artifact": ["shape", "pentagon"],
+}
+
+
+class FailingFlow(FlowSpec):
+    """Store something in the first task, and raise in the second."""
+
+    @step
+    def start(self):
+        self.shape = "pentagon"
+        print("the next task fails on purpose")
+        self.next(self.end)
+
+    @step
+    def end(self):
+        raise ValueError("this task " + WORDS)
+
+
+def check_kept(run):
+    """Read the artifact of the task that ended well."""
+    task = run["start"].task
+    assert task.successful, "the first task is not successful"
+    assert task.data.shape == "pentagon", "the artifact is %r" % (task.data.shape,)
+    return {"artifact_v3": [{"step_name": "start", "name": "shape"}]}
+
+
+def check_failed_task(run):
+    """Look at the task that raised."""
+    task = run["end"].task
+    assert not task.successful, "the failed task is successful"
+    return {
+        "steps_v3": [{"step_name": "start"}, {"step_name": "end"}],
+        "tasks_v3": [{"step_name": "start"}, {"step_name": "end"}],
+    }
+
+
+def check_logs(run):
+    """Read the error in the failed task's log."""
+    task = run["end"].task
+    assert WORDS in task.stderr, "stderr is %r" % (task.stderr,)
+
+
+if __name__ == "__main__":
+    FailingFlow()

@@ -1,0 +1,65 @@
+"""Flows that fail on purpose, and cards: the probes ``failing`` and ``card`` on real clients."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.e2e.nox_runs import run
+
+pytestmark = pytest.mark.e2e
+
+FLOW = """
+from metaflow import FlowSpec, step
+
+ENDS = "failed"
+
+class WellFlow(FlowSpec):
+    @step
+    def start(self):
+        self.next(self.end)
+
+    @step
+    def end(self):
+        pass
+
+if __name__ == "__main__":
+    WellFlow()
+"""
+
+
+def test_failing_runs_and_cards_are_read_again_at_later_stages(tmp_path):
+    found = run(
+        "fixed_db",
+        tmp_path,
+        *("--metaflow", "2.2.13,2.19.39", "--path", "2.0.4,2.5"),
+        *("--probe", "failing,card"),
+    )
+    assert found.code == 0, found.output
+    statuses = {
+        (cell["client"], cell["probe"]): {
+            name: check["status"] for name, check in cell["checks"].items()
+        }
+        for cell in found.cells
+    }
+    whole = {"run": "pass", "kept": "pass", "failed_task": "pass", "logs": "pass"}
+    assert statuses["2.2.13", "failing"] == statuses["2.19.39", "failing"] == whole
+    assert statuses["2.2.13", "card"] == {"run": "pass", "logs": "pass", "card": "unsupported"}
+    assert statuses["2.19.39", "card"] == {"run": "pass", "logs": "pass", "card": "pass"}
+    stages = [entry for entry in found.entries if entry["kind"] == "stage"]
+    assert [stage["problems"] for stage in stages] == [[], []]
+    assert stages[1]["rereads"]
+
+
+def test_a_flow_that_ends_well_although_it_should_fail_fails(tmp_path):
+    folder = tmp_path / "flows"
+    folder.mkdir()
+    (folder / "well.py").write_text(FLOW, encoding="utf-8")
+    found = run(
+        "compat",
+        tmp_path / "results",
+        *("--metaflow", "2.19.39", "--service", "2.5"),
+        *("--flow-dir", str(folder), "--probe", "well"),
+    )
+    assert found.code != 0
+    assert found.cells[0]["checks"]["run"]["status"] == "fail"
+    assert found.cells[0]["checks"]["run"]["reason"] == "the flow ended well, and it should fail"
