@@ -1,0 +1,107 @@
+"""What nox -s ui is asked for, and what is wrong with it, before anything starts."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+
+import pytest
+
+from harness.errors import InfraError, UsageError
+from harness.ui.options import (
+    check_port,
+    needs_processes,
+    parse_ui,
+    select_versions,
+)
+from harness.versions import load
+
+CATALOG = load()
+
+
+def engine() -> str:
+    return "an engine"
+
+
+def no_engine() -> str:
+    raise InfraError("no Docker engine answers")
+
+
+def chosen(*words: str, last: str = "") -> list[str]:
+    options = parse_ui(words, CATALOG)
+    return [one.name for one in select_versions(options, CATALOG, images=True, last=last)]
+
+
+def test_unasked_the_ui_is_that_of_the_service_that_used_the_database_last():
+    newest = CATALOG.released[-1].name
+    assert chosen(last="v2.3.0") == ["v2.3.0"]
+    assert chosen(last="2.0.6") == [newest]
+    assert chosen(last="reference-2.5") == [newest]
+
+
+def test_versions_are_selected_as_services_are():
+    assert chosen("--check", "--ui-version", "2.3.0,v2.5.0") == ["v2.3.0", "v2.5.0"]
+    assert chosen("--check", "--ui-version", ">=2.0.5,<2.2") == ["2.1.0"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--ui-versoin", "latest"], r"unknown option --ui-versoin \(nearest: --ui-version"),
+        (["--ui-version", "2.99"], "unknown released service '2.99'"),
+        (["--ui-version", "2.0.6"], "2.0.6: it has no UI; the first that has one is 2.1.0"),
+        (["--ui-version", "2.3.0,2.5.0"], "selects 2 UIs: only --check takes several"),
+        (["--ui-port", "0"], "--ui-port 0: not a port"),
+        (["--metaflow", "2.19.39"], "chooses among the runs that --check looks for"),
+        (["--check", "--metaflow", "2.99"], "unknown client '2.99'"),
+        (["--check", "--detach"], "not allowed with argument --check"),
+        (["--ui-image", "a", "--ui-checkout", "b"], "not allowed with argument --ui-image"),
+        (["--ui-assets", "absent"], "there is no such file or folder"),
+        (["--checkout", "absent"], "--checkout absent: there is no such folder"),
+        (["--from", "a", "--database-url", "b"], "not allowed with argument --from"),
+    ],
+)
+def test_bad_input_is_one_clear_error(words, message):
+    with pytest.raises(UsageError, match=message):
+        parse_ui(words, CATALOG)
+
+
+def test_a_port_that_is_taken_is_refused():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(UsageError, match=f"--ui-port {port}: the port is taken; name another"):
+            check_port(port)
+
+
+def test_containers_are_taken_where_the_stack_is_in_containers_or_an_engine_answers():
+    options = parse_ui([], CATALOG)
+    assert needs_processes(options, "docker", engine) == ""
+    assert needs_processes(options, "embedded", engine) == ""
+    assert needs_processes(options, "", engine) == ""
+
+
+def test_without_an_engine_a_clone_is_asked_for():
+    with pytest.raises(UsageError, match=r"--checkout PATH\|URL \(no Docker engine answers\)"):
+        needs_processes(parse_ui([], CATALOG), "embedded", no_engine)
+    with pytest.raises(InfraError, match="no Docker engine answers"):
+        needs_processes(parse_ui(["--backend", "docker"], CATALOG), "embedded", no_engine)
+    with pytest.raises(InfraError, match="no Docker engine answers"):
+        needs_processes(parse_ui([], CATALOG), "docker", no_engine)
+
+
+def test_processes_need_a_clone_and_the_page(tmp_path, assets):
+    git_folder = _empty_clone(tmp_path)
+    with pytest.raises(UsageError, match=r"page comes from --ui-assets PATH: metaflow-ui-VERSION"):
+        needs_processes(parse_ui(["--checkout", git_folder], CATALOG), "embedded", engine)
+    words = ["--checkout", git_folder, "--ui-assets", str(assets)]
+    assert needs_processes(parse_ui(words, CATALOG), "embedded", engine) == "--checkout is given"
+    with pytest.raises(UsageError, match=r"\(asked for\)"):
+        needs_processes(parse_ui(["--backend", "embedded"], CATALOG), "docker", engine)
+
+
+def _empty_clone(folder) -> str:
+    clone = folder / "clone"
+    subprocess.run(["git", "init", "--quiet", str(clone)], check=True)
+    return str(clone)
