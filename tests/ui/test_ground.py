@@ -60,7 +60,7 @@ def test_a_schema_too_old_for_the_ui_names_one_that_fits(database: Database):
 
 def test_a_schema_older_than_every_ui_is_to_be_migrated(database: Database):
     make_tables(database.address, 1)
-    with pytest.raises(UsageError, match="migrate it with the service first$"):
+    with pytest.raises(UsageError, match=r"migrate it with the service first$"):
         check_database(database.address, [NEWEST], AVAILABLE)
 
 
@@ -112,7 +112,7 @@ def test_a_store_of_the_user_s_own_is_read_by_their_variables(kept: Kept, tmp_pa
 def test_a_kept_database_whose_files_are_gone_is_said(kept: Kept, tmp_path: Path):
     remove_leftovers(kept.data / "postgres")
     ground = KeptProcesses(kept, {}, tmp_path / "logs", f"test-{tmp_path.name}/ui")
-    with pytest.raises(InfraError, match="kept database cannot be served: .* is gone"):
+    with pytest.raises(InfraError, match=r"kept database cannot be served: .* is gone"):
         ground.start()
 
 
