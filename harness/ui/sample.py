@@ -1,0 +1,346 @@
+"""Draws from a metadata database the runs a Metaflow UI is judged by, and what it must show of them.
+
+Everything is read from the rows that clients wrote, so any metadata database will do, whoever
+filled it. Of the project's own probes more is known: what they print, store and draw.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from packaging.version import InvalidVersion, Version
+from psycopg2 import sql
+from psycopg2.extras import RealDictCursor
+
+from harness.database import Address
+from harness.probes import COMPLETED, FAILED, FLOWS, Probe, find_probes
+
+CLIENT_TAG = "metaflow_version:"
+SERVICE_TAG = "service_version:"
+UNKNOWN_SERVICE = "unknown service"
+
+NEWEST = 2000
+"""So many of the newest runs (of each client that is named) are looked at; older ones are not."""
+
+_CARDS_SINCE = Version("2.4.7")
+
+# A run with no sign of life for as long as this is over for every UI backend (its own defaults).
+_HEARTBEAT_SECONDS = 6 * 60
+_SILENT_SECONDS = 24 * 60 * 60
+
+# Clients name an artifact's object by the SHA-1 of its pickle: that tells the value of _task_ok.
+_BY_SHA = {
+    hashlib.sha1(pickle.dumps(ok, protocol)).hexdigest(): ok  # noqa: S324 - what clients use
+    for ok in (True, False)
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1)
+}
+
+_RUNS = """
+    SELECT flow_id, run_number, run_id, tags, system_tags,
+        extract(epoch FROM now()) - last_heartbeat_ts AS silent,
+        extract(epoch FROM now()) - ts_epoch / 1000.0 AS age
+    FROM {runs} {where} ORDER BY ts_epoch DESC LIMIT %(limit)s
+"""
+
+# A task's beginning and end, as every UI backend finds them: metadata, or the row of _task_ok.
+_TASKS = """
+    SELECT t.step_name AS step, count(*) AS tasks,
+        count(*) FILTER (WHERE m.begun AND (m.ended OR EXISTS (
+            SELECT FROM {artifacts} AS a
+            WHERE a.flow_id = t.flow_id AND a.run_number = t.run_number
+            AND a.step_name = t.step_name AND a.task_id = t.task_id AND a.name = '_task_ok'
+        ))) AS timed,
+        min(t.task_id) AS first
+    FROM {tasks} AS t LEFT JOIN LATERAL (
+        SELECT bool_or(field_name = 'attempt') AS begun, bool_or(field_name = 'attempt-done') AS ended
+        FROM {metadata} AS m
+        WHERE m.flow_id = t.flow_id AND m.run_number = t.run_number
+        AND m.step_name = t.step_name AND m.task_id = t.task_id
+    ) AS m ON true
+    WHERE t.flow_id = %(flow_id)s AND t.run_number = %(run_number)s AND t.step_name NOT LIKE '\\_%%'
+    GROUP BY t.step_name ORDER BY min(t.ts_epoch), t.step_name
+"""
+
+_TASK_NAME = "SELECT task_name FROM {tasks} WHERE {run} AND step_name = %(step)s AND task_id = %(task)s"
+
+_METADATA = """
+    SELECT value FROM {metadata} WHERE {run} AND step_name = %(step)s AND field_name = %(field)s
+    ORDER BY ts_epoch DESC LIMIT 1
+"""
+
+_ANY_METADATA = "SELECT EXISTS (SELECT FROM {metadata} WHERE {run} AND field_name = ANY(%(fields)s))"
+
+_ARTIFACTS = """
+    SELECT name, sha, ds_type FROM {artifacts} WHERE {run} AND step_name = %(step)s
+    ORDER BY attempt_id DESC, name LIMIT 1000
+"""
+
+_SAME_ARTIFACT = """
+    SELECT count(DISTINCT (step_name, task_id)) AS tasks FROM {artifacts}
+    WHERE {run} AND name = %(name)s AND (sha = %(sha)s OR NOT %(value)s)
+"""
+
+
+@dataclass(frozen=True)
+class SampleStep:
+    """A step as the rows tell it: how many tasks it has, and of how many begin and end are known."""
+
+    name: str
+    tasks: int
+    timed: int
+
+
+@dataclass(frozen=True)
+class SampleLog:
+    """A task, and a line that must be in its log; empty where nobody knows what it printed."""
+
+    step: str
+    task: str
+    line: str = ""
+
+
+@dataclass(frozen=True)
+class SampleArtifact:
+    """An artifact to search for.
+
+    Attributes:
+        value: text that the search must find in it; empty where only the name is known.
+        tasks: how many tasks have it, with just this value where that is known.
+    """
+
+    name: str
+    value: str
+    tasks: int
+
+
+@dataclass(frozen=True)
+class SampleRun:
+    """One run, and what a UI must show of it.
+
+    Attributes:
+        run: as clients and the UI name it: the number, or an id of the client's own.
+        client: the Metaflow release that wrote it.
+        service: that it was written through, from the harness's own tag.
+        probe: name of the project's probe it is a run of; empty for anybody else's flow.
+        datastore: ``local``, ``s3``, …; empty when no row tells.
+        status: ``completed``, ``failed``, or empty when no row tells and it may still run.
+        steps: those a person sees; in order of time.
+        log: whose log to read; None when the run has no task.
+        card: step and task with a card; None when no row or probe says that there is one.
+        artifact: what to search for; None when there is nothing that has a name.
+        unread: another artifact to search for, the flow's name, which every task has; None where
+            the run has it not, or nothing else.
+        tag: to filter by.
+        has_graph: whether its client stored the graph (2.4.8 on).
+        has_code: whether its code is in a code package, from which a UI can draw the graph.
+    """
+
+    flow: str
+    run: str
+    client: str
+    service: str
+    probe: str
+    datastore: str
+    status: str
+    steps: tuple[SampleStep, ...]
+    log: SampleLog | None
+    card: tuple[str, str] | None
+    artifact: SampleArtifact | None
+    unread: SampleArtifact | None
+    tag: str
+    has_graph: bool
+    has_code: bool
+
+    @property
+    def pathspec(self) -> str:
+        """``FLOW/RUN``."""
+        return f"{self.flow}/{self.run}"
+
+
+def sample(
+    database: Address, clients: Sequence[str] = (), schema: str = "public"
+) -> tuple[SampleRun, ...]:
+    """Return the newest run for each client, service and flow, ordered by these three.
+
+    Only the newest runs are looked at, however many there are. A run without a tag that names its
+    client is passed over.
+
+    Args:
+        database: with the schema of service 2.1.0 or newer, which is what UI backends read.
+        clients: releases to draw from; empty for whatever is there.
+        schema: the PostgreSQL schema its tables are in.
+
+    Raises:
+        psycopg2.Error: when the database does not answer, or has no such tables.
+    """
+    with closing(database.connect()) as connection:
+        with connection.cursor(cursor_factory=RealDictCursor) as cursor:
+            return _Rows(cursor, schema).draw(clients)
+
+
+class _Rows:
+    """The tables of one database."""
+
+    def __init__(self, cursor: Any, schema: str) -> None:
+        self._cursor = cursor
+        self._names = {
+            name: sql.Identifier(schema, table)
+            for name, table in (
+                ("runs", "runs_v3"),
+                ("tasks", "tasks_v3"),
+                ("metadata", "metadata_v3"),
+                ("artifacts", "artifact_v3"),
+            )
+        }
+        self._names["run"] = sql.SQL("flow_id = %(flow_id)s AND run_number = %(run_number)s")
+        self._probes = {probe.flow: probe for probe in find_probes(FLOWS).values()}
+
+    def draw(self, clients: Sequence[str]) -> tuple[SampleRun, ...]:
+        newest: dict[tuple[str, str, str], dict[str, Any]] = {}
+        for row in self._newest(clients):
+            client = _tagged(CLIENT_TAG, row["system_tags"], row["tags"])
+            if client and not row["flow_id"].startswith("_"):
+                service = _tagged(SERVICE_TAG, row["tags"]) or UNKNOWN_SERVICE
+                newest.setdefault((client, service, row["flow_id"]), row)
+        return tuple(
+            self._run(client, service, newest[client, service, flow])
+            for client, service, flow in sorted(newest, key=_in_order)
+        )
+
+    def _newest(self, clients: Sequence[str]) -> Iterable[dict[str, Any]]:
+        if not clients:
+            yield from self._all(_RUNS, {"limit": NEWEST}, where=sql.SQL(""))
+        for client in clients:
+            values = {"limit": NEWEST, "tag": f"{CLIENT_TAG}{client}"}
+            yield from self._all(_RUNS, values, where=sql.SQL("WHERE system_tags ? %(tag)s"))
+
+    def _all(self, query: str, values: Mapping[str, Any], **more: sql.Composable) -> list[Any]:
+        self._cursor.execute(sql.SQL(query).format(**self._names, **more), values)
+        return list(self._cursor.fetchall())
+
+    def _value(self, query: str, values: Mapping[str, Any]) -> Any:
+        rows = self._all(query, values)
+        return next(iter(rows[0].values())) if rows else None
+
+    def _run(self, client: str, service: str, row: dict[str, Any]) -> SampleRun:
+        probe = self._probe(row["flow_id"], service)
+        tasks = self._all(_TASKS, row)
+        firsts = {task["step"]: self._task(row, task["step"], task["first"]) for task in tasks}
+        first = next(iter(firsts), "")
+        parameters = self._all(_ARTIFACTS, {**row, "step": "_parameters"})
+        stored = self._all(_ARTIFACTS, {**row, "step": first})
+        log_step, line = probe.shows.log if probe and probe.shows.log else (first, "")
+        artifact = self._artifact(row, probe, stored)
+        card = probe.shows.card if probe and _at_least(client, _CARDS_SINCE) else ""
+        return SampleRun(
+            flow=row["flow_id"],
+            run=row["run_id"] or str(row["run_number"]),
+            client=client,
+            service=service,
+            probe=probe.name if probe else "",
+            datastore=self._datastore(row, first, stored),
+            status=self._status(row),
+            steps=tuple(SampleStep(t["step"], t["tasks"], t["timed"]) for t in tasks),
+            log=SampleLog(log_step, firsts[log_step], line) if log_step in firsts else None,
+            card=(card, firsts[card]) if card in firsts else None,
+            artifact=artifact,
+            unread=self._unread(row, stored) if artifact and artifact.name != "name" else None,
+            tag=_tag(row),
+            has_graph=any(found["name"] == "_graph_info" for found in parameters),
+            has_code=bool(
+                self._value(_ANY_METADATA, {**row, "fields": ["code-package", "code-package-url"]})
+            ),
+        )
+
+    def _probe(self, flow: str, service: str) -> Probe | None:
+        """Return the probe a run is of. HelloFlow is many a flow's name: our tag must be on it."""
+        return self._probes.get(flow) if service != UNKNOWN_SERVICE else None
+
+    def _task(self, row: dict[str, Any], step: str, task: int) -> str:
+        return self._value(_TASK_NAME, {**row, "step": step, "task": task}) or str(task)
+
+    def _datastore(self, row: dict[str, Any], step: str, stored: Sequence[Any]) -> str:
+        told = self._value(_METADATA, {**row, "step": step, "field": "ds-type"})
+        return _text(told) or next((artifact["ds_type"] for artifact in stored), "")
+
+    def _status(self, row: dict[str, Any]) -> str:
+        """Return how the run ended, from what its client wrote of the last step.
+
+        Measured on 2.0.2, 2.2.5, 2.2.11, 2.2.13, 2.7.23 and 2.19.39: from 2.2.5 at the latest the
+        metadata ``attempt_ok`` of the last step says True or False; before, only the value of the
+        artifact ``_task_ok`` does, which its checksum tells. Newer clients may name the last step
+        otherwise than ``end`` (metadata ``end_step``). Without any of them the last step never
+        ended: then the run failed if it gave no sign of life for as long as UI backends wait.
+        """
+        named = self._value(_METADATA, {**row, "step": "_parameters", "field": "end_step"})
+        end = _text(named) or "end"
+        told = _text(self._value(_METADATA, {**row, "step": end, "field": "attempt_ok"}))
+        if told in {"True", "False"}:
+            return COMPLETED if told == "True" else FAILED
+        artifacts = self._all(_ARTIFACTS, {**row, "step": end})
+        sha = next((found["sha"] for found in artifacts if found["name"] == "_task_ok"), "")
+        if sha in _BY_SHA:
+            return COMPLETED if _BY_SHA[sha] else FAILED
+        if row["silent"] is not None:
+            return FAILED if row["silent"] > _HEARTBEAT_SECONDS else ""
+        return FAILED if row["age"] > _SILENT_SECONDS else ""
+
+    def _artifact(
+        self, row: dict[str, Any], probe: Probe | None, stored: Sequence[Any]
+    ) -> SampleArtifact | None:
+        """Return the artifact the probe names, else the first one of the user's own."""
+        name, value = probe.shows.artifact if probe and probe.shows.artifact else ("", "")
+        own = [found for found in stored if not found["name"].startswith("_")]
+        chosen = next((found for found in own if found["name"] == name), None)
+        if chosen is None:
+            # Every flow has an artifact "name", the flow's own: it is the last choice.
+            own.sort(key=lambda found: found["name"] == "name")
+            chosen, value = next(iter(own), None), ""
+        if chosen is None:
+            return None
+        return self._sought(row, chosen, value)
+
+    def _unread(self, row: dict[str, Any], stored: Sequence[Any]) -> SampleArtifact | None:
+        chosen = next((found for found in stored if found["name"] == "name"), None)
+        return self._sought(row, chosen, row["flow_id"]) if chosen else None
+
+    def _sought(self, row: dict[str, Any], found: Any, value: str) -> SampleArtifact:
+        wanted = {**row, "name": found["name"], "sha": found["sha"], "value": bool(value)}
+        return SampleArtifact(found["name"], value, self._value(_SAME_ARTIFACT, wanted))
+
+
+def _in_order(key: tuple[str, str, str]) -> tuple[Any, ...]:
+    try:
+        return (0, Version(key[0]), *key)
+    except InvalidVersion:
+        return (1, key[0], *key)
+
+
+def _at_least(client: str, version: Version) -> bool:
+    try:
+        return Version(client) >= version
+    except InvalidVersion:
+        return False
+
+
+def _tagged(prefix: str, *lists: Any) -> str:
+    """Return what follows the prefix in the first tag that has it; empty when none has."""
+    tags = (tag for tags in lists for tag in tags or ())
+    return next((tag[len(prefix) :] for tag in tags if tag.startswith(prefix)), "")
+
+
+def _tag(row: dict[str, Any]) -> str:
+    """Return a tag to filter by: one of ours, else the first; no comma, which parts filters."""
+    tags = [tag for tag in (*(row["tags"] or ()), *(row["system_tags"] or ())) if "," not in tag]
+    ours = [tag for tag in tags if tag.startswith(SERVICE_TAG)]
+    return next(iter([*ours, *tags]), "")
+
+
+def _text(value: Any) -> str:
+    """Return a metadata value as text; where the column is JSON it comes with quotes."""
+    return str(value).strip('"') if value is not None else ""
