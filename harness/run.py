@@ -70,7 +70,7 @@ class Run:
         self.backend = self._choose_backend()
         own = self.backend.object_store if self.backend else None
         self._datastores = choose_datastores(options, self.folder, os.environ, own)
-        _make_folder(options.results, self.id)
+        make_folder(options.results, self.id)
         self._lock = RunLock(self.id, self.folder)
         secret = (*(self.backend.secrets if self.backend else ()), *from_environment(os.environ))
         self._redactor = Redactor(secret)
@@ -393,7 +393,12 @@ def check_results(results: Path) -> None:
         raise UsageError(f"--results {results}: cannot be written: no right to write in {there}")
 
 
-def _make_folder(results: Path, run_id: str) -> None:
+def make_folder(results: Path, run_id: str) -> None:
+    """Make the folder of a run, which is the latest from now on.
+
+    Raises:
+        UsageError: when it cannot be made.
+    """
     try:
         (results / run_id).mkdir(parents=True)
         newest = results / f".latest-{run_id}"

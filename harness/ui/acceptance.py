@@ -304,7 +304,9 @@ def _search(backend: _Backend, run: SampleRun, artifact: SampleArtifact) -> None
     ]
 
     def ask() -> list[list[Mapping[str, Any]]]:
-        return [_matches(url, answer) for url, answer in zip(urls, backend.search(urls), strict=True)]
+        return [
+            _matches(url, answer) for url, answer in zip(urls, backend.search(urls), strict=True)
+        ]
 
     found = backend.until_good(ask)
     readable = [[match for match in matches if match.get("searchable")] for matches in found]

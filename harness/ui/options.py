@@ -17,6 +17,8 @@ from harness.service.settings import HOST
 from harness.ui.assets import WHERE, check_assets
 from harness.versions import LAST_PORT, Catalog, Service
 
+_DOCKERFILE = "Dockerfile"
+
 
 @dataclass(frozen=True)
 class UIOptions:
@@ -61,6 +63,22 @@ class UIOptions:
     detach: bool
     clients: tuple[str, ...]
     results: Path
+
+    @property
+    def origin_flags(self) -> list[str]:
+        """What a rerun needs beside what is shown and chosen to take the same UI."""
+        given = {
+            "--backend": self.backend if self.backend != "auto" else None,
+            "--checkout": self.clone and self.clone.given,
+            "--ui-assets": self.assets and str(self.assets),
+            "--ui-image": self.image,
+            "--ui-checkout": self.page_clone and self.page_clone.given,
+            "--pull": self.pull if self.pull != "missing" else None,
+            "--registry": self.registry,
+            "--dockerfile": self.dockerfile if self.dockerfile != _DOCKERFILE else None,
+        }
+        flags = [word for name, value in given.items() if value for word in (name, value)]
+        return [*flags, *(["--ui-full"] if self.whole else [])]
 
 
 def parse_ui(arguments: Sequence[str], catalog: Catalog) -> UIOptions:
@@ -113,7 +131,7 @@ def ui_options(
         backend=raw.backend,
         pull=raw.pull,
         registry=raw.registry,
-        dockerfile=raw.dockerfile or "Dockerfile",
+        dockerfile=raw.dockerfile or _DOCKERFILE,
         versions=raw.ui_version,
         assets=raw.ui_assets and raw.ui_assets.resolve(),
         image=raw.ui_image,

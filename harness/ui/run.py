@@ -7,21 +7,26 @@ import os
 import secrets
 import shutil
 import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime, timezone
+from functools import partial
 
 from harness.alive import RunLock
 from harness.containers.engine import find_engine
 from harness.containers.images import Images
 from harness.containers.own import Belongings
+from harness.database import Database
+from harness.errors import InfraError, UsageError
 from harness.kept import Kept, find_kept
 from harness.processes import kill_marked, raise_exit
+from harness.redact import from_environment
 from harness.report.terminal import Screen
-from harness.run import check_results
+from harness.run import check_results, make_folder
 from harness.service.image import Builder
 from harness.ui import Ground, RunningUI, UILauncher
 from harness.ui.backend import await_ui
+from harness.ui.check import Checking
 from harness.ui.checkout import CheckoutUI
 from harness.ui.container import ContainerUI, PageImage
 from harness.ui.ground import GivenDatabase, KeptContainers, KeptProcesses, check_database
@@ -33,6 +38,7 @@ from harness.ui.options import (
     parse_ui,
     select_versions,
 )
+from harness.ui.sample import sample
 from harness.versions import Catalog, Service, load
 
 
@@ -106,6 +112,8 @@ class UIRun:
         self.id = f"{moment}-ui-{secrets.token_hex(2)}"
         self.folder = options.results / self.id
         self.logs = self.folder / "logs"
+        if options.check:
+            make_folder(options.results, self.id)
         self.logs.mkdir(parents=True)
         self._lock = RunLock(self.id, self.folder)
         self._ending = contextlib.ExitStack()
@@ -124,18 +132,65 @@ class UIRun:
         database = ground.start()
         check_database(database.address, versions, available_versions(self.options, self.catalog))
         launcher.prepare(versions)
-        for version in versions:
-            log = self.logs / f"ui-{version.slug}.log"
-            running = launcher.start(version, ground, database, self.options.port, log)
-            self._ending.callback(running.stop)
-            await_ui(running)
+        if self.options.check:
+            over = f"{launcher.description}, over {ground.description}"
+            return self._check(versions, database, over, partial(self._started, launcher, ground))
+        (version,) = versions
+        with self._started(launcher, ground, version, database) as running:
             self.screen.say(f"{running.origin}: http://localhost:{self.options.port}")
             if self.options.detach:
                 self._leave(running)
             else:
                 self._wait(running)
-                running.stop()
         return 0
+
+    @contextmanager
+    def _started(
+        self, launcher: UILauncher, ground: Ground, version: Service, database: Database
+    ) -> Iterator[RunningUI]:
+        """Start a UI, and stop it after the block unless it was left on purpose."""
+        log = self.logs / f"ui-{version.slug}.log"
+        running = launcher.start(version, ground, database, self.options.port, log)
+        try:
+            await_ui(running)
+            yield running
+        finally:
+            if not self._detached:
+                running.stop()
+
+    def _check(
+        self,
+        versions: Sequence[Service],
+        database: Database,
+        over: str,
+        started: Callable[[Service, Database], AbstractContextManager[RunningUI]],
+    ) -> int:
+        """Judge what each UI shows of a sample of runs, and write the reports."""
+        samples = sample(database.address, self.options.clients)
+        if not samples:
+            whose = f" of {', '.join(self.options.clients)}" if self.options.clients else ""
+            raise UsageError(f"{over}: no client{whose} has written a run there: nothing to check")
+        checking = Checking(
+            self.id,
+            self.folder,
+            self.options,
+            self.catalog,
+            self.screen,
+            source=self.kept.run if self.kept else "",
+            secrets=[database.address.password, *from_environment(os.environ)],
+        )
+        try:
+            checking.begin(versions, samples, over)
+            for version in versions:
+                try:
+                    with started(version, database) as running:
+                        self.screen.say(f"{running.origin}: {running.page}")
+                        checking.judge(running, samples)
+                except InfraError as error:
+                    checking.give_up(version.name, samples, str(error))
+        finally:
+            red = checking.end()
+        return red
 
     def _wait(self, running: RunningUI) -> None:
         """Return when somebody presses Ctrl-C.

@@ -66,14 +66,18 @@ _TASKS = """
     GROUP BY t.step_name ORDER BY min(t.ts_epoch), t.step_name
 """
 
-_TASK_NAME = "SELECT task_name FROM {tasks} WHERE {run} AND step_name = %(step)s AND task_id = %(task)s"
+_TASK_NAME = (
+    "SELECT task_name FROM {tasks} WHERE {run} AND step_name = %(step)s AND task_id = %(task)s"
+)
 
 _METADATA = """
     SELECT value FROM {metadata} WHERE {run} AND step_name = %(step)s AND field_name = %(field)s
     ORDER BY ts_epoch DESC LIMIT 1
 """
 
-_ANY_METADATA = "SELECT EXISTS (SELECT FROM {metadata} WHERE {run} AND field_name = ANY(%(fields)s))"
+_ANY_METADATA = (
+    "SELECT EXISTS (SELECT FROM {metadata} WHERE {run} AND field_name = ANY(%(fields)s))"
+)
 
 _ARTIFACTS = """
     SELECT name, sha, ds_type FROM {artifacts} WHERE {run} AND step_name = %(step)s
