@@ -21,6 +21,7 @@ from harness.database.embedded import end_server, remove_leftovers
 from harness.errors import InfraError, UsageError
 from harness.kept import Kept, all_kept, forget
 from harness.processes import kill_marked
+from harness.ui.guard import restore_all
 
 
 def clean(run_ids: Sequence[str] = ()) -> Iterator[str]:
@@ -79,6 +80,7 @@ def _clean_kept(kept: Kept, *, named: bool) -> Iterator[str]:
         return
     if end_server(Path(kept.place["home"]) / "data"):
         yield f"{kept.run}: ended the database server that a UI left"
+    restore_all(kept.data)
     if not named:
         yield f"{kept.run}: kept as asked for; remove it with: nox -s clean -- {kept.run}"
         return

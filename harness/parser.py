@@ -132,8 +132,12 @@ def _add_selection(parser: argparse.ArgumentParser, session: str) -> None:
             " git ref, too; default: all levels of the reference service, groups of released ones;"
             f" with --checkout: {refs.DEFAULT}",
         )
+    probes = "basics,card,failing" if session == "full" else "basics"
     group.add_argument(
-        "--probe", default="basics", metavar="PROBES", help="comma list of probes, or all"
+        "--probe",
+        default=probes,
+        metavar="PROBES",
+        help=f"comma list of probes, or all (default: {probes})",
     )
     group.add_argument(
         "--flow-dir",

@@ -15,9 +15,13 @@ from harness.report.summary import all_green
 from harness.report.terminal import Screen
 from harness.ui import RunningUI
 from harness.ui.acceptance import CHECKS, judge
+from harness.ui.guard import DataGuard
 from harness.ui.options import UIOptions
 from harness.ui.sample import SampleRun
 from harness.versions import Catalog, Service
+
+DATA_CHECK = "data_kept"
+"""The check of every run of a kept stack: reading local data does not take it away."""
 
 
 class Checking:
@@ -74,8 +78,15 @@ class Checking:
             planned=self._planned,
         )
 
-    def judge(self, running: RunningUI, samples: Sequence[SampleRun]) -> None:
+    def judge(
+        self, running: RunningUI, samples: Sequence[SampleRun], guard: DataGuard | None
+    ) -> None:
         """Look for every sample in one UI.
+
+        Args:
+            running: the UI.
+            samples: what it must show.
+            guard: brings back local data that it takes away; None where there is none to guard.
 
         Raises:
             InfraError: when the UI ends or cannot be reached.
@@ -87,6 +98,8 @@ class Checking:
             except InfraError:
                 running.check_alive()
                 raise
+            if guard is not None:
+                checks |= {DATA_CHECK: _data_kept(guard)}
             log = str(running.log.relative_to(self._folder))
             self._cell(running.version, sample, checks, time.monotonic() - started, {"ui": log})
 
@@ -151,6 +164,17 @@ class Checking:
         entry = self._journal.append(kind, **fields)
         self._entries.append(entry)
         return entry
+
+
+def _data_kept(guard: DataGuard) -> CheckOutcome:
+    """Bring back the local data that a UI took while it was judged, and say what it was."""
+    gone = guard.put_back()
+    if not gone:
+        return CheckOutcome(Status.PASS)
+    more = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
+    return CheckOutcome(
+        Status.FAIL, f"the UI removed local data while it was read: {gone[0]}{more}; put back"
+    )
 
 
 def _cell_id(version: str, sample: SampleRun) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 from harness.database import Database
@@ -18,7 +19,7 @@ from harness.tools import tool_python
 from harness.ui import Ground, RunningUI
 from harness.ui.assets import with_assets
 from harness.ui.backend import ui_settings
-from harness.versions import Catalog, Program, Service
+from harness.versions import Catalog, Client, Program, Service
 
 
 @dataclass(frozen=True)
@@ -96,12 +97,14 @@ class CheckoutUI:
         source = source_of(self._clone, version)
         shared = [*self._catalog.service_requirements, *self._catalog.ui_requirements]
         requirements = [*shared, *layout.requirements]
-        if version.kind == "checkout":
+        if version.released is None:
             requirements = joined(requirements, requirements_of(source, [layout.ui]))
+        else:
+            requirements += _client_of_its_day(self._catalog.clients, version.released)
         try:
             python = tool_python("ui", requirements, find_python(self._catalog.service_pythons))
         except InfraError as error:
-            if version.kind == "checkout":
+            if version.released is None:
                 raise UsageError(
                     f"what the UI backend of {version.name} requires does not install: {error}"
                 ) from error
@@ -136,6 +139,16 @@ class CheckoutUI:
             cwd=home,
         )
         return _RunningProcess(version, f"http://{HOST}:{port}", process, log)
+
+
+def _client_of_its_day(clients: Sequence[Client], day: date) -> tuple[str, ...]:
+    """Return the requirements for the client that a UI backend released on a day reads data with.
+
+    The published images were built with the newest one there was, whatever their source asks for;
+    a newer one may read otherwise (docs/findings.md).
+    """
+    newest = [client for client in clients if client.released <= day][-1]
+    return (f"metaflow=={newest.name}", *newest.pins)
 
 
 class _RunningProcess:

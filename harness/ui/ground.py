@@ -19,6 +19,7 @@ from harness.datastore.server import CREDENTIALS, S3Server
 from harness.errors import InfraError, UsageError
 from harness.kept import Kept
 from harness.service.settings import HOST
+from harness.ui.guard import data_folders
 from harness.versions import Service
 
 _ENDPOINT = "METAFLOW_S3_ENDPOINT_URL"
@@ -81,7 +82,7 @@ class KeptProcesses:
     def __init__(self, kept: Kept, environ: Mapping[str, str], logs: Path, mark: str) -> None:
         self.description = f"the database that {kept.run} kept, as {kept.service} left it"
         self.environment: Mapping[str, str] = {}
-        self.folders: tuple[Path, ...] = (kept.data,)
+        self.folders: tuple[Path, ...] = data_folders(kept)
         self._kept = kept
         address = kept.database
         self._server = EmbeddedPostgres(
@@ -118,7 +119,7 @@ class KeptContainers:
         self.description = f"the containers that {kept.run} kept, as {kept.service} left them"
         self.network: str | None = kept.place["network"]
         self.environment: Mapping[str, str] = {}
-        self.folders: tuple[Path, ...] = (kept.data,)
+        self.folders: tuple[Path, ...] = data_folders(kept)
         self._kept = kept
         self._engine = engine
         self._store = _Store(kept, environ, logs, mark)

@@ -30,6 +30,7 @@ from harness.ui.check import Checking
 from harness.ui.checkout import CheckoutUI
 from harness.ui.container import ContainerUI, PageImage
 from harness.ui.ground import GivenDatabase, KeptContainers, KeptProcesses, check_database
+from harness.ui.guard import DataGuard
 from harness.ui.options import (
     UIOptions,
     available_versions,
@@ -108,6 +109,7 @@ class UIRun:
         self.catalog = catalog
         self.screen = screen
         self.kept = kept
+        self.guard: DataGuard | None = None
         moment = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
         self.id = f"{moment}-ui-{secrets.token_hex(2)}"
         self.folder = options.results / self.id
@@ -116,6 +118,8 @@ class UIRun:
             make_folder(options.results, self.id)
         self.logs.mkdir(parents=True)
         self._lock = RunLock(self.id, self.folder)
+        if kept is not None:
+            self.guard = DataGuard(kept, self.id)
         self._ending = contextlib.ExitStack()
         self._detached = False
 
@@ -132,6 +136,9 @@ class UIRun:
         database = ground.start()
         check_database(database.address, versions, available_versions(self.options, self.catalog))
         launcher.prepare(versions)
+        if self.guard is not None:
+            self.guard.take()
+            self._ending.callback(self.guard.drop)
         if self.options.check:
             over = f"{launcher.description}, over {ground.description}"
             return self._check(versions, database, over, partial(self._started, launcher, ground))
@@ -185,7 +192,7 @@ class UIRun:
                 try:
                     with started(version, database) as running:
                         self.screen.say(f"{running.origin}: {running.page}")
-                        checking.judge(running, samples)
+                        checking.judge(running, samples, self.guard)
                 except InfraError as error:
                     checking.give_up(version.name, samples, str(error))
         finally:
