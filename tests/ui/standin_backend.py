@@ -36,7 +36,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import psycopg2
 from psycopg2.extras import RealDictCursor
 
-ASSETS = Path(__file__).resolve().parent / "ui"
+ASSETS = (Path(__file__).resolve().parent / "ui").resolve()
 FAULT = os.environ.get("STANDIN_FAULT", "")
 SCHEMA = os.environ.get("DB_SCHEMA_NAME", "public")
 WORKER_SECONDS = 900
