@@ -260,7 +260,7 @@ def _evidence(
     for name in ids:
         shown[name] = []
         for kind, path in by_id[name]["evidence"].items():
-            text = excerpt(folder / path) if left > 0 else None
+            text = excerpt(folder / path) if left > 0 and not path.endswith(".png") else None
             left -= len(text or "")
             shown[name].append({"kind": kind, "path": path, "text": text})
     return shown

@@ -39,6 +39,7 @@ _NO_VALUE = "compat-no-artifact-has-this-value"
 
 _CARDS_SINCE = Version("2.2.0")
 _GRAPHS_SINCE = Version("2.2.0")
+_NEWEST = Version("9999")
 _SEARCH_MOVED_IN = Version("2.4.10")
 
 
@@ -79,6 +80,31 @@ def judge(api: str, run: SampleRun, seconds: float = SECONDS) -> dict[str, Check
     return outcomes
 
 
+def reported_version(api: str) -> Version:
+    """Return the version a UI backend reports; one above all others when it does not say.
+
+    Raises:
+        InfraError: when it cannot be reached.
+    """
+    return _Backend(api, SECONDS).version
+
+
+def no_graph(run: SampleRun, version: Version) -> str:
+    """Return why a UI backend of this version can draw no graph of the run; empty when it can."""
+    if not run.has_graph and not run.has_code:
+        return f"client {run.client} stored no graph, and the run has no code package"
+    if not run.has_code and version < _GRAPHS_SINCE:
+        return f"the run has no code package, and UI {version} reads no stored graph"
+    return ""
+
+
+def no_card(run: SampleRun, version: Version) -> str:
+    """Return why a UI backend of this version shows no card of the run; empty when it must."""
+    if run.card is None:
+        return f"nothing says that this run of client {run.client} has a card"
+    return f"UI {version} shows no cards" if version < _CARDS_SINCE else ""
+
+
 class _Backend:
     """One UI backend, as checks ask it."""
 
@@ -95,7 +121,7 @@ class _Backend:
             try:
                 self._version = Version(response.headers.get("METADATA_SERVICE_VERSION", ""))
             except InvalidVersion:
-                self._version = Version("9999")
+                self._version = _NEWEST
         return self._version
 
     def url(self, *parts: str, **query: str) -> str:
@@ -212,12 +238,8 @@ def _timeline(backend: _Backend, run: SampleRun) -> None:
 
 
 def _dag(backend: _Backend, run: SampleRun) -> None:
-    if not run.has_graph and not run.has_code:
-        raise _Unsupported(f"client {run.client} stored no graph, and the run has no code package")
-    if not run.has_code and backend.version < _GRAPHS_SINCE:
-        raise _Unsupported(
-            f"the run has no code package, and UI {backend.version} reads no stored graph"
-        )
+    if why := no_graph(run, backend.version):
+        raise _Unsupported(why)
     url = backend.url("flows", run.flow, "runs", run.run, "dag")
 
     def ask() -> None:
@@ -244,10 +266,9 @@ def _logs(backend: _Backend, run: SampleRun) -> None:
 
 
 def _card(backend: _Backend, run: SampleRun) -> None:
-    if run.card is None:
-        raise _Unsupported(f"nothing says that this run of client {run.client} has a card")
-    if backend.version < _CARDS_SINCE:
-        raise _Unsupported(f"UI {backend.version} shows no cards")
+    if why := no_card(run, backend.version):
+        raise _Unsupported(why)
+    assert run.card is not None, "no_card says so"
     url = backend.url(*_task(run, *run.card), "cards")
 
     def listed() -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Mapping, Sequence
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 
 from harness.errors import InfraError
@@ -17,6 +19,8 @@ from harness.ui import RunningUI
 from harness.ui.acceptance import CHECKS, judge
 from harness.ui.guard import DataGuard
 from harness.ui.options import UIOptions
+from harness.ui.page import CHECKS as PAGE_CHECKS
+from harness.ui.page import look, taken
 from harness.ui.sample import SampleRun
 from harness.versions import Catalog, Service
 
@@ -91,24 +95,39 @@ class Checking:
         Raises:
             InfraError: when the UI ends or cannot be reached.
         """
-        for sample in samples:
-            started = time.monotonic()
+        for _, group in groupby(samples, key=attrgetter("client")):
             try:
-                checks = judge(running.api, sample)
+                self._judge_client(running, list(group), guard)
             except InfraError:
                 running.check_alive()
                 raise
+
+    def _judge_client(
+        self, running: RunningUI, samples: Sequence[SampleRun], guard: DataGuard | None
+    ) -> None:
+        """Look for the samples of one client, in the page and by the API."""
+        pictures = self._folder / "pictures" / f"ui-{running.version.replace('/', '-')}"
+        started = time.monotonic()
+        pages = look(running.page, running.api, samples, pictures)
+        each = (time.monotonic() - started) / len(samples)
+        gone = guard.put_back() if guard else []
+        for sample, page in zip(samples, pages, strict=True):
+            started = time.monotonic()
+            checks = {**judge(running.api, sample), **page}
             if guard is not None:
-                checks |= {DATA_CHECK: _data_kept(guard)}
-            log = str(running.log.relative_to(self._folder))
-            self._cell(running.version, sample, checks, time.monotonic() - started, {"ui": log})
+                gone += guard.put_back()
+                checks[DATA_CHECK] = _data_kept([path for path in gone if _is_of(sample, path)])
+            evidence = {"ui": running.log, **taken(sample, pictures)}
+            places = {kind: str(path.relative_to(self._folder)) for kind, path in evidence.items()}
+            seconds = time.monotonic() - started + each
+            self._cell(running.version, sample, checks, seconds, places)
 
     def give_up(self, version: str, samples: Sequence[SampleRun], why: str) -> None:
         """Write down, for every sample that was not judged in a UI, why it could not be."""
         done = {entry["id"] for entry in self._entries if entry["kind"] == "cell"}
         for sample in samples:
             if _cell_id(version, sample) not in done:
-                checks = dict.fromkeys(CHECKS, CheckOutcome(Status.INFRA, why))
+                checks = dict.fromkeys((*CHECKS, *PAGE_CHECKS), CheckOutcome(Status.INFRA, why))
                 self._cell(version, sample, checks, 0.0, {})
 
     def end(self) -> int:
@@ -166,15 +185,18 @@ class Checking:
         return entry
 
 
-def _data_kept(guard: DataGuard) -> CheckOutcome:
-    """Bring back the local data that a UI took while it was judged, and say what it was."""
-    gone = guard.put_back()
+def _data_kept(gone: Sequence[str]) -> CheckOutcome:
     if not gone:
         return CheckOutcome(Status.PASS)
     more = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
     return CheckOutcome(
         Status.FAIL, f"the UI removed local data while it was read: {gone[0]}{more}; put back"
     )
+
+
+def _is_of(sample: SampleRun, path: str) -> bool:
+    """Tell whether a file of the local datastore, FLOW/RUN/STEP/…, is of a run."""
+    return f"/{sample.pathspec}/" in path
 
 
 def _cell_id(version: str, sample: SampleRun) -> str:

@@ -1,0 +1,103 @@
+"""The acceptance check by a backend's API, on a stand-in over rows of a real client."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from packaging.version import Version
+
+from harness.errors import InfraError
+from harness.outcome import Status
+from harness.processes import free_port
+from harness.ui.acceptance import CHECKS, judge, no_card, no_graph
+
+pytestmark = pytest.mark.e2e
+
+SHORT = 1.0
+"""A planted fault does not go away: there is nothing to wait for."""
+
+
+def _statuses(outcomes):
+    return {name: outcome.status for name, outcome in outcomes.items()}
+
+
+def test_a_sound_backend_passes(written, standin):
+    with standin(written.database.address) as (api, _):
+        card = judge(api, written.runs["card"])
+        failing = judge(api, written.runs["failing"])
+    assert tuple(card) == CHECKS
+    assert _statuses(card) == dict.fromkeys(CHECKS, Status.PASS), card
+    assert _statuses(failing) == {
+        **dict.fromkeys(CHECKS, Status.PASS),
+        "card": Status.UNSUPPORTED,
+    }, failing
+    assert failing["card"].reason == "nothing says that this run of client 2.19.39 has a card"
+
+
+@pytest.mark.parametrize(
+    ("fault", "check", "words"),
+    [
+        ("list", "listed", "runs?run_number=1 lists no run 1"),
+        ("status", "status", "runs/1 says running, the run is completed"),
+        ("timeline", "timeline", "tasks lists 0 of 1 tasks of end"),
+        ("dag", "dag", "runs/1/dag answered 500"),
+        ("tags", "tags", "finds runs, though none has the tag"),
+        ("search", "artifact_search", "key=shape&value=hexagon finds 0 of 2 tasks"),
+        ("log", "logs", "has no line 'this line went to the standard output', but []"),
+        ("card", "card", "cards lists no card"),
+    ],
+)
+def test_a_planted_fault_is_found_by_name(written, standin, fault, check, words):
+    with standin(written.database.address, fault) as (api, _):
+        outcomes = judge(api, written.runs["card"], SHORT)
+    found = {name for name, outcome in outcomes.items() if outcome.status is not Status.PASS}
+    # The run is looked for in lists by its tag, too, and all searches find nothing.
+    along = {"list": {"tags"}, "search": {"search_after_log"}}
+    assert found == {check} | along.get(fault, set())
+    assert outcomes[check].status is Status.FAIL
+    assert words in outcomes[check].reason
+    assert api.partition("//")[2] in outcomes[check].reason
+
+
+def test_a_failed_run_shown_otherwise_is_found(written, standin):
+    with standin(written.database.address, "status") as (api, _):
+        outcome = judge(api, written.runs["failing"], SHORT)["status"]
+    assert outcome.status is Status.FAIL
+    assert outcome.reason.endswith("says running, the run is failed")
+
+
+def test_an_artifact_that_cannot_be_read_is_told(written, standin):
+    run = written.runs["card"]
+    more = dataclasses.replace(run.artifact, tasks=3)
+    with standin(written.database.address) as (api, _):
+        outcomes = judge(api, dataclasses.replace(run, artifact=more), SHORT)
+    assert "finds 2 of 3 tasks" in outcomes["artifact_search"].reason
+
+
+def test_what_nobody_can_know_is_unsupported(written, standin):
+    run = dataclasses.replace(
+        written.runs["card"],
+        **{"status": "", "log": None, "artifact": None, "unread": None, "tag": "", "card": None},
+        has_graph=False,
+    )
+    with standin(written.database.address) as (api, _):
+        outcomes = judge(api, run)
+    assert outcomes["listed"].status is outcomes["timeline"].status is Status.PASS
+    rest = {name: outcomes[name] for name in CHECKS if name not in {"listed", "timeline"}}
+    assert {outcome.status for outcome in rest.values()} == {Status.UNSUPPORTED}
+    assert all(outcome.reason for outcome in rest.values())
+
+
+def test_a_backend_that_is_not_there_is_no_verdict(written):
+    with pytest.raises(InfraError, match="the UI cannot be reached at http://127.0.0.1:"):
+        judge(f"http://127.0.0.1:{free_port()}", written.runs["card"])
+
+
+def test_an_old_backend_is_not_asked_for_what_it_has_not(written):
+    run = written.runs["card"]
+    old, new = Version("2.1.0"), Version("2.2.0")
+    assert no_card(run, new) == no_graph(run, new) == ""
+    assert no_card(run, old) == "UI 2.1.0 shows no cards"
+    assert no_graph(run, old).endswith("UI 2.1.0 reads no stored graph")
+    assert no_graph(dataclasses.replace(run, has_code=True), old) == ""
