@@ -19,7 +19,7 @@ from harness.errors import UsageError, nearest
 from harness.outcome import CheckOutcome, Status
 from harness.probes import RUN_CHECK, Probe
 from harness.tools import ROOT
-from harness.versions import Catalog, Client, Service
+from harness.versions import Catalog, Service
 
 FILE = ROOT / "expectations.json"
 FILE_SCHEMA = 1
@@ -54,6 +54,23 @@ class Range:
 
 
 @dataclass(frozen=True)
+class Judged:
+    """The cell whose checks were judged.
+
+    Attributes:
+        client: its release.
+        service: None where clients run alone, or where nobody knows it.
+        probe: the name of the probe.
+        ui: the release of the UI backend that showed it; None where no UI is asked.
+    """
+
+    client: Version
+    service: Service | None
+    probe: str
+    ui: Version | None = None
+
+
+@dataclass(frozen=True)
 class Expectation:
     """One declared failure.
 
@@ -65,6 +82,7 @@ class Expectation:
         reason: why it fails.
         link: where that is told; None when nowhere.
         until: the last day it is expected; None for always.
+        ui: which UI backends show it so; None for a failure of clients with services.
     """
 
     where: str
@@ -74,11 +92,19 @@ class Expectation:
     reason: str
     link: str | None
     until: date | None
+    ui: Range | None = None
 
-    def concerns(self, client: Client, service: Service | None, probe: str, check: str) -> bool:
+    def concerns(self, cell: Judged, check: str) -> bool:
         """Tell whether a check of a cell is declared by this."""
-        if self.check not in {check, f"{probe}/{check}"} or not self.client.holds(client.version):
+        if (self.ui is None) != (cell.ui is None):
             return False
+        if self.ui is not None and cell.ui is not None and not self.ui.holds(cell.ui):
+            return False
+        if self.check not in {check, f"{cell.probe}/{check}"}:
+            return False
+        if not self.client.holds(cell.client):
+            return False
+        service = cell.service
         if service is None:
             return self.service.nothing or self.service == Range()
         return self.service.holds(service.version, service.kind)
@@ -89,19 +115,22 @@ class Expectation:
         return f"{self.reason} ({self.link})" if self.link else self.reason
 
 
-def load(catalog: Catalog, probes: Iterable[Probe], path: Path = FILE) -> tuple[Expectation, ...]:
+def load(
+    catalog: Catalog, probes: Iterable[Probe], path: Path = FILE, ui_checks: Iterable[str] = ()
+) -> tuple[Expectation, ...]:
     """Read and check the file; nothing is expected where there is none.
 
     Args:
         catalog: the known clients and services.
         probes: whose checks can be declared.
         path: the file.
+        ui_checks: names of the checks that can be declared of a UI.
 
     Raises:
         UsageError: for the first fault, with the entry and the field: also for a range that
             matches no known release, and a check that no probe has.
     """
-    return parse(read_file(path), path.name, catalog, probes)
+    return parse(read_file(path), path.name, catalog, probes, ui_checks)
 
 
 def read_file(path: Path) -> list[Any]:
@@ -124,16 +153,22 @@ def read_file(path: Path) -> list[Any]:
 
 
 def parse(
-    raw: Sequence[Any], file: str, catalog: Catalog, probes: Iterable[Probe]
+    raw: Sequence[Any],
+    file: str,
+    catalog: Catalog,
+    probes: Iterable[Probe],
+    ui_checks: Iterable[str] = (),
 ) -> tuple[Expectation, ...]:
     """Return the checked expectations of a list of entries; raises as ``load`` does."""
+    probes, ui_checks = tuple(probes), tuple(ui_checks)
     checks = {check.name for probe in probes for check in probe.checks} | {
         f"{probe.name}/{check.name}" for probe in probes for check in probe.checks
     }
+    of_ui = {*ui_checks, *(f"{probe.name}/{name}" for probe in probes for name in ui_checks)}
     fields: dict[str, records.Parser] = {
         "client": _client_range(catalog),
         "service": _service_range(catalog),
-        "check": _known(checks),
+        "ui": records.optional(_ui_range(catalog)),
         "reason": records.text,
         "link": records.optional(records.text),
         "until": records.optional(records.day),
@@ -141,7 +176,11 @@ def parse(
     found = []
     for index, entry in enumerate(raw):
         where = f"{file}: expectations[{index}]"
-        found.append(Expectation(where=where, **records.record(where, entry, fields)))
+        # Most failures have no UI in them, and need not say so.
+        about_ui = isinstance(entry, dict) and entry.get("ui") is not None
+        given = entry if about_ui or not isinstance(entry, dict) else {"ui": None, **entry}
+        known = {**fields, "check": _known(of_ui if about_ui else checks)}
+        found.append(Expectation(where=where, **records.record(where, given, known)))
     return tuple(found)
 
 
@@ -156,7 +195,7 @@ def _known(checks: Iterable[str]) -> records.Parser:
 
     def parse_check(raw: Any) -> str:
         if records.text(raw) not in known:
-            raise ValueError(f"no probe has the check {raw!r}{nearest(raw, known)}")
+            raise ValueError(f"nothing has the check {raw!r}{nearest(raw, known)}")
         return str(raw)
 
     return parse_check
@@ -187,6 +226,17 @@ def _service_range(catalog: Catalog) -> records.Parser:
     return parse_range
 
 
+def _ui_range(catalog: Catalog) -> records.Parser:
+    def parse_range(raw: Any) -> Range:
+        found = _range(records.text(raw))
+        backends = [s for s in catalog.services if s.layout is not None and s.layout.ui is not None]
+        if not any(found.holds(service.version) for service in backends):
+            raise ValueError(f"{raw!r} matches no service that comes with a UI backend")
+        return found
+
+    return parse_range
+
+
 def _range(text: str, kind: str = "") -> Range:
     return Range(kind, None if text == ALL else SpecifierSet(records.specifier(text)))
 
@@ -194,10 +244,7 @@ def _range(text: str, kind: str = "") -> Range:
 def apply(
     expectations: Sequence[Expectation],
     checks: Mapping[str, CheckOutcome],
-    *,
-    client: Client,
-    service: Service | None,
-    probe: str,
+    cell: Judged,
     today: date,
 ) -> dict[str, CheckOutcome]:
     """Return the outcomes of a cell's checks, changed by what is declared of them. Pure.
@@ -209,14 +256,12 @@ def apply(
     Args:
         expectations: what is declared.
         checks: what came of each check.
-        client: of the cell.
-        service: of the cell; None where clients run alone.
-        probe: its name.
+        cell: whose checks they are.
         today: an expectation counts up to the day it names.
     """
     changed = {}
     for name, outcome in checks.items():
-        declared = [one for one in expectations if one.concerns(client, service, probe, name)]
+        declared = [one for one in expectations if one.concerns(cell, name)]
         changed[name] = _judged(outcome, declared, today)
     run = changed.get(RUN_CHECK)
     if run is not None and run.status is Status.EXPECTED_FAIL:

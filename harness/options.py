@@ -19,6 +19,7 @@ from harness.probes import FLOWS, Probe, find_probes, select_probes
 from harness.selectors import select_clients, select_services
 from harness.service import refs
 from harness.service.git import Clone, open_clone
+from harness.ui.check import UI_CHECKS
 from harness.ui.options import UIOptions, check_port, needs_processes, ui_options
 from harness.versions import LAST_PORT, Catalog, Client, Service
 
@@ -297,7 +298,7 @@ def _expectations(
         raise UsageError(f"--expectations {path}: no such file")
     # The project's file speaks of the project's probes, whatever folder the run's are in.
     known = (*find_probes(FLOWS).values(), *probes.values())
-    return expectations.load(catalog, known, path)
+    return expectations.load(catalog, known, path, UI_CHECKS)
 
 
 def _check_numbers(raw: argparse.Namespace) -> None:

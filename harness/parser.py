@@ -102,6 +102,7 @@ def build_ui_parser() -> Parser:
         metavar="CLIENTS",
         help="only runs of these clients (default: of every client that is in the database)",
     )
+    _add_expectations(group)
     _add_results_folder(parser.add_argument_group("results"))
     return parser
 
@@ -149,6 +150,11 @@ def _add_selection(parser: argparse.ArgumentParser, session: str) -> None:
     group.add_argument(
         "--datastore", default="local", metavar="KINDS", help="comma list of: local, s3"
     )
+    _add_expectations(group)
+    group.add_argument("--plan", action="store_true", help="print the plan and stop")
+
+
+def _add_expectations(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--expectations",
         default=expectations.FILE,
@@ -156,7 +162,6 @@ def _add_selection(parser: argparse.ArgumentParser, session: str) -> None:
         metavar="FILE",
         help="declared known failures (default: expectations.json)",
     )
-    group.add_argument("--plan", action="store_true", help="print the plan and stop")
 
 
 def _add_running(parser: argparse.ArgumentParser) -> None:

@@ -258,9 +258,7 @@ class Run:
         outcome.checks = expectations.apply(
             self.options.expectations,
             outcome.checks,
-            client=cell.client,
-            service=cell.service,
-            probe=cell.probe.name,
+            expectations.Judged(cell.client.version, cell.service, cell.probe.name),
             today=datetime.now(timezone.utc).date(),
         )
         checks = {

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.version import Version
 
 from harness import expectations
 from harness.errors import UsageError
@@ -32,7 +33,8 @@ GOOD: dict[str, Any] = {
 
 
 def _declared(**fields: Any) -> tuple[expectations.Expectation, ...]:
-    return parse([{**GOOD, **fields}], "expectations.json", CATALOG, PROBES)
+    entry = [{**GOOD, **fields}]
+    return parse(entry, "expectations.json", CATALOG, PROBES, ["logs", "data_kept"])
 
 
 def _applied(
@@ -41,15 +43,19 @@ def _applied(
     client: str = "2.2.13",
     service: str | None = "v2.3.0",
     today: date = TODAY,
+    ui: str = "",
 ) -> dict[str, CheckOutcome]:
     kind = "reference" if service and service.startswith("reference") else "released"
     return apply(
         found,
         checks,
-        client=select_clients(CATALOG, client)[0],
-        service=select_services(CATALOG, service, kind)[0] if service else None,
-        probe="basics",
-        today=today,
+        expectations.Judged(
+            select_clients(CATALOG, client)[0].version,
+            select_services(CATALOG, service, kind)[0] if service else None,
+            "basics",
+            Version(ui) if ui else None,
+        ),
+        today,
     )
 
 
@@ -153,8 +159,8 @@ def test_checks_that_a_declared_failure_of_the_run_kept_back_do_not_turn_the_cel
         ({"service": ">=99"}, "field 'service': '>=99' matches no known service"),
         ({"service": "reference >=2.5.1"}, "matches no known service"),
         ({"client": "2.2.13"}, "field 'client': '2.2.13' is no PEP 440 range"),
-        ({"check": "runn"}, r"field 'check': no probe has the check 'runn' \(nearest: run"),
-        ({"check": "hello/nothing"}, "no probe has the check"),
+        ({"check": "runn"}, r"field 'check': nothing has the check 'runn' \(nearest: run"),
+        ({"check": "hello/nothing"}, "nothing has the check"),
         ({"reason": ""}, "field 'reason'"),
         ({"until": "soon"}, "field 'until': expected a date"),
         ({"note": "x"}, "unknown field 'note'"),
@@ -184,3 +190,28 @@ def test_a_file_of_another_schema_is_an_error(tmp_path: Path):
 
 def test_the_file_of_this_project_can_be_read():
     assert isinstance(load(CATALOG, PROBES, ROOT / "expectations.json"), tuple)
+
+
+def test_a_failure_of_a_ui_is_declared_by_the_ui_s_release():
+    declared = _declared(ui=">=2.4.11", check="basics/logs", client="all", service="all")
+    failed = {"logs": CheckOutcome(Status.FAIL, "no line")}
+    assert _applied(declared, failed, ui="2.5.1")["logs"].status is Status.EXPECTED_FAIL
+    assert _applied(declared, failed, ui="2.4.10") == failed
+    assert _applied(declared, failed) == failed
+    assert _applied(_declared(), FAILED, ui="2.5.1") == FAILED
+    without_service = _applied(declared, failed, service=None, ui="2.5.1")
+    assert without_service["logs"].status is Status.EXPECTED_FAIL
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"ui": ">=9", "check": "logs"}, "field 'ui': '>=9' matches no service that comes with"),
+        ({"ui": "2.5.1", "check": "logs"}, "field 'ui'"),
+        ({"ui": ">=2.5", "check": "run"}, r"field 'check': nothing has the check 'run'"),
+        ({"check": "data_kept"}, "field 'check': nothing has the check 'data_kept'"),
+    ],
+)
+def test_bad_declarations_of_a_ui(fields, message):
+    with pytest.raises(UsageError, match=message):
+        _declared(**fields)

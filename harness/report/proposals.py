@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from packaging.version import InvalidVersion, Version
+
 from harness import expectations
 from harness.journal import Entry
 from harness.outcome import Status
@@ -36,8 +38,13 @@ def _of(axes: Axes, finding: Finding, inside: Sequence[Entry]) -> list[dict[str,
     sides = axes.sides[finding.session]
     services = {axes.service(cell): cell["service"] for cell in inside}
     everywhere = {name: services.get(name, name) for name in sides.services}
+    kind, _, ui = finding.session.partition(" ")
+    if kind == "ui" and not _is_version(ui):
+        return []  # what a git ref shows is not declared by a version
+    about = {"ui": f"=={ui.removeprefix('v')}"} if ui else {}
     return [
         {
+            **about,
             "client": _range(clients, sides.clients),
             "service": service,
             "check": f"{finding.probe}/{check}",
@@ -90,3 +97,12 @@ def write_proposals(entries: Sequence[Entry], path: Path, declared: Path) -> int
     body = {"schema": expectations.FILE_SCHEMA, "expectations": listed}
     path.write_text(json.dumps(body, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return len(proposed)
+
+
+def _is_version(text: str) -> bool:
+    """Tell whether a text is a version, as releases are named."""
+    try:
+        Version(text)
+    except InvalidVersion:
+        return False
+    return True

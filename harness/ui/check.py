@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 
+from packaging.version import InvalidVersion, Version
+
+from harness import expectations
 from harness.errors import InfraError
 from harness.journal import Entry, Journal, now
 from harness.outcome import CheckOutcome, Status, cell_status
+from harness.probes import FLOWS, find_probes
 from harness.report.files import write_reports
 from harness.report.summary import all_green
 from harness.report.terminal import Screen
@@ -26,6 +32,9 @@ from harness.versions import Catalog, Service
 
 DATA_CHECK = "data_kept"
 """The check of every run of a kept stack: reading local data does not take it away."""
+
+UI_CHECKS = (*CHECKS, *PAGE_CHECKS, DATA_CHECK)
+"""The names of all checks of a UI, in order."""
 
 
 class Checking:
@@ -55,7 +64,10 @@ class Checking:
         self._run = run
         self._folder = folder
         self._options = options
-        self._kinds = {service.name: service.kind for service in catalog.services}
+        self._services = {service.name: service for service in catalog.services}
+        self._expectations = expectations.load(
+            catalog, find_probes(FLOWS).values(), options.expectations_file, UI_CHECKS
+        )
         self._screen = screen
         self._source = source
         self._journal = Journal(folder / "journal.jsonl", secrets)
@@ -83,11 +95,16 @@ class Checking:
         )
 
     def judge(
-        self, running: RunningUI, samples: Sequence[SampleRun], guard: DataGuard | None
+        self,
+        version: Service,
+        running: RunningUI,
+        samples: Sequence[SampleRun],
+        guard: DataGuard | None,
     ) -> None:
         """Look for every sample in one UI.
 
         Args:
+            version: of the UI.
             running: the UI.
             samples: what it must show.
             guard: brings back local data that it takes away; None where there is none to guard.
@@ -97,16 +114,20 @@ class Checking:
         """
         for _, group in groupby(samples, key=attrgetter("client")):
             try:
-                self._judge_client(running, list(group), guard)
+                self._judge_client(version, running, list(group), guard)
             except InfraError:
                 running.check_alive()
                 raise
 
     def _judge_client(
-        self, running: RunningUI, samples: Sequence[SampleRun], guard: DataGuard | None
+        self,
+        version: Service,
+        running: RunningUI,
+        samples: Sequence[SampleRun],
+        guard: DataGuard | None,
     ) -> None:
         """Look for the samples of one client, in the page and by the API."""
-        pictures = self._folder / "pictures" / f"ui-{running.version.replace('/', '-')}"
+        pictures = self._folder / "pictures" / f"ui-{version.slug}"
         started = time.monotonic()
         pages = look(running.page, running.api, samples, pictures)
         each = (time.monotonic() - started) / len(samples)
@@ -116,18 +137,18 @@ class Checking:
             checks = {**judge(running.api, sample), **page}
             if guard is not None:
                 gone += guard.put_back()
-                checks[DATA_CHECK] = _data_kept([path for path in gone if _is_of(sample, path)])
+                checks[DATA_CHECK] = _data_kept(sample, gone)
             evidence = {"ui": running.log, **taken(sample, pictures)}
             places = {kind: str(path.relative_to(self._folder)) for kind, path in evidence.items()}
             seconds = time.monotonic() - started + each
-            self._cell(running.version, sample, checks, seconds, places)
+            self._cell(version, sample, checks, seconds, places)
 
-    def give_up(self, version: str, samples: Sequence[SampleRun], why: str) -> None:
+    def give_up(self, version: Service, samples: Sequence[SampleRun], why: str) -> None:
         """Write down, for every sample that was not judged in a UI, why it could not be."""
         done = {entry["id"] for entry in self._entries if entry["kind"] == "cell"}
         for sample in samples:
-            if _cell_id(version, sample) not in done:
-                checks = dict.fromkeys((*CHECKS, *PAGE_CHECKS), CheckOutcome(Status.INFRA, why))
+            if _cell_id(version.name, sample) not in done:
+                checks = dict.fromkeys(UI_CHECKS, CheckOutcome(Status.INFRA, why))
                 self._cell(version, sample, checks, 0.0, {})
 
     def end(self) -> int:
@@ -140,20 +161,29 @@ class Checking:
 
     def _cell(
         self,
-        version: str,
+        version: Service,
         sample: SampleRun,
         checks: Mapping[str, CheckOutcome],
         seconds: float,
         evidence: Mapping[str, str],
     ) -> None:
+        service = self._services.get(sample.service)
+        checks = expectations.apply(
+            self._expectations,
+            checks,
+            expectations.Judged(
+                _version(sample.client), service, sample.probe or sample.flow, version.version
+            ),
+            today=datetime.now(timezone.utc).date(),
+        )
         entry = self._append(
             "cell",
-            id=_cell_id(version, sample),
+            id=_cell_id(version.name, sample),
             run=self._run,
-            session=f"ui {version}",
+            session=f"ui {version.name}",
             client=sample.client,
             service=sample.service,
-            service_kind=self._kinds.get(sample.service),
+            service_kind=service and service.kind,
             datastore=sample.datastore,
             probe=sample.probe or sample.flow,
             stage=0,
@@ -165,7 +195,7 @@ class Checking:
             flow_run=sample.pathspec,
             seconds=round(seconds, 2),
             evidence=dict(evidence),
-            rerun=self._rerun(version, sample.client),
+            rerun=self._rerun(version.name, sample.client),
         )
         done = sum(entry["kind"] == "cell" for entry in self._entries)
         self._screen.cell(entry, done, self._planned)
@@ -185,18 +215,25 @@ class Checking:
         return entry
 
 
-def _data_kept(gone: Sequence[str]) -> CheckOutcome:
-    if not gone:
+def _data_kept(sample: SampleRun, gone: Sequence[str]) -> CheckOutcome:
+    if sample.datastore != "local":
+        return CheckOutcome(Status.UNSUPPORTED, f"its data is {sample.datastore}, not local")
+    # The local datastore's files are FLOW/RUN/STEP/TASK/….
+    own = [path for path in gone if f"/{sample.pathspec}/" in path]
+    if not own:
         return CheckOutcome(Status.PASS)
-    more = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
+    more = f" and {len(own) - 1} more" if len(own) > 1 else ""
     return CheckOutcome(
-        Status.FAIL, f"the UI removed local data while it was read: {gone[0]}{more}; put back"
+        Status.FAIL, f"the UI removed local data while it was read: {own[0]}{more}; put back"
     )
 
 
-def _is_of(sample: SampleRun, path: str) -> bool:
-    """Tell whether a file of the local datastore, FLOW/RUN/STEP/…, is of a run."""
-    return f"/{sample.pathspec}/" in path
+def _version(client: str) -> Version:
+    """Return a client's release as a version; one of somebody's own is like none that is known."""
+    try:
+        return Version(client)
+    except InvalidVersion:
+        return Version(f"0+{re.sub('[^a-z0-9]+', '.', client.lower()).strip('.') or 'unknown'}")
 
 
 def _cell_id(version: str, sample: SampleRun) -> str:

@@ -41,6 +41,7 @@ class UIOptions:
         check: judge what the UI shows, and end.
         detach: leave it running.
         clients: names of the clients whose runs are looked for; empty for all there are.
+        expectations_file: declared known failures; read when something is judged.
         results: folder for the results of runs.
     """
 
@@ -62,6 +63,7 @@ class UIOptions:
     check: bool
     detach: bool
     clients: tuple[str, ...]
+    expectations_file: Path
     results: Path
 
     @property
@@ -142,6 +144,7 @@ def ui_options(
         check=raw.check,
         detach=raw.detach,
         clients=clients,
+        expectations_file=raw.expectations.resolve(),
         results=raw.results.resolve(),
     )
     if options.versions is not None:

@@ -192,9 +192,9 @@ class UIRun:
                 try:
                     with started(version, database) as running:
                         self.screen.say(f"{running.origin}: {running.page}")
-                        checking.judge(running, samples, self.guard)
+                        checking.judge(version, running, samples, self.guard)
                 except InfraError as error:
-                    checking.give_up(version.name, samples, str(error))
+                    checking.give_up(version, samples, str(error))
         finally:
             red = checking.end()
         return red

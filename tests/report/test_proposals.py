@@ -59,9 +59,9 @@ def test_with_what_is_proposed_every_cell_is_as_expected(tmp_path: Path):
         changed = expectations.apply(
             declared,
             outcomes,
-            client=clients[cell["client"]],
-            service=services[cell["service"]],
-            probe=cell["probe"],
+            expectations.Judged(
+                clients[cell["client"]].version, services[cell["service"]], cell["probe"]
+            ),
             today=date(2026, 11, 1),
         )
         assert all(outcome.status.expected for outcome in changed.values()), cell["id"]

@@ -170,7 +170,8 @@ def write_service(top: Path, tag: str, name: str, reference: Path) -> None:
         if step.version in level.migrations:
             _write(migration / "migration_files" / f"{step.version}_step.sql", _sql(step))
     if tag.startswith("v"):
-        _write(parent / "ui_backend_service" / "ui_server.py", "")
+        backend = (ROOT / "tests" / "ui" / "standin_backend.py").read_text(encoding="utf-8")
+        _write(parent / "ui_backend_service" / "ui_server.py", backend)
 
 
 def _metadata(level: str, version: str, reference: Path) -> str:

@@ -78,7 +78,12 @@ def test_an_artifact_that_cannot_be_read_is_told(written, standin):
 def test_what_nobody_can_know_is_unsupported(written, standin):
     run = dataclasses.replace(
         written.runs["card"],
-        **{"status": "", "log": None, "artifact": None, "unread": None, "tag": "", "card": None},
+        status="",
+        log=None,
+        artifact=None,
+        unread=None,
+        tag="",
+        card=None,
         has_graph=False,
     )
     with standin(written.database.address) as (api, _):
