@@ -25,6 +25,8 @@ from harness.report.summary import cells, green, runs, totals_line
 from harness.report.terminal import Screen
 from harness.tools import ROOT
 
+_SERVICE = "--service"
+
 FAILED = (Status.FAIL, Status.TIMEOUT, Status.INFRA)
 """What is run again when no cell is named."""
 
@@ -51,22 +53,23 @@ def commands(chosen: Sequence[Entry]) -> list[list[str]]:
     """Return the commands that run these cells again, and no others.
 
     Cells of one command line but for the service share a run; so do clients with the same
-    services. A cell of a walk is run by its own line, with the stages before it.
+    services. A cell of a walk is run by its own line, with the stages before it, and so is one of a
+    UI, which is asked for all runs of the client.
     """
     services: dict[tuple[str, str], dict[str, None]] = {}
     found: dict[str, None] = {}
     for cell in chosen:
-        if cell["stage"] or cell["service"] is None:
+        if _SERVICE not in shlex.split(cell["rerun"]) or cell["stage"]:
             found[cell["rerun"]] = None
         else:
-            blank = shlex.join(_replaced(shlex.split(cell["rerun"]), "--service", ""))
+            blank = shlex.join(_replaced(shlex.split(cell["rerun"]), _SERVICE, ""))
             services.setdefault((blank, cell["client"]), {})[cell["service"]] = None
     together: dict[tuple[str, str], dict[str, None]] = {}
     for (blank, client), names in services.items():
         line = shlex.join(_replaced(shlex.split(blank), "--metaflow", ""))
         together.setdefault((line, ",".join(names)), {})[client] = None
     for (line, joined), clients in together.items():
-        words = _replaced(shlex.split(line), "--service", joined)
+        words = _replaced(shlex.split(line), _SERVICE, joined)
         found[shlex.join(_replaced(words, "--metaflow", ",".join(clients)))] = None
     return [shlex.split(line) for line in found]
 

@@ -57,6 +57,15 @@ def test_commands_run_the_cells_and_no_others():
     assert len(commands(chosen)) == 3
 
 
+def test_runs_in_a_ui_are_asked_for_again_by_client():
+    line = "nox -s ui -- --check --ui-version v2.5.1 --metaflow 2.19.39 --from RUN"
+    chosen = [
+        journals.cell("2.19.39", service, session="ui v2.5.1", rerun=line)
+        for service in ("v2.3.0", "v2.5.0")
+    ]
+    assert commands(chosen) == [shlex.split(line)]
+
+
 def test_a_path_with_spaces_stays_one_word():
     line = "nox -s compat -- --metaflow 2.0.5 --service v2.3.0 --flow-dir 'my flows'"
     (words,) = commands([journals.cell("2.0.5", "v2.3.0", rerun=line)])

@@ -42,9 +42,15 @@ _LOG_COLUMNS = 200
 _LONGEST_LINE = 400
 
 
-def grid_table(found: Grid) -> Table:
-    """Return the grid as a table; every square has a sign and a word beside its colour."""
-    table = Table(title="client × service", title_justify="left")
+def grid_table(found: Grid, session: str = "") -> Table:
+    """Return the grid as a table; every square has a sign and a word beside its colour.
+
+    Args:
+        found: the grid.
+        session: whose it is, for the title, where there are several.
+    """
+    title = f"{session}: client × service" if session else "client × service"
+    table = Table(title=title, title_justify="left")
     table.add_column("client", no_wrap=True)
     for service in found.services:
         mark = "*" if service in found.notes else ""
@@ -128,12 +134,7 @@ class Screen:
 
     def end(self, entries: Sequence[Entry], folder: Path) -> None:
         """Print the grid, the counts, each failure in words with its rerun line, and the path."""
-        if cells(entries):
-            found = grid(entries)
-            self.console.print(grid_table(found))
-            for name in found.services:
-                for note in found.notes.get(name, ()):
-                    self.say(f"* {note}")
+        self._grids(entries)
         self._walk([entry for entry in entries if entry["kind"] == "stage"])
         self.say(totals_line(entries))
         for line in incomplete(entries):
@@ -146,6 +147,17 @@ class Screen:
         if len(bad) > _FAILURES_SHOWN:
             self.say(f"… and {len(bad) - _FAILURES_SHOWN} more; all are in the results")
         self.say(f"results: {folder}")
+
+    def _grids(self, entries: Sequence[Entry]) -> None:
+        """Print a grid for each session, and the notes on its services."""
+        sessions = list(dict.fromkeys(cell["session"] for cell in cells(entries)))
+        for session in sessions:
+            own = [e for e in entries if e["kind"] != "cell" or e["session"] == session]
+            found = grid(own)
+            self.console.print(grid_table(found, session if len(sessions) > 1 else ""))
+            for name in found.services:
+                for note in found.notes.get(name, ()):
+                    self.say(f"* {note}")
 
     def _walk(self, stages: Sequence[Entry]) -> None:
         """Print the timeline of a walk, what is wrong in it, and the verdicts on rollback."""

@@ -174,3 +174,17 @@ def test_the_end_says_what_was_planned_and_is_unknown(log, tmp_path):
     entries = _entries(tmp_path, cell("2.2.13", "v2.4.3"))
     log.screen.end([{**entries[0], "planned": 3}, *entries[1:]], tmp_path)
     assert "1 of 3 planned cells" in log.text
+
+
+def test_each_session_has_a_grid_of_its_own(log, tmp_path):
+    entries = _entries(
+        tmp_path,
+        cell("2.19.39", "v2.5.1", session="ui v2.3.0"),
+        cell("2.19.39", "v2.5.1", FAIL, session="ui v2.5.1"),
+    )
+    log.screen.end(entries, tmp_path)
+    first, second = log.text.split("ui v2.5.1: client × service")
+    assert "ui v2.3.0: client × service" in first
+    assert "✓ pass" in first
+    assert "✗ fail" not in first
+    assert "✗ fail" in second
