@@ -27,8 +27,8 @@ def test_a_sound_page_shows_everything_and_is_pictured(written, standin, tmp_pat
     assert [file.name for file in pictures] == sorted(
         f"2.19.39-reference-2.5-{name}.png"
         for name in (
-            *(f"CardFlow-1-{page}" for page in ("list", "timeline", "dag", "log", "card")),
-            *(f"FailingFlow-2-{page}" for page in ("list", "timeline", "dag", "log")),
+            *(f"CardFlow-{runs[0].run}-{page}" for page in ("list", "timeline", "dag", "log", "card")),
+            *(f"FailingFlow-{runs[1].run}-{page}" for page in ("list", "timeline", "dag", "log")),
         )
     )
     assert all(file.read_bytes().startswith(b"\x89PNG") for file in pictures)
