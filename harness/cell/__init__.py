@@ -82,7 +82,7 @@ def run_cell(cell: Cell, around: Surroundings, earlier: Sequence[Again] = ()) ->
 def _run_flow(
     outcome: CellOutcome, around: Surroundings, deadline: float
 ) -> dict[str, CheckOutcome]:
-    """Run the flow; return the outcome of ``run`` when it did not end as it should, else nothing."""
+    """Run the flow; return the outcome of ``run`` if it ended as it should not, else nothing."""
     cell = outcome.cell
     run_id_file = around.work / "run-id"
     # Old clients run pylint on the flow first, which says nothing of the service.
@@ -105,7 +105,11 @@ def _run_flow(
     if run_id_file.exists():
         outcome.run_id = run_id_file.read_text(encoding="utf-8").strip()
     elif wrong is None:
-        how = f"failed before it had a run: {failure}" if failure else "ended well but wrote no run id"
+        how = (
+            f"failed before it had a run: {failure}"
+            if failure
+            else "ended well but wrote no run id"
+        )
         wrong = CheckOutcome(Status.FAIL, f"the flow {how}")
     return {RUN_CHECK: wrong} if wrong else {}
 
@@ -158,7 +162,9 @@ def _in_order(
         if check.name not in asked:
             checks[check.name] = CheckOutcome(Status.UNSUPPORTED, cell.unsupported(check))
         else:
-            why = CheckOutcome(Status.NOT_RUN, f"the run did not end as it should: {cell.probe.ends}")
+            why = CheckOutcome(
+                Status.NOT_RUN, f"the run did not end as it should: {cell.probe.ends}"
+            )
             checks[check.name] = answered.get(check.name, why)
     return checks
 

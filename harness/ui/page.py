@@ -1,4 +1,4 @@
-"""Judges the page of a Metaflow UI in a real browser, and keeps a picture of everything it looked at."""
+"""Judges the page of a Metaflow UI in a real browser, and keeps a picture of all it looked at."""
 
 from __future__ import annotations
 
@@ -121,8 +121,7 @@ def _plan(
     plan: dict[str, _Visit | CheckOutcome | str] = {
         "page_list": visit("page_list", f"/?{_list_query(run)}", link=path),
         "page_timeline": visit("page_timeline", f"{path}/view/timeline", lines=word + steps),
-        "page_dag": no_graph(run, version)
-        or visit("page_dag", f"{path}/view/dag", lines=steps),
+        "page_dag": no_graph(run, version) or visit("page_dag", f"{path}/view/dag", lines=steps),
         "page_log": "nobody knows what its tasks printed"
         if log is None or not log.line
         else visit("page_log", f"{path}/{log.step}/{quote(log.task, safe='')}", text=log.line),

@@ -1,4 +1,4 @@
-"""Draws from a metadata database the runs a Metaflow UI is judged by, and what it must show of them.
+"""Draws from a database the runs a Metaflow UI is judged by, and what it must show of them.
 
 Everything is read from the rows that clients wrote, so any metadata database will do, whoever
 filled it. Of the project's own probes more is known: what they print, store and draw.
@@ -57,7 +57,8 @@ _TASKS = """
         ))) AS timed,
         min(t.task_id) AS first
     FROM {tasks} AS t LEFT JOIN LATERAL (
-        SELECT bool_or(field_name = 'attempt') AS begun, bool_or(field_name = 'attempt-done') AS ended
+        SELECT bool_or(field_name = 'attempt') AS begun,
+            bool_or(field_name = 'attempt-done') AS ended
         FROM {metadata} AS m
         WHERE m.flow_id = t.flow_id AND m.run_number = t.run_number
         AND m.step_name = t.step_name AND m.task_id = t.task_id
@@ -66,14 +67,18 @@ _TASKS = """
     GROUP BY t.step_name ORDER BY min(t.ts_epoch), t.step_name
 """
 
-_TASK_NAME = "SELECT task_name FROM {tasks} WHERE {run} AND step_name = %(step)s AND task_id = %(task)s"
+_TASK_NAME = (
+    "SELECT task_name FROM {tasks} WHERE {run} AND step_name = %(step)s AND task_id = %(task)s"
+)
 
 _METADATA = """
     SELECT value FROM {metadata} WHERE {run} AND step_name = %(step)s AND field_name = %(field)s
     ORDER BY ts_epoch DESC LIMIT 1
 """
 
-_ANY_METADATA = "SELECT EXISTS (SELECT FROM {metadata} WHERE {run} AND field_name = ANY(%(fields)s))"
+_ANY_METADATA = (
+    "SELECT EXISTS (SELECT FROM {metadata} WHERE {run} AND field_name = ANY(%(fields)s))"
+)
 
 _ARTIFACTS = """
     SELECT name, sha, ds_type FROM {artifacts} WHERE {run} AND step_name = %(step)s
@@ -88,7 +93,12 @@ _SAME_ARTIFACT = """
 
 @dataclass(frozen=True)
 class SampleStep:
-    """A step as the rows tell it: how many tasks it has, and of how many begin and end are known."""
+    """A step as the rows tell it.
+
+    Attributes:
+        tasks: how many it has.
+        timed: of how many of them begin and end are known.
+    """
 
     name: str
     tasks: int
@@ -178,9 +188,11 @@ def sample(
     Raises:
         psycopg2.Error: when the database does not answer, or has no such tables.
     """
-    with closing(database.connect()) as connection:
-        with connection.cursor(cursor_factory=RealDictCursor) as cursor:
-            return _Rows(cursor, schema).draw(clients)
+    with (
+        closing(database.connect()) as connection,
+        connection.cursor(cursor_factory=RealDictCursor) as cursor,
+    ):
+        return _Rows(cursor, schema).draw(clients)
 
 
 class _Rows:
@@ -188,7 +200,7 @@ class _Rows:
 
     def __init__(self, cursor: Any, schema: str) -> None:
         self._cursor = cursor
-        self._names = {
+        self._names: dict[str, sql.Composable] = {
             name: sql.Identifier(schema, table)
             for name, table in (
                 ("runs", "runs_v3"),

@@ -13,9 +13,7 @@ pytestmark = pytest.mark.e2e
 
 
 PROBES = [
-    probe
-    for probe in find_probes(FLOWS).values()
-    if "local" in (probe.datastores or ("local",))
+    probe for probe in find_probes(FLOWS).values() if "local" in (probe.datastores or ("local",))
 ]
 
 

@@ -57,9 +57,7 @@ def migrated(
 
 
 @pytest.fixture(scope="session")
-def written(
-    migrated: tuple[Database, str], tmp_path_factory: pytest.TempPathFactory
-) -> Written:
+def written(migrated: tuple[Database, str], tmp_path_factory: pytest.TempPathFactory) -> Written:
     """The runs of a real client, one that ends well and has a card, and one that fails."""
     database, url = migrated
     work = tmp_path_factory.mktemp("client")
@@ -105,9 +103,7 @@ def standin_clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def standin(
-    standin_clone: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[..., object]:
+def standin(standin_clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., object]:
     """Start a stand-in over a database, with a fault; gives its address and its process."""
 
     @contextmanager
