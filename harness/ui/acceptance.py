@@ -305,7 +305,7 @@ def _artifact_search(backend: _Backend, run: SampleRun) -> None:
 
 
 def _search_after_log(backend: _Backend, run: SampleRun) -> None:
-    """Search once more, for what no search has read yet: a log that was read must not be in the way.
+    """Search once more, for what no search has read yet: a log that was read must not prevent it.
 
     Some releases of Metaflow in a UI's environment cannot size the artifacts of a task whose log
     they read before; the first such artifact ends a search (see docs/findings.md).

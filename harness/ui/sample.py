@@ -146,7 +146,7 @@ class SampleRun:
         unread: another artifact to search for, the flow's name, which every task has; None where
             the run has it not, or nothing else.
         tag: to filter by.
-        has_graph: whether its client stored the graph (2.4.8 on).
+        has_graph: whether its client stored the graph (2.4.9 on).
         has_code: whether its code is in a code package, from which a UI can draw the graph.
     """
 
@@ -283,9 +283,8 @@ class _Rows:
     def _status(self, row: dict[str, Any]) -> str:
         """Return how the run ended, from what its client wrote of the last step.
 
-        Measured on 2.0.2, 2.2.5, 2.2.11, 2.2.13, 2.7.23 and 2.19.39: from 2.2.5 at the latest the
-        metadata ``attempt_ok`` of the last step says True or False; before, only the value of the
-        artifact ``_task_ok`` does, which its checksum tells. Newer clients may name the last step
+        Measured on 2.0.2, 2.2.5, 2.2.11, 2.2.13, 2.7.23 and 2.19.39: from 2.2.5 on the metadata
+        ``attempt_ok`` of the last step says True or False; before, only the value of the artifact ``_task_ok`` does, which its checksum tells. Newer clients may name the last step
         otherwise than ``end`` (metadata ``end_step``). Without any of them the last step never
         ended: then the run failed if it gave no sign of life for as long as UI backends wait.
         """
