@@ -284,9 +284,10 @@ class _Rows:
         """Return how the run ended, from what its client wrote of the last step.
 
         Measured on 2.0.2, 2.2.5, 2.2.11, 2.2.13, 2.7.23 and 2.19.39: from 2.2.5 on the metadata
-        ``attempt_ok`` of the last step says True or False; before, only the value of the artifact ``_task_ok`` does, which its checksum tells. Newer clients may name the last step
-        otherwise than ``end`` (metadata ``end_step``). Without any of them the last step never
-        ended: then the run failed if it gave no sign of life for as long as UI backends wait.
+        ``attempt_ok`` of the last step says True or False; before, only the value of the artifact
+        ``_task_ok`` does, which its checksum tells. Newer clients may name the last step otherwise
+        than ``end`` (metadata ``end_step``). Without any of them the last step never ended: then
+        the run failed if it gave no sign of life for as long as UI backends wait.
         """
         named = self._value(_METADATA, {**row, "step": "_parameters", "field": "end_step"})
         end = _text(named) or "end"
