@@ -1,4 +1,4 @@
-"""A run that fails on purpose: what was stored before must stay readable, and the failure be told."""
+"""A run that fails on purpose: what was stored before stays readable, and the failure is told."""
 
 from metaflow import FlowSpec, step
 

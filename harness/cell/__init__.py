@@ -82,7 +82,7 @@ def run_cell(cell: Cell, around: Surroundings, earlier: Sequence[Again] = ()) ->
 def _run_flow(
     outcome: CellOutcome, around: Surroundings, deadline: float
 ) -> dict[str, CheckOutcome]:
-    """Run the flow; return the outcome of ``run`` when it did not end as it should, else nothing."""
+    """Run the flow; return the outcome of ``run`` if it ended as it should not, else nothing."""
     cell = outcome.cell
     run_id_file = around.work / "run-id"
     # Old clients run pylint on the flow first, which says nothing of the service.

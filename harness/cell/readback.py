@@ -1,10 +1,11 @@
 """Reads runs back with the client's own API. Run by the client's own Python, 3.6 or newer.
 
 ``python readback.py REQUEST ANSWER`` reads the request, a JSON list of ``{"flow_file", "flow",
-"run_id", "ends", "checks"}``, and writes the answer, a JSON list in the same order of ``{"checks": {name:
-{"status": "pass" | "fail", "reason", "rows": {table: [columns, …]}}}, "inventory", "error"}``.
+"run_id", "ends", "checks"}``, where ``ends`` is how the run must have ended, and writes the answer,
+a JSON list in the same order of ``{"checks": {name: {"status": "pass" | "fail", "reason", "rows":
+{table: [columns, …]}}}, "inventory", "error"}``.
 The inventory is what the API lists of the run; it is None, and the error says why, when the run
-could not be listed. ``ends`` is how the run should have ended: "completed" or "failed". It imports nothing of the harness, and only names that every Metaflow since
+could not be listed. It imports nothing of the harness, and only names that every Metaflow since
 2.0.0 has.
 """
 

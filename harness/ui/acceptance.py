@@ -43,11 +43,11 @@ _NEWEST = Version("9999")
 _SEARCH_MOVED_IN = Version("2.4.10")
 
 
-class _Fault(Exception):
+class _FaultError(Exception):
     """What a check found wrong, in words."""
 
 
-class _Unsupported(Exception):
+class _UnsupportedError(Exception):
     """Why a check cannot be asked of this run or this backend."""
 
 
@@ -71,9 +71,9 @@ def judge(api: str, run: SampleRun, seconds: float = SECONDS) -> dict[str, Check
     for name, check in _CHECKS.items():
         try:
             check(backend, run)
-        except _Unsupported as error:
+        except _UnsupportedError as error:
             outcomes[name] = CheckOutcome(Status.UNSUPPORTED, str(error))
-        except _Fault as error:
+        except _FaultError as error:
             outcomes[name] = CheckOutcome(Status.FAIL, str(error))
         else:
             outcomes[name] = CheckOutcome(Status.PASS)
@@ -133,7 +133,7 @@ class _Backend:
         """Return the ``data`` of one answer.
 
         Raises:
-            _Fault: when it is another answer than 200 with JSON.
+            _FaultError: when it is another answer than 200 with JSON.
         """
         response = self._get(url)
         try:
@@ -141,18 +141,18 @@ class _Backend:
         except ValueError:
             body = None
         if response.status_code != requests.codes.ok or not isinstance(body, dict):
-            raise _Fault(f"GET {url} answered {response.status_code} {_short(response.text)}")
+            raise _FaultError(f"GET {url} answered {response.status_code} {_short(response.text)}")
         return body.get("data")
 
     def text(self, url: str) -> str:
         """Return the text of one answer.
 
         Raises:
-            _Fault: when it is another answer than 200.
+            _FaultError: when it is another answer than 200.
         """
         response = self._get(url)
         if response.status_code != requests.codes.ok:
-            raise _Fault(f"GET {url} answered {response.status_code} {_short(response.text)}")
+            raise _FaultError(f"GET {url} answered {response.status_code} {_short(response.text)}")
         return response.text
 
     def search(self, urls: Sequence[str]) -> list[dict[str, Any]]:
@@ -184,7 +184,7 @@ class _Backend:
         while True:
             try:
                 return ask()
-            except _Fault:
+            except _FaultError:
                 if time.monotonic() > deadline:
                     raise
             time.sleep(_POLL_SECONDS)
@@ -193,7 +193,7 @@ class _Backend:
         try:
             return requests.get(url, timeout=self._seconds)
         except requests.Timeout as error:
-            raise _Fault(f"GET {url} did not answer within {self._seconds:g} s") from error
+            raise _FaultError(f"GET {url} did not answer within {self._seconds:g} s") from error
         except requests.RequestException as error:
             raise InfraError(f"the UI cannot be reached at {url}: {error}") from error
 
@@ -201,23 +201,23 @@ class _Backend:
 def _listed(backend: _Backend, run: SampleRun) -> None:
     url = backend.url("flows", flow_id=run.flow)
     if run.flow not in {flow.get("flow_id") for flow in backend.data(url)}:
-        raise _Fault(f"GET {url} lists no flow {run.flow}")
+        raise _FaultError(f"GET {url} lists no flow {run.flow}")
     url = backend.url("flows", run.flow, "runs", **_only(run))
     _find(backend, url, run)
 
 
 def _status(backend: _Backend, run: SampleRun) -> None:
     if not run.status:
-        raise _Unsupported("no row tells how the run ended; it may still run")
+        raise _UnsupportedError("no row tells how the run ended; it may still run")
     url = backend.url("flows", run.flow, "runs", run.run)
     status = backend.data(url).get("status")
     if status != run.status:
-        raise _Fault(f"GET {url} says {status}, the run is {run.status}")
+        raise _FaultError(f"GET {url} says {status}, the run is {run.status}")
 
 
 def _timeline(backend: _Backend, run: SampleRun) -> None:
     if sum(step.tasks for step in run.steps) > _MOST_TASKS:
-        raise _Unsupported(f"the run has more than {_MOST_TASKS} tasks")
+        raise _UnsupportedError(f"the run has more than {_MOST_TASKS} tasks")
     url = backend.url("flows", run.flow, "runs", run.run, "tasks")
     # A task has a line for each of its attempts; that one of them is whole is enough.
     listed: dict[tuple[str, str], bool] = {}
@@ -229,9 +229,11 @@ def _timeline(backend: _Backend, run: SampleRun) -> None:
     timed = Counter(step for (step, _), whole in listed.items() if whole)
     for step in run.steps:
         if found[step.name] != step.tasks:
-            raise _Fault(f"GET {url} lists {found[step.name]} of {step.tasks} tasks of {step.name}")
+            raise _FaultError(
+                f"GET {url} lists {found[step.name]} of {step.tasks} tasks of {step.name}"
+            )
         if timed[step.name] < step.timed:
-            raise _Fault(
+            raise _FaultError(
                 f"GET {url} gives start and end of {timed[step.name]} of"
                 f" {step.timed} tasks of {step.name}"
             )
@@ -239,14 +241,14 @@ def _timeline(backend: _Backend, run: SampleRun) -> None:
 
 def _dag(backend: _Backend, run: SampleRun) -> None:
     if why := no_graph(run, backend.version):
-        raise _Unsupported(why)
+        raise _UnsupportedError(why)
     url = backend.url("flows", run.flow, "runs", run.run, "dag")
 
     def ask() -> None:
         words = set(_words(backend.data(url)))
         missing = [step.name for step in run.steps if step.name not in words]
         if missing:
-            raise _Fault(f"GET {url} draws no step {', '.join(missing)}")
+            raise _FaultError(f"GET {url} draws no step {', '.join(missing)}")
 
     backend.until_good(ask)
 
@@ -254,27 +256,27 @@ def _dag(backend: _Backend, run: SampleRun) -> None:
 def _logs(backend: _Backend, run: SampleRun) -> None:
     log = run.log
     if log is None:
-        raise _Unsupported("the run has no task")
+        raise _UnsupportedError("the run has no task")
     url = backend.url(*_task(run, log.step, log.task), "logs", "out")
 
     def ask() -> None:
         lines = [str(line.get("line")) for line in backend.data(url)]
         if log.line and not any(log.line in line for line in lines):
-            raise _Fault(f"GET {url} has no line {log.line!r}, but {_short(repr(lines))}")
+            raise _FaultError(f"GET {url} has no line {log.line!r}, but {_short(repr(lines))}")
 
     backend.until_good(ask)
 
 
 def _card(backend: _Backend, run: SampleRun) -> None:
     if why := no_card(run, backend.version):
-        raise _Unsupported(why)
+        raise _UnsupportedError(why)
     assert run.card is not None, "no_card says so"
     url = backend.url(*_task(run, *run.card), "cards")
 
     def listed() -> str:
         cards = backend.data(url)
         if not cards:
-            raise _Fault(f"GET {url} lists no card")
+            raise _FaultError(f"GET {url} lists no card")
         return str(cards[0]["hash"])
 
     page = f"{url}/{quote(backend.until_good(listed), safe='')}"
@@ -282,34 +284,34 @@ def _card(backend: _Backend, run: SampleRun) -> None:
     def ask() -> None:
         text = backend.text(page)
         if "<html" not in text.lower():
-            raise _Fault(f"GET {page} is no HTML, but {_short(text)}")
+            raise _FaultError(f"GET {page} is no HTML, but {_short(text)}")
 
     backend.until_good(ask)
 
 
 def _tags(backend: _Backend, run: SampleRun) -> None:
     if not run.tag:
-        raise _Unsupported("the run has no tag to filter by")
+        raise _UnsupportedError("the run has no tag to filter by")
     _find(backend, backend.url("runs", _tags=run.tag, flow_id=run.flow, **_only(run)), run)
     url = backend.url("runs", _tags=_NO_TAG, flow_id=run.flow, **_only(run))
     if backend.data(url):
-        raise _Fault(f"GET {url} finds runs, though none has the tag {_NO_TAG}")
+        raise _FaultError(f"GET {url} finds runs, though none has the tag {_NO_TAG}")
 
 
 def _artifact_search(backend: _Backend, run: SampleRun) -> None:
     if run.artifact is None:
-        raise _Unsupported("the run has no artifact to search for")
+        raise _UnsupportedError("the run has no artifact to search for")
     _search(backend, run, run.artifact)
 
 
 def _search_after_log(backend: _Backend, run: SampleRun) -> None:
-    """Search once more, for what no search has read yet: a log that was read must not be in the way.
+    """Search once more, for what no search has read yet: a log that was read must not prevent it.
 
     Some releases of Metaflow in a UI's environment cannot size the artifacts of a task whose log
     they read before; the first such artifact ends a search (see docs/findings.md).
     """
     if run.unread is None or run.log is None:
-        raise _Unsupported("the run has no second artifact to search for, or no log")
+        raise _UnsupportedError("the run has no second artifact to search for, or no log")
     _search(backend, run, run.unread)
 
 
@@ -332,11 +334,11 @@ def _search(backend: _Backend, run: SampleRun, artifact: SampleArtifact) -> None
     found = backend.until_good(ask)
     readable = [[match for match in matches if match.get("searchable")] for matches in found]
     if len(readable[0]) < artifact.tasks:
-        raise _Fault(
+        raise _FaultError(
             f"{urls[0]} finds {len(readable[0])} of {artifact.tasks} tasks{_why(found[0])}"
         )
     if readable[1:] and readable[1]:
-        raise _Fault(f"{urls[1]} finds {len(readable[1])} tasks, though none has that value")
+        raise _FaultError(f"{urls[1]} finds {len(readable[1])} tasks, though none has that value")
 
 
 _CHECKS: dict[str, Callable[[_Backend, SampleRun], None]] = {
@@ -367,7 +369,7 @@ def _task(run: SampleRun, step: str, task: str) -> tuple[str, ...]:
 def _find(backend: _Backend, url: str, run: SampleRun) -> None:
     found = {str(one.get(name)) for one in backend.data(url) for name in ("run_number", "run_id")}
     if run.run not in found:
-        raise _Fault(f"GET {url} lists no run {run.run}")
+        raise _FaultError(f"GET {url} lists no run {run.run}")
 
 
 def _pages(backend: _Backend, url: str) -> Iterator[Mapping[str, Any]]:
@@ -394,7 +396,7 @@ def _words(value: Any) -> Iterator[str]:
 
 def _matches(url: str, answer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     if "error" in answer:
-        raise _Fault(f"{url} answered {answer['detail']}")
+        raise _FaultError(f"{url} answered {answer['detail']}")
     return list(answer["matches"])
 
 

@@ -1,8 +1,8 @@
 """Looks at pages in a headless Chromium. Run by a tool environment's Python.
 
 ``python browser.py REQUEST ANSWER`` reads the request, a JSON object with ``program``, ``driver``,
-``seconds`` and ``visits``, each ``{"url", "picture", "link", "lines", "text", "frame"}``, and writes
-the answer, a JSON list with a sentence for each visit: what was not seen, or nothing.
+``seconds`` and ``visits``, each ``{"url", "picture", "link", "lines", "text", "frame"}``, and
+writes the answer, a JSON list with a sentence for each visit: what was not seen, or nothing.
 
 A visit waits until the page shows a link to the path ``link``, each of ``lines`` as a line of its
 own, ``text`` anywhere, and, where ``frame`` is part of an address, a frame from there that has

@@ -1,4 +1,4 @@
-"""Draws from a metadata database the runs a Metaflow UI is judged by, and what it must show of them.
+"""Draws from a database the runs a Metaflow UI is judged by, and what it must show of them.
 
 Everything is read from the rows that clients wrote, so any metadata database will do, whoever
 filled it. Of the project's own probes more is known: what they print, store and draw.
@@ -57,7 +57,8 @@ _TASKS = """
         ))) AS timed,
         min(t.task_id) AS first
     FROM {tasks} AS t LEFT JOIN LATERAL (
-        SELECT bool_or(field_name = 'attempt') AS begun, bool_or(field_name = 'attempt-done') AS ended
+        SELECT bool_or(field_name = 'attempt') AS begun,
+            bool_or(field_name = 'attempt-done') AS ended
         FROM {metadata} AS m
         WHERE m.flow_id = t.flow_id AND m.run_number = t.run_number
         AND m.step_name = t.step_name AND m.task_id = t.task_id
@@ -92,7 +93,12 @@ _SAME_ARTIFACT = """
 
 @dataclass(frozen=True)
 class SampleStep:
-    """A step as the rows tell it: how many tasks it has, and of how many begin and end are known."""
+    """A step as the rows tell it.
+
+    Attributes:
+        tasks: how many it has.
+        timed: of how many of them begin and end are known.
+    """
 
     name: str
     tasks: int
@@ -140,7 +146,7 @@ class SampleRun:
         unread: another artifact to search for, the flow's name, which every task has; None where
             the run has it not, or nothing else.
         tag: to filter by.
-        has_graph: whether its client stored the graph (2.4.8 on).
+        has_graph: whether its client stored the graph (2.4.9 on).
         has_code: whether its code is in a code package, from which a UI can draw the graph.
     """
 
@@ -182,9 +188,11 @@ def sample(
     Raises:
         psycopg2.Error: when the database does not answer, or has no such tables.
     """
-    with closing(database.connect()) as connection:
-        with connection.cursor(cursor_factory=RealDictCursor) as cursor:
-            return _Rows(cursor, schema).draw(clients)
+    with (
+        closing(database.connect()) as connection,
+        connection.cursor(cursor_factory=RealDictCursor) as cursor,
+    ):
+        return _Rows(cursor, schema).draw(clients)
 
 
 class _Rows:
@@ -192,7 +200,7 @@ class _Rows:
 
     def __init__(self, cursor: Any, schema: str) -> None:
         self._cursor = cursor
-        self._names = {
+        self._names: dict[str, sql.Composable] = {
             name: sql.Identifier(schema, table)
             for name, table in (
                 ("runs", "runs_v3"),
@@ -275,11 +283,11 @@ class _Rows:
     def _status(self, row: dict[str, Any]) -> str:
         """Return how the run ended, from what its client wrote of the last step.
 
-        Measured on 2.0.2, 2.2.5, 2.2.11, 2.2.13, 2.7.23 and 2.19.39: from 2.2.5 at the latest the
-        metadata ``attempt_ok`` of the last step says True or False; before, only the value of the
-        artifact ``_task_ok`` does, which its checksum tells. Newer clients may name the last step
-        otherwise than ``end`` (metadata ``end_step``). Without any of them the last step never
-        ended: then the run failed if it gave no sign of life for as long as UI backends wait.
+        Measured on 2.0.2, 2.2.5, 2.2.11, 2.2.13, 2.7.23 and 2.19.39: from 2.2.5 on the metadata
+        ``attempt_ok`` of the last step says True or False; before, only the value of the artifact
+        ``_task_ok`` does, which its checksum tells. Newer clients may name the last step otherwise
+        than ``end`` (metadata ``end_step``). Without any of them the last step never ended: then
+        the run failed if it gave no sign of life for as long as UI backends wait.
         """
         named = self._value(_METADATA, {**row, "step": "_parameters", "field": "end_step"})
         end = _text(named) or "end"

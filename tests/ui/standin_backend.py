@@ -45,8 +45,7 @@ WORKER_SECONDS = 900
 RUNS = """
     SELECT r.flow_id, r.run_number, r.run_id, r.user_name, r.tags, r.system_tags, r.ts_epoch,
         coalesce(r.run_id, r.run_number::text) AS run,
-        CASE WHEN ok.value IS NULL THEN 'failed' WHEN ok.value = 'True' THEN 'completed'
-            ELSE 'failed' END AS status
+        CASE ok.value WHEN 'True' THEN 'completed' WHEN 'False' THEN 'failed' END AS status
     FROM runs_v3 AS r LEFT JOIN LATERAL (
         SELECT value FROM metadata_v3 AS m
         WHERE m.flow_id = r.flow_id AND m.run_number = r.run_number AND m.step_name = 'end'
@@ -180,11 +179,20 @@ class Api:
         )
         wanted = self.query.get("status", "").split(",")
         for one in found:
-            if FAULT == "status":
-                one["status"] = "running"
+            one["status"] = (
+                "running" if FAULT == "status" else one["status"] or self.old_status(one)
+            )
         if FAULT == "list" and run is None:
             return []
         return [one for one in found if wanted == [""] or one["status"] in wanted]
+
+    def old_status(self, run: dict[str, Any]) -> str:
+        """Return how a run of a client before 2.2.5 ended: its last task's _task_ok says it."""
+        named = rows(ARTIFACTS, flow=run["flow_id"], run=run["run"], name="_task_ok")
+        last = [artifact for artifact in named if artifact["step_name"] == "end"]
+        with contextlib.suppress(OSError):
+            return "completed" if last and unpacked(last[-1]) else "failed"
+        return "failed"
 
     def tasks(self, flow: str, run: str, task: str | None = None) -> Rows:
         """List tasks."""
@@ -264,19 +272,29 @@ class Handler(BaseHTTPRequestHandler):
                 self.send_data(api.runs())
             case ["flows", flow, "runs"]:
                 self.send_data(api.runs(flow))
-            case ["flows", flow, "runs", run]:
-                self.send_data(next(iter(api.runs(flow, run)), None))
-            case ["flows", flow, "runs", run, "tasks"]:
-                self.send_data(api.tasks(flow, run))
-            case ["flows", flow, "runs", run, "dag"]:
-                self.send_data(api.dag(flow, run))
-            case ["search", "flows", flow, "runs", run] | ["flows", flow, "runs", run, "search"]:
+            case ["search", "flows", flow, "runs", run]:
                 self.send_search(api.search(flow, run))
-            case ["flows", flow, "runs", run, "steps", _, "tasks", task, *rest]:
-                found = api.tasks(flow, run, task)
-                self.task_answer(found[0] if found else None, rest, api)
+            case ["flows", flow, "runs", run, *rest]:
+                self.run_answer(flow, run, rest, api)
             case _ if os.environ.get("UI_ENABLED", "1") == "1":
                 self.send_asset(parts)
+            case _:
+                self.send_json(404, {"data": {}, "status": 404})
+
+    def run_answer(self, flow: str, run: str, rest: list[str], api: Api) -> None:
+        """Answer for what belongs to a run."""
+        match rest:
+            case []:
+                self.send_data(next(iter(api.runs(flow, run)), None))
+            case ["tasks"]:
+                self.send_data(api.tasks(flow, run))
+            case ["dag"]:
+                self.send_data(api.dag(flow, run))
+            case ["search"]:
+                self.send_search(api.search(flow, run))
+            case ["steps", _, "tasks", task, *rest]:
+                found = api.tasks(flow, run, task)
+                self.task_answer(found[0] if found else None, rest, api)
             case _:
                 self.send_json(404, {"data": {}, "status": 404})
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import pytest
 from packaging.version import Version
 
 from harness.errors import InfraError
-from harness.outcome import Status
+from harness.outcome import CheckOutcome, Status
 from harness.processes import free_port
 from harness.ui.acceptance import CHECKS, judge, no_card, no_graph
 
@@ -18,7 +19,7 @@ SHORT = 1.0
 """A planted fault does not go away: there is nothing to wait for."""
 
 
-def _statuses(outcomes):
+def _statuses(outcomes: Mapping[str, CheckOutcome]) -> dict[str, Status]:
     return {name: outcome.status for name, outcome in outcomes.items()}
 
 
@@ -95,7 +96,7 @@ def test_what_nobody_can_know_is_unsupported(written, standin):
 
 
 def test_a_backend_that_is_not_there_is_no_verdict(written):
-    with pytest.raises(InfraError, match="the UI cannot be reached at http://127.0.0.1:"):
+    with pytest.raises(InfraError, match=r"the UI cannot be reached at http://127\.0\.0\.1:"):
         judge(f"http://127.0.0.1:{free_port()}", written.runs["card"])
 
 

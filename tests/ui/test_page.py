@@ -27,8 +27,11 @@ def test_a_sound_page_shows_everything_and_is_pictured(written, standin, tmp_pat
     assert [file.name for file in pictures] == sorted(
         f"2.19.39-reference-2.5-{name}.png"
         for name in (
-            *(f"CardFlow-1-{page}" for page in ("list", "timeline", "dag", "log", "card")),
-            *(f"FailingFlow-2-{page}" for page in ("list", "timeline", "dag", "log")),
+            *(
+                f"CardFlow-{runs[0].run}-{page}"
+                for page in ("list", "timeline", "dag", "log", "card")
+            ),
+            *(f"FailingFlow-{runs[1].run}-{page}" for page in ("list", "timeline", "dag", "log")),
         )
     )
     assert all(file.read_bytes().startswith(b"\x89PNG") for file in pictures)
@@ -38,7 +41,7 @@ def test_a_sound_page_shows_everything_and_is_pictured(written, standin, tmp_pat
 @pytest.mark.browser
 @browser
 @pytest.mark.parametrize(
-    ("fault", "checks", "words"),
+    "planted",
     [
         ("status", {"page_list", "page_timeline"}, "shows no line 'Completed' within"),
         ("timeline", {"page_timeline"}, "shows no line 'end' within"),
@@ -47,7 +50,8 @@ def test_a_sound_page_shows_everything_and_is_pictured(written, standin, tmp_pat
         ("card", {"page_card"}, "shows no frame of /cards/ within"),
     ],
 )
-def test_a_planted_fault_is_seen(written, standin, tmp_path, fault, checks, words):
+def test_a_planted_fault_is_seen(written, standin, tmp_path, planted):
+    fault, checks, words = planted
     with standin(written.database.address, fault) as (api, _):
         (found,) = look(api, api, [written.runs["card"]], tmp_path, seconds=2)
     assert {name for name, one in found.items() if one.status is Status.FAIL} == checks
