@@ -299,27 +299,35 @@ class Run:
         self._ended = True
         atexit.unregister(self.end)
         signal.signal(signal.SIGTERM, self._term_before)
-        # Before the stacks: what removes a run's containers would take a store among them along.
-        said = [datastore.stop() for datastore in self._datastores.values()]
-        try:
-            self._end_stacks()
-        except InfraError as error:
-            self.screen.say(f"not everything could be removed: {error}")
-        finally:
-            kill_marked(lambda mark: mark == self.id or mark.startswith(f"{self.id}/"))
-            if not self.options.keep:
-                shutil.rmtree(self.folder / "work", ignore_errors=True)
-            for path in (self.folder / "logs").rglob("*"):
-                self._redactor.file(path)
-            self.record("end", run=self.id, finished=now())
-            self.journal.close()
-            write_reports(self.entries, self.folder)
-            self.screen.end(self.entries, self.folder)
-            for line in filter(None, said):
-                self.screen.say(line)
-            self._lock.release()
+        said: list[str] = []
+        with contextlib.ExitStack() as ending:
+            ending.callback(self._finish, said)
+            ending.callback(self._end_stacks)
+            # First of all: the store may be one of the containers that end with the stacks.
+            said.extend(datastore.stop() for datastore in self._datastores.values())
+
+    def _finish(self, said: Iterable[str]) -> None:
+        """End what is left, write the reports and print the end, with what the datastores said."""
+        kill_marked(lambda mark: mark == self.id or mark.startswith(f"{self.id}/"))
+        if not self.options.keep:
+            shutil.rmtree(self.folder / "work", ignore_errors=True)
+        for path in (self.folder / "logs").rglob("*"):
+            self._redactor.file(path)
+        self.record("end", run=self.id, finished=now())
+        self.journal.close()
+        write_reports(self.entries, self.folder)
+        self.screen.end(self.entries, self.folder)
+        for line in filter(None, said):
+            self.screen.say(line)
+        self._lock.release()
 
     def _end_stacks(self) -> None:
+        try:
+            self._stop_or_keep_stacks()
+        except InfraError as error:
+            self.screen.say(f"not everything could be removed: {error}")
+
+    def _stop_or_keep_stacks(self) -> None:
         if self._live is not None:
             self._live.stop()
         if self.stacks is None or self.backend is None:
