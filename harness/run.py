@@ -296,28 +296,37 @@ class Run:
         self._ended = True
         atexit.unregister(self.end)
         signal.signal(signal.SIGTERM, self._term_before)
-        # Before the stacks: what removes a run's containers would take a store among them along.
-        said = [datastore.stop() for datastore in self._datastores.values()]
-        try:
-            said += self._end_stacks()
-        except InfraError as error:
-            said.append(f"not everything could be removed: {error}")
-        finally:
-            kill_marked(lambda mark: mark == self.id or mark.startswith(f"{self.id}/"))
-            if not self.options.keep:
-                shutil.rmtree(self.folder / "work", ignore_errors=True)
-            for path in (self.folder / "logs").rglob("*"):
-                self._redactor.file(path)
-            self.record("end", run=self.id, finished=now())
-            self.journal.close()
-            write_reports(self.entries, self.folder)
-            self.screen.end(self.entries, self.folder)
-            for line in filter(None, said):
-                self.screen.say(line)
-            self._lock.release()
+        said: list[str] = []
+        with contextlib.ExitStack() as ending:
+            ending.callback(self._finish, said)
+            ending.callback(lambda: said.extend(self._end_stacks()))
+            # Before the stacks: what removes a run's containers would take a store among them
+            # along.
+            said.extend(datastore.stop() for datastore in self._datastores.values())
+
+    def _finish(self, said: Iterable[str]) -> None:
+        """End what is left, write the reports and print the end, with what was said last."""
+        kill_marked(lambda mark: mark == self.id or mark.startswith(f"{self.id}/"))
+        if not self.options.keep:
+            shutil.rmtree(self.folder / "work", ignore_errors=True)
+        for path in (self.folder / "logs").rglob("*"):
+            self._redactor.file(path)
+        self.record("end", run=self.id, finished=now())
+        self.journal.close()
+        write_reports(self.entries, self.folder)
+        self.screen.end(self.entries, self.folder)
+        for line in filter(None, said):
+            self.screen.say(line)
+        self._lock.release()
 
     def _end_stacks(self) -> list[str]:
-        """Stop what is not kept; return lines on what is."""
+        """Stop what is not kept; return lines on what is, or on what could not be stopped."""
+        try:
+            return self._stop_or_keep_stacks()
+        except InfraError as error:
+            return [f"not everything could be removed: {error}"]
+
+    def _stop_or_keep_stacks(self) -> list[str]:
         if self._live is not None:
             self._live.stop()
         if self.stacks is None or self.backend is None:

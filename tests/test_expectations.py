@@ -42,6 +42,7 @@ def _applied(
     checks: dict[str, CheckOutcome],
     client: str = "2.2.13",
     service: str | None = "v2.3.0",
+    *,
     today: date = TODAY,
     ui: str = "",
 ) -> dict[str, CheckOutcome]:

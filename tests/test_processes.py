@@ -18,6 +18,7 @@ from harness.processes import (
     MARK,
     ManagedProcess,
     free_port,
+    is_free,
     kill_marked,
     marked_processes,
     tail,
@@ -178,3 +179,20 @@ def test_a_free_port_can_be_listened_on():
         server.bind(("127.0.0.1", free_port()))
         server.listen()
         assert server.getsockname()[1] > 1024
+
+
+def test_a_port_is_free_until_somebody_listens_on_that_address():
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        port = server.getsockname()[1]
+        assert not is_free(port)
+        assert is_free(port, "127.0.0.2")
+    assert is_free(port)
+
+
+def test_an_address_of_another_machine_has_no_free_port():
+    # TEST-NET-1 is nobody's (RFC 5737).
+    assert not is_free(1024, "192.0.2.1")
+    with pytest.raises(OSError, match="assign"):
+        free_port("192.0.2.1")

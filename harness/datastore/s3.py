@@ -185,17 +185,19 @@ class OwnS3(S3Datastore):
             said = self._list_and_save()
         finally:
             left = self._stop_server()
-        return said + left
+        return "\n".join(filter(None, (said, left)))
 
     def _stop_server(self) -> str:
         try:
             self._server.stop()
         except InfraError as error:
-            return f"; its server could not be removed: {error}"
+            return f"s3: the server could not be removed: {error}"
         return ""
 
     def _list_and_save(self) -> str:
-        doing = "listed"
+        if not self._roots:
+            return ""
+        doing = "listed, and are not saved" if self._keep else "listed"
         try:
             count, size = self._list_all()
             said = f"s3: {count} objects, {size} bytes, listed in {self._listing}"

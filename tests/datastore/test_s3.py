@@ -154,6 +154,13 @@ def test_what_an_own_server_holds_is_saved_when_it_is_kept(kept, catalog, tmp_pa
         assert (bucket / "metaflow" / "cell" / "x").read_text() == "12345"
 
 
+def test_what_a_dead_server_held_is_not_saved(kept, own_server, catalog, tmp_path):
+    kept.environment(client(catalog, "2.19.39"), "reference-2.5", tmp_path / "cell")
+    own_server._process.kill()
+    assert "the objects could not be listed, and are not saved: unreachable" in kept.stop()
+    assert not (tmp_path / "s3").exists()
+
+
 def test_what_cannot_be_saved_is_told(kept, own_server, catalog, tmp_path):
     kept.environment(client(catalog, "2.19.39"), "reference-2.5", tmp_path / "cell")
     (tmp_path / "s3").touch()
@@ -186,6 +193,7 @@ def test_a_server_that_never_starts_is_told_to_everyone(embedded, own_server, ca
     for stack in ("reference-2.3", "reference-2.5"):
         with pytest.raises(InfraError, match="no object store: the S3 server ended"):
             embedded.environment(client(catalog, "2.19.39"), stack, tmp_path / "cell")
+    assert embedded.stop() == ""
 
 
 def test_a_run_has_a_prefix_of_its_own_and_takes_nothing_else_away(

@@ -39,6 +39,11 @@ def _one_error(finished: subprocess.CompletedProcess[str], *words: str) -> None:
         (["--service", ">2.5"], ["'>2.5' matches no reference level", "reference-2.5"]),
         (["--probe", "basic"], ["no such probe", "nearest: basics"]),
         (["--datastore", "locla"], ["no such datastore", "nearest: local"]),
+        (
+            ["--datastore", "s3", "--s3-image", "minio/minio"],
+            ["--s3-image needs containers", "no Docker engine answers"],
+        ),
+        (["--s3-image", "minio/minio"], ["--s3-image is of no use without --datastore s3"]),
         (["--jobs", "0"], ["--jobs 0"]),
         (["--timeout", "-1"], ["--timeout -1"]),
         (["--flow-dir", "/nonexistent"], ["--flow-dir /nonexistent: no such folder"]),
