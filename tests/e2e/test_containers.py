@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -46,6 +47,8 @@ NO_STAND_IN = "v2.4.11"
 
 GROUPS = select_services(load(), "groups", "released")
 SECONDS = 300.0
+WALK_SECONDS = 1500.0
+"""For two clients and every group of services, on a machine with other work."""
 
 
 def things(engine: Engine) -> set[str]:
@@ -109,12 +112,12 @@ def as_written(
     mirror = () if "COMPAT_REGISTRY" in os.environ else ("--registry", registry)
 
     def as_written(session: str) -> NoxRun:
-        return run(session, tmp_path, *AS_WRITTEN, *mirror, env=env)
+        return run(session, tmp_path, *AS_WRITTEN, *mirror, env=env, seconds=WALK_SECONDS)
 
     yield as_written
+    assert things(engine) == before
     for tag in tags(engine) - images:
         engine.client.images.remove(tag)
-    assert things(engine) == before
 
 
 def tags(engine: Engine) -> set[str]:
@@ -262,7 +265,11 @@ def test_keep_leaves_the_last_stack_until_it_is_named(
         )
         assert kept, done.output
         url, database, remove = kept.groups()
-        assert len(find(engine, run_id).containers) == 2
+        containers = find(engine, run_id).containers
+        limits = {
+            one.name.rpartition("-")[2]: one.attrs["HostConfig"]["Memory"] for one in containers
+        }
+        assert limits == {"database": 1 << 30, "v2.5.0": 512 << 20}
         by_chance = nox("-s", "clean", env=env)
         assert remove in by_chance.stdout
         answer = requests.get(f"{url}/ping", timeout=SECONDS)
@@ -328,13 +335,39 @@ def test_remove_images_removes_what_the_run_pulled(
 ) -> None:
     del registry  # it is the engine's mirror: images are pulled by their published names
     before = tags(engine)
-    assert f"{SERVICE}:2.0.6" not in before, "the engine has it from elsewhere; remove it first"
+    services = ["2.0.4", "2.0.5", "2.0.6", "2.1.0", "v2.5.0"]
+    names = {f"{SERVICE}:{service}" for service in services}
+    assert not names & before, "the engine has them from elsewhere; remove them first"
 
-    done = run("compat", tmp_path, *SMALL, "--service", "2.0.6", "--remove-images", env=env)
+    done = run(
+        "compat", tmp_path, *SMALL, "--service", ",".join(services), "--remove-images", env=env
+    )
 
     assert done.code == 0, done.output
-    assert f"pulled {SERVICE}:2.0.6" in done.output
     assert tags(engine) == before
+    # Four at a time, and one more that the last service still uses.
+    here: set[str] = set()
+    for verb, name in re.findall(rf"(pulled|removed the image) ({SERVICE}:\S+)", done.output):
+        here = here | {name} if verb == "pulled" else here - {name}
+        assert len(here) <= 5
+        names.discard(name)
+    assert not names, f"never pulled: {names}"
+
+
+def test_a_port_in_use_is_told_before_anything_starts(
+    engine: Engine, env: dict[str, str], tmp_path: Path
+) -> None:
+    before = things(engine)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        words = ["--database-port", str(port), "--results", str(tmp_path / "results")]
+        finished = nox("-s", "compat", "--", *words, env=env)
+
+    assert finished.returncode == 2
+    assert f"error: the database port {port} cannot be used" in finished.stderr
+    assert "leave it out" in finished.stderr
+    assert not (tmp_path / "results").exists()
+    assert things(engine) == before
 
 
 def test_an_engine_that_stops_in_mid_run_is_infra(
