@@ -335,23 +335,13 @@ def test_remove_images_removes_what_the_run_pulled(
 ) -> None:
     del registry  # it is the engine's mirror: images are pulled by their published names
     before = tags(engine)
-    services = ["2.0.4", "2.0.5", "2.0.6", "2.1.0", "v2.5.0"]
-    names = {f"{SERVICE}:{service}" for service in services}
-    assert not names & before, "the engine has them from elsewhere; remove them first"
+    assert f"{SERVICE}:2.0.6" not in before, "the engine has it from elsewhere; remove it first"
 
-    done = run(
-        "compat", tmp_path, *SMALL, "--service", ",".join(services), "--remove-images", env=env
-    )
+    done = run("compat", tmp_path, *SMALL, "--service", "2.0.6", "--remove-images", env=env)
 
     assert done.code == 0, done.output
+    assert f"pulled {SERVICE}:2.0.6" in done.output
     assert tags(engine) == before
-    # Four at a time, and one more that the last service still uses.
-    here: set[str] = set()
-    for verb, name in re.findall(rf"(pulled|removed the image) ({SERVICE}:\S+)", done.output):
-        here = here | {name} if verb == "pulled" else here - {name}
-        assert len(here) <= 5
-        names.discard(name)
-    assert not names, f"never pulled: {names}"
 
 
 def test_a_port_in_use_is_told_before_anything_starts(
@@ -467,14 +457,14 @@ def test_a_checkout_is_built_and_runs_beside_a_released_one(
 
 
 def docker_commands() -> list[str]:
-    """Return every docker command line of this machine, wherever PATH has it first."""
-    folders = dict.fromkeys([*os.environ["PATH"].split(os.pathsep), *os.defpath.split(os.pathsep)])
+    """Return every docker command line of this machine, wherever on PATH it is."""
+    folders = [*os.environ["PATH"].split(os.pathsep), *os.defpath.split(os.pathsep)]
     found = [shutil.which("docker", path=folder) for folder in folders if folder]
-    return list({str(Path(one).resolve()): one for one in found if one}.values())
+    return list({str(Path(one).resolve()): one for one in found if one})
 
 
 def has_buildkit(docker: str, engine: Engine) -> bool:
-    """Whether a command line builds with BuildKit: by itself up to 22, later with a plugin."""
+    """Whether a command line builds with BuildKit: by itself up to 22, later by a plugin."""
     version = subprocess.run(
         [docker, "--host", engine.host, "version", "--format", "{{.Client.Version}}"],
         check=True,
@@ -486,26 +476,34 @@ def has_buildkit(docker: str, engine: Engine) -> bool:
 
 
 def test_a_dockerfile_that_needs_buildkit(
-    checkout: Path, over_containers: Callable[..., NoxRun], engine: Engine, env: dict[str, str]
+    checkout: Path,
+    over_containers: Callable[..., NoxRun],
+    engine: Engine,
+    env: dict[str, str],
+    tmp_path: Path,
 ) -> None:
     """Built and run by a command line with BuildKit; without, what is missing is said."""
     options = ["--service", "HEAD", "--checkout", str(checkout)]
     options += ["--dockerfile", "Dockerfile.buildkit", "--with-service-logs"]
-    commands = docker_commands()
-    assert any(has_buildkit(docker, engine) for docker in commands), commands
-    for docker in commands:
-        env["PATH"] = f"{Path(docker).parent}{os.pathsep}{os.environ['PATH']}"
+    commands = {docker: has_buildkit(docker, engine) for docker in docker_commands()}
+    assert True in commands.values(), f"none has BuildKit: {list(commands)}"
+    first = tmp_path / "first-on-path"
+    first.mkdir()
+    env["PATH"] = f"{first}{os.pathsep}{os.environ['PATH']}"
+    for docker, buildkit in commands.items():
+        (first / "docker").unlink(missing_ok=True)
+        (first / "docker").symlink_to(docker)
 
         done = over_containers("compat", *SMALL, *options)
 
-        status = done.cells[0]["status"]
-        if has_buildkit(docker, engine):
-            assert (done.code, status) == (0, Status.PASS.value), done.output
+        (cell,) = done.cells
+        if buildkit:
+            assert (done.code, cell["status"]) == (0, Status.PASS.value), done.output
             assert "HEAD | starting 2.5" in done.output
         else:
-            assert status == Status.INFRA.value
-            reason = done.cells[0]["checks"]["run"]["reason"]
-            assert f"{docker} has no BuildKit, which TARGETARCH needs" in reason
+            assert cell["status"] == Status.INFRA.value
+            reason = cell["checks"]["run"]["reason"]
+            assert f"{first}/docker has no BuildKit, which TARGETARCH needs: install" in reason
 
 
 def test_a_build_that_fails_shows_its_output(
