@@ -14,7 +14,7 @@ import shlex
 import shutil
 import signal
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from datetime import datetime, timezone
 from functools import partial
@@ -138,12 +138,22 @@ class Run:
 
     def execute(self, tasks: Sequence[Callable[[], CellOutcome]]) -> list[CellOutcome]:
         """Run cells in parallel, up to ``--jobs``, and record each as it ends."""
-        done: list[CellOutcome] = []
+        with (
+            self.pool() as pool,
+            self.screen.watching(self.entries, self._planned, self.options.jobs),
+        ):
+            return list(self._collect([pool.submit(task) for task in tasks]))
+
+    @contextlib.contextmanager
+    def pool(self) -> Iterator[ThreadPoolExecutor]:
+        """Yield ``--jobs`` threads, awaited at the end.
+
+        An exception within, Ctrl-C above all, ends every process and part of the run: nobody
+        waits for what its threads wait for.
+        """
         pool = ThreadPoolExecutor(self.options.jobs)
         try:
-            with self.screen.watching(self.entries, self._planned, self.options.jobs):
-                futures = [pool.submit(task) for task in tasks]
-                done.extend(self._collect(futures))
+            yield pool
         except BaseException:
             self._cancelled.set()
             kill_marked(lambda mark: mark.startswith(f"{self.id}/"))
@@ -151,7 +161,6 @@ class Run:
             raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-        return done
 
     def _cancel_backend(self) -> None:
         """End the backend's parts, for the threads that wait for one of them."""

@@ -59,7 +59,7 @@ class Stacks:
         self._base = base
         self._logs = logs
         self._server_lock = threading.Lock()
-        self._server_started = False
+        self._server: bool | InfraError = False
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._stacks: dict[str, Stack | InfraError | MigrationError] = {}
         self._running: list[RunningService] = []
@@ -87,10 +87,7 @@ class Stacks:
         raise stack
 
     def _start(self, service: Service) -> Stack:
-        with self._server_lock:
-            if not self._server_started:
-                self._backend.database.start()
-                self._server_started = True
+        self._start_server()
         database = self._backend.database.create(database_name(self._base, service))
         log = self._logs / f"{service.slug}.log"
         running = self._backend.launcher.start(service, database, log)
@@ -102,6 +99,18 @@ class Stacks:
             self._note(service, note)
         self.last = service, database
         return Stack(running, database, migration, reported, schema)
+
+    def _start_server(self) -> None:
+        """Start the database server once; what did not start for one does for nobody."""
+        with self._server_lock:
+            if self._server is False:
+                try:
+                    self._backend.database.start()
+                    self._server = True
+                except InfraError as error:
+                    self._server = error
+        if isinstance(self._server, InfraError):
+            raise self._server
 
     def adopt(self, running: RunningService) -> None:
         """Take a service that was started elsewhere, to be kept or stopped like the others."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import wait
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -302,15 +303,18 @@ class Walk:
         2.4.0 cannot open the data of newer ones, whatever the service.
         """
         clients = list(self._pythons)
-        for reader in dict.fromkeys((clients[0], clients[-1])):
-            runs = [
-                run
-                for run in self._written
-                if run.cell.stage < step.number and run.cell.client != reader
-            ]
-            if runs:
-                stage.problems += self._listed_by(reader, runs, step, stack)
-                stage.rereads += len(runs)
+        earlier = [run for run in self._written if run.cell.stage < step.number]
+        with self._run.pool() as pool:
+            answers = []
+            for reader in dict.fromkeys((clients[0], clients[-1])):
+                runs = [run for run in earlier if run.cell.client != reader]
+                if runs:
+                    answers.append(pool.submit(self._listed_by, reader, runs, step, stack))
+                    stage.rereads += len(runs)
+            # An error of one is told below: within the pool it would end the whole run.
+            wait(answers)
+        for answer in answers:
+            stage.problems += answer.result()
 
     def _listed_by(
         self, reader: Client, runs: Sequence[WrittenRun], step: Step, stack: Stack

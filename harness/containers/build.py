@@ -52,12 +52,15 @@ def build(
     options = ["--tag", tag, "--file", str(folder / dockerfile)]
     options += [part for name, value in labels.items() for part in ("--label", f"{name}={value}")]
     code = _run([*command, *options, str(folder)], "1", mark, log)
+    advice = ""
     if code and _NO_BUILDX in tail(log):
+        advice = f"; {docker} has no BuildKit, which TARGETARCH needs: install docker-buildx"
         # The old builder would leave the container of a step that fails.
         code = _run([*command, "--force-rm", *options, str(folder)], "0", mark, log)
     if code != 0:
         how = "did not end" if code is None else f"failed with exit code {code}"
-        raise InfraError(f"building {tag} from {folder / dockerfile} {how}{tail_note(log)}")
+        what = f"building {tag} from {folder / dockerfile} {how}{advice}"
+        raise InfraError(f"{what}{tail_note(log)}")
     with engine.doing(f"asking for the image {tag}"):
         return Image(tag, str(engine.client.images.get(tag).id), digest="", pulled=False)
 

@@ -37,8 +37,8 @@ KEEP_LABEL = "metaflow-compat.keep"
 """Label of a run that was asked to leave its last stack."""
 
 # Published images ignore SIGTERM as process 1, and neither they nor a database that is thrown
-# away lose anything by being killed: a longer grace would only be waited out.
-_GRACE_SECONDS = 1
+# away lose anything by being killed: a grace would only be waited out, once per restart.
+_GRACE_SECONDS = 0
 _LOG_SECONDS = 5.0
 _HOST = "127.0.0.1"
 

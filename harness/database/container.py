@@ -13,7 +13,6 @@ from harness.containers.images import Images
 from harness.containers.own import Belongings, Program, RunningContainer
 from harness.database import Address, Database
 from harness.database.admin import create_database, drop_database
-from harness.database.embedded import check_port
 from harness.errors import InfraError
 from harness.processes import wait_until
 
@@ -83,13 +82,10 @@ class ContainerPostgres:
         """Start the container and return when it answers queries.
 
         Raises:
-            UsageError: when the given port is in use.
-            InfraError: when the image cannot be had, or with the last log lines when the
-                container ends or never answers.
+            InfraError: when the image cannot be had, the given port is taken, or with the last
+                log lines when the container ends or never answers; nothing is left then.
         """
         image = self._images.get(self._image)
-        if self._port is not None:
-            check_port(self._port)
         environment = {
             "POSTGRES_USER": self._user,
             "POSTGRES_PASSWORD": self._password,
@@ -106,19 +102,27 @@ class ContainerPostgres:
             # Parallel queries over large tables share more than Docker's 64 MB.
             shared_memory="256m",
         )
-        container = self._belongings.run(program, self.log)
-        self._container = container
-        address = Address("127.0.0.1", container.port(PORT), self._user, self._password, "postgres")
+        self._container = self._belongings.run(program, self.log)
+        try:
+            self._address = self._await(self._container)
+        except BaseException:
+            self.stop()
+            raise
+        with closing(self._address.connect()) as connection:
+            version = connection.info.parameter_status("server_version").split()[0]
+        self.description = f"PostgreSQL {version} from {image.reference}, in a container"
+
+    def _await(self, container: RunningContainer) -> Address:
+        """Return the address of its ``postgres`` database, as soon as that answers."""
+        port = container.port(PORT)
+        address = Address("127.0.0.1", port, self._user, self._password, "postgres")
         wait_until(
             lambda: _answers(address, container),
             seconds=_READY_SECONDS,
             what=f"PostgreSQL in the container {container.name}",
             log=self.log,
         )
-        self._address = address
-        with closing(address.connect()) as connection:
-            version = connection.info.parameter_status("server_version").split()[0]
-        self.description = f"PostgreSQL {version} from {image.reference}, in a container"
+        return address
 
     def create(self, name: str) -> Database:
         """Create the empty database ``name`` and return how to reach it.

@@ -6,6 +6,8 @@ import json
 import os
 import pwd
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
@@ -64,6 +66,16 @@ def test_no_engine_says_where_it_was_looked_for(tmp_path: Path) -> None:
         find_engine({"DOCKER_HOST": f"unix://{tmp_path}/none"})
 
 
+@contextmanager
+def nobody() -> Iterator[None]:
+    """Be somebody without rights; needs root."""
+    os.seteuid(pwd.getpwnam("nobody").pw_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_no_permission_on_the_socket_says_what_to_join(tmp_path: Path) -> None:
     path = tmp_path / "docker.sock"
@@ -73,12 +85,15 @@ def test_no_permission_on_the_socket_says_what_to_join(tmp_path: Path) -> None:
         path.chmod(0o600)
         for folder in (tmp_path, *tmp_path.parents[:2]):
             folder.chmod(0o755)
-        os.seteuid(pwd.getpwnam("nobody").pw_uid)
-        try:
-            with pytest.raises(InfraError, match=r"no permission .* join the group 'docker'"):
-                find_engine({"DOCKER_HOST": f"unix://{path}"})
-        finally:
-            os.seteuid(0)
+        with nobody(), pytest.raises(InfraError, match=r"no permission .* join the group 'docker'"):
+            find_engine({"DOCKER_HOST": f"unix://{path}"})
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.docker
+def test_no_permission_on_the_socket_of_the_engine(engine: Engine) -> None:
+    with nobody(), pytest.raises(InfraError, match=f"no permission .* at {engine.host} "):
+        find_engine({"DOCKER_HOST": engine.host})
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from contextlib import closing
 
 import pytest
@@ -9,7 +11,10 @@ import pytest
 from harness.containers.engine import Engine, find_engine
 from harness.containers.images import Image, Images
 from harness.errors import InfraError
+from harness.processes import free_port
+from harness.versions import load
 from tests.containers.fake_engine import RefusingEngine
+from tests.containers.small_engine import serve_small_engine
 from tests.images.build import SERVICE
 
 
@@ -29,6 +34,29 @@ def test_a_pull_that_is_refused_says_why_and_what_to_do(refusal: str, advice: st
                 images.get("postgres:16")
     assert str(raised.value).startswith("pulling postgres:16: ")
     assert refusal in str(raised.value)
+
+
+@pytest.mark.docker
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start an engine on a small disk")
+@pytest.mark.skipif(shutil.which("dockerd") is None, reason="dockerd is not installed here")
+def test_a_disk_that_is_full_is_told_with_what_to_do(registry: str) -> None:
+    name = f"postgres:{load().postgres.default}"
+    with serve_small_engine() as small:
+        images = Images(small, "missing", registry, print)
+        with pytest.raises(InfraError, match="no space left on device") as raised:
+            images.get(name)
+        assert small.client.images.list() == []
+    assert str(raised.value).startswith(f"pulling {registry}/library/{name}: ")
+    assert "the engine's disk is full: docker system df shows" in str(raised.value)
+
+
+@pytest.mark.docker
+def test_a_registry_that_is_down_is_told_with_what_to_do(engine: Engine) -> None:
+    images = Images(engine, "missing", f"127.0.0.1:{free_port()}", print)
+    with pytest.raises(InfraError, match="connection refused") as raised:
+        images.get("postgres:16")
+    assert "the registry cannot be reached from the engine" in str(raised.value)
+    assert "--registry PREFIX" in str(raised.value)
 
 
 @pytest.mark.docker

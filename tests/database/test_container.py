@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -72,13 +73,26 @@ def test_the_port_can_be_chosen(server: Callable[..., ContainerPostgres]) -> Non
     assert postgres.address.port == port
 
 
+def test_a_port_that_is_taken_is_told_with_what_to_do(
+    server: Callable[..., ContainerPostgres], belongings: Belongings, engine: Engine
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(InfraError, match=f"127.0.0.1:{port}") as raised:
+            server(port=port).start()
+    assert "leave out --database-port and the engine chooses a port" in str(raised.value)
+    assert find(engine, belongings.run_id).containers == []
+    assert find(engine, belongings.run_id).volumes == []
+
+
 def test_an_image_that_is_no_database_is_told_with_its_log(
-    server: Callable[..., ContainerPostgres],
+    server: Callable[..., ContainerPostgres], belongings: Belongings, engine: Engine
 ) -> None:
     # A metadata service ends at once with these arguments.
     postgres = server("netflixoss/metaflow_metadata_service:v2.5.0")
-    with pytest.raises(InfraError):
+    with pytest.raises(InfraError, match=r"(?s)starting the container .*postgres.* not found"):
         postgres.start()
+    assert find(engine, belongings.run_id).containers == []
 
 
 def test_without_its_image_nothing_is_started(

@@ -39,9 +39,13 @@ def command(*words: str) -> list[str]:
 
 
 def nox(
-    *words: str, cwd: Path = ROOT, env: Mapping[str, str] | None = None, **more: Any
+    *words: str,
+    cwd: Path = ROOT,
+    env: Mapping[str, str] | None = None,
+    seconds: float = SECONDS,
+    **more: Any,
 ) -> subprocess.CompletedProcess[str]:
-    """Run nox to its end."""
+    """Run nox to its end, which must come within the seconds given."""
     return subprocess.run(
         command(*words),
         cwd=cwd,
@@ -49,7 +53,7 @@ def nox(
         capture_output=True,
         text=True,
         check=False,
-        timeout=SECONDS,
+        timeout=seconds,
         **more,
     )
 

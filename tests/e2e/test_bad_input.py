@@ -49,6 +49,7 @@ def _one_error(finished: subprocess.CompletedProcess[str], *words: str) -> None:
         (["--flow-dir", "/nonexistent"], ["--flow-dir /nonexistent: no such folder"]),
         (["--postgres", "/nonexistent"], ["no PostgreSQL at /nonexistent"]),
         (["--backend", "cloud"], ["--backend", "cloud", "embedded"]),
+        (["--backend", "docker"], ["no Docker engine answers at unix://", "DOCKER_HOST", "start"]),
     ],
     ids=lambda value: value[0].strip("-") if isinstance(value, list) else None,
 )

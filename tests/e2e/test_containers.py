@@ -2,47 +2,79 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pytest
+import requests
+from rich.console import Console
 
+from harness.alive import lock_path
+from harness.cell import CellOutcome
 from harness.containers.engine import Engine
-from harness.containers.own import LABEL, find
+from harness.containers.own import LABEL, LOCK_LABEL, find
+from harness.options import parse
 from harness.outcome import Status
 from harness.processes import marked_processes, wait_until
 from harness.reference.levels import LEVELS
+from harness.report.terminal import Screen
+from harness.run import Run
+from harness.selectors import select_services
+from harness.sessions import planned_cells
 from harness.versions import load
 from tests.e2e.nox_runs import NoxRun, command, environment, finished_run, nox, run
 from tests.e2e.relay import Relay
-from tests.images.build import BASE, MOVED_TAG, SERVICE, service_context
+from tests.images.build import BASE, MOVED_TAG, SERVICE, push, service_context, stand_ins
 
 pytestmark = [pytest.mark.e2e, pytest.mark.docker]
 
 SMALL = ("--metaflow", "2.19.39", "--probe", "hello", "--jobs", "2")
-OLD_AND_NEW = ("--metaflow", "2.2.13,2.19.39")
+AS_WRITTEN = ("--metaflow", "2.2.13,2.19.39")
+"""Nothing but the clients is chosen: services, probes and images are what a first run gets."""
+
+NO_STAND_IN = "v2.4.11"
+"""A release whose tag the registry does not have."""
+
+GROUPS = select_services(load(), "groups", "released")
+LOCKS = lock_path("any").parent
 SECONDS = 300.0
+WALK_SECONDS = 1500.0
+"""For two clients and every group of services, on a machine with other work."""
 
 
 def things(engine: Engine) -> set[str]:
-    """Return the ids of all containers, networks and volumes on the engine."""
+    """Return the ids of all containers, networks and volumes on the engine.
+
+    But for those of other checkouts of this project that use the engine meanwhile.
+    """
     client = engine.client
     return {
         str(thing.id)
         for kind in (
-            client.containers.list(all=True),
+            client.containers.list(all=True, ignore_removed=True),
             client.networks.list(),
             client.volumes.list(),
         )
         for thing in kind
+        if lock_of(thing).is_relative_to(LOCKS)
     }
+
+
+def lock_of(thing: Any) -> Path:
+    """Return the lock of the run a thing belongs to; of what is no run's, the folder of ours."""
+    labels = getattr(thing, "labels", None) or thing.attrs.get("Labels") or {}
+    return Path(labels.get(LOCK_LABEL, LOCKS))
 
 
 @pytest.fixture
@@ -73,40 +105,85 @@ def foreign(engine: Engine, registry: str) -> Iterator[Any]:
     container = engine.client.containers.run(
         "postgres:latest", detach=True, name="postgres", environment={"POSTGRES_PASSWORD": "theirs"}
     )
+    container.reload()  # what was answered at its creation has no time of start
     yield container
     container.remove(v=True, force=True)
     engine.client.images.remove("postgres:latest")
 
 
-def test_compat_over_released_images(foreign: Any, over_containers: Callable[..., NoxRun]) -> None:
-    started = foreign.attrs["Created"], foreign.id
+@pytest.fixture
+def as_written(
+    registry: str, env: dict[str, str], tmp_path: Path, engine: Engine
+) -> Iterator[Callable[[str], NoxRun]]:
+    """Return a function that runs a session as users do first: no service and no probe is chosen.
 
-    done = over_containers(
-        "compat", *OLD_AND_NEW, "--service", "1.0.0,2.0.4,v2.5.0", "--with-service-logs"
-    )
+    Where the registry is the engine's mirror, images are pulled by their published names; they
+    stay on the engine after the run, and are removed here.
+    """
+    before, images = things(engine), tags(engine)
+    mirror = () if "COMPAT_REGISTRY" in os.environ else ("--registry", registry)
+
+    def as_written(session: str) -> NoxRun:
+        return run(session, tmp_path, *AS_WRITTEN, *mirror, env=env, seconds=WALK_SECONDS)
+
+    yield as_written
+    for tag in tags(engine) - images:
+        engine.client.images.remove(tag)
+    assert things(engine) == before
+
+
+def tags(engine: Engine) -> set[str]:
+    """Return the names of all images on the engine."""
+    return {tag for image in engine.client.images.list() for tag in image.tags}
+
+
+def assert_untouched(foreign: Any) -> None:
+    """Assert that a container of somebody else's still runs, and is the one that was started."""
+    before = foreign.id, foreign.attrs["Created"], foreign.attrs["State"]["StartedAt"]
+    foreign.reload()
+    assert foreign.status == "running"
+    assert (foreign.id, foreign.attrs["Created"], foreign.attrs["State"]["StartedAt"]) == before
+
+
+def test_compat_as_written_is_green_over_every_group(
+    foreign: Any, as_written: Callable[[str], NoxRun]
+) -> None:
+    done = as_written("compat")
 
     assert done.code == 0, done.output
-    assert [cell["status"] for cell in done.cells] == [Status.PASS.value] * 6
     assert "backend: docker (a Docker engine answers: " in done.output.splitlines()[0]
-    assert "v2.5.0 | " in done.output
+    columns = [service.name for service in GROUPS]
+    assert len(done.cells) == 2 * len(columns)
+    cells = {(cell["client"], cell["service"]) for cell in done.cells}
+    assert cells == set(product(["2.2.13", "2.19.39"], columns))
+    assert {cell["status"] for cell in done.cells} == {Status.PASS.value}
     notes = [entry["text"] for entry in done.entries if entry["kind"] == "note"]
     assert any(re.search(r"v2\.5\.0 is image \S+:v2\.5\.0 sha256:[0-9a-f]{64}", n) for n in notes)
+    assert "v2.2.4 reports 2.2.3 to clients, not 2.2.4" in notes
     assert "serving on" in (done.folder / "logs" / "services" / "v2.5.0.log").read_text()
-    foreign.reload()
-    assert (foreign.attrs["Created"], foreign.id) == started
-    assert foreign.status == "running"
+    assert_untouched(foreign)
 
 
-def test_a_walk_over_released_images(over_containers: Callable[..., NoxRun]) -> None:
-    done = over_containers("fixed_db", *OLD_AND_NEW, "--service", "1.0.0,2.0.6,v2.5.0")
+def test_fixed_db_as_written_is_green_through_every_group(
+    foreign: Any, as_written: Callable[[str], NoxRun]
+) -> None:
+    done = as_written("fixed_db")
 
     assert done.code == 0, done.output
     stages = [entry for entry in done.entries if entry["kind"] == "stage"]
-    assert [stage["reported"] for stage in stages] == ["1.0.0", "2.0.6", "2.5.0"]
-    assert [stage["status"] for stage in stages] == [Status.PASS.value] * 3
-    assert stages[1]["migrations"]
-    assert stages[2]["rollback"] == "unsafe"
-    assert "the image does not boot" in " ".join(stages[2]["rollback_evidence"])
+    assert [stage["service"] for stage in stages] == [service.name for service in GROUPS]
+    assert [stage["reported"] for stage in stages] == [service.reported for service in GROUPS]
+    assert [stage["schema_after"] or 0 for stage in stages] == [one.schema for one in GROUPS]
+    assert {stage["status"] for stage in stages} == {Status.PASS.value}
+    assert {cell["status"] for cell in done.cells} == {Status.PASS.value}
+    assert len(done.cells) == 2 * len(GROUPS)
+    for before, stage in pairwise(stages):
+        changed = before["schema_after"] != stage["schema_after"]
+        assert bool(stage["migrations"]) == changed
+        assert stage["rollback"] == ("unsafe" if changed else None)
+        if changed and before["schema_after"]:  # 1.0.1 asks no migration API whether it may start
+            assert "the migration API refuses the schema" in " ".join(stage["rollback_evidence"])
+    assert_untouched(foreign)
 
 
 def test_two_runs_side_by_side(
@@ -163,8 +240,7 @@ def test_clean_after_kill_9_leaves_others_alone(
     assert cleaned.returncode == 0, cleaned.stderr
     assert f"{run_id}: removed 2 containers, 1 networks, 1 volumes" in cleaned.stdout
     assert things(engine) == before
-    foreign.reload()
-    assert foreign.status == "running"
+    assert_untouched(foreign)
     assert [mark for _, mark in marked_processes() if mark.startswith(run_id)] == []
     assert not (tmp_path / run_id / "work").exists()
     assert run_id not in nox("-s", "clean", env=env).stdout
@@ -182,31 +258,53 @@ def _await_client(results: Path, process: subprocess.Popen[Any]) -> str:
     return (results / "latest").resolve().name
 
 
+@pytest.mark.parametrize(
+    "chosen", [("compat", "--service", "v2.5.0"), ("fixed_db", "--path", "2.0.6,v2.5.0")]
+)
 def test_keep_leaves_the_last_stack_until_it_is_named(
-    registry: str, env: dict[str, str], tmp_path: Path, engine: Engine
+    registry: str, env: dict[str, str], tmp_path: Path, engine: Engine, chosen: tuple[str, ...]
 ) -> None:
     before = things(engine)
-    done = run(
-        "compat", tmp_path, "--registry", registry, *SMALL, "--service", "v2.5.0", "--keep", env=env
-    )
-
-    assert done.code == 0, done.output
+    session, *service = chosen
+    done = run(session, tmp_path, "--registry", registry, *SMALL, *service, "--keep", env=env)
     run_id = done.folder.name
-    url = re.search(r"kept: v2\.5\.0 at (http://127\.0\.0\.1:\d+)", done.output)
-    assert url, done.output
-    assert len(find(engine, run_id).containers) == 2
-    kept = nox("-s", "clean", env=env)
-    assert f"nox -s clean -- {run_id}" in kept.stdout
-    assert len(find(engine, run_id).containers) == 2
-    assert nox("-s", "clean", "--", run_id, env=env).returncode == 0
+    try:
+        assert done.code == 0, done.output
+        kept = re.search(
+            r"kept: v2\.5\.0 at (http://127\.0\.0\.1:\d+) .*?database\s+(postgresql://\S+)\n"
+            rf"remove them with: (nox -s clean -- {run_id})\n",
+            done.output,
+        )
+        assert kept, done.output
+        url, database, remove = kept.groups()
+        containers = find(engine, run_id).containers
+        limits = {
+            one.name.rpartition("-")[2]: one.attrs["HostConfig"]["Memory"] for one in containers
+        }
+        assert limits == {"database": 1 << 30, "v2.5.0": 512 << 20}
+        by_chance = nox("-s", "clean", env=env)
+        assert remove in by_chance.stdout
+        answer = requests.get(f"{url}/ping", timeout=SECONDS)
+        assert answer.headers["METADATA_SERVICE_VERSION"] == "2.5.0"
+        assert runs_in(database) == len(done.cells)
+    finally:
+        removed = nox("-s", "clean", "--", run_id, env=env)
+    assert removed.returncode == 0, removed.stdout + removed.stderr
     assert things(engine) == before
+
+
+def runs_in(database: str) -> int:
+    """Count the runs of the probe in the database of an URL."""
+    with closing(psycopg2.connect(database)) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM runs_v3 WHERE flow_id = 'HelloFlow'")
+        (found,) = cursor.fetchone()
+    return int(found)
 
 
 def test_an_unknown_tag_is_infra_for_that_service_alone(
     over_containers: Callable[..., NoxRun],
 ) -> None:
-    # v2.4.13 is released, and the registry has no stand-in for it.
-    done = over_containers("compat", *SMALL, "--service", "v2.4.13,v2.5.0")
+    done = over_containers("compat", *SMALL, "--service", f"{NO_STAND_IN},v2.5.0")
 
     assert done.code != 0
     assert [cell["status"] for cell in done.cells] == [Status.INFRA.value, Status.PASS.value]
@@ -221,7 +319,7 @@ def test_another_release_than_was_asked_for_is_infra(
     assert done.code != 0
     assert [cell["status"] for cell in done.cells] == [Status.INFRA.value]
     reason = done.cells[0]["checks"]["run"]["reason"]
-    assert f"{MOVED_TAG} was asked for, and 2.3.0 answers, on schema 20220503175500" in reason
+    assert f"{MOVED_TAG} was asked for, and 2.3.2 answers, on schema 20220503175500" in reason
     assert "sha256:" in reason
 
 
@@ -234,7 +332,7 @@ def test_no_image_at_all_ends_the_run_at_once(over_containers: Callable[..., Nox
 
 
 def test_pull_never_says_which_image_is_missing(over_containers: Callable[..., NoxRun]) -> None:
-    done = over_containers("compat", *SMALL, "--service", "v2.4.13", "--pull", "never")
+    done = over_containers("compat", *SMALL, "--service", NO_STAND_IN, "--pull", "never")
 
     assert done.code != 0
     assert [cell["status"] for cell in done.cells] == [Status.INFRA.value]
@@ -248,15 +346,30 @@ def test_remove_images_removes_what_the_run_pulled(
     registry: str, env: dict[str, str], tmp_path: Path, engine: Engine
 ) -> None:
     del registry  # it is the engine's mirror: images are pulled by their published names
-    before = {tag for image in engine.client.images.list() for tag in image.tags}
-
+    before = tags(engine)
     assert f"{SERVICE}:2.0.6" not in before, "the engine has it from elsewhere; remove it first"
 
     done = run("compat", tmp_path, *SMALL, "--service", "2.0.6", "--remove-images", env=env)
 
     assert done.code == 0, done.output
     assert f"pulled {SERVICE}:2.0.6" in done.output
-    assert {tag for image in engine.client.images.list() for tag in image.tags} == before
+    assert tags(engine) == before
+
+
+def test_a_port_in_use_is_told_before_anything_starts(
+    engine: Engine, env: dict[str, str], tmp_path: Path
+) -> None:
+    before = things(engine)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        words = ["--database-port", str(port), "--results", str(tmp_path / "results")]
+        finished = nox("-s", "compat", "--", *words, env=env)
+
+    assert finished.returncode == 2
+    assert f"error: the database port {port} cannot be used" in finished.stderr
+    assert "leave it out" in finished.stderr
+    assert not (tmp_path / "results").exists()
+    assert things(engine) == before
 
 
 def test_an_engine_that_stops_in_mid_run_is_infra(
@@ -292,10 +405,21 @@ def test_an_engine_that_stops_in_mid_run_is_infra(
 
 DOCKERFILE = """FROM {base}
 COPY standin /opt
-ENV PYTHONPATH=/opt/packages:/opt PYTHONDONTWRITEBYTECODE=1 LEVEL=2.5
+ENV PYTHONPATH=/opt/packages:/opt PYTHONDONTWRITEBYTECODE=1 {release}
 WORKDIR /opt
 CMD python3 start.py
 """
+
+
+NEEDS_BUILDKIT = """FROM {base} as amd64-base
+FROM {base} as arm64-base
+FROM ${{TARGETARCH}}-base
+COPY Dockerfile /
+""" + DOCKERFILE.partition("\n")[2]
+"""In the shape of the service's own Dockerfile: the old builder knows no TARGETARCH."""
+
+LAST_WORDS = "waiting for what never comes"
+BAD_ENDINGS = {"silent": "exec sleep infinity", "ends": "exit 3"}
 
 
 @pytest.fixture
@@ -313,12 +437,14 @@ def checkout(tmp_path: Path) -> Path:
     migrations.mkdir()
     (migrations / f"{max(LEVELS['2.5'].migrations)}_newest.sql").touch()
     (folder / "setup.py").write_text("from setuptools import setup\nsetup(version='2.5.0')\n")
-    (folder / "Dockerfile").write_text(DOCKERFILE.format(base=BASE))
+    release = stand_ins()["v2.5.0"]
+    (folder / "Dockerfile").write_text(DOCKERFILE.format(base=BASE, release=release.variables))
     (folder / "Dockerfile.broken").write_text(f"FROM {BASE}\nRUN echo it breaks here && false\n")
-    for name, ending in (("silent", "exec sleep infinity"), ("ends", "exit 3")):
-        (folder / f"Dockerfile.{name}").write_text(
-            f"FROM {BASE}\nCMD echo waiting for a database of no name; {ending}\n"
-        )
+    for name, ending in BAD_ENDINGS.items():
+        dockerfile = f"FROM {BASE}\nCMD echo {LAST_WORDS}; {ending}\n"
+        (folder / f"Dockerfile.{name}").write_text(dockerfile)
+    needs_buildkit = NEEDS_BUILDKIT.format(base=BASE, release=release.variables)
+    (folder / "Dockerfile.buildkit").write_text(needs_buildkit)
     with service_context() as context:
         shutil.copytree(context, folder / "standin")
     git = ["git", "-C", str(folder), "-c", "user.name=t", "-c", "user.email=t@example.com"]
@@ -342,6 +468,56 @@ def test_a_checkout_is_built_and_runs_beside_a_released_one(
     assert engine.client.images.list(filters={"label": LABEL}) == []
 
 
+def docker_commands() -> list[str]:
+    """Return every docker command line of this machine, wherever on PATH it is."""
+    folders = [*os.environ["PATH"].split(os.pathsep), *os.defpath.split(os.pathsep)]
+    found = [shutil.which("docker", path=folder) for folder in folders if folder]
+    return list({str(Path(one).resolve()): one for one in found if one})
+
+
+def has_buildkit(docker: str, engine: Engine) -> bool:
+    """Whether a command line builds with BuildKit: by itself up to 22, later by a plugin."""
+    version = subprocess.run(
+        [docker, "--host", engine.host, "version", "--format", "{{.Client.Version}}"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    plugin = subprocess.run([docker, "buildx", "version"], check=False, capture_output=True)
+    return int(version.stdout.partition(".")[0]) < 23 or plugin.returncode == 0
+
+
+def test_a_dockerfile_that_needs_buildkit(
+    checkout: Path,
+    over_containers: Callable[..., NoxRun],
+    engine: Engine,
+    env: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    """Built and run by a command line with BuildKit; without, what is missing is said."""
+    options = ["--service", "HEAD", "--checkout", str(checkout)]
+    options += ["--dockerfile", "Dockerfile.buildkit", "--with-service-logs"]
+    commands = {docker: has_buildkit(docker, engine) for docker in docker_commands()}
+    assert True in commands.values(), f"none has BuildKit: {list(commands)}"
+    first = tmp_path / "first-on-path"
+    first.mkdir()
+    env["PATH"] = f"{first}{os.pathsep}{os.environ['PATH']}"
+    for docker, buildkit in commands.items():
+        (first / "docker").unlink(missing_ok=True)
+        (first / "docker").symlink_to(docker)
+
+        done = over_containers("compat", *SMALL, *options)
+
+        (cell,) = done.cells
+        if buildkit:
+            assert (done.code, cell["status"]) == (0, Status.PASS.value), done.output
+            assert "HEAD | starting 2.5" in done.output
+        else:
+            assert cell["status"] == Status.INFRA.value
+            reason = cell["checks"]["run"]["reason"]
+            assert f"{first}/docker has no BuildKit, which TARGETARCH needs: install" in reason
+
+
 def test_a_build_that_fails_shows_its_output(
     checkout: Path, over_containers: Callable[..., NoxRun]
 ) -> None:
@@ -355,25 +531,105 @@ def test_a_build_that_fails_shows_its_output(
     assert "it breaks here" in done.output
 
 
-@pytest.mark.parametrize(
-    ("dockerfile", "cause"),
-    [
-        ("Dockerfile.silent", "was not ready within 60 s"),
-        ("Dockerfile.ends", "exit code 3"),
-    ],
-)
-def test_a_container_that_never_answers_is_infra_with_its_log(
-    checkout: Path, over_containers: Callable[..., NoxRun], dockerfile: str, cause: str
+def test_a_service_that_ends_at_once_is_infra_with_its_log(
+    checkout: Path, over_containers: Callable[..., NoxRun]
 ) -> None:
-    options = ["--checkout", str(checkout), "--dockerfile", dockerfile]
+    options = ["--checkout", str(checkout), "--dockerfile", "Dockerfile.ends"]
 
     done = over_containers("compat", *SMALL, *options, "--service", "HEAD")
 
     assert done.code != 0
     assert [cell["status"] for cell in done.cells] == [Status.INFRA.value]
     reason = done.cells[0]["checks"]["run"]["reason"]
-    assert cause in reason
-    assert "waiting for a database of no name" in reason
+    assert "no stack for HEAD: the container" in reason
+    assert "ended with exit code 3; last lines of" in reason
+    assert reason.endswith(LAST_WORDS)
+
+
+@pytest.fixture
+def bad_postgres(engine: Engine, registry: str) -> None:
+    """Images tagged postgres:ends and postgres:silent, in the registry."""
+    for tag, ending in BAD_ENDINGS.items():
+        dockerfile = f"FROM {BASE}\nCMD []\nENTRYPOINT echo {LAST_WORDS}; {ending}\n"
+        push(engine.client, f"{registry}/library/postgres:{tag}", dockerfile)
+
+
+@pytest.mark.usefixtures("bad_postgres")
+@pytest.mark.parametrize("session", ["compat", "fixed_db"])
+def test_a_database_that_ends_at_once_is_infra_with_its_log(
+    over_containers: Callable[..., NoxRun], session: str
+) -> None:
+    options = ["--postgres-image", "ends", "--service", "2.0.6,v2.5.0"]
+
+    done = over_containers(session, *SMALL, *options)
+
+    assert done.code != 0
+    assert [cell["status"] for cell in done.cells] == [Status.INFRA.value] * 2
+    for cell in done.cells:
+        reason = cell["checks"]["run"]["reason"]
+        assert "-database ended with exit code 3; last lines of" in reason
+        assert reason.endswith(LAST_WORDS)
+    log = (done.folder / "logs" / "postgres.log").read_text()
+    assert log.count(LAST_WORDS) == 1, "it is started once, not once per service"
+
+
+@pytest.fixture
+def impatient(
+    registry: str,
+    engine: Engine,
+    newest_client: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Callable[..., CellOutcome]]:
+    """Return a function that runs a cell in this process, less patient than a run of nox is."""
+    before = things(engine)
+
+    def impatient(patience: str, *options: str) -> CellOutcome:
+        monkeypatch.setattr(patience, 3.0)
+        given = ["--registry", registry, *SMALL, *options, "--results", str(tmp_path)]
+        chosen = parse("compat", given, load(), lambda: engine.description)
+        one_run = Run(chosen, chosen.clients, Screen(Console(file=io.StringIO())))
+        try:
+            (outcome,) = one_run.compat(planned_cells(chosen, chosen.clients), newest_client)
+        finally:
+            one_run.end()
+        return outcome
+
+    yield impatient
+    assert things(engine) == before
+
+
+@pytest.mark.usefixtures("bad_postgres")
+@pytest.mark.parametrize(
+    ("patience", "options", "what"),
+    [
+        (
+            "harness.database.container._READY_SECONDS",
+            ("--postgres-image", "silent", "--service", "v2.5.0"),
+            "no stack for v2.5.0: PostgreSQL in the container ",
+        ),
+        (
+            "harness.service.migration.READY_SECONDS",
+            ("--dockerfile", "Dockerfile.silent", "--service", "HEAD"),
+            "no stack for HEAD: the migration API of HEAD at http://127.0.0.1:",
+        ),
+    ],
+    ids=["database", "service"],
+)
+def test_what_never_answers_is_infra_with_its_log(
+    checkout: Path,
+    impatient: Callable[..., CellOutcome],
+    patience: str,
+    options: tuple[str, ...],
+    what: str,
+) -> None:
+    outcome = impatient(patience, "--checkout", str(checkout), *options)
+
+    assert outcome.status is Status.INFRA
+    reason = outcome.checks["run"].reason
+    assert reason.startswith(what)
+    assert " was not ready within 3 s; last lines of " in reason
+    assert reason.endswith(LAST_WORDS)
 
 
 def test_ctrl_c_leaves_nothing(

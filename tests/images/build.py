@@ -6,59 +6,100 @@ root and mmdebstrap. It stays on the engine as ``compat-standin-base`` and is ma
 
 from __future__ import annotations
 
+import io
 import platform
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import docker
 from docker.errors import ImageNotFound
+from packaging.version import Version
 
 from harness.datastore.objects import REQUIREMENTS as S3_REQUIREMENTS
 from harness.errors import InfraError
+from harness.reference.levels import LEVELS
+from harness.selectors import select_services
 from harness.service.reference import REQUIREMENTS
 from harness.tools import ROOT, find_uv
-from harness.versions import load
+from harness.versions import Service, load
 
 HERE = Path(__file__).parent
 BASE = "compat-standin-base"
 SERVICE = "netflixoss/metaflow_metadata_service"
-LEVELS = {
-    "1.0.0": "1.0",
-    "2.0.0": "2.0",
-    "2.0.4": "2.0.4",
-    "2.0.6": "2.0.6",
-    "v2.3.0": "2.3",
-    "v2.5.0": "2.5",
-}
-"""Tags of the stand-ins, each with the level of the reference service that reports its version."""
-
-MOVED_TAG, MOVED_TO = "v2.4.0", "2.3"
+MOVED_TAG, MOVED_TO = "v2.4.2", "v2.3.2"
 """A tag whose stand-in is another release than the tag says."""
 
 S3_IMAGES = ("motoserver/moto:standin", "minio/minio:standin", "example/s3:1")
 """Names of the stand-in of S3 servers: two that versions.json knows, and one that it does not."""
 
+_COMMON = "compat-standin-service"
 _DEBIAN = "bookworm"
 _PYTHON = "3.11"
 # What nothing here reads: it would be two thirds of every push and pull.
 _LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/lib/*/libLLVM*")
 
 
+@dataclass(frozen=True)
+class StandIn:
+    """What stands in for a release: a level of the reference service with the release's facts.
+
+    Attributes:
+        level: the newest level that is no newer than the release.
+        reported: the version that the release tells clients.
+        schema: the newest migration it brings; 0 for none.
+    """
+
+    level: str
+    reported: str
+    schema: int
+
+    @property
+    def variables(self) -> str:
+        """What tells the image which release it is, as a Dockerfile's ENV takes it."""
+        return f"LEVEL={self.level} REPORTED={self.reported} SCHEMA={self.schema}"
+
+
+def stand_in(service: Service) -> StandIn:
+    """Return what stands in for a released service."""
+    level = max((name for name in LEVELS if Version(name) <= service.version), key=Version)
+    assert service.reported, f"{service.name} reports no version"
+    return StandIn(level, service.reported, service.schema)
+
+
+def stand_ins() -> dict[str, StandIn]:
+    """Return every stand-in by its tag: one for each release that runs choose by themselves."""
+    catalog = load()
+    tags = {one.name: stand_in(one) for one in select_services(catalog, "groups", "released")}
+    moved = select_services(catalog, MOVED_TO, "released")[0]
+    return {**tags, MOVED_TAG: stand_in(moved)}
+
+
 def push_all(client: docker.DockerClient, registry: str) -> None:
     """Build every stand-in and push it; of their names none stays on the engine."""
     _make_base(client)
     target = f"{registry}/library/postgres:{load().postgres.default}"
-    client.images.build(path=str(HERE / "postgres"), tag=target, rm=True)
+    client.images.build(path=str(HERE / "postgres"), tag=target, rm=True, forcerm=True)
     _push(client, target)
     with service_context() as context:
-        for tag, level in {**LEVELS, MOVED_TAG: MOVED_TO}.items():
-            target = f"{registry}/{SERVICE}:{tag}"
-            client.images.build(path=str(context), tag=target, rm=True, buildargs={"LEVEL": level})
-            _push(client, target)
+        client.images.build(path=str(context), tag=_COMMON, rm=True, forcerm=True)
+    try:
+        for tag, release in stand_ins().items():
+            # Releases differ by variables alone: no layer of files, nothing more to push or pull.
+            dockerfile = f"FROM {_COMMON}\nENV {release.variables}\n"
+            push(client, f"{registry}/{SERVICE}:{tag}", dockerfile)
+    finally:
+        client.images.remove(_COMMON)
+
+
+def push(client: docker.DockerClient, target: str, dockerfile: str) -> None:
+    """Build a Dockerfile that needs no other file and push it; its name does not stay here."""
+    client.images.build(fileobj=io.BytesIO(dockerfile.encode()), tag=target, rm=True, forcerm=True)
+    _push(client, target)
 
 
 def push_s3(client: docker.DockerClient, registry: str) -> None:
@@ -82,7 +123,7 @@ def service_context() -> Iterator[Path]:
     """Yield a folder from which the stand-in of the metadata service is built."""
     with tempfile.TemporaryDirectory(prefix="metaflow-compat-image-") as name:
         context = Path(name)
-        for file in ("Dockerfile", "start.py"):
+        for file in ("Dockerfile", "release.py", "start.py"):
             shutil.copy(HERE / "metadata_service" / file, context)
         package = context / "harness"
         package.mkdir()

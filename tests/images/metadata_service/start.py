@@ -17,7 +17,7 @@ MIGRATION = "http://127.0.0.1:8082"
 
 
 def serve(level: str, api: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "harness.reference", "--level", level, "--only", api]
+    command = [sys.executable, "release.py", "--level", level, "--only", api]
     return subprocess.Popen(command)
 
 
