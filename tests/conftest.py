@@ -14,7 +14,7 @@ from harness.containers.engine import Engine, find_engine
 from harness.database import Database
 from harness.database.embedded import EmbeddedPostgres
 from harness.errors import InfraError
-from tests.images.build import push_all, push_s3
+from tests.images.build import push_all, push_page, push_s3
 from tests.images.registry import serve_registry
 
 
@@ -75,4 +75,11 @@ def registry(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def s3_registry(engine: Engine, registry: str) -> str:
     """The registry, with images that stand in for S3 servers, too; they take a while to build."""
     push_s3(engine.client, registry)
+    return registry
+
+
+@pytest.fixture(scope="session")
+def page_registry(engine: Engine, registry: str) -> str:
+    """The registry, with an image that stands in for Netflix/metaflow-ui, too."""
+    push_page(engine.client, registry)
     return registry

@@ -56,7 +56,8 @@ class Program:
         shared_memory: size of /dev/shm.
         network: the network it joins; None for the run's own, ``host`` for the machine's, where
             ``ports`` mean nothing: the program listens on this machine.
-        folders: of this machine, which it reads at the very same paths.
+        folders: of this machine, at the very same paths in the container; each with whether it
+            may only be read.
     """
 
     name: str
@@ -67,7 +68,7 @@ class Program:
     command: Sequence[str] = ()
     shared_memory: str = "64m"
     network: str | None = None
-    folders: Sequence[Path] = ()
+    folders: Mapping[Path, bool] = field(default_factory=dict)
 
 
 class Belongings:
@@ -130,7 +131,10 @@ class Belongings:
                 **self._networking(program, network),
                 mounts=[
                     *(Mount(folder, volume.name) for folder, volume in volumes.items()),
-                    *(Mount(str(f), str(f), type="bind", read_only=True) for f in program.folders),
+                    *(
+                        Mount(str(folder), str(folder), type="bind", read_only=read_only)
+                        for folder, read_only in program.folders.items()
+                    ),
                 ],
                 mem_limit=program.memory,
                 shm_size=program.shared_memory,

@@ -21,6 +21,8 @@ class Ground(Protocol):
     """Metaflow's and AWS's variables that let a UI backend read logs, cards and artifacts."""
     folders: tuple[Path, ...]
     """Folders of local data; a container needs them at the very same paths."""
+    guarded: bool
+    """Whether what a UI takes from the folders is brought back (see guard.py)."""
 
     def start(self) -> Database:
         """Start what does not run already; return the database when it answers.

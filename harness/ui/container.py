@@ -182,7 +182,8 @@ class ContainerUI:
             _WHOLE_MEMORY if self._whole else _MEMORY,
             command=[_PYTHON, "-m", version.layout.ui.module],
             network=HOST_NETWORK if here else ground.network,
-            folders=ground.folders,
+            # A UI that takes logs away cannot show those it may only read (docs/findings.md).
+            folders=dict.fromkeys(ground.folders, not ground.guarded),
         )
         container = self._belongings.run(program, log)
         return container, f"http://{HOST}:{listens if here else container.port(_BACKEND_PORT)}"

@@ -78,6 +78,7 @@ class KeptProcesses:
     """
 
     network: str | None = None
+    guarded = True
 
     def __init__(self, kept: Kept, environ: Mapping[str, str], logs: Path, mark: str) -> None:
         self.description = f"the database that {kept.run} kept, as {kept.service} left it"
@@ -112,6 +113,8 @@ class KeptContainers:
         engine: where it is.
         environ, logs, mark: as for KeptProcesses.
     """
+
+    guarded = True
 
     def __init__(
         self, kept: Kept, engine: Engine, environ: Mapping[str, str], logs: Path, mark: str
@@ -164,6 +167,7 @@ class GivenDatabase:
     """
 
     network: str | None = None
+    guarded = False
 
     def __init__(self, url: str, environ: Mapping[str, str]) -> None:
         self._server = ExternalPostgres(url)

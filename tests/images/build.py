@@ -29,6 +29,7 @@ from harness.tools import ROOT, find_uv
 from harness.versions import Service, load
 
 HERE = Path(__file__).parent
+UI = ROOT / "tests" / "ui"
 BASE = "compat-standin-base"
 SERVICE = "netflixoss/metaflow_metadata_service"
 MOVED_TAG, MOVED_TO = "v2.4.2", "v2.3.2"
@@ -37,6 +38,7 @@ MOVED_TAG, MOVED_TO = "v2.4.2", "v2.3.2"
 S3_IMAGES = ("motoserver/moto:standin", "minio/minio:standin", "example/s3:1")
 """Names of the stand-in of S3 servers: two that versions.json knows, and one that it does not."""
 
+PAGE = "netflixoss/metaflow-ui:standin"
 _COMMON = "compat-standin-service"
 _DEBIAN = "bookworm"
 _PYTHON = "3.11"
@@ -118,6 +120,23 @@ def push_s3(client: docker.DockerClient, registry: str) -> None:
         _push(client, target)
 
 
+def page_context(folder: Path) -> Path:
+    """Make a folder that the stand-in of Netflix/metaflow-ui is built from, as a clone of it is."""
+    shutil.copytree(HERE / "page", folder)
+    shutil.copytree(UI / "assets", folder / "build")
+    return folder
+
+
+def push_page(client: docker.DockerClient, registry: str) -> None:
+    """Build the stand-in of Netflix/metaflow-ui and push it; its name does not stay."""
+    _make_base(client)
+    target = f"{registry}/{PAGE}"
+    with tempfile.TemporaryDirectory(prefix="metaflow-compat-image-") as name:
+        context = page_context(Path(name) / "page")
+        client.images.build(path=str(context), tag=target, rm=True, forcerm=True)
+    _push(client, target)
+
+
 @contextmanager
 def service_context() -> Iterator[Path]:
     """Yield a folder from which the stand-in of the metadata service is built."""
@@ -133,7 +152,10 @@ def service_context() -> Iterator[Path]:
             package / "reference",
             ignore=shutil.ignore_patterns("__pycache__"),
         )
-        _install_packages(context / "packages", REQUIREMENTS)
+        backend = context / "services" / "ui_backend_service"
+        shutil.copytree(UI / "assets", backend / "ui")
+        shutil.copy(UI / "standin_backend.py", backend / "ui_server.py")
+        _install_packages(context / "packages", [*REQUIREMENTS, "psycopg2-binary"])
         yield context
 
 

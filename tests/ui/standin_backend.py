@@ -341,6 +341,7 @@ class Handler(BaseHTTPRequestHandler):
         """Send an answer."""
         self.send_response(status)
         self.send_header("METADATA_SERVICE_VERSION", version())
+        self.send_header("Access-Control-Allow-Origin", "*")  # a page may come from elsewhere
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

@@ -2,6 +2,7 @@
 "use strict";
 
 const root = document.getElementById("root");
+const api = (window.METAFLOW_SERVICE || "/").replace(/\/$/, "");
 const [flow, run, step, task] = location.pathname.split("/").filter(Boolean).map(decodeURIComponent);
 
 function show(tag, text, parent = root) {
@@ -12,7 +13,7 @@ function show(tag, text, parent = root) {
 }
 
 async function data(path) {
-  const answer = await fetch(path);
+  const answer = await fetch(api + path);
   if (!answer.ok) {
     throw new Error(`${path} answered ${answer.status}`);
   }
@@ -67,7 +68,7 @@ async function details(path) {
   }
   for (const card of await data(`${resource}/cards`)) {
     show("h2", `Card: ${card.type}`);
-    show("iframe", "").src = `${resource}/cards/${card.hash}`;
+    show("iframe", "").src = `${api}${resource}/cards/${card.hash}`;
   }
 }
 

@@ -1,0 +1,184 @@
+"""The UI over containers: in a kept network, on this machine's, and with a page of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import requests
+
+from harness.containers.engine import Engine
+from harness.containers.own import find
+from harness.kept import Kept, all_kept
+from harness.processes import free_port, wait_until
+from harness.tools import ROOT
+from tests.e2e.nox_runs import NoxRun, command, environment, finished_run, nox, run
+from tests.images.build import PAGE, page_context
+from tests.service.upstream import git
+
+pytestmark = [pytest.mark.e2e, pytest.mark.docker]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What a run over containers kept."""
+
+    kept: Kept
+    env: dict[str, str]
+    registry: str
+
+    def ui(self, results: Path, *more: str) -> NoxRun:
+        """Run ``nox -s ui`` with images of the registry, to its end."""
+        port = ("--ui-port", str(free_port()))
+        where = ("--registry", self.registry, "--results", str(results))
+        done = nox("-s", "ui", "--", *where, *port, *more, env=self.env)
+        output = done.stdout + done.stderr
+        assert "Traceback" not in output
+        return (
+            finished_run(done.returncode, output, results)
+            if "--check" in more
+            else NoxRun(done.returncode, output, results)
+        )
+
+
+@pytest.fixture(scope="module")
+def stack(engine: Engine, registry: str, tmp_path_factory) -> Iterator[Stack]:
+    """The stack of v2.5.0 with one client's runs in it, kept."""
+    env = environment(DOCKER_HOST=engine.host)
+    done = run(
+        "compat",
+        tmp_path_factory.mktemp("results"),
+        *("--registry", registry, "--metaflow", "2.19.39", "--service", "v2.5.0"),
+        *("--probe", "card,failing", "--keep"),
+        env=env,
+    )
+    assert done.code == 0, done.output
+    kept = next(one for one in all_kept() if one.run == done.folder.name)
+    yield Stack(kept, env, registry)
+    cleaned = nox("-s", "clean", "--", kept.run, env=env)
+    assert f"{kept.run}: removed 2 containers" in cleaned.stdout, cleaned.stdout + cleaned.stderr
+    assert kept not in all_kept()
+    assert list(find(engine, kept.run)) == []
+
+
+def judged(found: NoxRun) -> dict[str, dict[str, str]]:
+    """Return the status of every check that could be asked, by probe."""
+    return {
+        cell["probe"]: {
+            name: one["status"]
+            for name, one in cell["checks"].items()
+            if one["status"] != "unsupported"
+        }
+        for cell in found.cells
+    }
+
+
+ASKED = {"listed", "status", "timeline", "tags", "artifact_search", "logs"}
+
+
+def test_the_ui_joins_the_network_of_the_kept_database(
+    stack: Stack, engine: Engine, tmp_path: Path
+):
+    found = stack.ui(tmp_path, "--from", stack.kept.run, "--check")
+    assert found.code == 0, found.output
+    assert "ui: UI backend from the service's image, in a container" in found.output
+    assert "UI backend of v2.5.0, " in found.output
+    checks = judged(found)
+    assert set(checks) == {"card", "failing"}
+    for one in checks.values():
+        assert set(one) >= {*ASKED, "data_kept"}
+        assert set(one.values()) == {"pass"}
+    assert checks["card"]["card"] == "pass"
+    assert list(find(engine, found.folder.name)) == []
+
+
+def test_another_database_is_reached_on_this_machine(stack: Stack, engine: Engine, tmp_path: Path):
+    url = stack.kept.database.url
+    found = stack.ui(
+        tmp_path,
+        *("--database-url", url, "--backend", "docker", "--check", "--ui-version", "v2.5.0"),
+    )
+    assert "in a container, over" not in found.output
+    checks = judged(found)
+    # Nobody says where this database's data lies: what rows tell is shown all the same.
+    for one in checks.values():
+        assert {one[name] for name in ("listed", "status", "timeline", "tags")} == {"pass"}
+        assert "data_kept" not in one
+    assert stack.kept.database.password not in found.output
+    assert stack.kept.database.password not in (found.folder / "journal.jsonl").read_text()
+    assert list(find(engine, found.folder.name)) == []
+
+
+def test_the_page_of_an_image_of_its_own_talks_to_the_backend(
+    stack: Stack, page_registry: str, engine: Engine, tmp_path: Path
+):
+    assert page_registry == stack.registry
+    port, log = free_port(), tmp_path / "output"
+    words = ("-s", "ui", "--", "--from", stack.kept.run, "--registry", stack.registry)
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command(
+                *(*words, "--ui-port", str(port), "--ui-image", PAGE),
+                *("--results", str(tmp_path / "results")),
+            ),
+            cwd=ROOT,
+            env=stack.env,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        url = f"http://localhost:{port}"
+        wait_until(lambda: url in log.read_text(), seconds=120, what="the UI", log=log)
+        page = requests.get(url, timeout=30).text
+        api = re.search(r'METAFLOW_SERVICE="([^"]+)"', page)
+        assert api is not None, page
+        assert api[1] != url
+        answer = requests.get(f"{api[1]}/flows/CardFlow/runs", timeout=30)
+        assert answer.headers["Access-Control-Allow-Origin"] == "*"
+        assert [one["status"] for one in answer.json()["data"]] == ["completed"]
+        assert requests.get(f"{api[1]}/", timeout=30).status_code == requests.codes.not_found
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(timeout=60) == 0, log.read_text()
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    (results,) = (path for path in (tmp_path / "results").iterdir())
+    assert list(find(engine, results.name)) == []
+
+
+def test_a_detached_ui_is_removed_by_clean(stack: Stack, engine: Engine, tmp_path: Path):
+    clone = page_context(tmp_path / "page")
+    git(clone, "init", "--quiet")
+    git(clone, "add", "--all")
+    git(clone, "commit", "--quiet", "--message", "a page")
+    results = tmp_path / "results"
+    done = stack.ui(results, "--from", stack.kept.run, "--ui-checkout", str(clone), "--detach")
+    assert done.code == 0, done.output
+    (folder,) = results.iterdir()
+    url = re.search(r"http://localhost:\d+", done.output)
+    assert url is not None
+    assert "METAFLOW_SERVICE" in requests.get(url[0], timeout=30).text
+    assert len(find(engine, folder.name).containers) == 2
+
+    cleaned = nox("-s", "clean", env=stack.env)
+
+    assert f"{folder.name}: removed 2 containers" in cleaned.stdout
+    assert f"{stack.kept.run}: kept as asked for" in cleaned.stdout
+    assert list(find(engine, folder.name)) == []
+
+
+def test_a_version_without_an_image_is_said(stack: Stack, engine: Engine, tmp_path: Path):
+    found = stack.ui(tmp_path, "--from", stack.kept.run, "--ui-version", "v2.4.11", "--detach")
+    assert found.code != 0
+    assert "netflixoss/metaflow_metadata_service:v2.4.11" in found.output
+    assert "there is no such tag" in found.output
+    (folder,) = tmp_path.iterdir()
+    assert list(find(engine, folder.name)) == []
