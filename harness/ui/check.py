@@ -126,22 +126,28 @@ class Checking:
         samples: Sequence[SampleRun],
         guard: DataGuard | None,
     ) -> None:
-        """Look for the samples of one client, in the page and by the API."""
+        """Look for the samples of one client, by the API and then in the page.
+
+        The API first: what a page opens, a log say, can be in the way of what is asked later.
+        """
         pictures = self._folder / "pictures" / f"ui-{version.slug}"
+        gone: list[str] = []
+        answers: list[tuple[dict[str, CheckOutcome], float]] = []
+        for sample in samples:
+            started = time.monotonic()
+            answers.append((judge(running.api, sample), time.monotonic() - started))
+            gone += guard.put_back() if guard else []
         started = time.monotonic()
         pages = look(running.page, running.api, samples, pictures)
+        gone += guard.put_back() if guard else []
         each = (time.monotonic() - started) / len(samples)
-        gone = guard.put_back() if guard else []
-        for sample, page in zip(samples, pages, strict=True):
-            started = time.monotonic()
-            checks = {**judge(running.api, sample), **page}
+        for sample, (answer, seconds), page in zip(samples, answers, pages, strict=True):
+            checks = {**answer, **page}
             if guard is not None:
-                gone += guard.put_back()
                 checks[DATA_CHECK] = _data_kept(sample, gone)
             evidence = {"ui": running.log, **taken(sample, pictures)}
             places = {kind: str(path.relative_to(self._folder)) for kind, path in evidence.items()}
-            seconds = time.monotonic() - started + each
-            self._cell(version, sample, checks, seconds, places)
+            self._cell(version, sample, checks, seconds + each, places)
 
     def give_up(self, version: Service, samples: Sequence[SampleRun], why: str) -> None:
         """Write down, for every sample that was not judged in a UI, why it could not be."""

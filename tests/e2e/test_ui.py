@@ -22,7 +22,7 @@ from harness.processes import free_port, marked_processes, wait_until
 from harness.service.reference import REQUIREMENTS
 from harness.tools import ROOT, tool_python
 from harness.ui.page import find_browser
-from tests.e2e.nox_runs import NoxRun, command, environment, finished_run, nox
+from tests.e2e.nox_runs import NOTHING_KNOWN, NoxRun, command, environment, finished_run, nox
 from tests.service.upstream import build
 
 pytestmark = pytest.mark.e2e
@@ -44,6 +44,7 @@ class Walked:
         """Return the nox command line of ``ui`` over the kept run."""
         origin = ("--checkout", str(self.clone), "--ui-assets", str(ASSETS))
         where = ("--from", self.kept.run, "--results", str(results))
+        where += ("--expectations", str(NOTHING_KNOWN))
         return ["-s", "ui", "--", *where, *origin, *more]
 
 
@@ -58,6 +59,7 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walked]:
         *("-s", "full", "--", "--checkout", str(clone), "--path", "v2.3.0,v2.5.0"),
         *("--metaflow", "2.2.13,2.19.39", "--probe", "card,failing", "--check"),
         *("--ui-assets", str(ASSETS), "--ui-port", str(free_port()), "--results", str(results)),
+        *("--expectations", str(NOTHING_KNOWN)),
     )
     output = done.stdout + done.stderr
     runs = [path for path in results.iterdir() if not path.is_symlink()]

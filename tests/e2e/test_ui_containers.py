@@ -18,7 +18,7 @@ from harness.containers.own import find
 from harness.kept import Kept, all_kept
 from harness.processes import free_port, wait_until
 from harness.tools import ROOT
-from tests.e2e.nox_runs import NoxRun, command, environment, finished_run, nox, run
+from tests.e2e.nox_runs import NOTHING_KNOWN, NoxRun, command, environment, finished_run, nox, run
 from tests.images.build import PAGE, page_context
 from tests.service.upstream import git
 
@@ -37,6 +37,7 @@ class Stack:
         """Run ``nox -s ui`` with images of the registry, to its end."""
         port = ("--ui-port", str(free_port()))
         where = ("--registry", self.registry, "--results", str(results))
+        where += ("--expectations", str(NOTHING_KNOWN))
         done = nox("-s", "ui", "--", *where, *port, *more, env=self.env)
         output = done.stdout + done.stderr
         assert "Traceback" not in output
