@@ -6,7 +6,7 @@ serves assets from ``ui/`` beside this file, keeps two worker processes in its g
 real one ends on SIGKILL only. Written for the tests, not taken from anywhere; it is one file so
 that it can be put in a stand-in clone or image. Needs psycopg2.
 
-``STANDIN_FAULT`` plants a fault: status, timeline, log, card, tags, search, unreadable, dag or list.
+``STANDIN_FAULT`` plants a fault: status, timeline, log, card, tags, search, unreadable, dag, list.
 """
 
 from __future__ import annotations
