@@ -24,19 +24,21 @@ def search(url: str, seconds: float) -> dict[str, Any]:
     except OSError as error:
         return {"error": "unreachable", "detail": str(error)}
     matches: list[Any] | None = None
+    wrong = "closed without a result"
     try:
-        # An empty message is the end of the conversation; what comes before it is progress.
+        # An empty message is the end of the conversation. What comes before a result is progress,
+        # and errors of single artifacts, which the result tells again.
         while text := connection.recv():
             event = json.loads(text).get("event", {})
             if event.get("type") == "error":
-                return {"error": "answer", "detail": str(event.get("message"))}
+                wrong = str(event.get("message"))
             matches = event.get("matches", matches)
     except (websocket.WebSocketException, OSError, ValueError) as error:
         return {"error": "answer", "detail": f"{type(error).__name__}: {error}"}
     finally:
         connection.close()
     if matches is None:
-        return {"error": "answer", "detail": "closed without a result"}
+        return {"error": "answer", "detail": wrong}
     return {"matches": matches}
 
 

@@ -6,7 +6,7 @@ serves assets from ``ui/`` beside this file, keeps two worker processes in its g
 real one ends on SIGKILL only. Written for the tests, not taken from anywhere; it is one file so
 that it can be put in a stand-in clone or image. Needs psycopg2.
 
-``STANDIN_FAULT`` plants a fault: status, timeline, log, card, tags, search, dag or list.
+``STANDIN_FAULT`` plants a fault: status, timeline, log, card, tags, search, unreadable, dag, list.
 """
 
 from __future__ import annotations
@@ -116,6 +116,8 @@ def version() -> str:
 
 def unpacked(artifact: dict[str, Any]) -> object:
     """Return an artifact's value from local data."""
+    if FAULT == "unreadable":
+        raise OSError("planted")
     location = artifact["location"]
     if location.startswith(":root:"):
         sha = artifact["sha"]
@@ -356,8 +358,10 @@ class Handler(BaseHTTPRequestHandler):
         digest = hashlib.sha1(key.encode()).digest()
         self.send_header("Sec-WebSocket-Accept", base64.b64encode(digest).decode())
         self.end_headers()
+        errors = [match["error"]["detail"] for match in matches if match["error"]]
         for event in (
             {"type": "progress", "fraction": 1.0},
+            *({"type": "error", "message": detail} for detail in errors),
             {"type": "result", "matches": matches},
         ):
             self.send_frame(0x81, json.dumps({"event": event}).encode())
