@@ -57,11 +57,24 @@ def wait_until(
     Raises:
         InfraError: when it is still false after ``seconds``.
     """
+    for _ in moments(seconds):
+        if condition():
+            return
+    raise InfraError(f"{what} was not ready within {seconds:g} s{tail_note(log)}")
+
+
+def moments(seconds: float, pause: float = _POLL_SECONDS) -> Iterator[None]:
+    """Yield at once, and again and again with pauses, until the time is over: when to ask anew.
+
+    Args:
+        seconds: for how long.
+        pause: between two questions, in seconds.
+    """
     deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise InfraError(f"{what} was not ready within {seconds:g} s{tail_note(log)}")
-        time.sleep(_POLL_SECONDS)
+    yield
+    while time.monotonic() <= deadline:
+        time.sleep(pause)
+        yield
 
 
 def tail(path: Path, lines: int = 15) -> str:

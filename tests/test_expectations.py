@@ -17,6 +17,7 @@ from harness.outcome import CheckOutcome, Status, cell_status
 from harness.probes import FLOWS, find_probes
 from harness.selectors import select_clients, select_services
 from harness.tools import ROOT
+from harness.ui.check import UI_CHECKS
 from harness.versions import load as load_versions
 
 CATALOG = load_versions()
@@ -190,7 +191,8 @@ def test_a_file_of_another_schema_is_an_error(tmp_path: Path):
 
 
 def test_the_file_of_this_project_can_be_read():
-    assert isinstance(load(CATALOG, PROBES, ROOT / "expectations.json"), tuple)
+    found = load(CATALOG, PROBES, ROOT / "expectations.json", UI_CHECKS)
+    assert all(one.ui is not None for one in found)
 
 
 def test_a_failure_of_a_ui_is_declared_by_the_ui_s_release():

@@ -18,13 +18,13 @@ def sleeps(tree: ast.AST, within: str = "") -> Iterator[str]:
 
 
 def test_waiting_is_on_conditions_never_on_time():
-    """The one sleep is the pause between two questions of ``wait_until``."""
+    """The one sleep is the pause between two questions, of ``wait_until`` and its like."""
     found = [
         (str(path.relative_to(ROOT)), function)
         for path in [ROOT / "noxfile.py", *sorted((ROOT / "harness").rglob("*.py"))]
         for function in sleeps(ast.parse(path.read_text(encoding="utf-8")))
     ]
-    assert found == [("harness/processes.py", "wait_until")]
+    assert found == [("harness/processes.py", "moments")]
 
 
 def test_no_script_sleeps():

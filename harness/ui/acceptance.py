@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from packaging.version import InvalidVersion, Version
 
 from harness.errors import InfraError
 from harness.outcome import CheckOutcome, Status
+from harness.processes import moments
 from harness.tools import tool_python
 from harness.ui.sample import SampleArtifact, SampleRun
 
@@ -180,14 +180,13 @@ class _Backend:
 
     def until_good(self, ask: Callable[[], Any]) -> Any:
         """Ask until no fault is found, or raise the last one when the time is over."""
-        deadline = time.monotonic() + self._seconds
-        while True:
+        fault = _FaultError("nothing was asked")
+        for _ in moments(self._seconds, _POLL_SECONDS):
             try:
                 return ask()
-            except _FaultError:
-                if time.monotonic() > deadline:
-                    raise
-            time.sleep(_POLL_SECONDS)
+            except _FaultError as error:
+                fault = error
+        raise fault
 
     def _get(self, url: str) -> requests.Response:
         try:

@@ -42,6 +42,10 @@ class _Prepared:
             "PATH": os.pathsep.join([str(self.python.parent), os.defpath]),
             "PYTHONPATH": os.pathsep.join(str(folder) for folder in folders if folder is not None),
             "HOME": str(home),
+            # Else these are folders that all UIs and users of the machine share.
+            "TMPDIR": str(home),
+            "METAFLOW_CLIENT_CACHE_PATH": str(home / "client-cache"),
+            "CARD_CACHE_STORAGE_PATH": str(home / "card-cache"),
         }
 
 

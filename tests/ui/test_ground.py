@@ -76,6 +76,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     cluster = server.cluster
     assert cluster is not None
     server.stop(keep=True)
+    (folder / "work" / "data").mkdir()
     place = {"home": str(cluster.home), "binaries": str(cluster.binaries)}
     yield Kept("run", folder, "embedded", "reference-2.5", address, place)
     remove_leftovers(folder / "work" / "postgres")
@@ -89,7 +90,7 @@ def test_a_kept_database_is_served_again(kept: Kept, tmp_path: Path):
         assert cursor.fetchone() == (7,)
     ground.stop()
     assert ground.environment == {}
-    assert ground.folders == (kept.data,)
+    assert ground.folders == (kept.data / "data",)
     assert Path(kept.place["home"]).is_dir()
 
 
