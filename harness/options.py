@@ -147,11 +147,7 @@ def parse(
         UsageError: for the first thing that is wrong: what, where, the nearest valid choice.
         SystemExit: after printing, for ``--help``.
     """
-    parser = build_parser(session)
-    raw, unknown = parser.parse_known_args(list(arguments))
-    if unknown:
-        close = nearest(unknown[0], parser.known_options())
-        raise UsageError(f"unknown option {unknown[0]}{close}; see: {parser.prog} --help")
+    raw = build_parser(session).read(arguments)
     _check_numbers(raw)
     probes = find_probes(raw.flow_dir.resolve())
     clone = _clone(raw)

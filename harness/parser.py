@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from harness import expectations
-from harness.errors import UsageError
+from harness.errors import UsageError, nearest
 from harness.probes import FLOWS
 from harness.service import refs
 from harness.service.checkout import SCENARIOS
@@ -55,6 +56,19 @@ class Parser(argparse.ArgumentParser):
     def known_options(self) -> list[str]:
         """Return every option's long name."""
         return [name for action in self._actions for name in action.option_strings]
+
+    def read(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """Parse the arguments.
+
+        Raises:
+            UsageError: for an unknown option, with the nearest ones, or a wrong value.
+            SystemExit: after printing, for ``--help``.
+        """
+        raw, unknown = self.parse_known_args(list(arguments))
+        if unknown:
+            close = nearest(unknown[0], self.known_options())
+            raise UsageError(f"unknown option {unknown[0]}{close}; see: {self.prog} --help")
+        return raw
 
 
 def build_parser(session: str) -> Parser:

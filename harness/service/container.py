@@ -12,6 +12,7 @@ from harness.database import Database
 from harness.errors import InfraError, UsageError
 from harness.service import RunningService
 from harness.service.image import Builder
+from harness.service.settings import database_settings
 from harness.versions import Service
 
 _METADATA_PORT = 8080
@@ -151,15 +152,7 @@ class _RunningInContainer:
         self.service = service
         self.log = log
         self.origin = f"image {image.reference} {image.digest or image.id}"
-        address = database.service_address
-        environment = {
-            "PYTHONUNBUFFERED": "1",
-            "MF_METADATA_DB_HOST": address.host,
-            "MF_METADATA_DB_PORT": str(address.port),
-            "MF_METADATA_DB_USER": address.user,
-            "MF_METADATA_DB_PSWD": address.password,
-            "MF_METADATA_DB_NAME": address.name,
-        }
+        environment = database_settings(database.service_address)
         self._container = launcher.container(image, environment, log)
         self._read_ports()
 

@@ -1,4 +1,4 @@
-"""The settings of a metadata service that runs as processes of this machine."""
+"""The settings of a metadata service, wherever it runs."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from harness.database import Address
 HOST = "127.0.0.1"
 
 
-def service_settings(database: Address, metadata_port: int, migration_port: int) -> dict[str, str]:
-    """Return the variables a released service is configured by, and the reference service too."""
+def database_settings(database: Address) -> dict[str, str]:
+    """Return the variables that every part of a released service finds its database by."""
     return {
         "PYTHONUNBUFFERED": "1",
         "MF_METADATA_DB_HOST": database.host,
@@ -16,6 +16,13 @@ def service_settings(database: Address, metadata_port: int, migration_port: int)
         "MF_METADATA_DB_USER": database.user,
         "MF_METADATA_DB_PSWD": database.password,
         "MF_METADATA_DB_NAME": database.name,
+    }
+
+
+def service_settings(database: Address, metadata_port: int, migration_port: int) -> dict[str, str]:
+    """Return the variables a released service is configured by, and the reference service too."""
+    return {
+        **database_settings(database),
         "MF_METADATA_HOST": HOST,
         "MF_METADATA_PORT": str(metadata_port),
         "MF_MIGRATION_PORT": str(migration_port),

@@ -7,6 +7,7 @@ import requests
 from harness.database import Address
 from harness.errors import InfraError
 from harness.processes import wait_until
+from harness.service.settings import database_settings
 from harness.ui import RunningUI
 
 _READY_SECONDS = 120.0
@@ -34,12 +35,7 @@ def ui_settings(
         triggers: let it make triggers in the database, for news of runs as they come.
     """
     return {
-        "PYTHONUNBUFFERED": "1",
-        "MF_METADATA_DB_HOST": address.host,
-        "MF_METADATA_DB_PORT": str(address.port),
-        "MF_METADATA_DB_USER": address.user,
-        "MF_METADATA_DB_PSWD": address.password,
-        "MF_METADATA_DB_NAME": address.name,
+        **database_settings(address),
         "MF_UI_METADATA_HOST": host,
         "MF_UI_METADATA_PORT": str(port),
         "UI_ENABLED": "1" if page else "0",

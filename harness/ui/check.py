@@ -138,7 +138,7 @@ class Checking:
             answers.append((judge(running.api, sample), time.monotonic() - started))
             gone += guard.put_back() if guard else []
         started = time.monotonic()
-        pages = look(running.page, running.api, samples, pictures)
+        pages = look(running.page, running.api, samples, pictures, mark=f"{self._run}/browser")
         gone += guard.put_back() if guard else []
         each = (time.monotonic() - started) / len(samples)
         for sample, (answer, seconds), page in zip(samples, answers, pages, strict=True):

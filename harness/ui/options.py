@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import InfraError, UsageError, nearest
+from harness.errors import InfraError, UsageError
 from harness.parser import build_ui_parser
 from harness.processes import is_free
 from harness.selectors import select_clients, select_services
@@ -90,11 +90,7 @@ def parse_ui(arguments: Sequence[str], catalog: Catalog) -> UIOptions:
         UsageError: for the first thing that is wrong: what, where, the nearest valid choice.
         SystemExit: after printing, for ``--help``.
     """
-    parser = build_ui_parser()
-    raw, unknown = parser.parse_known_args(list(arguments))
-    if unknown:
-        close = nearest(unknown[0], parser.known_options())
-        raise UsageError(f"unknown option {unknown[0]}{close}; see: {parser.prog} --help")
+    raw = build_ui_parser().read(arguments)
     clone = None if raw.checkout is None else open_clone(raw.checkout)
     clients = select_clients(catalog, raw.metaflow) if raw.metaflow else ()
     if clients and not raw.check:

@@ -63,7 +63,13 @@ def find_browser() -> tuple[str, str] | None:
 
 
 def look(
-    page: str, api: str, runs: Sequence[SampleRun], folder: Path, seconds: float = SECONDS
+    page: str,
+    api: str,
+    runs: Sequence[SampleRun],
+    folder: Path,
+    *,
+    seconds: float = SECONDS,
+    mark: str = "browser",
 ) -> tuple[dict[str, CheckOutcome], ...]:
     """Open the list of runs, and of each run timeline, graph, log and card, as a person would.
 
@@ -73,6 +79,7 @@ def look(
         runs: of the database it is deployed over.
         folder: where the pictures go, one for each page that was opened; it is made.
         seconds: how long a page may take to show what it should.
+        mark: what the browser's processes belong to.
 
     Returns:
         For each run the outcome of each of CHECKS: ``unsupported`` where run or UI have not what
@@ -89,7 +96,7 @@ def look(
     folder.mkdir(parents=True, exist_ok=True)
     plans = [_plan(page, run, version, folder) for run in runs]
     visits = [step for plan in plans for step in plan.values() if isinstance(step, _Visit)]
-    seen = dict(zip(visits, _browse(visits, found, seconds), strict=True))
+    seen = dict(zip(visits, _browse(visits, found, seconds, mark), strict=True))
     return tuple(
         {
             check: step if isinstance(step, CheckOutcome) else _outcome(step, seen[step])
@@ -159,7 +166,9 @@ def _picture(run: SampleRun, check: str, folder: Path) -> Path:
     return folder / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', words)}.png"
 
 
-def _browse(visits: Sequence[_Visit], found: tuple[str, str], seconds: float) -> list[str]:
+def _browse(
+    visits: Sequence[_Visit], found: tuple[str, str], seconds: float, mark: str
+) -> list[str]:
     """Make the visits in one browser; nothing of it is left running or on disk."""
     python = tool_python("browser", REQUIREMENTS)
     program, driver = found
@@ -182,7 +191,7 @@ def _browse(visits: Sequence[_Visit], found: tuple[str, str], seconds: float) ->
                 "HOME": name,
                 "TMPDIR": name,
             },
-            mark=f"browser-{uuid.uuid4().hex}",
+            mark=f"{mark}-{uuid.uuid4().hex}",
             log=home / "browser.log",
             cwd=home,
         )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,3 +118,37 @@ def copy_project(folder: Path) -> Path:
     for name in ("harness", "flows"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     return copy
+
+
+@contextmanager
+def started(
+    words: Sequence[str], log: Path, env: Mapping[str, str]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a nox command in a process group of its own; it does not outlive the block.
+
+    Args:
+        words: behind ``nox``.
+        log: the file for what it prints.
+        env: its variables.
+    """
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command(*words),
+            cwd=ROOT,
+            env=dict(env),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def end(process: subprocess.Popen[bytes], how: signal.Signals) -> int:
+    """Send a signal to the whole group, as a terminal does; return the exit code."""
+    os.killpg(process.pid, how)
+    return process.wait(timeout=60)

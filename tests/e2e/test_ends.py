@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from harness.processes import wait_until
-from harness.tools import ROOT
 from tests.e2e.nox_runs import (
     NoxRun,
-    command,
+    end,
     environment,
     finished_run,
     leftovers,
     run,
+    started,
 )
 
 pytestmark = pytest.mark.e2e
@@ -135,28 +133,14 @@ def interrupted(request, temporary, tmp_path) -> tuple[NoxRun, _Flows]:
     """A compat run that got a signal while a flow hung."""
     flows = _Flows(tmp_path)
     results = tmp_path / "results"
-    words = command(
+    words = (
         *("-s", "compat", "--", "--metaflow", "2.19.39", "--service", "2.5"),
         *("--flow-dir", str(flows.folder), "--probe", "hangs", "--results", str(results)),
     )
     log = tmp_path / "output"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            words,
-            cwd=ROOT,
-            env=environment(TMPDIR=str(temporary)),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
+    with started(words, log, environment(TMPDIR=str(temporary))) as process:
         wait_until(lambda: bool(flows.hanging), seconds=120, what="the hanging flow", log=log)
-        os.killpg(process.pid, request.param)
-        code = process.wait(timeout=60)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        code = end(process, request.param)
     return finished_run(code, log.read_text(encoding="utf-8"), results), flows
 
 

@@ -5,10 +5,8 @@ The UI backend is a stand-in in a small clone; like the real one it ends on SIGK
 
 from __future__ import annotations
 
-import os
 import re
 import signal
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +20,15 @@ from harness.processes import free_port, marked_processes, wait_until
 from harness.service.reference import REQUIREMENTS
 from harness.tools import ROOT, tool_python
 from harness.ui.page import find_browser
-from tests.e2e.nox_runs import NOTHING_KNOWN, NoxRun, command, environment, finished_run, nox
+from tests.e2e.nox_runs import (
+    NOTHING_KNOWN,
+    NoxRun,
+    end,
+    environment,
+    finished_run,
+    nox,
+    started,
+)
 from tests.service.upstream import build
 
 pytestmark = pytest.mark.e2e
@@ -135,28 +141,15 @@ def test_nothing_runs_when_the_check_is_over(walked: Walked):
 def stopped(request, walked: Walked, tmp_path: Path) -> tuple[int, str, Path]:
     """A UI in the foreground that was looked at and then ended by a signal."""
     port, log = free_port(), tmp_path / "output"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command(*walked.words(tmp_path / "results", "--ui-port", str(port))),
-            cwd=ROOT,
-            env=environment(),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
+    words = walked.words(tmp_path / "results", "--ui-port", str(port))
+    with started(words, log, environment()) as process:
         said = f"http://localhost:{port}"
         wait_until(lambda: said in log.read_text(), seconds=120, what="the UI", log=log)
         page = requests.get(said, timeout=30)
         assert page.ok
         assert "METAFLOW_SERVICE" in page.text
         assert requests.get(f"{said}/flows/CardFlow/runs", timeout=30).json()["data"]
-        os.killpg(process.pid, request.param)
-        code = process.wait(timeout=60)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        code = end(process, request.param)
     return code, log.read_text(encoding="utf-8"), tmp_path / "results"
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +15,16 @@ from harness.containers.engine import Engine
 from harness.containers.own import find
 from harness.kept import Kept, all_kept
 from harness.processes import free_port, wait_until
-from harness.tools import ROOT
-from tests.e2e.nox_runs import NOTHING_KNOWN, NoxRun, command, environment, finished_run, nox, run
+from tests.e2e.nox_runs import (
+    NOTHING_KNOWN,
+    NoxRun,
+    end,
+    environment,
+    finished_run,
+    nox,
+    run,
+    started,
+)
 from tests.images.build import PAGE, page_context
 from tests.service.upstream import git
 
@@ -122,19 +128,8 @@ def test_the_page_of_an_image_of_its_own_talks_to_the_backend(
     assert page_registry == stack.registry
     port, log = free_port(), tmp_path / "output"
     words = ("-s", "ui", "--", "--from", stack.kept.run, "--registry", stack.registry)
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command(
-                *(*words, "--ui-port", str(port), "--ui-image", PAGE),
-                *("--results", str(tmp_path / "results")),
-            ),
-            cwd=ROOT,
-            env=stack.env,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
+    words += ("--ui-port", str(port), "--ui-image", PAGE, "--results", str(tmp_path / "results"))
+    with started(words, log, stack.env) as process:
         url = f"http://localhost:{port}"
         wait_until(lambda: url in log.read_text(), seconds=120, what="the UI", log=log)
         page = requests.get(url, timeout=30).text
@@ -145,12 +140,7 @@ def test_the_page_of_an_image_of_its_own_talks_to_the_backend(
         assert answer.headers["Access-Control-Allow-Origin"] == "*"
         assert [one["status"] for one in answer.json()["data"]] == ["completed"]
         assert requests.get(f"{api[1]}/", timeout=30).status_code == requests.codes.not_found
-        os.killpg(process.pid, signal.SIGINT)
-        assert process.wait(timeout=60) == 0, log.read_text()
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        assert end(process, signal.SIGINT) == 0, log.read_text()
     (results,) = (path for path in (tmp_path / "results").iterdir())
     assert list(find(engine, results.name)) == []
 
