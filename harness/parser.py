@@ -101,7 +101,7 @@ def build_ui_parser() -> Parser:
     ground.add_argument("--database-url", metavar="URL", help="this existing database")
     _add_ui(parser)
     group = parser.add_argument_group("where it comes from")
-    _add_backend(group, "the UI backend")
+    _add_backend(group, "the UI backend comes")
     group.add_argument(
         "--checkout",
         metavar="PATH|URL",
@@ -190,7 +190,7 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
 
 def _add_stack(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("database and service")
-    _add_backend(group, "database and service")
+    _add_backend(group, "database and service come")
     group.add_argument(
         "--checkout",
         metavar="PATH|URL",
@@ -231,7 +231,7 @@ def _add_backend(group: argparse._ArgumentGroup, what: str) -> None:
         "--backend",
         choices=BACKENDS,
         default="auto",
-        help=f"where {what} come from: processes of this machine (embedded),"
+        help=f"where {what} from: processes of this machine (embedded),"
         " containers (docker), or containers where a Docker engine answers (auto, the default)",
     )
 

@@ -210,6 +210,11 @@ def needs_processes(options: UIOptions, kept_backend: str, engine: Callable[[], 
         InfraError: for containers without an engine.
     """
     if options.backend == "docker" or options.image or options.page_clone:
+        if options.assets is not None:
+            raise UsageError(
+                "--ui-assets is for backends that run as processes; in containers the page comes with"
+                " the image, or from --ui-image"
+            )
         engine()
         return ""
     if options.backend == "auto" and kept_backend == "docker" and options.assets is None:
@@ -217,12 +222,14 @@ def needs_processes(options: UIOptions, kept_backend: str, engine: Callable[[], 
         return ""
     why = "asked for" if options.backend == "embedded" else "--checkout is given"
     if options.backend == "auto" and options.clone is None:
-        try:
-            engine()
-        except InfraError as error:
-            why = str(error)
-        else:
-            return ""
+        why = "--ui-assets is given"
+        if options.assets is None:
+            try:
+                engine()
+            except InfraError as error:
+                why = str(error)
+            else:
+                return ""
     if options.clone is None:
         raise UsageError(
             "without containers the UI backend comes from a clone of Netflix/metaflow-service:"

@@ -101,6 +101,16 @@ def test_processes_need_a_clone_and_the_page(tmp_path, assets):
         needs_processes(parse_ui(["--backend", "embedded"], CATALOG), "docker", engine)
 
 
+def test_assets_are_for_processes(assets):
+    words = ["--ui-assets", str(assets)]
+    with pytest.raises(UsageError, match=r"--checkout PATH\|URL \(--ui-assets is given\)"):
+        needs_processes(parse_ui(words, CATALOG), "embedded", engine)
+    with pytest.raises(UsageError, match="--ui-assets is for backends that run as processes"):
+        needs_processes(parse_ui([*words, "--backend", "docker"], CATALOG), "", engine)
+    with pytest.raises(UsageError, match="--ui-assets is for backends that run as processes"):
+        needs_processes(parse_ui([*words, "--ui-image", "a"], CATALOG), "docker", engine)
+
+
 def _empty_clone(folder) -> str:
     clone = folder / "clone"
     subprocess.run(["git", "init", "--quiet", str(clone)], check=True)
