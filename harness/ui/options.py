@@ -212,8 +212,8 @@ def needs_processes(options: UIOptions, kept_backend: str, engine: Callable[[], 
     if options.backend == "docker" or options.image or options.page_clone:
         if options.assets is not None:
             raise UsageError(
-                "--ui-assets is for backends that run as processes; in containers the page comes with"
-                " the image, or from --ui-image"
+                "--ui-assets is for backends that run as processes; in containers the page comes"
+                " with the image, or from --ui-image"
             )
         engine()
         return ""
