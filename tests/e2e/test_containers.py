@@ -544,9 +544,10 @@ def test_a_service_that_ends_at_once_is_infra_with_its_log(
     assert "no stack for HEAD: the container" in reason
     assert "ended with exit code 3; last lines of" in reason
     assert reason.endswith(LAST_WORDS)
+    assert f"rerun: {done.cells[0]['rerun']}" in done.output
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def bad_postgres(engine: Engine, registry: str) -> None:
     """Images tagged postgres:ends and postgres:silent, in the registry."""
     for tag, ending in BAD_ENDINGS.items():
