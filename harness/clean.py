@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from socket import gethostname
 from typing import Any
@@ -19,7 +19,7 @@ from harness.containers.engine import Engine, find_engine
 from harness.containers.own import HOST_LABEL, KEEP_LABEL, LABEL, LOCK_LABEL, Found, find
 from harness.database.embedded import end_server, remove_leftovers
 from harness.errors import InfraError, UsageError
-from harness.kept import Kept, all_kept, forget
+from harness.kept import EMBEDDED, Kept, all_kept, forget
 from harness.processes import kill_marked
 from harness.ui.guard import restore_all
 
@@ -31,12 +31,15 @@ def clean(run_ids: Sequence[str] = ()) -> Iterator[str]:
         run_ids: ended runs whose kept stacks go as well.
 
     Raises:
-        UsageError: for the id of a run that lives, or that has nothing on the engine.
+        UsageError: for the id of a run that has nothing here, or whose stack a UI uses.
         InfraError: when something refuses to go.
     """
     dead = {path.stem for path in locks() if not is_alive(path)}
-    kept = {one.run: one for one in all_kept() if one.backend == "embedded"}
-    yield from _clean_engine(run_ids, dead, set(kept))
+    kept = {one.run: one for one in all_kept()}
+    for run_id in run_ids:
+        if run_id in kept and kept[run_id].in_use():
+            raise UsageError(f"{run_id}: a UI that runs uses it; stop that first")
+    yield from _clean_engine(run_ids, dead, kept)
     # The databases first: asked to end, they give their shared memory back.
     for one in kept.values():
         yield from _clean_kept(one, named=one.run in run_ids)
@@ -68,40 +71,39 @@ def _clean_processes(run_id: str) -> Iterator[str]:
 
 
 def _clean_kept(kept: Kept, *, named: bool) -> Iterator[str]:
-    """Remove the embedded database of a kept run, or end the server that a killed UI left over it.
-
-    Raises:
-        UsageError: when a UI uses it.
-    """
+    """Remove what a run kept beside its containers, or just what killed UIs left of it."""
     if kept.in_use():
-        if named:
-            raise UsageError(f"{kept.run}: a UI that runs uses it; stop that first")
         yield f"{kept.run}: left alone: a UI that runs uses it"
         return
-    if end_server(Path(kept.place["home"]) / "data"):
+    embedded = kept.backend == EMBEDDED
+    if embedded and end_server(Path(kept.place["home"]) / "data"):
         yield f"{kept.run}: ended the database server that a UI left"
     restore_all(kept.data)
-    if not named:
+    if named:
+        if embedded:
+            remove_leftovers(kept.data / "postgres")
+        shutil.rmtree(kept.data, ignore_errors=True)
+        forget(kept.run)
+        what = "the kept database and the data" if embedded else "the data"
+        yield f"{kept.run}: removed {what} of its clients"
+    elif embedded:
         yield f"{kept.run}: kept as asked for; remove it with: nox -s clean -- {kept.run}"
-        return
-    remove_leftovers(kept.data / "postgres")
-    shutil.rmtree(kept.data, ignore_errors=True)
-    forget(kept.run)
-    yield f"{kept.run}: removed the kept database and the data of its clients"
 
 
-def _clean_engine(run_ids: Sequence[str], dead: set[str], elsewhere: set[str]) -> Iterator[str]:
+def _clean_engine(
+    run_ids: Sequence[str], dead: set[str], kept: Mapping[str, Kept]
+) -> Iterator[str]:
     try:
         engine = find_engine()
     except InfraError as error:
-        if not elsewhere.issuperset(run_ids):
+        if any(name not in kept or kept[name].backend != EMBEDDED for name in run_ids):
             raise
         yield f"containers: not looked for: {error}"
         return
     with engine.doing("removing what killed runs left on the engine"):
         runs = _by_run(find(engine))
         for run_id in run_ids:
-            _check_named(run_id, runs, dead | elsewhere)
+            _check_named(run_id, runs, dead | set(kept))
         # What was kept comes last: a UI that was left may still be in its network.
         for run_id, found in sorted(runs.items(), key=lambda item: item[0] in run_ids):
             yield from _clean_run(engine, run_id, found, named=run_id in run_ids)
@@ -120,7 +122,6 @@ def _clean_run(engine: Engine, run_id: str, found: Found, *, named: bool) -> Ite
     else:
         found = find(engine, run_id)
         found.remove()
-        forget(run_id)
         yield (
             f"{run_id}: removed {len(found.containers)} containers, {len(found.networks)} networks,"
             f" {len(found.volumes)} volumes and {len(found.images)} images"

@@ -18,6 +18,9 @@ from harness import alive
 from harness.database import Address
 from harness.errors import UsageError, nearest
 
+EMBEDDED = "embedded"
+"""The backend whose database is kept as files, and served again."""
+
 _SUFFIX = ".kept"
 
 

@@ -10,6 +10,7 @@ import os
 import shutil
 from pathlib import Path
 
+from harness.alive import lock_path
 from harness.kept import Kept
 
 _PREFIX = "before-"
@@ -38,8 +39,12 @@ class DataGuard:
         self._place = kept.data / f"{_PREFIX}{user}"
 
     def take(self) -> None:
-        """Make the links; where an earlier UI was killed, first bring back what it took."""
-        restore_all(self._data)
+        """Make the links, after what earlier UIs took was brought back."""
+        for place in self._data.glob(f"{_PREFIX}*"):
+            _put_back(place, self._data)
+            # A UI that was left running still needs its own; nox -s clean removes it with the UI.
+            if not lock_path(place.name.removeprefix(_PREFIX)).exists():
+                shutil.rmtree(place)
         for folder in self._folders:
             target = self._place / folder.relative_to(self._data)
             shutil.copytree(folder, target, copy_function=os.link, symlinks=True)
@@ -59,7 +64,7 @@ def restore_all(data: Path) -> None:
     """Bring back what UIs took that were killed, or left running and ended since.
 
     Args:
-        data: the working folder of a kept run that no UI uses.
+        data: the working folder of a kept run that no UI uses any more.
     """
     for place in data.glob(f"{_PREFIX}*"):
         _put_back(place, data)

@@ -20,7 +20,7 @@ from harness.database import Database
 from harness.errors import InfraError, UsageError
 from harness.kept import Kept, find_kept
 from harness.processes import kill_marked, raise_exit
-from harness.redact import from_environment
+from harness.redact import Redactor, from_environment
 from harness.report.terminal import Screen
 from harness.run import check_results, make_folder
 from harness.service.image import Builder
@@ -120,6 +120,7 @@ class UIRun:
         self._lock = RunLock(self.id, self.folder)
         if kept is not None:
             self.guard = DataGuard(kept, self.id)
+        self._secrets = [*from_environment(os.environ)]
         self._ending = contextlib.ExitStack()
         self._detached = False
 
@@ -134,6 +135,7 @@ class UIRun:
         self.screen.say(f"over: {ground.description}")
         self._ending.callback(ground.stop)
         database = ground.start()
+        self._secrets.append(database.address.password)
         check_database(database.address, versions, available_versions(self.options, self.catalog))
         launcher.prepare(versions)
         if self.guard is not None:
@@ -184,7 +186,7 @@ class UIRun:
             self.catalog,
             self.screen,
             source=self.kept.run if self.kept else "",
-            secrets=[database.address.password, *from_environment(os.environ)],
+            secrets=self._secrets,
         )
         try:
             checking.begin(versions, samples, over)
@@ -228,6 +230,9 @@ class UIRun:
         finally:
             kill_marked(lambda mark: mark.startswith(f"{self.id}/"))
             shutil.rmtree(self.folder / "work", ignore_errors=True)
+            redactor = Redactor(self._secrets)
+            for path in self.logs.rglob("*"):
+                redactor.file(path)
             self._lock.release()
 
     def _ground(self) -> Ground:

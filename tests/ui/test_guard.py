@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import alive
 from harness.database import Address
 from harness.kept import Kept
 from harness.ui.guard import DataGuard, data_folders, restore_all
@@ -56,6 +57,19 @@ def test_what_a_killed_ui_took_is_brought_back_later(kept: Kept):
     restore_all(kept.data)
     assert (kept.data / LOG).read_text() == "a line\n"
     assert not list(kept.data.glob("before-*"))
+
+
+def test_another_ui_s_links_stay_as_long_as_its_lock(kept: Kept, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(alive, "RUNS", tmp_path / "runs")
+    (tmp_path / "runs").mkdir()
+    alive.lock_path("living").touch()
+    DataGuard(kept, "living").take()
+    DataGuard(kept, "killed").take()
+    (kept.data / LOG).unlink()
+    guard = DataGuard(kept, "ui")
+    guard.take()
+    assert (kept.data / LOG).exists()
+    assert {path.name for path in kept.data.glob("before-*")} == {"before-living", "before-ui"}
 
 
 def test_an_ended_guard_can_be_dropped_again(kept: Kept):
