@@ -195,11 +195,14 @@ def causes(cell: Entry) -> dict[str, Entry]:
 
 
 def sentence(cell: Entry) -> list[str]:
-    """Return what is wrong with a cell, one sentence for each check that is not as expected."""
+    """Return what is wrong with a cell, one sentence for each reason why."""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for name, check in causes(cell).items():
+        reasons.setdefault((check["status"], check["reason"]), []).append(name)
     return [
         f"client {cell['client']} × {column(cell)}, {cell['datastore']} data, probe"
-        f" {cell['probe']}: {name}: {check['status']}: {check['reason']}"
-        for name, check in causes(cell).items()
+        f" {cell['probe']}: {', '.join(names)}: {status}: {reason}"
+        for (status, reason), names in reasons.items()
     ]
 
 

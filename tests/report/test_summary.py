@@ -135,3 +135,12 @@ def test_green_means_all_that_was_planned_ran_well(entries, checks, planned, end
     )
     assert all_green(found) is green
     assert bool(incomplete(found)) is (planned != len(checks) or not ended)
+
+
+def test_checks_with_one_reason_share_a_sentence():
+    why = ("not-run", "stage 2 failed")
+    found = cell("2.2.13", "2.0.0", {"run": why, "tags": why, "logs": ("not-run", "another")})
+    assert sentence(found) == [
+        "client 2.2.13 × 2.0.0, local data, probe basics: run, tags: not-run: stage 2 failed",
+        "client 2.2.13 × 2.0.0, local data, probe basics: logs: not-run: another",
+    ]
