@@ -351,8 +351,8 @@ class Run:
                 said.append(f"kept: {running.service.name} at {running.url} (METAFLOW_SERVICE_URL)")
         else:
             self.stacks.stop(keep=keep)
-        place = self.backend.place()
-        if keep and self.stacks.last is not None and place is not None:
+        place = self.backend.place() if keep else None
+        if self.stacks.last is not None and place is not None:
             said.append(self._record_kept(self.backend, *self.stacks.last, place))
         return said
 

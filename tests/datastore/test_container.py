@@ -75,7 +75,7 @@ def test_an_unknown_image_with_several_ports_is_refused_and_not_started(
 ) -> None:
     server = make("netflixoss/metaflow_metadata_service:v2.5.0")
     with pytest.raises(
-        InfraError, match=r"exposes the ports 8080, 8082, and is not in the list s3_images"
+        InfraError, match=r"exposes the ports 8080, 8082, 8083, and is not in the list s3_images"
     ):
         server.start()
     assert find(engine, belongings.run_id).containers == []
