@@ -271,8 +271,10 @@ def test_keep_leaves_the_last_stack_until_it_is_named(
     try:
         assert done.code == 0, done.output
         kept = re.search(
-            r"kept: v2\.5\.0 at (http://127\.0\.0\.1:\d+) .*?database\s+(postgresql://\S+)\n"
-            rf"remove them with: (nox -s clean -- {run_id})\n",
+            r"kept: v2\.5\.0 at (http://127\.0\.0\.1:\d+) .*\n"
+            r"kept: the database (postgresql://\S+) as v2\.5\.0 left it\n"
+            rf"  look at it with: nox -s ui -- --from {run_id}\n"
+            rf"  remove it with: (nox -s clean -- {run_id})\n",
             done.output,
         )
         assert kept, done.output
