@@ -7,6 +7,7 @@ one of another machine that shares the Docker engine, is left alone. What was ke
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from harness.alive import claim_if_dead, is_alive, lock_path, locks
 from harness.containers.engine import Engine, find_engine
 from harness.containers.own import HOST_LABEL, KEEP_LABEL, LABEL, LOCK_LABEL, Found, find
 from harness.database.embedded import end_server, remove_leftovers
-from harness.errors import InfraError, UsageError
+from harness.errors import InfraError, UsageError, nearest
 from harness.kept import EMBEDDED, Kept, all_kept, forget
 from harness.processes import kill_marked
 from harness.ui.guard import restore_all
@@ -28,12 +29,13 @@ def clean(run_ids: Sequence[str] = ()) -> Iterator[str]:
     """Remove what killed runs left; yield a line for each thing that was done.
 
     Args:
-        run_ids: ended runs whose kept stacks go as well.
+        run_ids: ended runs whose kept stacks go as well, by id or results folder.
 
     Raises:
         UsageError: for the id of a run that has nothing here, or whose stack a UI uses.
         InfraError: when something refuses to go.
     """
+    run_ids = [Path(name).resolve().name if os.sep in name else name for name in run_ids]
     dead = {path.stem for path in locks() if not is_alive(path)}
     kept = {one.run: one for one in all_kept()}
     for run_id in run_ids:
@@ -96,8 +98,14 @@ def _clean_engine(
     try:
         engine = find_engine()
     except InfraError as error:
-        if any(name not in kept or kept[name].backend != EMBEDDED for name in run_ids):
-            raise
+        for name in run_ids:
+            if name not in kept:
+                raise UsageError(
+                    f"no run {name} has kept anything here{nearest(name, kept)}; an engine was not"
+                    f" asked: {error}"
+                ) from error
+            if kept[name].backend != EMBEDDED:
+                raise
         yield f"containers: not looked for: {error}"
         return
     with engine.doing("removing what killed runs left on the engine"):

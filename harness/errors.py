@@ -25,5 +25,5 @@ class InfraError(HarnessError):
 
 def nearest(wrong: str, choices: Iterable[str]) -> str:
     """Return a `` (nearest: a, b)`` suffix for an error message, or an empty string."""
-    close = difflib.get_close_matches(wrong, list(choices), n=3, cutoff=0.4)
+    close = difflib.get_close_matches(wrong, list(dict.fromkeys(choices)), n=3, cutoff=0.4)
     return f" (nearest: {', '.join(close)})" if close else ""

@@ -227,7 +227,8 @@ def _ui(
 
     options = ui_options(raw, arguments, catalog, clone)
     needs_processes(options, backend, describe)
-    check_port(options.port)
+    if options.port is not None:
+        check_port(options.port)
     return options
 
 

@@ -116,6 +116,9 @@ def build_ui_parser() -> Parser:
         metavar="CLIENTS",
         help="only runs of these clients (default: of every client that is in the database)",
     )
+    group.add_argument(
+        "--run", metavar="FLOW/RUN", help="only this run, which must be the newest of its kind"
+    )
     _add_expectations(group)
     _add_results_folder(parser.add_argument_group("results"))
     return parser
@@ -357,7 +360,9 @@ def _add_ui(parser: argparse.ArgumentParser) -> None:
         help="build that image from this clone of Netflix/metaflow-ui",
     )
     group.add_argument(
-        "--ui-port", type=int, default=8083, help="port of the page on 127.0.0.1 (default: 8083)"
+        "--ui-port",
+        type=int,
+        help="port of the page on 127.0.0.1 (default: 8083; with --check the system chooses)",
     )
     group.add_argument(
         "--ui-full",

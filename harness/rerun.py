@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -23,6 +24,7 @@ from harness.report.files import write_reports
 from harness.report.merge import merge, write_journal
 from harness.report.summary import cells, green, runs, totals_line
 from harness.report.terminal import Screen
+from harness.report.text import counted
 from harness.tools import ROOT
 
 _SERVICE = "--service"
@@ -105,12 +107,20 @@ def rerun_main(arguments: Sequence[str]) -> int:
     for words in commands(chosen):
         screen.say(f"running again: {shlex.join(words)}")
         _run([*words, "--results", str(folder / "runs")])
-    entries = _together(raw.source, folder)
+    journals = _journals(folder)
+    if not journals:
+        shutil.rmtree(folder)
+        screen.say("nothing was run again: see above")
+        return 1
+    entries = _together(raw.source, journals, folder)
     screen.end(entries, folder)
     ids = {cell["id"] for cell in chosen}
-    again = [cell for cell in cells(entries) if cell["id"] in ids]
+    new = set(entries[-1]["runs"])
+    again = [cell for cell in cells(entries) if cell["id"] in ids and cell["run"] in new]
     screen.say(f"run again: {totals_line(again)}")
-    return int(not all(map(green, again)))
+    if len(again) < len(ids):
+        screen.say(f"not run again: {counted(len(ids) - len(again), 'cell')}; see above")
+    return int(len(again) < len(ids) or not all(map(green, again)))
 
 
 def _folder(results: Path) -> Path:
@@ -127,11 +137,17 @@ def _run(words: Sequence[str]) -> None:
     subprocess.run(command, check=False)
 
 
-def _together(source: Path, folder: Path) -> list[Entry]:
-    """Write the journal and the reports of the first run and of its reruns; return the entries."""
-    journals = sorted(
+def _journals(folder: Path) -> list[Path]:
+    return sorted(
         path for path in folder.glob("runs/*/journal.jsonl") if not path.parent.is_symlink()
     )
+
+
+def _together(source: Path, journals: Sequence[Path], folder: Path) -> list[Entry]:
+    """Write the journal and the reports of the first run and of its reruns; return the entries.
+
+    The last entry names the reruns.
+    """
     again = [run["run"] for run in runs(merge(journals, folder))]
     note = {"kind": "rerun", "schema": SCHEMA, "at": now(), "runs": again}
     entries = [*merge([source, *journals], folder), note]

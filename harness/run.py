@@ -368,9 +368,14 @@ class Run:
             self.id, self.folder, backend.name, service.name, database.address, place, stores
         ).write()
         reach = f" {database.address.url}" if backend.outlives else ""
+        origin = ""
+        if not backend.outlives:  # no engine, so the UI comes from a clone, with a page
+            clone = self.options.clone.given if self.options.clone else "CLONE"
+            assets = self.options.ui.assets if self.options.ui else None
+            origin = f" --checkout {shlex.quote(clone)} --ui-assets {assets or 'PAGE'}"
         return (
             f"kept: the database{reach} as {service.name} left it\n"
-            f"  look at it with: nox -s ui -- --from {self.id}\n"
+            f"  look at it with: nox -s ui -- --from {self.id}{origin}\n"
             f"  remove it with: nox -s clean -- {self.id}"
         )
 

@@ -145,8 +145,18 @@ def test_a_server_left_over_a_kept_database_is_ended_unless_it_is_used(kept: Kep
 
 @pytest.mark.usefixtures("no_engine")
 def test_without_an_engine_a_named_run_cannot_be_removed() -> None:
-    with pytest.raises(InfraError, match="no Docker engine answers"):
+    with pytest.raises(UsageError, match="some-run has kept anything here; an engine was not"):
         list(clean(["some-run"]))
+
+
+@pytest.mark.usefixtures("no_engine")
+def test_a_kept_run_is_named_by_its_folder_too_and_the_nearest_is_said(kept: Kept) -> None:
+    with pytest.raises(UsageError, match=rf"\(nearest: {kept.run}\)"):
+        list(clean([f"{kept.run}x"]))
+    folder = kept.folder.with_name(kept.run)
+    assert f"{kept.run}: removed the kept database and the data of its clients" in clean(
+        [str(folder)]
+    )
 
 
 @pytest.fixture

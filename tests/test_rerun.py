@@ -113,3 +113,32 @@ def test_both_runs_are_put_together_and_flaky_is_counted(
     assert body["flaky"] == flaky
     assert sum(body["totals"].values()) == 2
     assert {run["run"] for run in body["runs"]} == {"first", "second"}
+
+
+def test_a_rerun_that_ran_nothing_is_red_and_leaves_the_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    results = tmp_path / "results"
+    journals.write(results / "first", _red("fail", "pass"), run="first")
+    monkeypatch.setattr(rerun, "_run", lambda _: None)
+    assert rerun_main(["--from", str(results / "first")]) == 1
+    assert "nothing was run again: see above" in capsys.readouterr().out
+    assert [path.name for path in results.iterdir()] == ["first"]
+
+
+def test_a_rerun_that_left_cells_out_is_red(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    results = tmp_path / "results"
+    first, second = _red("fail", "fail")
+    journals.write(results / "first", [first, second], run="first")
+
+    def run(words: list[str]) -> None:
+        folder = Path(words[words.index("--results") + 1]) / "second"
+        journals.write(folder, _red("pass"), run="second")
+
+    monkeypatch.setattr(rerun, "_run", run)
+    assert rerun_main(["--from", str(results / "first")]) == 1
+    said = capsys.readouterr().out
+    assert "run again: 1 pass (1 flaky): 1 cell" in said
+    assert "not run again: 1 cell; see above" in said

@@ -26,6 +26,7 @@ from harness.report.summary import (
     stage_sentences,
     totals_line,
 )
+from harness.report.text import counted
 
 _STYLES = {
     Status.PASS: "green",
@@ -146,7 +147,19 @@ class Screen:
             self.say(f"  rerun: {cell['rerun']}")
         if len(bad) > _FAILURES_SHOWN:
             self.say(f"… and {len(bad) - _FAILURES_SHOWN} more; all are in the results")
+        self._known(entries)
         self.say(f"results: {folder}")
+
+    def _known(self, entries: Sequence[Entry]) -> None:
+        """Print a line for each check that fails as declared, with the reason of the first cell."""
+        known: dict[str, list[str]] = {}
+        for cell in cells(entries):
+            for name, check in cell["checks"].items():
+                if check["status"] == Status.EXPECTED_FAIL.value:
+                    known.setdefault(name, []).append(check["reason"])
+        for name, reasons in known.items():
+            where = counted(len(reasons), "cell")
+            self.say(_short(f"known: {name} fails as declared, in {where}: {reasons[0]}"))
 
     def _grids(self, entries: Sequence[Entry]) -> None:
         """Print a grid for each session, and the notes on its services."""

@@ -28,6 +28,9 @@ def check_assets(given: Path) -> None:
     else:
         names = _names(given)
     if not {_PAGE, _STATIC} <= {name.split("/")[0] for name in names}:
+        inside = given / "build"
+        if (inside / _PAGE).exists():
+            raise UsageError(f"--ui-assets {given}: the built UI is in its folder: {inside}")
         raise UsageError(
             f"--ui-assets {given}: no built UI: there is no {_PAGE} beside a folder {_STATIC};"
             f" {WHERE}"

@@ -201,15 +201,16 @@ class Checking:
             flow_run=sample.pathspec,
             seconds=round(seconds, 2),
             evidence=dict(evidence),
-            rerun=self._rerun(version.name, sample.client),
+            rerun=self._rerun(version.name, sample),
         )
         done = sum(entry["kind"] == "cell" for entry in self._entries)
         self._screen.cell(entry, done, self._planned)
 
-    def _rerun(self, version: str, client: str) -> str:
-        """Return the command that looks for this client's runs in this UI again."""
+    def _rerun(self, version: str, sample: SampleRun) -> str:
+        """Return the command that looks for just this run in this UI again."""
         options = self._options
-        words = ["--check", "--ui-version", version, "--metaflow", client]
+        words = ["--check", "--ui-version", version, "--metaflow", sample.client]
+        words += ["--run", sample.pathspec]
         words += ["--database-url", options.database_url] if options.database_url else []
         words += ["--from", self._source] if self._source else []
         words += options.origin_flags

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness import expectations
+from harness.database.external import ExternalPostgres
 from harness.errors import InfraError, UsageError
 from harness.parser import build_ui_parser
 from harness.processes import is_free
@@ -18,6 +20,8 @@ from harness.ui.assets import WHERE, check_assets
 from harness.versions import LAST_PORT, Catalog, Service
 
 _DOCKERFILE = "Dockerfile"
+_PORT = 8083
+"""Where the UI is expected, by everything that is written about it."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +39,13 @@ class UIOptions:
         assets: the built page, for a backend that runs as processes.
         image: an image with the page of its own; None for the page the backend's image brings.
         page_clone: the clone such an image is built from.
-        port: of the page, on 127.0.0.1.
+        port: of the page, on 127.0.0.1; None for one the system chooses.
         whole: start as many workers as a backend does unasked.
         triggers: let the backend make its triggers in the database.
         check: judge what the UI shows, and end.
         detach: leave it running.
         clients: names of the clients whose runs are looked for; empty for all there are.
+        run: the one run that is looked for, ``FLOW/RUN``; None for all of the sample.
         expectations_file: declared known failures; read when something is judged.
         results: folder for the results of runs.
     """
@@ -57,18 +62,20 @@ class UIOptions:
     assets: Path | None
     image: str | None
     page_clone: Clone | None
-    port: int
+    port: int | None
     whole: bool
     triggers: bool
     check: bool
     detach: bool
     clients: tuple[str, ...]
+    run: str | None
     expectations_file: Path
     results: Path
 
     @property
     def origin_flags(self) -> list[str]:
         """What a rerun needs beside what is shown and chosen to take the same UI."""
+        declared = self.expectations_file
         given = {
             "--backend": self.backend if self.backend != "auto" else None,
             "--checkout": self.clone and self.clone.given,
@@ -78,6 +85,7 @@ class UIOptions:
             "--pull": self.pull if self.pull != "missing" else None,
             "--registry": self.registry,
             "--dockerfile": self.dockerfile if self.dockerfile != _DOCKERFILE else None,
+            "--expectations": str(declared) if declared != expectations.FILE else None,
         }
         flags = [word for name, value in given.items() if value for word in (name, value)]
         return [*flags, *(["--ui-full"] if self.whole else [])]
@@ -93,8 +101,11 @@ def parse_ui(arguments: Sequence[str], catalog: Catalog) -> UIOptions:
     raw = build_ui_parser().read(arguments)
     clone = None if raw.checkout is None else open_clone(raw.checkout)
     clients = select_clients(catalog, raw.metaflow) if raw.metaflow else ()
-    if clients and not raw.check:
-        raise UsageError("--metaflow chooses among the runs that --check looks for; add --check")
+    for option, value in (("--metaflow", clients), ("--run", raw.run)):
+        if value and not raw.check:
+            raise UsageError(f"{option} chooses among the runs that --check looks for; add --check")
+    if raw.database_url is not None:
+        ExternalPostgres(raw.database_url)  # its shape is checked; it is reached later
     return ui_options(raw, arguments, catalog, clone, tuple(one.name for one in clients))
 
 
@@ -117,7 +128,7 @@ def ui_options(
     Raises:
         UsageError: for the first thing that is wrong.
     """
-    if not 1 <= raw.ui_port <= LAST_PORT:
+    if raw.ui_port is not None and not 1 <= raw.ui_port <= LAST_PORT:
         raise UsageError(f"--ui-port {raw.ui_port}: not a port (1 to {LAST_PORT})")
     if raw.ui_assets is not None:
         check_assets(raw.ui_assets)
@@ -134,12 +145,13 @@ def ui_options(
         assets=raw.ui_assets and raw.ui_assets.resolve(),
         image=raw.ui_image,
         page_clone=None if raw.ui_checkout is None else open_clone(raw.ui_checkout),
-        port=raw.ui_port,
+        port=raw.ui_port if raw.check else raw.ui_port or _PORT,
         whole=raw.ui_full,
         triggers=raw.ui_triggers,
         check=raw.check,
         detach=raw.detach,
         clients=clients,
+        run=getattr(raw, "run", None),
         expectations_file=raw.expectations.resolve(),
         results=raw.results.resolve(),
     )
@@ -181,10 +193,13 @@ def select_versions(
         names = {one.name for one in available_versions(options, catalog)}
         in_clone = options.clone is not None and options.clone.resolve(last) is not None
         text = last if last in names or in_clone else "latest"
-    if options.clone is not None:
-        found = refs.select_from_clone(options.clone, catalog, text, images=images)
-    else:
-        found = select_services(catalog, text, "released")
+    try:
+        if options.clone is not None:
+            found = refs.select_from_clone(options.clone, catalog, text, images=images)
+        else:
+            found = select_services(catalog, text, "released")
+    except UsageError as error:
+        raise UsageError(f"--ui-version takes releases of the service: {error}") from error
     chosen = tuple(one for one in found if has_ui(one))
     if not chosen:
         oldest = next(one.name for one in catalog.released if has_ui(one))

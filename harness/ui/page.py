@@ -31,8 +31,8 @@ DRIVER = "chromedriver"
 CHECKS = ("page_list", "page_timeline", "page_dag", "page_log", "page_card")
 """The names of the checks, in order."""
 
-SECONDS = 20.0
-"""How long a page may take to show what it should."""
+SECONDS = 40.0
+"""How long a page may take to show what it should; at half of it, it is opened anew."""
 
 NO_BROWSER = "no Chromium and driver on this machine"
 

@@ -17,9 +17,9 @@ from harness.containers.engine import find_engine
 from harness.containers.images import Images
 from harness.containers.own import Belongings
 from harness.database import Database
-from harness.errors import InfraError, UsageError
+from harness.errors import InfraError, UsageError, nearest
 from harness.kept import Kept, find_kept
-from harness.processes import kill_marked, raise_exit
+from harness.processes import free_port, kill_marked, raise_exit
 from harness.redact import Redactor, from_environment
 from harness.report.terminal import Screen
 from harness.run import check_results, make_folder
@@ -62,11 +62,12 @@ def show(options: UIOptions, catalog: Catalog, screen: Screen) -> int:
     Raises:
         HarnessError: for what is wrong before, or cannot be started.
     """
-    check_port(options.port)
     check_results(options.results)
     kept = None if options.database_url else find_kept(options.source)
     why = needs_processes(options, kept.backend if kept else "", _describe_engine)
     versions = select_versions(options, catalog, images=not why, last=kept.service if kept else "")
+    if options.port is not None:
+        check_port(options.port)
     with contextlib.ExitStack() as ending:
         if kept is not None:
             ending.enter_context(kept.used())
@@ -159,7 +160,8 @@ class UIRun:
     ) -> Iterator[RunningUI]:
         """Start a UI, and stop it after the block unless it was left on purpose."""
         log = self.logs / f"ui-{version.slug}.log"
-        running = launcher.start(version, ground, database, self.options.port, log)
+        port = self.options.port or free_port()
+        running = launcher.start(version, ground, database, port, log)
         try:
             await_ui(running)
             yield running
@@ -176,6 +178,12 @@ class UIRun:
     ) -> int:
         """Judge what each UI shows of a sample of runs, and write the reports."""
         samples = sample(database.address, self.options.clients)
+        if self.options.run is not None:
+            drawn, wanted = samples, self.options.run
+            samples = tuple(one for one in drawn if one.pathspec == wanted)
+            if drawn and not samples:
+                close = nearest(wanted, [one.pathspec for one in drawn])
+                raise UsageError(f"--run {wanted}: not among the {len(drawn)} newest runs{close}")
         if not samples:
             whose = f" of {', '.join(self.options.clients)}" if self.options.clients else ""
             raise UsageError(f"{over}: no client{whose} has written a run there: nothing to check")
@@ -196,7 +204,9 @@ class UIRun:
                         self.screen.say(f"{running.origin}: {running.page}")
                         checking.judge(version, running, samples, self.guard)
                 except InfraError as error:
-                    checking.give_up(version, samples, str(error))
+                    self.screen.say(str(error))
+                    # Said once, with the log; in each cell its cause is enough.
+                    checking.give_up(version, samples, str(error).partition("; last lines")[0])
         finally:
             red = checking.end()
         return red
@@ -233,6 +243,8 @@ class UIRun:
             redactor = Redactor(self._secrets)
             for path in self.logs.rglob("*"):
                 redactor.file(path)
+            if not any(path.is_file() for path in self.folder.rglob("*")):
+                shutil.rmtree(self.folder)  # it was refused before anything was written
             self._lock.release()
 
     def _ground(self) -> Ground:

@@ -6,6 +6,7 @@ The UI backend is a stand-in in a small clone; like the real one it ends on SIGK
 from __future__ import annotations
 
 import re
+import shlex
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -114,7 +115,8 @@ def test_every_run_is_shown_with_its_status_log_and_card(walked: Walked):
         has_card = cell["probe"] == "card" and cell["client"] == "2.19.39"
         assert checks["card"] == ("pass" if has_card else "unsupported")
         assert cell["rerun"].startswith(
-            f"nox -s ui -- --check --ui-version v2.5.0 --metaflow {cell['client']} --from "
+            f"nox -s ui -- --check --ui-version v2.5.0 --metaflow {cell['client']}"
+            f" --run {cell['flow_run']} --from {walked.kept.run} --checkout "
         )
 
 
@@ -188,7 +190,6 @@ def test_several_uis_are_judged_one_after_the_other(walked: Walked, tmp_path: Pa
         *walked.words(
             tmp_path,
             *("--check", "--ui-version", "v2.3.0,v2.5.0", "--metaflow", "2.19.39"),
-            *("--ui-port", str(free_port())),
         )
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -207,6 +208,7 @@ def test_several_uis_are_judged_one_after_the_other(walked: Walked, tmp_path: Pa
         (["--from", "no-such-run"], "the run 'no-such-run' has kept nothing"),
         (["--ui-assets", "absent"], "there is no such file or folder; metaflow-ui-VERSION.zip"),
         (["--check", "--metaflow", "2.7.23"], "no client of 2.7.23 has written a run there"),
+        (["--check", "--run", "CardFlow/999"], "--run CardFlow/999: not among the 8 newest runs"),
     ],
 )
 def test_bad_input_is_one_clear_error(walked: Walked, tmp_path: Path, more, message):
@@ -214,4 +216,13 @@ def test_bad_input_is_one_clear_error(walked: Walked, tmp_path: Path, more, mess
     assert done.returncode != 0
     assert message in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
+    assert not [path for path in tmp_path.rglob("*") if path.name.startswith("ui-")]
     assert left(tmp_path) == []
+
+
+def test_one_cell_is_judged_again_by_its_line(walked: Walked, tmp_path: Path):
+    line = shlex.split(walked.ui.cells[0]["rerun"])
+    again = nox(*line[1:], "--results", str(tmp_path))
+    assert again.returncode == 0, again.stdout + again.stderr
+    found = finished_run(again.returncode, again.stdout, tmp_path)
+    assert [cell["id"] for cell in found.cells] == [walked.ui.cells[0]["id"]]

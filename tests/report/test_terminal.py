@@ -188,3 +188,11 @@ def test_each_session_has_a_grid_of_its_own(log, tmp_path):
     assert "✓ pass" in first
     assert "✗ fail" not in first
     assert "✗ fail" in second
+
+
+def test_declared_failures_are_told_once_for_all_cells(log, tmp_path):
+    known = {"run": "pass", "tags": ("expected-fail", "why it fails: HTTP 400")}
+    entries = _entries(tmp_path, cell("2.2.13", "v2.5.1", known), cell("2.7.23", "v2.5.1", known))
+    log.screen.end(entries, tmp_path)
+    assert "known: tags fails as declared, in 2 cells: why it fails: HTTP 400\n" in log.text
+    assert log.text.count("HTTP 400") == 1

@@ -55,3 +55,10 @@ def test_a_file_that_is_no_zip_is_refused(tmp_path):
     file.write_text("no zip")
     with pytest.raises(UsageError, match="neither a folder nor a zip"):
         check_assets(file)
+
+
+def test_the_folder_above_names_the_one_that_is_meant(assets, tmp_path):
+    (tmp_path / "clone").mkdir()
+    assets.rename(tmp_path / "clone" / "build")
+    with pytest.raises(UsageError, match=r"the built UI is in its folder: .*/clone/build$"):
+        check_assets(tmp_path / "clone")
