@@ -39,7 +39,7 @@ _STYLES = {
     Status.NOT_RUN: "white",
 }
 _FAILURES_SHOWN = 20
-_LOG_COLUMNS = 200
+_LOG_COLUMNS = 2000
 _LONGEST_LINE = 400
 
 
