@@ -65,17 +65,19 @@ def test_keep_saves_the_objects_and_leaves_the_stack_alone(
 ) -> None:
     done = compat(S3_IMAGES[1], "--keep")
     kept = find(engine, done.folder.name).containers
+    bucket = done.folder / "work" / "s3" / "compat-v2-5-0"
+    objects = list(bucket.glob("metaflow/**/HelloFlow/data/*/*"))
     removed = nox("-s", "clean", "--", done.folder.name, env=env)
 
     assert done.code == 0, done.output
     assert f"saved in {done.folder}/work/s3" in done.output
-    bucket = done.folder / "work" / "s3" / "compat-v2-5-0"
-    assert list(bucket.glob("metaflow/**/HelloFlow/data/*/*"))
+    assert objects
     assert sorted(container.name.rpartition(f"{done.folder.name}-")[2] for container in kept) == [
         "database",
         "v2.5.0",
     ]
     assert removed.returncode == 0, removed.stderr
+    assert not bucket.exists()
 
 
 def test_a_store_that_dies_in_mid_run_is_infra(
