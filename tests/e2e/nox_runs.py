@@ -120,6 +120,10 @@ def copy_project(folder: Path) -> Path:
     return copy
 
 
+def _heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def started(
     words: Sequence[str], log: Path, env: Mapping[str, str]
@@ -139,6 +143,8 @@ def started(
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            # Where the tests are a shell's background job, Ctrl-C is ignored by all they start.
+            preexec_fn=_heed_interrupts,  # noqa: PLW1509 - it sets a signal, nothing else
         )
     try:
         yield process
