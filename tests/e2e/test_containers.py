@@ -33,7 +33,16 @@ from harness.run import Run
 from harness.selectors import select_services
 from harness.sessions import planned_cells
 from harness.versions import load
-from tests.e2e.nox_runs import NoxRun, command, environment, finished_run, nox, run
+from tests.e2e.nox_runs import (
+    NoxRun,
+    command,
+    end,
+    environment,
+    finished_run,
+    nox,
+    run,
+    started,
+)
 from tests.e2e.relay import Relay
 from tests.images.build import BASE, MOVED_TAG, SERVICE, push, service_context, stand_ins
 
@@ -640,18 +649,9 @@ def test_ctrl_c_leaves_nothing(
 ) -> None:
     before = things(engine)
     options = ["--registry", registry, *SMALL, "--service", "v2.5.0", "--results", str(tmp_path)]
-    with (tmp_path / "output").open("w") as output:
-        process = subprocess.Popen(
-            command("-s", "compat", "--", *options),
-            env=env,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-    run_id = _await_client(tmp_path, process)
-    # A terminal sends it to everything it runs.
-    os.killpg(process.pid, signal.SIGINT)
-    code = process.wait(SECONDS)
+    with started(("-s", "compat", "--", *options), tmp_path / "output", env) as process:
+        run_id = _await_client(tmp_path, process)
+        code = end(process, signal.SIGINT)
 
     assert code != 0
     assert things(engine) == before

@@ -40,7 +40,7 @@ def test_one_client_of_two_has_no_python(local: Local):
     reason = found.cells[0]["checks"]["run"]["reason"]
     assert reason.startswith("Metaflow 2.0.0 runs on Python 3.6, 3.7, 3.8 or 3.9; found: 3.")
     assert "1 not-run, 1 pass: 2 cells" in found.output
-    assert f"run: not-run: {reason}" in found.output
+    assert f": run, artifacts: not-run: {reason}" in found.output
 
 
 def test_the_oldest_client_with_s3_data_does_not_start_on_python_3_6(local: Local, tmp_path: Path):
