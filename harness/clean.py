@@ -7,7 +7,6 @@ one of another machine that shares the Docker engine, is left alone. What was ke
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +19,7 @@ from harness.containers.engine import Engine, find_engine
 from harness.containers.own import HOST_LABEL, KEEP_LABEL, LABEL, LOCK_LABEL, Found, find
 from harness.database.embedded import end_server, remove_leftovers
 from harness.errors import InfraError, UsageError, nearest
-from harness.kept import EMBEDDED, Kept, all_kept, forget
+from harness.kept import EMBEDDED, Kept, all_kept, forget, run_named
 from harness.processes import kill_marked
 from harness.ui.guard import restore_all
 
@@ -35,7 +34,7 @@ def clean(run_ids: Sequence[str] = ()) -> Iterator[str]:
         UsageError: for the id of a run that has nothing here, or whose stack a UI uses.
         InfraError: when something refuses to go.
     """
-    run_ids = [Path(name).resolve().name if os.sep in name else name for name in run_ids]
+    run_ids = [run_named(name) for name in run_ids]
     dead = {path.stem for path in locks() if not is_alive(path)}
     kept = {one.run: one for one in all_kept()}
     for run_id in run_ids:

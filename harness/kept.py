@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from harness import alive
@@ -55,22 +55,7 @@ class Kept:
         """Write the record."""
         path = _path(self.run)
         path.parent.mkdir(parents=True, exist_ok=True)
-        address = self.database
-        content = {
-            "run": self.run,
-            "folder": str(self.folder),
-            "backend": self.backend,
-            "service": self.service,
-            "database": {
-                "host": address.host,
-                "port": address.port,
-                "user": address.user,
-                "password": address.password,
-                "name": address.name,
-            },
-            "place": dict(self.place),
-            "stores": {name: dict(facts) for name, facts in self.stores.items()},
-        }
+        content = {**asdict(self), "folder": str(self.folder)}
         unfinished = path.with_suffix(".unfinished")
         unfinished.touch(mode=0o600)
         unfinished.write_text(json.dumps(content), encoding="utf-8")
@@ -121,10 +106,15 @@ def find_kept(run: str | None) -> Kept:
         )
     if run is None:
         return list(found.values())[-1]
-    name = Path(run).resolve().name if os.sep in run else run
+    name = run_named(run)
     if name not in found:
         raise UsageError(f"the run {name!r} has kept nothing{nearest(name, found)}")
     return found[name]
+
+
+def run_named(text: str) -> str:
+    """Return the id of the run that a user names by it, or by its results folder."""
+    return Path(text).resolve().name if os.sep in text else text
 
 
 def _path(run: str) -> Path:

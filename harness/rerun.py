@@ -55,8 +55,8 @@ def commands(chosen: Sequence[Entry]) -> list[list[str]]:
     """Return the commands that run these cells again, and no others.
 
     Cells of one command line but for the service share a run; so do clients with the same
-    services. A cell of a walk is run by its own line, with the stages before it, and so is one of a
-    UI, which is asked for all runs of the client.
+    services. A cell of a walk is run by its own line, with the stages before it, and so is one of
+    a UI.
     """
     services: dict[tuple[str, str], dict[str, None]] = {}
     found: dict[str, None] = {}
