@@ -29,6 +29,9 @@ ALL = "all"
 NONE = "none"
 KINDS = ("released", "reference", "checkout")
 
+MIGRATION = "migration"
+"""The check of a stage of a walk: that the service migrated the database to its schema."""
+
 _FAILING = {Status.FAIL, Status.TIMEOUT}
 
 
@@ -83,6 +86,7 @@ class Expectation:
         link: where that is told; None when nowhere.
         until: the last day it is expected; None for always.
         ui: which UI backends show it so; None for a failure of clients with services.
+        before: for a migration, the services that used the database last; None for a cell's check.
     """
 
     where: str
@@ -93,10 +97,11 @@ class Expectation:
     link: str | None
     until: date | None
     ui: Range | None = None
+    before: Range | None = None
 
     def concerns(self, cell: Judged, check: str) -> bool:
         """Tell whether a check of a cell is declared by this."""
-        if (self.ui is None) != (cell.ui is None):
+        if self.before is not None or (self.ui is None) != (cell.ui is None):
             return False
         if self.ui is not None and cell.ui is not None and not self.ui.holds(cell.ui):
             return False
@@ -108,6 +113,19 @@ class Expectation:
         if service is None:
             return self.service.nothing or self.service == Range()
         return self.service.holds(service.version, service.kind)
+
+    def concerns_migration(self, service: Service, before: Service | None) -> bool:
+        """Tell whether the migration of a database by a service is declared by this.
+
+        Args:
+            service: the one that migrates.
+            before: the one that used the database last; None where nobody knows.
+        """
+        if self.before is None or before is None:
+            return False
+        return self.before.holds(before.version, before.kind) and self.service.holds(
+            service.version, service.kind
+        )
 
     @property
     def why(self) -> str:
@@ -165,22 +183,23 @@ def parse(
         f"{probe.name}/{check.name}" for probe in probes for check in probe.checks
     }
     of_ui = {*ui_checks, *(f"{probe.name}/{name}" for probe in probes for name in ui_checks)}
-    fields: dict[str, records.Parser] = {
-        "client": _client_range(catalog),
+    every: dict[str, records.Parser] = {
         "service": _service_range(catalog),
-        "ui": records.optional(_ui_range(catalog)),
         "reason": records.text,
         "link": records.optional(records.text),
         "until": records.optional(records.day),
     }
+    of_cells = {**every, "client": _client_range(catalog), "check": _known(checks)}
+    about_ui = {**of_cells, "ui": _ui_range(catalog), "check": _known(of_ui)}
+    of_stages = {**every, "before": _service_range(catalog), "check": _known({MIGRATION})}
     found = []
     for index, entry in enumerate(raw):
         where = f"{file}: expectations[{index}]"
-        # Most failures have no UI in them, and need not say so.
-        about_ui = isinstance(entry, dict) and entry.get("ui") is not None
-        given = entry if about_ui or not isinstance(entry, dict) else {"ui": None, **entry}
-        known = {**fields, "check": _known(of_ui if about_ui else checks)}
-        found.append(Expectation(where=where, **records.record(where, given, known)))
+        named = entry if isinstance(entry, dict) else {}
+        fields = of_stages if "before" in named else about_ui if "ui" in named else of_cells
+        parts = records.record(where, entry, fields)
+        # No client has a part in a migration.
+        found.append(Expectation(where=where, **{"client": Range(), **parts}))
     return tuple(found)
 
 
@@ -270,6 +289,26 @@ def apply(
                 why = f"{outcome.reason}, as declared: {run.reason}"
                 changed[name] = CheckOutcome(Status.EXPECTED_FAIL, why)
     return changed
+
+
+def judge_migration(
+    expectations: Sequence[Expectation],
+    outcome: CheckOutcome,
+    service: Service,
+    before: Service | None,
+    today: date,
+) -> CheckOutcome:
+    """Return the outcome of a stage's migration, changed by what is declared of it. Pure.
+
+    Args:
+        expectations: what is declared.
+        outcome: what came of it.
+        service: the one that migrates.
+        before: the one that used the database last; None where nobody knows.
+        today: an expectation counts up to the day it names.
+    """
+    declared = [one for one in expectations if one.concerns_migration(service, before)]
+    return _judged(outcome, declared, today)
 
 
 def _judged(outcome: CheckOutcome, declared: Sequence[Expectation], today: date) -> CheckOutcome:

@@ -36,7 +36,7 @@ from harness.interpreters import python_of
 from harness.journal import Entry, Journal, now
 from harness.kept import Kept
 from harness.options import Options
-from harness.outcome import Status
+from harness.outcome import CheckOutcome, Status
 from harness.plan import Cell
 from harness.processes import kill_marked, raise_exit
 from harness.redact import Redactor, from_environment
@@ -260,6 +260,19 @@ class Run:
             service_log=stack.running.log if stack else None,
             tags=tuple(tags),
         )
+
+    def judge_migration(
+        self, outcome: CheckOutcome, service: Service, before: Service | None
+    ) -> CheckOutcome:
+        """Judge what came of a stage's migration by what is declared of it.
+
+        Args:
+            outcome: pass, or fail with the reason.
+            service: the one that migrates.
+            before: the one that used the database last; None where nobody knows.
+        """
+        declared, today = self.options.expectations, datetime.now(timezone.utc).date()
+        return expectations.judge_migration(declared, outcome, service, before, today)
 
     def record_cell(self, outcome: CellOutcome) -> Entry:
         """Judge what came of a cell by what is declared of it, and write it to the journal."""

@@ -25,7 +25,7 @@ from harness.database import Database, fingerprint, schema
 from harness.database.admin import one_line
 from harness.database.rows import schema_version
 from harness.errors import InfraError
-from harness.outcome import Status
+from harness.outcome import CheckOutcome, Status
 from harness.path import Step
 from harness.plan import Cell, walk_cells
 from harness.run import Run
@@ -49,6 +49,7 @@ class Stage:
         rereads: runs of earlier stages read again, counted per reader.
         lost: rows and values that are gone or changed, in words.
         problems: everything else that is wrong, in words.
+        known: what fails as declared in expectations.json, in words.
         rollback: ``safe`` or ``unsafe``; None where the schema did not change.
         rollback_evidence: what was asked of the previous service, and what came of it.
     """
@@ -71,6 +72,7 @@ class Stage:
     rereads: int = 0
     lost: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    known: list[str] = field(default_factory=list)
     rollback: str | None = None
     rollback_evidence: list[str] = field(default_factory=list)
     log: str = ""
@@ -137,8 +139,7 @@ class Walk:
         try:
             self._through(stage, step, previous, database)
         except MigrationError as error:
-            stage.problems.append(str(error))
-            failed = Status.FAIL
+            failed = self._note_failure(stage, step, previous, error)
         except (InfraError, psycopg2.OperationalError) as error:
             stage.problems.append(str(error))
             failed = Status.INFRA
@@ -147,17 +148,37 @@ class Walk:
         except psycopg2.OperationalError as error:
             stage.problems.append(f"the database does not answer any more: {one_line(error)}")
             failed = Status.INFRA
+        if failed is Status.EXPECTED_FAIL and stage.lost:
+            failed = Status.FAIL  # a failure is declared, no loss
         if failed is not Status.PASS:
             self._leave_out(step, stage, failed)
         elif stage.lost or stage.problems:
             failed = Status.FAIL
+        else:
+            failed = self._note_success(stage, step, previous)
         stage.status = failed.value
         stage.seconds = round(time.monotonic() - started, 2)
         entry = self._run.record("stage", run=self._run.id, **asdict(stage))
         self._run.screen.stage(entry)
-        return failed in {Status.PASS, Status.FAIL} and (
-            failed is Status.PASS or self._goes_on(stage)
-        )
+        went_well = failed in {Status.PASS, Status.UNEXPECTED_PASS}
+        return failed is not Status.INFRA and (went_well or self._goes_on(stage))
+
+    def _note_success(self, stage: Stage, step: Step, previous: Service | None) -> Status:
+        """Note what is wrong with a migration that went well: it may be declared to fail."""
+        judged = self._run.judge_migration(CheckOutcome(Status.PASS), step.service, previous)
+        if judged.status is not Status.PASS:
+            stage.problems.append(judged.reason)
+        return judged.status
+
+    def _note_failure(
+        self, stage: Stage, step: Step, previous: Service | None, error: MigrationError
+    ) -> Status:
+        """Note that the database could not be migrated; return the status of the stage."""
+        outcome = CheckOutcome(Status.FAIL, str(error))
+        judged = self._run.judge_migration(outcome, step.service, previous)
+        known = judged.status is Status.EXPECTED_FAIL
+        (stage.known if known else stage.problems).append(judged.reason)
+        return judged.status
 
     def _measure(self, stage: Stage, database: Database, failed: Status) -> None:
         """Note how the stage leaves the database."""
@@ -242,7 +263,8 @@ class Walk:
         return broken + [f"unlike a fresh install: {difference}" for difference in found]
 
     def _check_contract(self, stage: Stage, step: Step, stack: Stack) -> None:
-        flow = f"ContractStage{step.number}"
+        # A database that was walked before has the flows of that walk.
+        flow = f"ContractStage{step.number}_{self._run.id.replace('-', '_')}"
         found = contract.exercise(stack.running.url, stack.database.address, flow)
         stage.problems += found.problems
         if self._contract is not None:
@@ -350,10 +372,11 @@ class Walk:
         """Record the cells of a stage that did not get so far."""
         done = {entry["id"] for entry in self._run.entries if entry["kind"] == "cell"}
         # The stage itself holds the log's last lines: once is enough.
-        why = f"stage {step.number} failed: {stage.problems[-1].partition('; last lines')[0]}"
+        said = [*stage.known, *stage.problems][-1].partition("; last lines")[0]
+        status = Status.NOT_RUN if failed is Status.FAIL else failed
         for cell in self._cells(step):
             if cell.id not in done:
-                status = Status.INFRA if failed is Status.INFRA else Status.NOT_RUN
+                why = f"stage {step.number} failed: {said}"
                 self._run.record_cell(not_run(cell, status, why))
 
 

@@ -12,7 +12,7 @@ from packaging.version import Version
 
 from harness import expectations
 from harness.errors import UsageError
-from harness.expectations import apply, load, parse
+from harness.expectations import apply, judge_migration, load, parse
 from harness.outcome import CheckOutcome, Status, cell_status
 from harness.probes import FLOWS, find_probes
 from harness.selectors import select_clients, select_services
@@ -192,7 +192,8 @@ def test_a_file_of_another_schema_is_an_error(tmp_path: Path):
 
 def test_the_file_of_this_project_can_be_read():
     found = load(CATALOG, PROBES, ROOT / "expectations.json", UI_CHECKS)
-    assert all(one.ui is not None for one in found)
+    (migration,) = (one for one in found if one.ui is None)
+    assert migration.check == "migration"
 
 
 def test_a_failure_of_a_ui_is_declared_by_the_ui_s_release():
@@ -218,3 +219,64 @@ def test_a_failure_of_a_ui_is_declared_by_the_ui_s_release():
 def test_bad_declarations_of_a_ui(fields, message):
     with pytest.raises(UsageError, match=message):
         _declared(**fields)
+
+
+MIGRATION: dict[str, Any] = {
+    "before": "released <2.0",
+    "service": "released ==2.0.0",
+    "check": "migration",
+    "reason": "tables are made twice",
+    "link": None,
+    "until": "2026-12-31",
+}
+
+
+def _migrated(
+    outcome: CheckOutcome, before: str | None, service: str = "2.0.0", today: date = TODAY
+) -> CheckOutcome:
+    declared = parse([{**GOOD, "service": "all"}, MIGRATION], "a.json", CATALOG, PROBES)
+    (after,) = select_services(CATALOG, service, "released")
+    earlier = select_services(CATALOG, before, "released")[0] if before else None
+    return judge_migration(declared, outcome, after, earlier, today)
+
+
+def test_a_failure_of_a_migration_is_declared_by_both_services():
+    failed = CheckOutcome(Status.FAIL, "HTTP 500")
+    judged = _migrated(failed, "1.0.1")
+    assert judged == CheckOutcome(Status.EXPECTED_FAIL, "tables are made twice: HTTP 500")
+    assert _migrated(failed, "2.0.1") == failed
+    assert _migrated(failed, "1.0.1", "2.0.1") == failed
+    assert _migrated(failed, None) == failed
+
+
+def test_a_declared_migration_that_goes_well_is_red():
+    judged = _migrated(CheckOutcome(Status.PASS), "1.0.1")
+    assert judged.status is Status.UNEXPECTED_PASS
+    assert judged.reason.startswith("a.json: expectations[1] declares it to fail")
+    assert _migrated(CheckOutcome(Status.PASS), "2.0.1").status is Status.PASS
+
+
+def test_after_its_last_day_a_declared_migration_is_red_and_says_so():
+    failed = CheckOutcome(Status.FAIL, "HTTP 500")
+    judged = _migrated(failed, "1.0.1", today=date(2027, 1, 1))
+    assert judged.status is Status.FAIL
+    assert "a.json: expectations[1] expected it until 2026-12-31" in judged.reason
+
+
+def test_no_cell_is_concerned_by_a_declared_migration():
+    declared = parse([{**MIGRATION, "service": "all"}], "a.json", CATALOG, PROBES)
+    failed = {"migration": CheckOutcome(Status.FAIL, "x")}
+    assert _applied(declared, failed) == failed
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"before": ">=9"}, "field 'before': '>=9' matches no known service"),
+        ({"check": "run"}, "field 'check': nothing has the check 'run'"),
+        ({"client": "all"}, "unknown field 'client'"),
+    ],
+)
+def test_bad_declarations_of_a_migration(fields, message):
+    with pytest.raises(UsageError, match=message):
+        parse([{**MIGRATION, **fields}], "a.json", CATALOG, PROBES)

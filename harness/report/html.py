@@ -220,11 +220,12 @@ def _run(entry: Entry) -> str:
 
 def _stage(stage: Entry) -> dict[str, Any]:
     """Return what the panel of a stage says beside its cells."""
-    lists = {key: [plain(line) for line in stage[key]] for key in _STAGE_LISTS}
+    # A journal written before stages could be declared has no "known".
+    lists = {key: [plain(line) for line in stage.get(key, ())] for key in _STAGE_LISTS}
     return {key: stage[key] for key in ("run", "stage", "service", "status")} | lists
 
 
-_STAGE_LISTS = ("lost", "problems", "migrations", "rollback_evidence")
+_STAGE_LISTS = ("lost", "problems", "known", "migrations", "rollback_evidence")
 
 
 def _stage_evidence(entries: Sequence[Entry], folder: Path) -> dict[str, list[dict[str, Any]]]:

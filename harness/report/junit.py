@@ -9,7 +9,15 @@ from xml.etree import ElementTree as ET
 from harness.journal import Entry
 from harness.outcome import Status
 from harness.report.findings import stage_findings
-from harness.report.summary import cells, column, runs, stage_sentences, stages, totals
+from harness.report.summary import (
+    cells,
+    column,
+    known_sentences,
+    runs,
+    stage_sentences,
+    stages,
+    totals,
+)
 from harness.report.text import plain, shortened
 
 # How a CI server counts a status: as failed, as an error that judged nothing, or as skipped.
@@ -73,8 +81,8 @@ def _cell_cases(cell: Entry) -> Iterable[_Case]:
 
 
 def _stage_case(stage: Entry) -> _Case:
-    wrong = stage_findings([stage])
-    reason = wrong[0] if wrong else ""
+    said = stage_findings([stage]) or known_sentences(stage)
+    reason = said[0] if said else ""
     name = f"{stage['stage']:02d} {stage['service']}"
     text = "\n".join(stage_sentences(stage))
     return _Case(stage["run"], name, Status(stage["status"]), reason, text, stage["seconds"])

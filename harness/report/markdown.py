@@ -21,6 +21,7 @@ from harness.report.summary import (
     cells,
     green,
     incomplete,
+    known_sentences,
     notes,
     runs,
     stages,
@@ -63,6 +64,8 @@ def render_markdown(entries: Sequence[Entry]) -> str:
     ]
     parts.append(_list(sentences))
     parts.append(_timeline(stages(entries)))
+    known = [line for stage in stages(entries) for line in known_sentences(stage)]
+    parts.append(_list([escaped(line) for line in known]))
     parts += _grids(entries)
     parts.append(_list([escaped(text) for texts in notes(entries).values() for text in texts]))
     bad = [cell for cell in cells(entries) if not green(cell)]

@@ -213,6 +213,13 @@ def stage_sentences(stage: Entry) -> list[str]:
     return lost + [f"{where}: {line}" for line in stage["problems"]]
 
 
+def known_sentences(stage: Entry) -> list[str]:
+    """Return what fails in a stage of a walk as it is declared to, in words."""
+    where = f"stage {stage['stage']:02d}, {stage['service']}"
+    # Journals written before stages could be declared have none.
+    return [f"{where}: fails as declared: {line}" for line in stage.get("known", ())]
+
+
 def rollback_sentence(stage: Entry) -> str:
     """Return the verdict on rolling back from a stage, with its evidence; empty without one."""
     if stage["rollback"] is None:

@@ -21,6 +21,7 @@ from harness.report.summary import (
     column,
     grid,
     incomplete,
+    known_sentences,
     rollback_sentence,
     sentence,
     stage_sentences,
@@ -178,6 +179,8 @@ class Screen:
             self.console.print(timeline_table(stages))
         for line in (line for stage in stages for line in stage_sentences(stage)):
             self.console.print(escape(_short(line)), style="red")
+        for line in (line for stage in stages for line in known_sentences(stage)):
+            self.say(_short(f"known: {line}"))
         for line in filter(None, map(rollback_sentence, stages)):
             self.say(_short(line))
 

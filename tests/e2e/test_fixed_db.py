@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import json
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -19,7 +20,7 @@ from harness.journal import Entry
 from harness.options import parse
 from harness.processes import marked_processes
 from harness.reference.faults import VARIABLE
-from harness.report.summary import stage_sentences
+from harness.report.summary import all_green, stage_sentences
 from harness.report.terminal import Screen
 from harness.run import Run
 from harness.selectors import select_clients
@@ -161,6 +162,68 @@ def test_after_a_failed_migration_the_next_service_is_tried(walk_over: WalkOver)
     entries = walk_over("2.0.6,2.3,2.5", fault="migration-half-way@2.3")
     assert [stage["service"] for stage in stages(entries)][-1] == "reference-2.5"
     assert stages(entries)[1]["status"] == "fail"
+
+
+HALF_WAY = "20201002000616"
+"""The migration after which the planted fault ends, which its message names."""
+
+
+def test_a_migration_that_fails_as_declared_is_green(walk_over: WalkOver, tmp_path: Path) -> None:
+    options = ("--expectations", _declared(tmp_path), "--on-failure", "next")
+    entries = walk_over("2.0.6,2.3", *options, fault="migration-half-way@2.3")
+    assert said(entries) == ""
+    assert [stage["status"] for stage in stages(entries)] == ["pass", "expected-fail"]
+    (known,) = stages(entries)[1]["known"]
+    assert known.startswith("planted by the test: ")
+    assert HALF_WAY in known
+    (cell,) = (e for e in entries if e["kind"] == "cell" and e["stage"] == 2)
+    assert cell["status"] == "expected-fail"
+    assert "planted by the test" in cell["checks"]["run"]["reason"]
+    assert all_green(entries)
+
+
+def test_a_migration_that_is_declared_to_fail_and_does_not_is_red(
+    walk_over: WalkOver, tmp_path: Path
+) -> None:
+    entries = walk_over("2.0.6,2.3,2.5", "--expectations", _declared(tmp_path))
+    assert [s["status"] for s in stages(entries)] == ["pass", "unexpected-pass", "pass"]
+    assert "remove that entry, or narrow its ranges" in said(entries)
+    assert not all_green(entries)
+
+
+def test_rows_lost_by_a_migration_that_fails_as_declared_are_red(
+    walk_over: WalkOver, tmp_path: Path
+) -> None:
+    entries = walk_over(
+        *("2.0.6,2.3", "--expectations", _declared(tmp_path)),
+        fault="migration-half-way@2.3",
+        before_start="DELETE FROM artifact_v3",
+    )
+    assert [stage["status"] for stage in stages(entries)] == ["pass", "fail"]
+    assert "by the failed migration" in said(entries)
+
+
+def _declared(folder: Path) -> str:
+    """Write a file that declares the migration from 2.0.6 to 2.3 to fail; return its path."""
+    entry = {
+        "before": "reference ==2.0.6",
+        "service": "reference ==2.3",
+        "check": "migration",
+        "reason": "planted by the test",
+        "link": None,
+        "until": None,
+    }
+    file = folder / "expectations.json"
+    file.write_text(json.dumps({"schema": 1, "expectations": [entry]}), encoding="utf-8")
+    return str(file)
+
+
+def test_a_users_database_can_be_walked_again(walk_over: WalkOver, database: Database) -> None:
+    walk = ("2.0.6,2.3", "--database-url", database.address.url)
+    walk_over(*walk)
+    again = walk_over("2.3,2.5", "--allow-existing", *walk[1:])
+    assert said(again) == ""
+    assert [stage["status"] for stage in stages(again)] == ["pass", "pass"]
 
 
 def test_a_write_answered_500_but_committed_is_found(walk_over: WalkOver) -> None:

@@ -77,6 +77,7 @@ def stage(number: int, service: str, **fields: Any) -> dict[str, Any]:
         "migration_output": "",
         "direction": "upgrade",
         "problems": [],
+        "known": [],
         **fields,
     }
 

@@ -16,6 +16,7 @@ from harness.journal import Entry, read
 from harness.outcome import Status
 from harness.report.badge import render_badge
 from harness.report.files import write_reports
+from harness.report.html import render_html
 from harness.report.junit import render_junit
 from harness.report.markdown import code, escaped, render_markdown
 from harness.report.results import render_results
@@ -113,6 +114,20 @@ def test_stages_are_cases_too(walk: list[Entry]):
     ]
     (error,) = suite.iter("error")
     assert "lost a | b" in (error.text or "")
+
+
+def test_a_stage_that_fails_as_declared_is_told_and_is_no_finding(tmp_path: Path):
+    stage = journals.stage(
+        *(1, "2.0.0"), status="expected-fail", known=["tables are made twice: HTTP 500"]
+    )
+    cell = journals.cell("2.0.5", "2.0.0", {"run": "expected-fail"}, session="fixed_db", stage=1)
+    entries = journals.write(tmp_path, [cell], stages=[stage])
+    said = "stage 01, 2.0.0: fails as declared: tables are made twice: HTTP 500"
+    assert said in render_markdown(entries)
+    assert render_markdown(entries).startswith("## ✓")
+    (skipped,) = ET.fromstring(render_junit(entries)).findall(".//*[@name='01 2.0.0']/skipped")
+    assert skipped.get("message") == f"expected-fail: {said}"
+    assert "<b>x known</b> tables are made twice: HTTP 500" in render_html(entries, tmp_path)
 
 
 def test_totals_are_equal_in_all(entries: list[Entry], walk: list[Entry]):

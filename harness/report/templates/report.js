@@ -238,7 +238,7 @@
       const marks = checks.map((check) => make("td", {}, ...(found.has(check) ? [mark(found.get(check))] : [])));
       return make("tr", {}, make("th", { scope: "row" }, link, ` ${cell.probe}, ${grid.datastore} data`), ...marks);
     });
-    const lists = { lost: "Lost", problems: "Problems", migrations: "Migrations applied", rollback_evidence: "Rolling back to" };
+    const lists = { lost: "Lost", problems: "Problems", known: "Fails as declared", migrations: "Migrations applied", rollback_evidence: "Rolling back to" };
     const said = Object.entries(lists).filter(([key]) => stage[key].length).flatMap(([key, title]) => [
       make("h3", {}, title), make("ul", {}, ...stage[key].map((line) => make("li", {}, line)))]);
     openPanel(`stage ${stage.stage} ${stage.service}`, make("h3", {}, mark(stage.status), "client × check"),
