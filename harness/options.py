@@ -13,7 +13,7 @@ from harness import expectations
 from harness.datastore.objects import S3Root, parse_endpoint
 from harness.errors import InfraError, UsageError, nearest
 from harness.expectations import Expectation
-from harness.parser import S3_ENDPOINT_VARIABLE, S3_ROOT_VARIABLE, build_parser
+from harness.parser import S3_ENDPOINT_VARIABLE, S3_ROOT_VARIABLE, build_parser, for_containers
 from harness.path import Step, given, random_path, straight
 from harness.probes import FLOWS, Probe, find_probes, select_probes
 from harness.selectors import select_clients, select_services
@@ -24,6 +24,7 @@ from harness.ui.options import UIOptions, check_port, needs_processes, ui_option
 from harness.versions import LAST_PORT, Catalog, Client, Service
 
 DATASTORES = ("local", "s3")
+_NOT_LOOKED_FOR = "no engine was looked for"
 FULL = "full"
 """The session that is ``fixed_db`` and then ``ui``."""
 
@@ -156,6 +157,7 @@ def parse(
     def find(text: str | None) -> tuple[Service, ...]:
         return _services(catalog, clone, backend, text)
 
+    _check_heeded(raw, backend, why)
     services = () if session == "local" else find(raw.service)
     path = _path(raw, services, find) if session in {"fixed_db", FULL} else ()
     datastores = _datastores(raw.datastore)
@@ -173,7 +175,7 @@ def parse(
         datastores=datastores,
         backend=backend,
         backend_why=why,
-        pull=getattr(raw, "pull", ""),
+        pull=getattr(raw, "pull", None) or "missing",
         registry=getattr(raw, "registry", ""),
         remove_images=getattr(raw, "remove_images", False),
         postgres_image=_postgres_image(raw, catalog),
@@ -222,7 +224,7 @@ def _ui(
 
     def describe() -> str:
         if engine is None:
-            raise InfraError("no engine was looked for")
+            raise InfraError(_NOT_LOOKED_FOR)
         return engine()
 
     options = ui_options(raw, arguments, catalog, clone)
@@ -246,7 +248,7 @@ def _backend(raw: argparse.Namespace, engine: Callable[[], str] | None) -> tuple
     if raw.backend == "embedded":
         return "embedded", "asked for"
     if engine is None:
-        return "embedded", "no engine was looked for"
+        return "embedded", _NOT_LOOKED_FOR
     if embedded_only and raw.backend == "docker":
         raise UsageError(f"{embedded_only[0]} goes with --backend embedded, not with containers")
     if embedded_only:
@@ -259,6 +261,15 @@ def _backend(raw: argparse.Namespace, engine: Callable[[], str] | None) -> tuple
         return "embedded", str(error)
     why = "asked for" if raw.backend == "docker" else "a Docker engine answers"
     return "docker", f"{why}: {found}"
+
+
+def _check_heeded(raw: argparse.Namespace, backend: str, why: str) -> None:
+    """Refuse an option that only containers heed, where there are none."""
+    in_containers = getattr(raw, "ui_image", None) or getattr(raw, "ui_checkout", None)
+    if backend != "embedded" or why == _NOT_LOOKED_FOR or in_containers:
+        return
+    for option in for_containers(raw):
+        raise UsageError(f"{option} needs containers, and the backend is embedded: {why}")
 
 
 def _postgres_image(raw: argparse.Namespace, catalog: Catalog) -> str:

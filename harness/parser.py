@@ -71,6 +71,15 @@ class Parser(argparse.ArgumentParser):
         return raw
 
 
+_FOR_CONTAINERS = ("pull", "registry", "dockerfile", "remove_images", "postgres_image")
+
+
+def for_containers(raw: argparse.Namespace) -> list[str]:
+    """Return the options that were given and that nothing but containers heeds."""
+    given = [name for name in _FOR_CONTAINERS if getattr(raw, name, None)]
+    return [f"--{name.replace('_', '-')}" for name in given]
+
+
 def build_parser(session: str) -> Parser:
     """Return the parser of one session's options, grouped, with examples."""
     parser = _parser(session)
@@ -243,7 +252,6 @@ def _add_images(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--pull",
         choices=PULL_POLICIES,
-        default="missing",
         help="when to pull images (default: missing, those that are not on the engine)",
     )
     group.add_argument(

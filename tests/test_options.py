@@ -280,6 +280,25 @@ def test_what_does_not_go_with_containers(catalog, flags, words):
 
 
 @pytest.mark.parametrize(
+    "flags",
+    [
+        ["--pull", "always"],
+        ["--registry", "mirror.example.com/hub"],
+        ["--remove-images"],
+        ["--postgres-image", "15"],
+    ],
+)
+def test_what_only_containers_heed_is_refused_without_them(catalog, flags):
+    why = "needs containers, and the backend is embedded"
+    with pytest.raises(UsageError, match=f"{flags[0]} {why}: no Docker engine answers"):
+        parse("compat", flags, catalog, _no_engine)
+    with pytest.raises(UsageError, match=f"{flags[0]} {why}: asked for"):
+        parse("compat", [*flags, "--backend", "embedded"], catalog, _an_engine)
+    assert parse("compat", flags, catalog, _an_engine).backend == "docker"
+    assert parse("compat", flags, catalog).backend == "embedded"  # for a list no engine is asked
+
+
+@pytest.mark.parametrize(
     ("given", "image"),
     [("13", "postgres:13"), ("15-alpine", "postgres:15-alpine"), ("my/pg:2", "my/pg:2")],
 )

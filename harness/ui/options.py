@@ -10,7 +10,7 @@ from pathlib import Path
 from harness import expectations
 from harness.database.external import ExternalPostgres
 from harness.errors import InfraError, UsageError
-from harness.parser import build_ui_parser
+from harness.parser import build_ui_parser, for_containers
 from harness.processes import is_free
 from harness.selectors import select_clients, select_services
 from harness.service import refs
@@ -35,6 +35,7 @@ class UIOptions:
         clone: where the UI backend comes from; None for published images.
         backend: as asked for: ``auto``, ``embedded`` or ``docker``.
         pull, registry, dockerfile: as in harness.options.Options.
+        container_only: given options that nothing but containers of the UI heeds.
         versions: which UI backends, as text; None for the one that fits what is shown.
         assets: the built page, for a backend that runs as processes.
         image: an image with the page of its own; None for the page the backend's image brings.
@@ -58,6 +59,7 @@ class UIOptions:
     pull: str
     registry: str
     dockerfile: str
+    container_only: tuple[str, ...]
     versions: str | None
     assets: Path | None
     image: str | None
@@ -106,7 +108,9 @@ def parse_ui(arguments: Sequence[str], catalog: Catalog) -> UIOptions:
             raise UsageError(f"{option} chooses among the runs that --check looks for; add --check")
     if raw.database_url is not None:
         ExternalPostgres(raw.database_url)  # its shape is checked; it is reached later
-    return ui_options(raw, arguments, catalog, clone, tuple(one.name for one in clients))
+    names = tuple(one.name for one in clients)
+    unheeded = for_containers(raw)
+    return ui_options(raw, arguments, catalog, clone, clients=names, container_only=unheeded)
 
 
 def ui_options(
@@ -114,7 +118,9 @@ def ui_options(
     arguments: Sequence[str],
     catalog: Catalog,
     clone: Clone | None,
+    *,
     clients: tuple[str, ...] = (),
+    container_only: Sequence[str] = (),
 ) -> UIOptions:
     """Validate the options of the UI among those of a session.
 
@@ -124,6 +130,7 @@ def ui_options(
         catalog: what there is to select from.
         clone: of ``--checkout``.
         clients: of ``--metaflow``, where it chooses among the runs that are judged.
+        container_only: given options that nothing but containers of the UI heeds.
 
     Raises:
         UsageError: for the first thing that is wrong.
@@ -138,9 +145,10 @@ def ui_options(
         database_url=raw.database_url,
         clone=clone,
         backend=raw.backend,
-        pull=raw.pull,
+        pull=raw.pull or "missing",
         registry=raw.registry,
         dockerfile=raw.dockerfile or _DOCKERFILE,
+        container_only=tuple(container_only),
         versions=raw.ui_version,
         assets=raw.ui_assets and raw.ui_assets.resolve(),
         image=raw.ui_image,
@@ -221,9 +229,19 @@ def needs_processes(options: UIOptions, kept_backend: str, engine: Callable[[], 
         engine: describes the Docker engine that answers, or raises InfraError.
 
     Raises:
-        UsageError: for processes without a clone or without the page.
+        UsageError: for processes without a clone or without the page, or with options that only
+            containers heed.
         InfraError: for containers without an engine.
     """
+    why = _why_processes(options, kept_backend, engine)
+    if why and options.container_only:
+        raise UsageError(
+            f"{options.container_only[0]} needs containers, and the UI runs as processes: {why}"
+        )
+    return why
+
+
+def _why_processes(options: UIOptions, kept_backend: str, engine: Callable[[], str]) -> str:
     if options.backend == "docker" or options.image or options.page_clone:
         if options.assets is not None:
             raise UsageError(

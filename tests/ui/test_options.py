@@ -113,6 +113,18 @@ def test_assets_are_for_processes(assets):
         needs_processes(parse_ui([*words, "--ui-image", "a"], CATALOG), "docker", engine)
 
 
+@pytest.mark.parametrize(
+    "flags", [["--pull", "never"], ["--registry", "m.example.com"], ["--dockerfile", "D"]]
+)
+def test_what_only_containers_heed_is_refused_without_them(tmp_path, assets, flags):
+    words = ["--checkout", _empty_clone(tmp_path), *flags]
+    options = parse_ui([*words, "--ui-assets", str(assets)], CATALOG)
+    with pytest.raises(UsageError, match=f"{flags[0]} needs containers, and the UI runs as"):
+        needs_processes(options, "embedded", engine)
+    in_containers = parse_ui([*words, "--backend", "docker"], CATALOG)
+    assert needs_processes(in_containers, "embedded", engine) == ""
+
+
 def _empty_clone(folder) -> str:
     clone = folder / "clone"
     subprocess.run(["git", "init", "--quiet", str(clone)], check=True)
