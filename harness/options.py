@@ -13,7 +13,13 @@ from harness import expectations
 from harness.datastore.objects import S3Root, parse_endpoint
 from harness.errors import InfraError, UsageError, nearest
 from harness.expectations import Expectation
-from harness.parser import S3_ENDPOINT_VARIABLE, S3_ROOT_VARIABLE, build_parser, for_containers
+from harness.parser import (
+    S3_ENDPOINT_VARIABLE,
+    S3_ROOT_VARIABLE,
+    TIMEOUT,
+    build_parser,
+    for_containers,
+)
 from harness.path import Step, given, random_path, straight
 from harness.probes import FLOWS, Probe, find_probes, select_probes
 from harness.selectors import select_clients, select_services
@@ -51,6 +57,8 @@ class Options:
         dockerfile: path in the checkout of the Dockerfile its images are built from.
         timeout: seconds a cell may take.
         path: the stages of a fixed-database walk; empty in other sessions.
+        seed: of a random path; None for every other.
+        selection: services as they were asked for; None for the default.
         on_failure: what a walk does after a migration that failed: ``next`` or ``stop``.
         database_url: an existing database to walk over; None for one of the run's own.
         allow_existing: whether that database may have something in it.
@@ -90,6 +98,8 @@ class Options:
     results: Path
     plan: bool
     path: tuple[Step, ...]
+    seed: int | None
+    selection: str | None
     on_failure: str
     database_url: str | None
     allow_existing: bool
@@ -112,6 +122,8 @@ class Options:
             flags += ["--dockerfile", self.dockerfile] if self.clone else []
         if self.clone is not None:
             flags += ["--checkout", self.clone.given]
+        if self.timeout != TIMEOUT:
+            flags += ["--timeout", f"{self.timeout:g}"]
         if self.scenario is not None:
             flags += ["--scenario", self.scenario]
         if self.postgres is not None:
@@ -158,7 +170,10 @@ def parse(
         return _services(catalog, clone, backend, text)
 
     _check_heeded(raw, backend, why)
-    services = () if session == "local" else find(raw.service)
+    named = getattr(raw, "path", None) is not None
+    if named and raw.service is not None:
+        raise UsageError("--path names its services itself; leave out --service")
+    services = () if named or session == "local" else find(raw.service)
     path = _path(raw, services, find) if session in {"fixed_db", FULL} else ()
     datastores = _datastores(raw.datastore)
     s3_image = _s3_image(raw, datastores, backend, why)
@@ -197,6 +212,8 @@ def parse(
         results=raw.results.resolve(),
         plan=raw.plan,
         path=path,
+        seed=getattr(raw, "seed", None),
+        selection=getattr(raw, "service", None),
         on_failure=getattr(raw, "on_failure", "next"),
         database_url=getattr(raw, "database_url", None),
         allow_existing=getattr(raw, "allow_existing", False),

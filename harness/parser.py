@@ -18,6 +18,8 @@ from harness.tools import ROOT
 BACKENDS = ("auto", "embedded", "docker")
 PULL_POLICIES = ("always", "missing", "never")
 ON_FAILURE = ("next", "stop")
+TIMEOUT = 300.0
+"""Seconds."""
 S3_ROOT_VARIABLE = "METAFLOW_DATASTORE_SYSROOT_S3"
 S3_ENDPOINT_VARIABLE = "METAFLOW_S3_ENDPOINT_URL"
 
@@ -196,7 +198,10 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
         "--jobs", type=int, default=os.cpu_count() or 1, help="cells at a time (default: cores)"
     )
     group.add_argument(
-        "--timeout", type=float, default=300.0, help="seconds a cell may take (default: 300)"
+        "--timeout",
+        type=float,
+        default=TIMEOUT,
+        help=f"seconds a cell may take (default: {TIMEOUT:g})",
     )
 
 

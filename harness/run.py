@@ -16,6 +16,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -353,20 +354,20 @@ class Run:
             self._live.stop()
         if self.stacks is None or self.backend is None:
             return []
+        last = self.stacks.last if self.options.keep else None
+        running = last.running if last and self.backend.outlives else None
         # What was interrupted has no parts that run any more; its files are as good as others.
-        keep = self.options.keep and self.stacks.last is not None
-        if self.backend.outlives and self._cancelled.is_set():
-            keep = False
+        if self.backend.outlives and (running is None or self._cancelled.is_set()):
+            last = None
         said = []
-        if keep and self.backend.outlives:
-            running = self.stacks.keep_last()
-            if running is not None:
-                said.append(f"kept: {running.service.name} at {running.url} (METAFLOW_SERVICE_URL)")
+        if last is not None and running is not None:
+            self.stacks.stop_others()
+            said.append(f"kept: {running.service.name} at {running.url} (METAFLOW_SERVICE_URL)")
         else:
-            self.stacks.stop(keep=keep)
-        place = self.backend.place() if keep else None
-        if self.stacks.last is not None and place is not None:
-            said.append(self._record_kept(self.backend, *self.stacks.last, place))
+            self.stacks.stop(keep=last is not None)
+        place = self.backend.place() if last else None
+        if last is not None and place is not None:
+            said.append(self._record_kept(self.backend, last.service, last.database, place))
         return said
 
     def _record_kept(
@@ -380,12 +381,16 @@ class Run:
         Kept(
             self.id, self.folder, backend.name, service.name, database.address, place, stores
         ).write()
-        reach = f" {database.address.url}" if backend.outlives else ""
+        address = database.address
+        if self.options.database_password:  # the user's own secret, and known to the user
+            address = replace(address, password="PASSWORD")  # noqa: S106 - stands for it
+        reach = f" {address.url}" if backend.outlives else ""
         origin = ""
         if not backend.outlives:  # no engine, so the UI comes from a clone, with a page
             clone = self.options.clone.given if self.options.clone else "CLONE"
             assets = self.options.ui.assets if self.options.ui else None
-            origin = f" --checkout {shlex.quote(clone)} --ui-assets {assets or 'PAGE'}"
+            page = shlex.quote(str(assets or "PAGE"))
+            origin = f" --checkout {shlex.quote(clone)} --ui-assets {page}"
         return (
             f"kept: the database{reach} as {service.name} left it\n"
             f"  look at it with: nox -s ui -- --from {self.id}{origin}\n"
@@ -395,10 +400,11 @@ class Run:
 
 def rerun_line(cell: Cell, options: Options) -> str:
     """Return the command that runs just this cell again; a cell of a walk needs its stages."""
-    if any(step.rollback for step in options.path):
-        return f"nox -s {cell.session} -- {shlex.join(options.given)}"
     flags = ["--metaflow", cell.client.name]
-    if options.path:
+    if options.seed is not None:
+        flags += ["--seed", str(options.seed)]
+        flags += ["--service", options.selection] if options.selection is not None else []
+    elif options.path:
         upto = [step.service.name for step in options.path[: cell.stage]]
         flags += ["--path", ",".join(upto)]
     elif cell.service is not None:

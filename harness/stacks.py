@@ -36,6 +36,21 @@ class Stack:
     schema: int
 
 
+@dataclass(frozen=True)
+class Last:
+    """What a run leaves with ``--keep``.
+
+    Attributes:
+        service: the one that was brought up last.
+        database: its database.
+        running: the service while it runs; None when its stage of a walk is over.
+    """
+
+    service: Service
+    database: Database
+    running: RunningService | None
+
+
 def database_name(base: str, service: Service) -> str:
     """Return the name of the service's own database on the run's server."""
     return f"{base}_{re.sub('[^a-z0-9]+', '_', service.name.lower())}"
@@ -63,8 +78,7 @@ class Stacks:
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._stacks: dict[str, Stack | InfraError | MigrationError] = {}
         self._running: list[RunningService] = []
-        self.last: tuple[Service, Database] | None = None
-        """The service that was brought up last, with its database."""
+        self.last: Last | None = None
 
     def get(self, service: Service) -> Stack:
         """Return the stack of a service, started now if it is the first to ask.
@@ -97,7 +111,7 @@ class Stacks:
         reported = identified_version(running, schema)
         for note in identity_notes(running, reported, schema):
             self._note(service, note)
-        self.last = service, database
+        self.last = Last(service, database, running)
         return Stack(running, database, migration, reported, schema)
 
     def _start_server(self) -> None:
@@ -113,7 +127,7 @@ class Stacks:
             raise self._server
 
     def adopt(self, running: RunningService) -> None:
-        """Take a service that was started elsewhere, to be kept or stopped like the others."""
+        """Take a service that was started elsewhere, to be stopped like the others."""
         self._running.append(running)
 
     def stop(self, *, keep: bool = False) -> None:
@@ -128,17 +142,8 @@ class Stacks:
             for running in self._running:
                 ending.callback(running.stop)
 
-    def keep_last(self) -> RunningService | None:
-        """Stop every service but the last and return it; its database stays too.
-
-        Returns:
-            None when no service was started; then nothing stays.
-        """
-        if not self._running:
-            self.stop()
-            return None
-        last = self._running[-1]
+    def stop_others(self) -> None:
+        """Stop every service but the last; that one and its database stay."""
         for running in self._running:
-            if running is not last:
+            if self.last is None or running is not self.last.running:
                 running.stop()
-        return last

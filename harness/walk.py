@@ -24,7 +24,7 @@ from harness.cell.reading import Again, Request, WrittenRun, problems, read_runs
 from harness.database import Database, fingerprint, schema
 from harness.database.admin import one_line
 from harness.database.rows import schema_version
-from harness.errors import InfraError
+from harness.errors import HarnessError, InfraError
 from harness.outcome import CheckOutcome, Status
 from harness.path import Step
 from harness.plan import Cell, walk_cells
@@ -32,7 +32,7 @@ from harness.run import Run
 from harness.service import RunningService, contract, rollback
 from harness.service.identity import identified_version, identity_notes
 from harness.service.migration import Migration, MigrationError, await_ready, bring_up
-from harness.stacks import Stack
+from harness.stacks import Last, Stack
 from harness.versions import Client, Service
 
 
@@ -107,12 +107,14 @@ class Walk:
             self._run.skip(cells, Status.INFRA, str(error))
             raise
         previous: Service | None = None
-        for step in path:
+        assert self._run.stacks is not None, "a walk needs services"
+        for number, step in enumerate(path, start=1):
             if not self._stage(step, previous, database):
+                rest = [cell for later in path[number:] for cell in self._cells(later)]
+                self._run.skip(rest, Status.NOT_RUN, f"the walk ended at stage {step.number}")
                 break
             previous = step.service
-            assert self._run.stacks is not None, "a walk needs services"
-            self._run.stacks.last = previous, database
+            self._run.stacks.last = Last(previous, database, None)
         if previous is not None and self._run.options.keep and self._backend.outlives:
             self._leave(previous, database)
 
@@ -129,16 +131,18 @@ class Walk:
         running = self._backend.launcher.start(service, database, log)
         self._run.stacks.adopt(running)
         await_ready(running)
+        self._run.stacks.last = Last(service, database, running)
 
     def _stage(self, step: Step, previous: Service | None, database: Database) -> bool:
         """Go through one stage; return whether the walk goes on."""
         started = time.monotonic()
         direction = "rollback" if step.rollback else "upgrade"
         stage = Stage(step.number, step.service.name, step.service.kind, direction)
-        failed = Status.PASS
+        failed, migrated = Status.PASS, True
         try:
             self._through(stage, step, previous, database)
         except MigrationError as error:
+            migrated = False
             failed = self._note_failure(stage, step, previous, error)
         except (InfraError, psycopg2.OperationalError) as error:
             stage.problems.append(str(error))
@@ -160,8 +164,8 @@ class Walk:
         stage.seconds = round(time.monotonic() - started, 2)
         entry = self._run.record("stage", run=self._run.id, **asdict(stage))
         self._run.screen.stage(entry)
-        went_well = failed in {Status.PASS, Status.UNEXPECTED_PASS}
-        return failed is not Status.INFRA and (went_well or self._goes_on(stage))
+        stops = not migrated and failed is Status.FAIL and self._run.options.on_failure == "stop"
+        return failed is not Status.INFRA and not stops
 
     def _note_success(self, stage: Stage, step: Step, previous: Service | None) -> Status:
         """Note what is wrong with a migration that went well: it may be declared to fail."""
@@ -187,9 +191,6 @@ class Walk:
         stage.schema_after = schema_version(database.address)
         self._left = fingerprint.take(database.address)
         stage.rows = sum(self._left.counts.values())
-
-    def _goes_on(self, stage: Stage) -> bool:
-        return self._run.options.on_failure == "next" or stage.schema_after == stage.schema_before
 
     def _through(
         self, stage: Stage, step: Step, previous: Service | None, database: Database
@@ -249,18 +250,24 @@ class Walk:
         broken = [f"index {name} is invalid" for name in schema.invalid_indexes(database.address)]
         if step.rollback:
             return broken  # the schema is the newer service's, compared at that stage
-        fresh_name = f"{self._run.options.database_name}_fresh_{step.number}"
-        fresh = self._backend.database.create(fresh_name)
+        try:
+            expected = self._fresh_schema(step)
+        except (HarnessError, MigrationError) as error:
+            return [*broken, f"no fresh install to compare the schema with: {error}"]
+        found = schema.differences(schema.describe(database.address), expected)
+        return broken + [f"unlike a fresh install: {difference}" for difference in found]
+
+    def _fresh_schema(self, step: Step) -> schema.SchemaDescription:
+        """Return the schema that a service makes of an empty database."""
+        # On a user's server other walks may be on their way, or have been killed.
+        name = f"fresh_{step.number}_{self._run.id}"
+        fresh = self._backend.database.create(name)
         try:
             with self._started(step.service, fresh, step.number, "-fresh") as running:
                 bring_up(running)
-                expected = schema.describe(fresh.address)
-        except (InfraError, MigrationError) as error:
-            return [*broken, f"no fresh install to compare the schema with: {error}"]
+                return schema.describe(fresh.address)
         finally:
-            self._backend.database.drop(fresh_name)
-        found = schema.differences(schema.describe(database.address), expected)
-        return broken + [f"unlike a fresh install: {difference}" for difference in found]
+            self._backend.database.drop(name)
 
     def _check_contract(self, stage: Stage, step: Step, stack: Stack) -> None:
         # A database that was walked before has the flows of that walk.

@@ -279,6 +279,11 @@ def test_what_does_not_go_with_containers(catalog, flags, words):
         parse("compat", ["--backend", "docker", *flags], catalog, _an_engine)
 
 
+def test_a_path_names_its_services_and_no_others(catalog):
+    with pytest.raises(UsageError, match="--path names its services itself; leave out --service"):
+        parse("fixed_db", ["--path", "2.0,2.3", "--service", "2.5"], catalog)
+
+
 @pytest.mark.parametrize(
     "flags",
     [

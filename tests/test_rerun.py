@@ -11,7 +11,11 @@ import pytest
 from harness import rerun
 from harness.errors import UsageError
 from harness.journal import Entry
+from harness.options import parse
+from harness.plan import walk_cells
 from harness.rerun import commands, failed_cells, named_cells, rerun_main
+from harness.run import rerun_line
+from harness.versions import load
 from tests.report import journals
 
 
@@ -142,3 +146,34 @@ def test_a_rerun_that_left_cells_out_is_red(
     said = capsys.readouterr().out
     assert "run again: 1 pass (1 flaky): 1 cell" in said
     assert "not run again: 1 cell; see above" in said
+
+
+@pytest.mark.parametrize(
+    ("asked", "flags"),
+    [
+        (["--path", "2.0,2.3", "--timeout", "5"], "--path reference-2.0 --timeout 5"),
+        (["--seed", "4", "--service", "all"], "--seed 4 --service all"),
+        (["--seed", "4"], "--seed 4"),
+    ],
+)
+def test_the_line_of_a_cell_in_a_walk_takes_what_leads_to_it(asked: list[str], flags: str):
+    options = parse("fixed_db", ["--metaflow", "2.2.13,2.19.39", *asked], load())
+    cell = walk_cells(options.path[:1], options.clients[1:], ["local"], options.probes)[0]
+    words = shlex.split(rerun_line(cell, options))
+    assert words[:5] == ["nox", "-s", "fixed_db", "--", "--metaflow"]
+    again = parse("fixed_db", words[4:], load())
+    assert [client.name for client in again.clients] == ["2.19.39"]
+    assert again.path[:1] == options.path[:1]
+    assert (again.seed, again.timeout) == (options.seed, options.timeout)
+    assert set(flags.split()) <= set(words)
+
+
+def test_the_line_of_a_random_walk_of_full_has_its_probes_and_nothing_of_the_ui():
+    given = ["--seed", "4", "--metaflow", "2.19.39", "--ui-image", "page"]
+    options = parse("full", given, load(), lambda: "Docker Engine 99")
+    cells = walk_cells(options.path[:1], options.clients, ["local"], options.probes)
+    for cell in cells:
+        words = shlex.split(rerun_line(cell, options))
+        again = parse("fixed_db", words[4:], load(), lambda: "Docker Engine 99")
+        assert [probe.name for probe in again.probes] == [cell.probe.name]
+    assert [cell.probe.name for cell in cells] == ["basics", "card", "failing"]

@@ -19,12 +19,13 @@ def check_existing(url: str, path: Sequence[Step], *, allow: bool) -> None:
         allow: whether it may hold something (``--allow-existing``).
 
     Raises:
-        UsageError: when it cannot be reached, is not empty without leave, or has a newer schema
-            than the first service of the walk.
+        UsageError: when it cannot be reached, its user may not create databases, it is not empty
+            without leave, or has a newer schema than the first service of the walk.
     """
     server = ExternalPostgres(url)
     address = server.existing().address
     server.start()
+    server.check_may_create()
     if is_empty(address):
         return
     where = f"the database {address.name!r} at {address.host}:{address.port}"

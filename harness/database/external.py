@@ -60,6 +60,20 @@ class ExternalPostgres:
             ) from error
         self.description = f"PostgreSQL {version} at {where}, external"
 
+    def check_may_create(self) -> None:
+        """Raise UsageError when the user may not create databases, as a walk does."""
+        query = "SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user"
+        address = self.address
+        with closing(address.connect()) as connection, connection.cursor() as cursor:
+            cursor.execute(query)
+            (may_create,) = cursor.fetchone()
+        if not may_create:
+            raise UsageError(
+                f"the user {address.user!r} may not create databases at"
+                f" {address.host}:{address.port}: schemas are compared with those of fresh ones;"
+                " give it CREATEDB or name another user"
+            )
+
     def existing(self) -> Database:
         """Return the database the URL itself names, whatever is in it.
 

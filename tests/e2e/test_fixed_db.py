@@ -113,7 +113,9 @@ def test_a_row_deleted_between_stages_is_named(walk_over: WalkOver) -> None:
         "DELETE FROM artifact_v3 WHERE ctid = (SELECT ctid FROM artifact_v3"
         " WHERE name = 'greeting' AND step_name = 'start' LIMIT 1)"
     )
-    entries = walk_over("2.0.6,2.3", before_start=delete)
+    # It is the migration that --on-failure speaks of: what else is wrong stops no walk.
+    entries = walk_over("2.0.6,2.3,2.5", "--on-failure", "stop", before_start=delete)
+    assert len(stages(entries)) == 3
     assert "between the stages" in said(entries) or "by the migration" in said(entries)
     assert "artifact_v3" in said(entries)
     assert "row lost" in said(entries)
@@ -154,8 +156,9 @@ def test_a_migration_that_stops_half_way_names_where(walk_over: WalkOver) -> Non
     assert [stage["status"] for stage in stages(entries)] == ["pass", "fail"]
     for word in ("reference-2.3", "20201002000616", "20220503175500"):
         assert word in said(entries)
-    cells = {e["id"].split("/")[2]: e["status"] for e in entries if e["kind"] == "cell"}
-    assert cells["02-reference-2.3"] == "not-run"
+    cells = {e["stage"]: e for e in entries if e["kind"] == "cell"}
+    assert [cells[n]["status"] for n in (1, 2, 3)] == ["pass", "not-run", "not-run"]
+    assert cells[3]["checks"]["run"]["reason"] == "the walk ended at stage 2"
 
 
 def test_after_a_failed_migration_the_next_service_is_tried(walk_over: WalkOver) -> None:
@@ -264,6 +267,21 @@ def test_a_users_database_that_holds_something_needs_leave(
     with pytest.raises(UsageError, match="not empty"):
         check_existing(database.address.url, path, allow=False)
     check_existing(database.address.url, path, allow=True)
+
+
+def test_a_user_who_may_not_create_databases_is_refused(
+    database: Database, catalog: Catalog
+) -> None:
+    path = parse("fixed_db", ["--path", "2.0,2.3"], catalog).path
+    role = f"plain_{database.address.name}"
+    with closing(database.address.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'plain'")
+        try:
+            plain = dataclasses.replace(database.address, user=role, password="plain")
+            with pytest.raises(UsageError, match="may not create databases"):
+                check_existing(plain.url, path, allow=True)
+        finally:
+            cursor.execute(f"DROP ROLE {role}")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from harness.errors import UsageError
+from harness.options import parse
 from harness.service.git import open_clone
 from harness.service.refs import (
     DEFAULT,
@@ -170,3 +171,10 @@ def test_a_ref_that_is_gone(clone, catalog):
     gone = dataclasses.replace(service, ref="0" * 40)
     with pytest.raises(UsageError, match="there is no 0000000"):
         source_of(clone, gone)
+
+
+def test_a_path_needs_no_release_in_the_clone(folder, catalog):
+    for tag in upstream.git(folder, "tag").split():
+        upstream.git(folder, "tag", "-d", tag)
+    walk = parse("fixed_db", ["--checkout", str(folder), "--path", "HEAD"], catalog)
+    assert [step.service.name for step in walk.path] == ["HEAD"]

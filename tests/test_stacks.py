@@ -1,0 +1,60 @@
+"""Which of several stacks stays with --keep."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from rich.console import Console
+
+from harness import alive
+from harness.database import Database
+from harness.kept import all_kept
+from harness.options import parse
+from harness.report.terminal import Screen
+from harness.run import Run
+from harness.stacks import Last, Stacks
+from harness.versions import load
+
+
+class _Running:
+    """A service that notes whether it was stopped."""
+
+    def __init__(self) -> None:
+        self.stopped = False
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+def test_what_was_brought_up_last_stays_and_not_what_was_started_last(
+    database: Database, tmp_path: Path
+):
+    backend: Any = SimpleNamespace()
+    stacks = Stacks(backend, "metaflow", tmp_path, note=lambda *_: None)
+    first, up, never_up = _Running(), _Running(), _Running()
+    for running in (first, up, never_up):
+        stacks.adopt(running)  # type: ignore[arg-type]
+    stacks.last = Last(load().reference[0], database, up)  # type: ignore[arg-type]
+    stacks.stop_others()
+    assert [one.stopped for one in (first, up, never_up)] == [True, False, True]
+
+
+def test_a_walk_that_was_interrupted_between_its_services_keeps_no_stack(
+    database: Database, tmp_path: Path, monkeypatch
+):
+    monkeypatch.setattr(alive, "RUNS", tmp_path / "runs")
+    given = ["--keep", "--metaflow", "2.19.39", "--results", str(tmp_path / "results")]
+    options = parse("fixed_db", given, load())
+    said = io.StringIO()
+    run = Run(options, options.clients, Screen(Console(file=said)))
+    assert run.backend is not None
+    assert run.stacks is not None
+    run.backend = dataclasses.replace(run.backend, outlives=True)  # as containers do
+    run.stacks.last = Last(load().reference[0], database, None)
+    run.end()
+    assert all_kept() == []
+    assert "kept:" not in said.getvalue()
