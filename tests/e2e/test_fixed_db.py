@@ -115,12 +115,12 @@ def test_a_row_deleted_between_stages_is_named(walk_over: WalkOver) -> None:
     )
     # It is the migration that --on-failure speaks of: what else is wrong stops no walk.
     entries = walk_over("2.0.6,2.3,2.5", "--on-failure", "stop", before_start=delete)
-    assert len(stages(entries)) == 3
     assert "between the stages" in said(entries) or "by the migration" in said(entries)
     assert "artifact_v3" in said(entries)
     assert "row lost" in said(entries)
     assert "greeting" in said(entries)
-    assert [stage["status"] for stage in stages(entries)] == ["pass", "fail"]
+    # The third stage misses the row when it reads again.
+    assert [stage["status"] for stage in stages(entries)] == ["pass", "fail", "fail"]
 
 
 def test_a_changed_metadata_value_is_named(walk_over: WalkOver) -> None:
