@@ -220,9 +220,13 @@ def known_sentences(stage: Entry) -> list[str]:
     return [f"{where}: fails as declared: {line}" for line in stage.get("known", ())]
 
 
-def rollback_sentence(stage: Entry) -> str:
-    """Return the verdict on rolling back from a stage, with its evidence; empty without one."""
+def rollback_lines(stage: Entry) -> list[str]:
+    """Return the verdict on rolling back from a stage in a line; below it what makes it unsafe."""
     if stage["rollback"] is None:
-        return ""
-    evidence = "; ".join(stage["rollback_evidence"])
-    return f"stage {stage['stage']:02d}: rollback {stage['rollback']}: {evidence}"
+        return []
+    # Each piece of evidence begins with the service that was asked.
+    evidence = [line.partition(": ") for line in stage["rollback_evidence"]]
+    to = f" to {evidence[0][0]}" if evidence else ""
+    verdict = f"stage {stage['stage']:02d}: rolling back{to} is {stage['rollback']}"
+    shown = evidence if stage["rollback"] == "unsafe" else []
+    return [verdict, *(f"  {said}" for _, _, said in shown)]

@@ -22,7 +22,7 @@ from harness.report.summary import (
     grid,
     incomplete,
     known_sentences,
-    rollback_sentence,
+    rollback_lines,
     sentence,
     stage_sentences,
     totals_line,
@@ -181,7 +181,7 @@ class Screen:
             self.console.print(escape(_short(line)), style="red")
         for line in (line for stage in stages for line in known_sentences(stage)):
             self.say(_short(f"known: {line}"))
-        for line in filter(None, map(rollback_sentence, stages)):
+        for line in (line for stage in stages for line in rollback_lines(stage)):
             self.say(_short(line))
 
 

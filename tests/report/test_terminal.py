@@ -13,7 +13,7 @@ from rich.console import Console
 from harness.outcome import Status
 from harness.report.summary import Grid, grid
 from harness.report.terminal import Screen, client_line, grid_table
-from tests.report.journals import cell, write
+from tests.report.journals import cell, stage, write
 
 FAIL = {"run": ("fail", "HTTP 500 [planted]"), "tags": ("not-run", "the run did not end well")}
 
@@ -196,3 +196,22 @@ def test_declared_failures_are_told_once_for_all_cells(log, tmp_path):
     log.screen.end(entries, tmp_path)
     assert "known: tags fails as declared, in 2 cells: why it fails: HTTP 400\n" in log.text
     assert log.text.count("HTTP 400") == 1
+
+
+def test_a_verdict_on_rollback_is_a_line_and_what_makes_it_unsafe_stands_below(
+    log: _Paper, tmp_path: Path
+):
+    unsafe = ["v2.3.0: Its migration API answers GET /version with 500: no.", "v2.3.0: It starts."]
+    stages = [
+        stage(1, "v2.3.0", rollback=None, rollback_evidence=[]),
+        stage(2, "v2.4.0", rollback="unsafe", rollback_evidence=unsafe),
+        stage(3, "v2.5.0", rollback="safe", rollback_evidence=["v2.4.0: It starts."]),
+    ]
+    log.screen.end(write(tmp_path, [], stages=stages), tmp_path)
+    said = log.text.splitlines()
+    verdict = said.index("stage 02: rolling back to v2.3.0 is unsafe")
+    assert said[verdict + 1 : verdict + 4] == [
+        "  Its migration API answers GET /version with 500: no.",
+        "  It starts.",
+        "stage 03: rolling back to v2.4.0 is safe",
+    ]
