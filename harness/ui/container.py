@@ -221,6 +221,11 @@ class _RunningContainers:
     log: Path
     containers: list[RunningContainer]
 
+    @property
+    def where_log(self) -> str:
+        """Words on where the log is once this process, which writes it down, has ended."""
+        return f"its log: docker logs {self.containers[0].name}"
+
     def check_alive(self) -> None:
         """Raise InfraError, with the last log lines, when one of them has ended by itself."""
         for container in self.containers:
