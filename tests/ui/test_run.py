@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +15,10 @@ from harness import alive
 from harness.alive import RunLock
 from harness.database import Address, Database
 from harness.errors import InfraError, UsageError
+from harness.journal import read
 from harness.kept import Kept
 from harness.outcome import CheckOutcome, Status
+from harness.report.summary import cells
 from harness.report.terminal import Screen
 from harness.ui import check
 from harness.ui import run as ui_run
@@ -128,10 +131,15 @@ def test_a_check_that_is_refused_leaves_the_latest_run_what_it_was(results, data
     assert {path.name for path in results.iterdir()} == {"earlier", "latest"}
 
 
-@pytest.mark.e2e
-def test_a_check_is_the_latest_run(results, launcher, written, standin, monkeypatch):
+@pytest.fixture
+def no_browser(monkeypatch: pytest.MonkeyPatch) -> None:
     outcome = dict.fromkeys(PAGE_CHECKS, CheckOutcome(Status.UNSUPPORTED, "not looked at"))
     monkeypatch.setattr(check, "look", lambda _page, _api, runs, *_, **__: [outcome for _ in runs])
+
+
+@pytest.mark.e2e
+@pytest.mark.usefixtures("no_browser")
+def test_a_check_is_the_latest_run(results, launcher, written, standin):
     wanted = written.runs["card"].pathspec
     url = written.database.address.url
     with standin(written.database.address) as (api, _):
@@ -142,6 +150,24 @@ def test_a_check_is_the_latest_run(results, launcher, written, standin, monkeypa
     with pytest.raises(UsageError, match="--run CardFlow/99: not among the 2 newest runs"):
         show_ui(results, "--check", "--run", "CardFlow/99", "--database-url", url)
     assert (results / "latest" / "journal.jsonl").is_file()
+
+
+@pytest.mark.e2e
+@pytest.mark.usefixtures("no_browser")
+def test_a_line_that_reruns_a_cell_works_with_pgpassword(
+    results, launcher, written, standin, monkeypatch
+):
+    address = written.database.address
+    wanted = ("--run", written.runs["failing"].pathspec)
+    with standin(address) as (launcher.api, _):
+        assert show_ui(results, "--check", *wanted, "--database-url", address.url) == 0
+        (cell,) = cells(read(results / "latest"))
+        assert "[secret]" not in cell["rerun"]
+        assert address.password not in cell["rerun"]
+        again = shlex.split(cell["rerun"].partition(" -- ")[2])
+        monkeypatch.setenv("PGPASSWORD", address.password)
+        assert show(parse_ui([*again, "--results", str(results)], CATALOG), CATALOG, Screen()) == 0
+    assert [one["id"] for one in cells(read(results / "latest"))] == [cell["id"]]
 
 
 @pytest.fixture
