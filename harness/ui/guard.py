@@ -59,8 +59,7 @@ class DataGuard:
         with self._doing():
             for place in self._data.glob(f"{_PREFIX}*"):
                 _put_back(place, self._data)
-                # A UI that was left running still needs its own; nox -s clean removes it with the
-                # UI.
+                # A UI that was left running still needs its own; it goes with it (nox -s clean).
                 if not lock_path(place.name.removeprefix(_PREFIX)).exists():
                     shutil.rmtree(place)
             for folder in self._folders:
