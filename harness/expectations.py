@@ -134,21 +134,32 @@ class Expectation:
 
 
 def load(
-    catalog: Catalog, probes: Iterable[Probe], path: Path = FILE, ui_checks: Iterable[str] = ()
+    catalog: Catalog,
+    probes: Iterable[Probe],
+    path: Path = FILE,
+    ui_checks: Iterable[str] = (),
+    *,
+    of_ui_only: bool = False,
 ) -> tuple[Expectation, ...]:
-    """Read and check the file; nothing is expected where there is none.
+    """Read and check the file; nothing is expected where the project's own is missing.
 
     Args:
         catalog: the known clients and services.
         probes: whose checks can be declared.
         path: the file.
         ui_checks: names of the checks that can be declared of a UI.
+        of_ui_only: pass over what is declared of cells and stages: it may be of probes that are
+            not among these.
 
     Raises:
-        UsageError: for the first fault, with the entry and the field: also for a range that
-            matches no known release, and a check that no probe has.
+        UsageError: for a file of somebody's own that is not there; for the first fault, with the
+            entry and the field: also for a range that matches no known release, and a check that
+            no probe has.
     """
-    return parse(read_file(path), path.name, catalog, probes, ui_checks)
+    if path != FILE and not path.is_file():
+        raise UsageError(f"--expectations {path}: no such file")
+    raw = read_file(path)
+    return parse(raw, path.name, catalog, probes, ui_checks, of_ui_only=of_ui_only)
 
 
 def read_file(path: Path) -> list[Any]:
@@ -176,6 +187,8 @@ def parse(
     catalog: Catalog,
     probes: Iterable[Probe],
     ui_checks: Iterable[str] = (),
+    *,
+    of_ui_only: bool = False,
 ) -> tuple[Expectation, ...]:
     """Return the checked expectations of a list of entries; raises as ``load`` does."""
     probes, ui_checks = tuple(probes), tuple(ui_checks)
@@ -196,6 +209,8 @@ def parse(
     for index, entry in enumerate(raw):
         where = f"{file}: expectations[{index}]"
         named = entry if isinstance(entry, dict) else {}
+        if of_ui_only and named and "ui" not in named:
+            continue
         fields = of_stages if "before" in named else about_ui if "ui" in named else of_cells
         parts = records.record(where, entry, fields)
         # No client has a part in a migration.

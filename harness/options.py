@@ -25,7 +25,7 @@ from harness.probes import FLOWS, Probe, find_probes, select_probes
 from harness.selectors import select_clients, select_services
 from harness.service import refs
 from harness.service.git import Clone, open_clone
-from harness.ui.check import UI_CHECKS
+from harness.ui.checks import UI_CHECKS
 from harness.ui.options import UIOptions, check_port, needs_processes, ui_options
 from harness.versions import LAST_PORT, Catalog, Client, Service
 
@@ -176,6 +176,7 @@ def parse(
     services = () if named or session == "local" else find(raw.service)
     path = _path(raw, services, find) if session in {"fixed_db", FULL} else ()
     datastores = _datastores(raw.datastore)
+    declared = _expectations(raw.expectations, catalog, probes)
     s3_image = _s3_image(raw, datastores, backend, why)
     s3_root, s3_endpoint = (None, None) if s3_image else _s3(raw, datastores)
     return Options(
@@ -185,7 +186,7 @@ def parse(
         services=tuple(dict.fromkeys(step.service for step in path)) if path else services,
         probes=select_probes(probes, raw.probe),
         flow_dir=raw.flow_dir.resolve(),
-        expectations=_expectations(raw.expectations, catalog, probes),
+        expectations=declared,
         expectations_file=raw.expectations.resolve(),
         datastores=datastores,
         backend=backend,
@@ -217,7 +218,9 @@ def parse(
         on_failure=getattr(raw, "on_failure", "next"),
         database_url=getattr(raw, "database_url", None),
         allow_existing=getattr(raw, "allow_existing", False),
-        ui=_ui(raw, arguments, catalog, clone, (backend, engine)) if session == FULL else None,
+        ui=_ui(raw, arguments, catalog, clone, declared, walk=(backend, engine))
+        if session == FULL
+        else None,
     )
 
 
@@ -226,6 +229,8 @@ def _ui(
     arguments: Sequence[str],
     catalog: Catalog,
     clone: Clone | None,
+    declared: tuple[Expectation, ...],
+    *,
     walk: tuple[str, Callable[[], str] | None],
 ) -> UIOptions:
     """Return the options of the UI that follows a walk, with what it needs checked before.
@@ -235,6 +240,7 @@ def _ui(
         arguments: what followed ``--``.
         catalog: what there is to select from.
         clone: of ``--checkout``.
+        declared: known failures, of the walk's probes, too.
         walk: its backend, and what describes the engine.
     """
     backend, engine = walk
@@ -244,7 +250,7 @@ def _ui(
             raise InfraError(_NOT_LOOKED_FOR)
         return engine()
 
-    options = ui_options(raw, arguments, catalog, clone)
+    options = ui_options(raw, arguments, catalog, clone, declared)
     needs_processes(options, backend, describe)
     if options.port is not None:
         check_port(options.port)
@@ -319,8 +325,6 @@ def _one_service(found: Sequence[Service], name: str) -> Service:
 def _expectations(
     path: Path, catalog: Catalog, probes: Mapping[str, Probe]
 ) -> tuple[Expectation, ...]:
-    if path != expectations.FILE and not path.is_file():
-        raise UsageError(f"--expectations {path}: no such file")
     # The project's file speaks of the project's probes, whatever folder the run's are in.
     known = (*find_probes(FLOWS).values(), *probes.values())
     return expectations.load(catalog, known, path, UI_CHECKS)

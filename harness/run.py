@@ -72,6 +72,7 @@ class Run:
         own = self.backend.object_store if self.backend else None
         self._datastores = choose_datastores(options, self.folder, os.environ, own)
         make_folder(options.results, self.id)
+        make_latest(options.results, self.id)
         self._lock = RunLock(self.id, self.folder)
         secret = (*(self.backend.secrets if self.backend else ()), *from_environment(os.environ))
         self._redactor = Redactor(secret)
@@ -434,13 +435,24 @@ def check_results(results: Path) -> None:
 
 
 def make_folder(results: Path, run_id: str) -> None:
-    """Make the folder of a run, which is the latest from now on.
+    """Make the folder of a run.
 
     Raises:
         UsageError: when it cannot be made.
     """
     try:
         (results / run_id).mkdir(parents=True)
+    except OSError as error:
+        raise UsageError(f"--results {results}: cannot be written: {error.strerror}") from error
+
+
+def make_latest(results: Path, run_id: str) -> None:
+    """Let ``latest`` name a run from now on.
+
+    Raises:
+        UsageError: when it cannot be written.
+    """
+    try:
         newest = results / f".latest-{run_id}"
         newest.symlink_to(run_id)
         newest.replace(results / "latest")

@@ -17,7 +17,7 @@ from harness.outcome import CheckOutcome, Status, cell_status
 from harness.probes import FLOWS, find_probes
 from harness.selectors import select_clients, select_services
 from harness.tools import ROOT
-from harness.ui.check import UI_CHECKS
+from harness.ui.checks import UI_CHECKS
 from harness.versions import load as load_versions
 
 CATALOG = load_versions()
@@ -179,8 +179,12 @@ def test_a_field_that_is_missing_is_an_error():
         parse([entry], "expectations.json", CATALOG, PROBES)
 
 
-def test_no_file_declares_nothing(tmp_path: Path):
-    assert load(CATALOG, PROBES, tmp_path / "expectations.json") == ()
+def test_without_the_project_s_file_nothing_is_declared(tmp_path: Path, monkeypatch):
+    missing = tmp_path / "expectations.json"
+    with pytest.raises(UsageError, match=r"--expectations .*: no such file"):
+        load(CATALOG, PROBES, missing)
+    monkeypatch.setattr(expectations, "FILE", missing)
+    assert load(CATALOG, PROBES, missing) == ()
 
 
 def test_a_file_of_another_schema_is_an_error(tmp_path: Path):

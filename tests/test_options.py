@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from harness.errors import InfraError, UsageError
 from harness.options import (
+    FULL,
     Options,
     arguments_after_dashes,
     only_lists,
@@ -73,6 +75,19 @@ def test_every_option_arrives(catalog, tmp_path):
     assert options.keep
     assert options.plan
     assert options.given == tuple(given)
+
+
+def test_what_is_declared_of_other_probes_goes_with_the_ui_of_full(catalog, tmp_path):
+    (tmp_path / "mine.py").write_bytes((FLOWS / "hello.py").read_bytes())
+    entry = {"client": "all", "service": "all", "check": "mine/run", "reason": "x"}
+    known = tmp_path / "known.json"
+    entry |= dict.fromkeys(("link", "until"))
+    known.write_text(json.dumps({"schema": 1, "expectations": [entry]}))
+    given = ["--flow-dir", str(tmp_path), "--probe", "mine", "--expectations", str(known)]
+    options = parse(FULL, [*given, "--check"], catalog, lambda: "an engine")
+    assert [one.check for one in options.expectations] == ["mine/run"]
+    assert options.ui is not None
+    assert options.ui.expectations == options.expectations
 
 
 @pytest.mark.parametrize(

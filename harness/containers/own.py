@@ -56,8 +56,8 @@ class Program:
         shared_memory: size of /dev/shm.
         network: the network it joins; None for the run's own, ``host`` for the machine's, where
             ``ports`` mean nothing: the program listens on this machine.
-        folders: of this machine, at the very same paths in the container; each with whether it
-            may only be read.
+        folders: of this machine, or files, at the very same paths in the container; each with
+            whether it may only be read.
     """
 
     name: str

@@ -25,9 +25,12 @@ class Address:
     @property
     def url(self) -> str:
         """The libpq URL, with every part quoted. Contains the password: never log it."""
+        password = f":{quote(self.password, safe='')}" if self.password else ""
+        # The address of IPv6 has colons, a socket's folder slashes.
+        host = f"[{self.host}]" if ":" in self.host else quote(self.host, safe="")
         return (
-            f"postgresql://{quote(self.user, safe='')}:{quote(self.password, safe='')}"
-            f"@{self.host}:{self.port}/{quote(self.name, safe='')}"
+            f"postgresql://{quote(self.user, safe='')}{password}"
+            f"@{host}:{self.port}/{quote(self.name, safe='')}"
         )
 
     def connect(self) -> Any:

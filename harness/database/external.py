@@ -5,6 +5,7 @@ What was there before is never dropped: only databases made through this object 
 
 from __future__ import annotations
 
+import os
 from contextlib import closing
 
 import psycopg2
@@ -22,8 +23,8 @@ class ExternalPostgres:
     """A DatabaseServer that is reached, never started or stopped.
 
     Args:
-        url: ``postgresql://USER:PASSWORD@HOST:PORT/DATABASE``. Port 5432 when left out; without
-            a database, ``postgres`` serves to create others.
+        url: ``postgresql://USER:PASSWORD@HOST:PORT/DATABASE``. Port 5432 when left out, and the
+            password of PGPASSWORD; without a database, ``postgres`` serves to create others.
 
     Raises:
         UsageError: for a URL of another shape. The message never repeats the password.
@@ -37,7 +38,7 @@ class ExternalPostgres:
             parts["host"],
             int(parts.get("port", "5432")),
             parts["user"],
-            parts.get("password", ""),
+            parts.get("password") or os.environ.get("PGPASSWORD", ""),
             parts.get("dbname", "postgres"),
         )
         self.description = f"PostgreSQL at {self.address.host}:{self.address.port}, external"

@@ -18,24 +18,42 @@ from harness.versions import Client, S3Needs
 
 _LONGEST_BUCKET = 63
 
+_OWN_FILES = {"AWS_CONFIG_FILE": "config", "AWS_SHARED_CREDENTIALS_FILE": "credentials"}
+"""Variables that name the user's configuration, each with the file in ~/.aws that it stands for."""
+
+_FILES = (*_OWN_FILES, "AWS_CA_BUNDLE", "AWS_WEB_IDENTITY_TOKEN_FILE")
+
 
 def aws_variables(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the AWS variables of an environment, for a process whose HOME is another.
+    """Return the AWS variables of an environment, for a process elsewhere, whose HOME is another.
 
-    The user's configuration files are named by their full path when they are there, because
-    boto3 looks for them under HOME. What names an endpoint is left out: --s3-endpoint does.
+    Files are named by their full path, also the user's configuration when it is there, because
+    boto3 looks for it under HOME. What names an endpoint is left out: --s3-endpoint does.
     """
     found = {
         name: value
         for name, value in environ.items()
         if name.startswith("AWS_") and not name.startswith("AWS_ENDPOINT_URL")
     }
-    folder = Path(environ.get("HOME") or Path.home()) / ".aws"
-    files = {"AWS_CONFIG_FILE": "config", "AWS_SHARED_CREDENTIALS_FILE": "credentials"}
-    for variable, name in files.items():
-        if variable not in found and (folder / name).is_file():
-            found[variable] = str(folder / name)
+    home = Path(environ.get("HOME") or Path.home())
+    for variable, name in _OWN_FILES.items():
+        if variable not in found and (home / ".aws" / name).is_file():
+            found[variable] = str(home / ".aws" / name)
+    for variable in _FILES:
+        if path := found.get(variable):
+            path = f"{home}{path[1:]}" if path.startswith("~/") else path
+            found[variable] = str(Path(path).absolute())
     return found
+
+
+def aws_files(variables: Mapping[str, str]) -> tuple[Path, ...]:
+    """Return the files that AWS variables name, as far as they are there.
+
+    Args:
+        variables: as ``aws_variables`` returned them.
+    """
+    paths = (Path(variables[name]) for name in _FILES if variables.get(name))
+    return tuple(path for path in paths if path.is_file())
 
 
 class S3Datastore:

@@ -49,6 +49,10 @@ class RunningUI(Protocol):
     """What exactly runs, for the line printed and the journal."""
     log: Path
 
+    @property
+    def where_log(self) -> str:
+        """Words on where its log is once this process has ended."""
+
     def check_alive(self) -> None:
         """Raise InfraError, with the last log lines, when it has ended by itself."""
 

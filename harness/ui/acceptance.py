@@ -144,6 +144,28 @@ class _Backend:
             raise _FaultError(f"GET {url} answered {response.status_code} {_short(response.text)}")
         return body.get("data")
 
+    def record(self, url: str) -> Mapping[str, Any]:
+        """Return the one record that an answer has.
+
+        Raises:
+            _FaultError: when it is another answer.
+        """
+        found = self.data(url)
+        if not isinstance(found, dict):
+            raise _FaultError(f"GET {url} answered no record, but {_short(repr(found))}")
+        return found
+
+    def records(self, url: str) -> list[Mapping[str, Any]]:
+        """Return the list of records that an answer has.
+
+        Raises:
+            _FaultError: when it is another answer.
+        """
+        found = self.data(url)
+        if not _are_records(found):
+            raise _FaultError(f"GET {url} answered no list of records, but {_short(repr(found))}")
+        return list(found)
+
     def text(self, url: str) -> str:
         """Return the text of one answer.
 
@@ -199,7 +221,7 @@ class _Backend:
 
 def _listed(backend: _Backend, run: SampleRun) -> None:
     url = backend.url("flows", flow_id=run.flow)
-    if run.flow not in {flow.get("flow_id") for flow in backend.data(url)}:
+    if run.flow not in [flow.get("flow_id") for flow in backend.records(url)]:
         raise _FaultError(f"GET {url} lists no flow {run.flow}")
     url = backend.url("flows", run.flow, "runs", **_only(run))
     _find(backend, url, run)
@@ -209,7 +231,7 @@ def _status(backend: _Backend, run: SampleRun) -> None:
     if not run.status:
         raise _UnsupportedError("no row tells how the run ended; it may still run")
     url = backend.url("flows", run.flow, "runs", run.run)
-    status = backend.data(url).get("status")
+    status = backend.record(url).get("status")
     if status != run.status:
         raise _FaultError(f"GET {url} says {status}, the run is {run.status}")
 
@@ -221,7 +243,7 @@ def _timeline(backend: _Backend, run: SampleRun) -> None:
     # A task has a line for each of its attempts; that one of them is whole is enough.
     listed: dict[tuple[str, str], bool] = {}
     for task in _pages(backend, url):
-        key = (task["step_name"], str(task.get("task_id")))
+        key = (str(task.get("step_name")), str(task.get("task_id")))
         whole = bool(task.get("started_at") and task.get("finished_at"))
         listed[key] = listed.get(key, False) or whole
     found = Counter(step for step, _ in listed)
@@ -258,12 +280,14 @@ def _logs(backend: _Backend, run: SampleRun) -> None:
         raise _UnsupportedError("the run has no task")
     url = backend.url(*_task(run, log.step, log.task), "logs", "out")
 
-    def ask() -> None:
-        lines = [str(line.get("line")) for line in backend.data(url)]
+    def ask() -> list[str]:
+        lines = [str(line.get("line")) for line in backend.records(url)]
         if log.line and not any(log.line in line for line in lines):
             raise _FaultError(f"GET {url} has no line {log.line!r}, but {_short(repr(lines))}")
+        return lines
 
-    backend.until_good(ask)
+    if not backend.until_good(ask):
+        raise _UnsupportedError("the UI shows an empty log, and nobody knows what its task printed")
 
 
 def _card(backend: _Backend, run: SampleRun) -> None:
@@ -273,10 +297,10 @@ def _card(backend: _Backend, run: SampleRun) -> None:
     url = backend.url(*_task(run, *run.card), "cards")
 
     def listed() -> str:
-        cards = backend.data(url)
-        if not cards:
+        hashes = [card.get("hash") for card in backend.records(url)]
+        if not any(hashes):
             raise _FaultError(f"GET {url} lists no card")
-        return str(cards[0]["hash"])
+        return str(next(filter(None, hashes)))
 
     page = f"{url}/{quote(backend.until_good(listed), safe='')}"
 
@@ -293,7 +317,7 @@ def _tags(backend: _Backend, run: SampleRun) -> None:
         raise _UnsupportedError("the run has no tag to filter by")
     _find(backend, backend.url("runs", _tags=run.tag, flow_id=run.flow, **_only(run)), run)
     url = backend.url("runs", _tags=_NO_TAG, flow_id=run.flow, **_only(run))
-    if backend.data(url):
+    if backend.records(url):
         raise _FaultError(f"GET {url} finds runs, though none has the tag {_NO_TAG}")
 
 
@@ -366,7 +390,8 @@ def _task(run: SampleRun, step: str, task: str) -> tuple[str, ...]:
 
 
 def _find(backend: _Backend, url: str, run: SampleRun) -> None:
-    found = {str(one.get(name)) for one in backend.data(url) for name in ("run_number", "run_id")}
+    names = ("run_number", "run_id")
+    found = {str(one.get(name)) for one in backend.records(url) for name in names}
     if run.run not in found:
         raise _FaultError(f"GET {url} lists no run {run.run}")
 
@@ -374,7 +399,7 @@ def _find(backend: _Backend, url: str, run: SampleRun) -> None:
 def _pages(backend: _Backend, url: str) -> Iterator[Mapping[str, Any]]:
     """Yield the entries of all pages."""
     for page in range(1, _MOST_TASKS // _PAGE + 2):
-        entries = backend.data(f"{url}?{urlencode({'_limit': _PAGE, '_page': page})}")
+        entries = backend.records(f"{url}?{urlencode({'_limit': _PAGE, '_page': page})}")
         yield from entries
         if len(entries) < _PAGE:
             return
@@ -396,7 +421,13 @@ def _words(value: Any) -> Iterator[str]:
 def _matches(url: str, answer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     if "error" in answer:
         raise _FaultError(f"{url} answered {answer['detail']}")
+    if not _are_records(answer["matches"]):
+        raise _FaultError(f"{url} found no list of records, but {_short(repr(answer['matches']))}")
     return list(answer["matches"])
+
+
+def _are_records(found: Any) -> bool:
+    return isinstance(found, list) and all(isinstance(one, dict) for one in found)
 
 
 def _why(matches: Sequence[Mapping[str, Any]]) -> str:
@@ -404,7 +435,7 @@ def _why(matches: Sequence[Mapping[str, Any]]) -> str:
     errors = [match["error"] for match in matches if match.get("error")]
     if not errors:
         return ""
-    first = errors[0]
+    first = errors[0] if isinstance(errors[0], dict) else {"detail": errors[0]}
     return f"; not searchable: {first.get('id')}: {_short(str(first.get('detail')))}"
 
 

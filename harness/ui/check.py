@@ -6,6 +6,7 @@ import re
 import shlex
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from itertools import groupby
 from operator import attrgetter
@@ -14,27 +15,21 @@ from pathlib import Path
 from packaging.version import InvalidVersion, Version
 
 from harness import expectations
+from harness.database.external import ExternalPostgres
 from harness.errors import InfraError
 from harness.journal import Entry, Journal, now
 from harness.outcome import CheckOutcome, Status, cell_status
-from harness.probes import FLOWS, find_probes
 from harness.report.files import write_reports
 from harness.report.summary import all_green
 from harness.report.terminal import Screen
 from harness.ui import RunningUI
-from harness.ui.acceptance import CHECKS, judge
+from harness.ui.acceptance import judge
+from harness.ui.checks import DATA_CHECK, UI_CHECKS
 from harness.ui.guard import DataGuard
 from harness.ui.options import UIOptions
-from harness.ui.page import CHECKS as PAGE_CHECKS
 from harness.ui.page import look, taken
 from harness.ui.sample import SampleRun
 from harness.versions import Catalog, Service
-
-DATA_CHECK = "data_kept"
-"""The check of every run of a kept stack: reading local data does not take it away."""
-
-UI_CHECKS = (*CHECKS, *PAGE_CHECKS, DATA_CHECK)
-"""The names of all checks of a UI, in order."""
 
 
 class Checking:
@@ -65,9 +60,6 @@ class Checking:
         self._folder = folder
         self._options = options
         self._services = {service.name: service for service in catalog.services}
-        self._expectations = expectations.load(
-            catalog, find_probes(FLOWS).values(), options.expectations_file, UI_CHECKS
-        )
         self._screen = screen
         self._source = source
         self._journal = Journal(folder / "journal.jsonl", secrets)
@@ -175,7 +167,7 @@ class Checking:
     ) -> None:
         service = self._services.get(sample.service)
         checks = expectations.apply(
-            self._expectations,
+            self._options.expectations,
             checks,
             expectations.Judged(
                 _version(sample.client), service, sample.probe or sample.flow, version.version
@@ -211,7 +203,7 @@ class Checking:
         options = self._options
         words = ["--check", "--ui-version", version, "--metaflow", sample.client]
         words += ["--run", sample.pathspec]
-        words += ["--database-url", options.database_url] if options.database_url else []
+        words += ["--database-url", _bare(options.database_url)] if options.database_url else []
         words += ["--from", self._source] if self._source else []
         words += options.origin_flags
         return f"nox -s ui -- {shlex.join(words)}"
@@ -233,6 +225,11 @@ def _data_kept(sample: SampleRun, gone: Sequence[str]) -> CheckOutcome:
     return CheckOutcome(
         Status.FAIL, f"the UI removed local data while it was read: {own[0]}{more}; put back"
     )
+
+
+def _bare(url: str) -> str:
+    """Return a database's URL without its password, which PGPASSWORD gives whoever runs a line."""
+    return replace(ExternalPostgres(url).address, password="").url
 
 
 def _version(client: str) -> Version:

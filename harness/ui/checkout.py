@@ -163,6 +163,7 @@ class _RunningProcess:
         if version.label:
             self.origin += f" ({version.label})"
         self.log = log
+        self.where_log = f"its log is {log}"
         self._process = process
 
     def check_alive(self) -> None:

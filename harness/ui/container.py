@@ -10,6 +10,7 @@ from harness.containers.build import build
 from harness.containers.images import Image, Images
 from harness.containers.own import HOST_NETWORK, Belongings, Program, RunningContainer
 from harness.database import Database
+from harness.datastore.s3 import aws_files
 from harness.errors import InfraError, UsageError
 from harness.processes import free_port
 from harness.service.git import HEAD, Clone
@@ -182,8 +183,11 @@ class ContainerUI:
             _WHOLE_MEMORY if self._whole else _MEMORY,
             command=[_PYTHON, "-m", version.layout.ui.module],
             network=HOST_NETWORK if here else ground.network,
-            # A UI that takes logs away cannot show those it may only read (docs/findings.md).
-            folders=dict.fromkeys(ground.folders, not ground.guarded),
+            folders={
+                # A UI that takes logs away cannot show those it may only read (docs/findings.md).
+                **dict.fromkeys(ground.folders, not ground.guarded),
+                **dict.fromkeys(aws_files(ground.environment), True),
+            },
         )
         container = self._belongings.run(program, log)
         return container, f"http://{HOST}:{listens if here else container.port(_BACKEND_PORT)}"
@@ -220,6 +224,11 @@ class _RunningContainers:
     page: str
     log: Path
     containers: list[RunningContainer]
+
+    @property
+    def where_log(self) -> str:
+        """Words on where the log is once this process, which writes it down, has ended."""
+        return f"its log: docker logs {self.containers[0].name}"
 
     def check_alive(self) -> None:
         """Raise InfraError, with the last log lines, when one of them has ended by itself."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+
+import psycopg2
 
 from harness.containers.engine import Engine
 from harness.containers.own import find
 from harness.database import Address, Database
+from harness.database.admin import one_line
 from harness.database.container import NAME, PORT
 from harness.database.embedded import Cluster, EmbeddedPostgres
 from harness.database.external import ExternalPostgres
@@ -187,6 +191,28 @@ class GivenDatabase:
 
     def stop(self) -> None:
         """Do nothing: nothing was started."""
+
+
+@contextmanager
+def reading(address: Address) -> Iterator[None]:
+    """Say in one sentence why a database cannot be read in the block.
+
+    Args:
+        address: of the database.
+
+    Raises:
+        UsageError: when the database refuses what is asked.
+        InfraError: when it does not answer.
+    """
+    where = f"the database {address.name!r} at {address.host}:{address.port}"
+    try:
+        yield
+    except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+        raise InfraError(f"{where} does not answer: {one_line(error)}") from error
+    except psycopg2.Error as error:
+        raise UsageError(
+            f"{where} cannot be read as user {address.user!r}: {one_line(error)}"
+        ) from error
 
 
 def check_database(

@@ -8,16 +8,27 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from harness.alive import lock_path
+from harness.errors import InfraError, UsageError
 from harness.kept import Kept
 
 _PREFIX = "before-"
 
 
 def data_folders(kept: Kept) -> tuple[Path, ...]:
-    """Return the folders that the clients of a kept run put local data in."""
+    """Return the folders that the clients of a kept run put local data in.
+
+    Raises:
+        UsageError: when the run's results were deleted.
+    """
+    if not kept.data.is_dir():
+        raise UsageError(
+            f"what {kept.run} kept is gone from {kept.data}: nox -s clean -- {kept.run} forgets it"
+        )
     # A walk has one for all; elsewhere each cell has its own, beside its client's HOME.
     cells = (
         folder / "data" for folder in sorted(kept.data.iterdir()) if (folder / "home").is_dir()
@@ -28,9 +39,14 @@ def data_folders(kept: Kept) -> tuple[Path, ...]:
 class DataGuard:
     """A second link to every file of a kept run's data.
 
+    Every method raises InfraError where the file system refuses.
+
     Args:
         kept: the run.
         user: id of the run of ``ui`` that reads it.
+
+    Raises:
+        UsageError: when the run's results were deleted.
     """
 
     def __init__(self, kept: Kept, user: str) -> None:
@@ -40,24 +56,36 @@ class DataGuard:
 
     def take(self) -> None:
         """Make the links, after what earlier UIs took was brought back."""
-        for place in self._data.glob(f"{_PREFIX}*"):
-            _put_back(place, self._data)
-            # A UI that was left running still needs its own; nox -s clean removes it with the UI.
-            if not lock_path(place.name.removeprefix(_PREFIX)).exists():
-                shutil.rmtree(place)
-        for folder in self._folders:
-            target = self._place / folder.relative_to(self._data)
-            shutil.copytree(folder, target, copy_function=os.link, symlinks=True)
+        with self._doing():
+            for place in self._data.glob(f"{_PREFIX}*"):
+                _put_back(place, self._data)
+                # A UI that was left running still needs its own; it goes with it (nox -s clean).
+                if not lock_path(place.name.removeprefix(_PREFIX)).exists():
+                    shutil.rmtree(place)
+            for folder in self._folders:
+                target = self._place / folder.relative_to(self._data)
+                shutil.copytree(folder, target, copy_function=os.link, symlinks=True)
 
     def put_back(self) -> list[str]:
         """Bring back what is gone; return the files, from the folder of the data."""
-        return _put_back(self._place, self._data)
+        with self._doing():
+            return _put_back(self._place, self._data)
 
     def drop(self) -> None:
         """Bring back what is gone, and remove the links. Safe to call twice."""
         if self._place.exists():
             self.put_back()
-            shutil.rmtree(self._place)
+            with self._doing():
+                shutil.rmtree(self._place)
+
+    @contextmanager
+    def _doing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            # A tree's error holds one for each file; the first tells enough.
+            why = error.args[0][0][-1] if isinstance(error, shutil.Error) else error
+            raise InfraError(f"the local data in {self._data} cannot be guarded: {why}") from error
 
 
 def restore_all(data: Path) -> None:

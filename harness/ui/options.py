@@ -10,13 +10,16 @@ from pathlib import Path
 from harness import expectations
 from harness.database.external import ExternalPostgres
 from harness.errors import InfraError, UsageError
+from harness.expectations import Expectation
 from harness.parser import build_ui_parser, for_containers
+from harness.probes import FLOWS, find_probes
 from harness.processes import is_free
 from harness.selectors import select_clients, select_services
 from harness.service import refs
 from harness.service.git import Clone, open_clone
 from harness.service.settings import HOST
 from harness.ui.assets import WHERE, check_assets
+from harness.ui.checks import UI_CHECKS
 from harness.versions import LAST_PORT, Catalog, Service
 
 _DOCKERFILE = "Dockerfile"
@@ -47,7 +50,8 @@ class UIOptions:
         detach: leave it running.
         clients: names of the clients whose runs are looked for; empty for all there are.
         run: the one run that is looked for, ``FLOW/RUN``; None for all of the sample.
-        expectations_file: declared known failures; read when something is judged.
+        expectations: declared known failures.
+        expectations_file: where they were declared.
         results: folder for the results of runs.
     """
 
@@ -71,6 +75,7 @@ class UIOptions:
     detach: bool
     clients: tuple[str, ...]
     run: str | None
+    expectations: tuple[Expectation, ...]
     expectations_file: Path
     results: Path
 
@@ -90,7 +95,8 @@ class UIOptions:
             "--expectations": str(declared) if declared != expectations.FILE else None,
         }
         flags = [word for name, value in given.items() if value for word in (name, value)]
-        return [*flags, *(["--ui-full"] if self.whole else [])]
+        chosen = {"--ui-full": self.whole, "--ui-triggers": self.triggers}
+        return [*flags, *(name for name, value in chosen.items() if value)]
 
 
 def parse_ui(arguments: Sequence[str], catalog: Catalog) -> UIOptions:
@@ -108,9 +114,18 @@ def parse_ui(arguments: Sequence[str], catalog: Catalog) -> UIOptions:
             raise UsageError(f"{option} chooses among the runs that --check looks for; add --check")
     if raw.database_url is not None:
         ExternalPostgres(raw.database_url)  # its shape is checked; it is reached later
+    if raw.dockerfile and clone is None:
+        raise UsageError(
+            f"--dockerfile {raw.dockerfile} needs services from a clone: --checkout PATH|URL"
+        )
+    # A walk over other probes may have had failures of theirs declared in the same file.
+    probes = find_probes(FLOWS).values()
+    declared = expectations.load(catalog, probes, raw.expectations, UI_CHECKS, of_ui_only=True)
     names = tuple(one.name for one in clients)
     unheeded = for_containers(raw)
-    return ui_options(raw, arguments, catalog, clone, clients=names, container_only=unheeded)
+    return ui_options(
+        raw, arguments, catalog, clone, declared, clients=names, container_only=unheeded
+    )
 
 
 def ui_options(
@@ -118,6 +133,7 @@ def ui_options(
     arguments: Sequence[str],
     catalog: Catalog,
     clone: Clone | None,
+    declared: tuple[Expectation, ...],
     *,
     clients: tuple[str, ...] = (),
     container_only: Sequence[str] = (),
@@ -129,6 +145,7 @@ def ui_options(
         arguments: what followed ``--``.
         catalog: what there is to select from.
         clone: of ``--checkout``.
+        declared: known failures.
         clients: of ``--metaflow``, where it chooses among the runs that are judged.
         container_only: given options that nothing but containers of the UI heeds.
 
@@ -160,6 +177,7 @@ def ui_options(
         detach=raw.detach,
         clients=clients,
         run=getattr(raw, "run", None),
+        expectations=declared,
         expectations_file=raw.expectations.resolve(),
         results=raw.results.resolve(),
     )
@@ -234,7 +252,18 @@ def needs_processes(options: UIOptions, kept_backend: str, engine: Callable[[], 
         InfraError: for containers without an engine.
     """
     why = _why_processes(options, kept_backend, engine)
-    if why and options.container_only:
+    if not why:
+        return ""
+    if options.clone is None:
+        raise UsageError(
+            "without containers the UI backend comes from a clone of Netflix/metaflow-service:"
+            f" --checkout PATH|URL ({why})"
+        )
+    if options.assets is None:
+        raise UsageError(
+            f"without containers the page comes from --ui-assets PATH ({why}): {WHERE}"
+        )
+    if options.container_only:
         raise UsageError(
             f"{options.container_only[0]} needs containers, and the UI runs as processes: {why}"
         )
@@ -242,35 +271,27 @@ def needs_processes(options: UIOptions, kept_backend: str, engine: Callable[[], 
 
 
 def _why_processes(options: UIOptions, kept_backend: str, engine: Callable[[], str]) -> str:
-    if options.backend == "docker" or options.image or options.page_clone:
-        if options.assets is not None:
-            raise UsageError(
-                "--ui-assets is for backends that run as processes; in containers the page comes"
-                " with the image, or from --ui-image"
-            )
-        engine()
-        return ""
-    if options.backend == "auto" and kept_backend == "docker" and options.assets is None:
-        engine()
-        return ""
-    why = "asked for" if options.backend == "embedded" else "--checkout is given"
-    if options.backend == "auto" and options.clone is None:
-        why = "--ui-assets is given"
-        if options.assets is None:
-            try:
-                engine()
-            except InfraError as error:
-                why = str(error)
-            else:
-                return ""
-    if options.clone is None:
+    of_containers = {"--ui-image": options.image, "--ui-checkout": options.page_clone}
+    given = [option for option, value in of_containers.items() if value]
+    if given and options.backend == "embedded":
+        raise UsageError(f"{given[0]} needs containers, which --backend embedded rules out")
+    needed = bool(given) or options.backend == "docker"
+    if needed and options.assets is not None:
         raise UsageError(
-            "without containers the UI backend comes from a clone of Netflix/metaflow-service:"
-            f" --checkout PATH|URL ({why})"
+            "--ui-assets is for backends that run as processes; in containers the page comes"
+            " with the image, or from --ui-image"
         )
-    if options.assets is None:
-        raise UsageError(f"without containers the page comes from --ui-assets PATH: {WHERE}")
-    return why
+    if options.backend == "embedded":
+        return "asked for"
+    if options.assets is not None:
+        return "--ui-assets is given"
+    try:
+        engine()
+    except InfraError as error:
+        if needed or kept_backend == "docker":
+            raise
+        return str(error)
+    return ""
 
 
 def check_port(port: int) -> None:

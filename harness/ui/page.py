@@ -152,7 +152,7 @@ def _plan(
 
 
 def _list_query(run: SampleRun) -> str:
-    """Return the filters under which the run is the newest, and shown only with its own status."""
+    """Return the filters under which the run is among the newest, and shown by its own status."""
     tags = [tag for tag in (run.tag, f"{CLIENT_TAG}{run.client}") if tag]
     query = {"flow_id": run.flow, "_tags": ",".join(dict.fromkeys(tags)), "_order": "-ts_epoch"}
     if run.status:

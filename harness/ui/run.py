@@ -22,14 +22,20 @@ from harness.kept import Kept, find_kept
 from harness.processes import free_port, kill_marked, raise_exit
 from harness.redact import Redactor, from_environment
 from harness.report.terminal import Screen
-from harness.run import check_results, make_folder
+from harness.run import check_results, make_folder, make_latest
 from harness.service.image import Builder
 from harness.ui import Ground, RunningUI, UILauncher
 from harness.ui.backend import await_ui
 from harness.ui.check import Checking
 from harness.ui.checkout import CheckoutUI
 from harness.ui.container import ContainerUI, PageImage
-from harness.ui.ground import GivenDatabase, KeptContainers, KeptProcesses, check_database
+from harness.ui.ground import (
+    GivenDatabase,
+    KeptContainers,
+    KeptProcesses,
+    check_database,
+    reading,
+)
 from harness.ui.guard import DataGuard
 from harness.ui.options import (
     UIOptions,
@@ -115,12 +121,11 @@ class UIRun:
         self.id = f"{moment}-ui-{secrets.token_hex(2)}"
         self.folder = options.results / self.id
         self.logs = self.folder / "logs"
-        if options.check:
-            make_folder(options.results, self.id)
-        self.logs.mkdir(parents=True)
-        self._lock = RunLock(self.id, self.folder)
         if kept is not None:
             self.guard = DataGuard(kept, self.id)
+        make_folder(options.results, self.id)
+        self.logs.mkdir()
+        self._lock = RunLock(self.id, self.folder)
         self._secrets = [*from_environment(os.environ)]
         self._ending = contextlib.ExitStack()
         self._detached = False
@@ -137,11 +142,14 @@ class UIRun:
         self._ending.callback(ground.stop)
         database = ground.start()
         self._secrets.append(database.address.password)
-        check_database(database.address, versions, available_versions(self.options, self.catalog))
+        with reading(database.address):
+            available = available_versions(self.options, self.catalog)
+            check_database(database.address, versions, available)
         launcher.prepare(versions)
         if self.guard is not None:
-            self.guard.take()
+            # Links that were made before it failed half-way go, too.
             self._ending.callback(self.guard.drop)
+            self.guard.take()
         if self.options.check:
             over = f"{launcher.description}, over {ground.description}"
             return self._check(versions, database, over, partial(self._started, launcher, ground))
@@ -177,7 +185,8 @@ class UIRun:
         started: Callable[[Service, Database], AbstractContextManager[RunningUI]],
     ) -> int:
         """Judge what each UI shows of a sample of runs, and write the reports."""
-        samples = sample(database.address, self.options.clients)
+        with reading(database.address):
+            samples = sample(database.address, self.options.clients)
         if self.options.run is not None:
             drawn, wanted = samples, self.options.run
             samples = tuple(one for one in drawn if one.pathspec == wanted)
@@ -198,6 +207,8 @@ class UIRun:
         )
         try:
             checking.begin(versions, samples, over)
+            # Now there is a journal to draw reports of, and to run again from.
+            make_latest(self.options.results, self.id)
             for version in versions:
                 try:
                     with started(version, database) as running:
@@ -229,23 +240,27 @@ class UIRun:
         """Let it run on when this process has ended; its lock, then free, is how it is found."""
         self._ending.pop_all()
         self._detached = True
-        self.screen.say(f"it goes on, its log is {running.log}; nox -s clean ends it")
+        self.screen.say(f"it goes on; {running.where_log}; nox -s clean ends it")
 
     def end(self) -> None:
-        """Stop what runs, unless it was left on purpose."""
+        """Stop what runs, unless it was left on purpose; take secrets out of the logs."""
         if self._detached:
+            self._redact()
             return
         try:
             self._ending.close()
         finally:
             kill_marked(lambda mark: mark.startswith(f"{self.id}/"))
             shutil.rmtree(self.folder / "work", ignore_errors=True)
-            redactor = Redactor(self._secrets)
-            for path in self.logs.rglob("*"):
-                redactor.file(path)
+            self._redact()
             if not any(path.is_file() for path in self.folder.rglob("*")):
                 shutil.rmtree(self.folder)  # it was refused before anything was written
             self._lock.release()
+
+    def _redact(self) -> None:
+        redactor = Redactor(self._secrets)
+        for path in self.logs.rglob("*"):
+            redactor.file(path)
 
     def _ground(self) -> Ground:
         if self.options.database_url is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -24,9 +24,6 @@ CLIENT_TAG = "metaflow_version:"
 SERVICE_TAG = "service_version:"
 UNKNOWN_SERVICE = "unknown service"
 
-NEWEST = 2000
-"""So many of the newest runs (of each client that is named) are looked at; older ones are not."""
-
 _CARDS_SINCE = Version("2.4.7")
 
 # A run with no sign of life for as long as this is over for every UI backend (its own defaults).
@@ -40,11 +37,37 @@ _BY_SHA = {
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1)
 }
 
+# What follows a prefix in the first tag that has it. '[]' makes a list of whatever a client wrote.
+_TAGGED = """
+    SELECT substr(tag, length({prefix}) + 1)
+    FROM jsonb_array_elements_text('[]' || {tags}) WITH ORDINALITY AS t (tag, place)
+    WHERE left(tag, length({prefix})) = {prefix} ORDER BY place LIMIT 1
+"""
+
+# The newest run of each kind. A run has one datastore, whichever of its rows tells it.
 _RUNS = """
-    SELECT flow_id, run_number, run_id, tags, system_tags,
-        extract(epoch FROM now()) - last_heartbeat_ts AS silent,
-        extract(epoch FROM now()) - ts_epoch / 1000.0 AS age
-    FROM {runs} {where} ORDER BY ts_epoch DESC LIMIT %(limit)s
+    SELECT DISTINCT ON (client, service, flow_id, datastore) * FROM (
+        SELECT r.flow_id, r.run_number, r.run_id, r.tags, r.system_tags, r.ts_epoch,
+            extract(epoch FROM now()) - r.last_heartbeat_ts AS silent,
+            extract(epoch FROM now()) - r.ts_epoch / 1000.0 AS age,
+            ({client}) AS client,
+            coalesce(nullif(({service}), ''), {unknown}) AS service,
+            coalesce(
+                (
+                    SELECT trim('"' FROM m.value::text) FROM {metadata} AS m
+                    WHERE m.flow_id = r.flow_id AND m.run_number = r.run_number
+                    AND m.field_name = 'ds-type' LIMIT 1
+                ),
+                (
+                    SELECT a.ds_type FROM {artifacts} AS a
+                    WHERE a.flow_id = r.flow_id AND a.run_number = r.run_number LIMIT 1
+                ),
+                ''
+            ) AS datastore
+        FROM {runs} AS r WHERE r.flow_id NOT LIKE '\\_%%'
+    ) AS run
+    WHERE client <> '' AND (%(every)s OR client = ANY(%(clients)s))
+    ORDER BY client, service, flow_id, datastore, ts_epoch DESC, run_number DESC
 """
 
 # A task's beginning and end, as every UI backend finds them: metadata, or the row of _task_ok.
@@ -175,10 +198,9 @@ class SampleRun:
 def sample(
     database: Address, clients: Sequence[str] = (), schema: str = "public"
 ) -> tuple[SampleRun, ...]:
-    """Return the newest run for each client, service and flow, ordered by these three.
+    """Return the newest run for each client, service, flow and datastore, ordered by these four.
 
-    Only the newest runs are looked at, however many there are. A run without a tag that names its
-    client is passed over.
+    A run without a tag that names its client is passed over.
 
     Args:
         database: with the schema of service 2.1.0 or newer, which is what UI backends read.
@@ -209,37 +231,26 @@ class _Rows:
                 ("artifacts", "artifact_v3"),
             )
         }
+        self._names["client"] = _tagged(CLIENT_TAG, "system_tags", "tags")
+        self._names["service"] = _tagged(SERVICE_TAG, "tags")
+        self._names["unknown"] = sql.Literal(UNKNOWN_SERVICE)
         self._names["run"] = sql.SQL("flow_id = %(flow_id)s AND run_number = %(run_number)s")
         self._probes = {probe.flow: probe for probe in find_probes(FLOWS).values()}
 
     def draw(self, clients: Sequence[str]) -> tuple[SampleRun, ...]:
-        newest: dict[tuple[str, str, str], dict[str, Any]] = {}
-        for row in self._newest(clients):
-            client = _tagged(CLIENT_TAG, row["system_tags"], row["tags"])
-            if client and not row["flow_id"].startswith("_"):
-                service = _tagged(SERVICE_TAG, row["tags"]) or UNKNOWN_SERVICE
-                newest.setdefault((client, service, row["flow_id"]), row)
-        return tuple(
-            self._run(client, service, newest[client, service, flow])
-            for client, service, flow in sorted(newest, key=_in_order)
-        )
+        values = {"every": not clients, "clients": list(clients)}
+        return tuple(map(self._run, sorted(self._all(_RUNS, values), key=_in_order)))
 
-    def _newest(self, clients: Sequence[str]) -> Iterable[dict[str, Any]]:
-        if not clients:
-            yield from self._all(_RUNS, {"limit": NEWEST}, where=sql.SQL(""))
-        for client in clients:
-            values = {"limit": NEWEST, "tag": f"{CLIENT_TAG}{client}"}
-            yield from self._all(_RUNS, values, where=sql.SQL("WHERE system_tags ? %(tag)s"))
-
-    def _all(self, query: str, values: Mapping[str, Any], **more: sql.Composable) -> list[Any]:
-        self._cursor.execute(sql.SQL(query).format(**self._names, **more), values)
+    def _all(self, query: str, values: Mapping[str, Any]) -> list[Any]:
+        self._cursor.execute(sql.SQL(query).format(**self._names), values)
         return list(self._cursor.fetchall())
 
     def _value(self, query: str, values: Mapping[str, Any]) -> Any:
         rows = self._all(query, values)
         return next(iter(rows[0].values())) if rows else None
 
-    def _run(self, client: str, service: str, row: dict[str, Any]) -> SampleRun:
+    def _run(self, row: dict[str, Any]) -> SampleRun:
+        client, service = row["client"], row["service"]
         probe = self._probe(row["flow_id"], service)
         tasks = self._all(_TASKS, row)
         firsts = {task["step"]: self._task(row, task["step"], task["first"]) for task in tasks}
@@ -255,7 +266,7 @@ class _Rows:
             client=client,
             service=service,
             probe=probe.name if probe else "",
-            datastore=self._datastore(row, first, stored),
+            datastore=row["datastore"],
             status=self._status(row),
             steps=tuple(SampleStep(t["step"], t["tasks"], t["timed"]) for t in tasks),
             log=SampleLog(log_step, firsts[log_step], line) if log_step in firsts else None,
@@ -275,10 +286,6 @@ class _Rows:
 
     def _task(self, row: dict[str, Any], step: str, task: int) -> str:
         return self._value(_TASK_NAME, {**row, "step": step, "task": task}) or str(task)
-
-    def _datastore(self, row: dict[str, Any], step: str, stored: Sequence[Any]) -> str:
-        told = self._value(_METADATA, {**row, "step": step, "field": "ds-type"})
-        return _text(told) or next((artifact["ds_type"] for artifact in stored), "")
 
     def _status(self, row: dict[str, Any]) -> str:
         """Return how the run ended, from what its client wrote of the last step.
@@ -326,11 +333,19 @@ class _Rows:
         return SampleArtifact(found["name"], value, self._value(_SAME_ARTIFACT, wanted))
 
 
-def _in_order(key: tuple[str, str, str]) -> tuple[Any, ...]:
+def _tagged(prefix: str, *columns: str) -> sql.Composable:
+    tags = sql.SQL(" || ").join(
+        sql.SQL("coalesce({}, '[]')").format(sql.Identifier("r", column)) for column in columns
+    )
+    return sql.SQL(_TAGGED).format(prefix=sql.Literal(prefix), tags=tags)
+
+
+def _in_order(row: dict[str, Any]) -> tuple[Any, ...]:
+    key = (row["client"], row["service"], row["flow_id"], row["datastore"])
     try:
         return (0, Version(key[0]), *key)
     except InvalidVersion:
-        return (1, key[0], *key)
+        return (1, *key)
 
 
 def _at_least(client: str, version: Version) -> bool:
@@ -338,12 +353,6 @@ def _at_least(client: str, version: Version) -> bool:
         return Version(client) >= version
     except InvalidVersion:
         return False
-
-
-def _tagged(prefix: str, *lists: Any) -> str:
-    """Return what follows the prefix in the first tag that has it; empty when none has."""
-    tags = (tag for tags in lists for tag in tags or ())
-    return next((tag[len(prefix) :] for tag in tags if tag.startswith(prefix)), "")
 
 
 def _tag(row: dict[str, Any]) -> str:

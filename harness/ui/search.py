@@ -29,7 +29,10 @@ def search(url: str, seconds: float) -> dict[str, Any]:
         # An empty message is the end of the conversation. What comes before a result is progress,
         # and errors of single artifacts, which the result tells again.
         while text := connection.recv():
-            event = json.loads(text).get("event", {})
+            sent = json.loads(text)
+            event = sent.get("event", {}) if isinstance(sent, dict) else None
+            if not isinstance(event, dict):
+                return {"error": "answer", "detail": f"sent {text[:200]!r}"}
             if event.get("type") == "error":
                 wrong = str(event.get("message"))
             matches = event.get("matches", matches)

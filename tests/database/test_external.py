@@ -3,6 +3,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -55,6 +56,25 @@ def test_the_existing_database_is_the_one_the_url_names(
     bare = f"postgresql://u:p@127.0.0.1:{postgres.address.port}"
     with pytest.raises(UsageError, match="names no database"):
         ExternalPostgres(bare).existing()
+
+
+def test_a_password_that_a_url_leaves_out_is_the_environment_s(
+    awkward: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = replace(awkward, password="").url
+    assert ":@" not in url
+    with pytest.raises(UsageError, match="no password supplied"):
+        ExternalPostgres(url).start()
+    monkeypatch.setenv("PGPASSWORD", PASSWORD)
+    server = ExternalPostgres(url)
+    server.start()
+    assert server.address == ExternalPostgres(awkward.url).address
+
+
+@pytest.mark.parametrize("host", ["::1", "/var/run/postgresql", "db.example"])
+def test_an_address_is_written_so_that_it_can_be_read(host: str) -> None:
+    address = Address(host, 5433, "ann", "", "metadata")
+    assert ExternalPostgres(address.url).address == address
 
 
 def test_creates_and_drops_only_its_own(awkward: Address, postgres: EmbeddedPostgres) -> None:

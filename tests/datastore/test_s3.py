@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from harness.datastore.objects import ObjectStore, S3Root
-from harness.datastore.s3 import GivenS3, OwnS3, aws_variables, bucket_name
+from harness.datastore.s3 import GivenS3, OwnS3, aws_files, aws_variables, bucket_name
 from harness.datastore.server import CREDENTIALS, S3Server
 from harness.errors import InfraError, UsageError
 from harness.versions import Catalog, load
@@ -98,6 +98,26 @@ def test_aws_variables_are_found_from_another_home(tmp_path):
         "AWS_PROFILE": "p",
         "AWS_SHARED_CREDENTIALS_FILE": f"{tmp_path}/.aws/credentials",
     }
+
+
+def test_files_are_named_for_a_process_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("config", "bundle"):
+        (tmp_path / name).touch()
+    variables = aws_variables(
+        {
+            "HOME": str(tmp_path),
+            "AWS_CONFIG_FILE": "~/config",
+            "AWS_CA_BUNDLE": "bundle",
+            "AWS_SHARED_CREDENTIALS_FILE": "/not/there",
+        }
+    )
+    assert variables == {
+        "AWS_CONFIG_FILE": f"{tmp_path}/config",
+        "AWS_CA_BUNDLE": f"{tmp_path}/bundle",
+        "AWS_SHARED_CREDENTIALS_FILE": "/not/there",
+    }
+    assert aws_files(variables) == (tmp_path / "config", tmp_path / "bundle")
 
 
 def test_what_old_clients_need_is_asked_of_their_environment(embedded, catalog):

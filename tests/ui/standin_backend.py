@@ -6,7 +6,8 @@ serves assets from ``ui/`` beside this file, keeps two worker processes in its g
 real one ends on SIGKILL only. Written for the tests, not taken from anywhere; it is one file so
 that it can be put in a stand-in clone or image. Needs psycopg2.
 
-``STANDIN_FAULT`` plants a fault: status, timeline, log, card, tags, search, unreadable, dag, list.
+``STANDIN_FAULT`` plants a fault: status, timeline, log, card, tags, search, unreadable, dag, list,
+odd (a search that sends no event), matches (one whose matches are none).
 """
 
 from __future__ import annotations
@@ -362,9 +363,10 @@ class Handler(BaseHTTPRequestHandler):
         for event in (
             {"type": "progress", "fraction": 1.0},
             *({"type": "error", "message": detail} for detail in errors),
-            {"type": "result", "matches": matches},
+            {"type": "result", "matches": 7 if FAULT == "matches" else matches},
         ):
-            self.send_frame(0x81, json.dumps({"event": event}).encode())
+            sent = [event] if FAULT == "odd" else {"event": event}
+            self.send_frame(0x81, json.dumps(sent).encode())
         self.send_frame(0x88, struct.pack(">H", 1000))
         self.close_connection = True
 

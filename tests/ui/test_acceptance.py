@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import threading
 from collections.abc import Mapping
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from packaging.version import Version
@@ -46,6 +50,8 @@ def test_a_sound_backend_passes(written, standin):
         ("tags", "tags", "finds runs, though none has the tag"),
         ("search", "artifact_search", "key=shape&value=hexagon finds 0 of 2 tasks"),
         ("unreadable", "artifact_search", "finds 0 of 2 tasks; not searchable: read: planted"),
+        ("odd", "artifact_search", "answered sent '[{"),
+        ("matches", "artifact_search", "found no list of records, but 7"),
         ("log", "logs", "has no line 'this line went to the standard output', but []"),
         ("card", "card", "cards lists no card"),
     ],
@@ -55,12 +61,8 @@ def test_a_planted_fault_is_found_by_name(written, standin, fault, check, words)
         outcomes = judge(api, written.runs["card"], SHORT)
     found = {name for name, outcome in outcomes.items() if outcome.status is not Status.PASS}
     # The run is looked for in lists by its tag, too, and all searches find nothing.
-    along = {
-        "list": {"tags"},
-        "search": {"search_after_log"},
-        "unreadable": {"search_after_log"},
-    }
-    assert found == {check} | along.get(fault, set())
+    along = {"listed": "tags", "artifact_search": "search_after_log"}
+    assert found == {check, along.get(check, check)}
     assert outcomes[check].status is Status.FAIL
     assert words in outcomes[check].reason
     assert api.partition("//")[2] in outcomes[check].reason
@@ -79,6 +81,46 @@ def test_an_artifact_that_cannot_be_read_is_told(written, standin):
     with standin(written.database.address) as (api, _):
         outcomes = judge(api, dataclasses.replace(run, artifact=more), SHORT)
     assert "finds 2 of 3 tasks" in outcomes["artifact_search"].reason
+
+
+class Answering:
+    """A server that answers every GET with the same JSON."""
+
+    def __init__(self, body: object) -> None:
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(json.dumps(body).encode())
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name
+                """Say nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.api = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.mark.parametrize("data", [None, "text", 7, ["text"], [None], {"hash": {}}, [{"hash": []}]])
+def test_an_odd_answer_is_a_fault_of_each_check(written, data):
+    with closing(Answering({"data": data})) as odd:
+        outcomes = judge(odd.api, written.runs["card"], 0.1)
+    assert _statuses(outcomes) == dict.fromkeys(CHECKS, Status.FAIL), outcomes
+
+
+def test_an_empty_log_that_nobody_knows_is_no_pass(written, standin):
+    run = written.runs["card"]
+    unknown = dataclasses.replace(run, log=dataclasses.replace(run.log, line=""))
+    with standin(written.database.address, "log") as (api, _):
+        empty = judge(api, unknown, SHORT)["logs"]
+    with standin(written.database.address) as (api, _):
+        full = judge(api, unknown, SHORT)["logs"]
+    assert (empty.status, full.status) == (Status.UNSUPPORTED, Status.PASS)
+    assert empty.reason == "the UI shows an empty log, and nobody knows what its task printed"
 
 
 def test_what_nobody_can_know_is_unsupported(written, standin):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 
@@ -61,11 +62,34 @@ def test_versions_are_selected_as_services_are():
         (["--ui-assets", "absent"], "there is no such file or folder"),
         (["--checkout", "absent"], "--checkout absent: there is no such folder"),
         (["--from", "a", "--database-url", "b"], "not allowed with argument --from"),
+        (["--dockerfile", "D"], "--dockerfile D needs services from a clone: --checkout PATH"),
+        (["--expectations", "absent"], "--expectations absent: no such file"),
     ],
 )
 def test_bad_input_is_one_clear_error(words, message):
     with pytest.raises(UsageError, match=message):
         parse_ui(words, CATALOG)
+
+
+def test_only_what_is_declared_of_uis_is_read(tmp_path):
+    file = tmp_path / "known.json"
+    of_cells = {"client": "all", "service": "all", "check": "elsewhere/run", "reason": "x"}
+    of_cells |= dict.fromkeys(("link", "until"))
+    of_uis = {**of_cells, "check": "logs", "ui": "all"}
+    file.write_text(json.dumps({"schema": 1, "expectations": [of_cells, of_uis]}))
+    options = parse_ui(["--expectations", str(file)], CATALOG)
+    assert [one.check for one in options.expectations] == ["logs"]
+    of_uis["check"] = "lgos"
+    file.write_text(json.dumps({"schema": 1, "expectations": [of_cells, of_uis]}))
+    with pytest.raises(UsageError, match=r"expectations\[1\].*'lgos'"):
+        parse_ui(["--expectations", str(file)], CATALOG)
+
+
+def test_what_makes_a_ui_another_is_in_its_rerun_lines(tmp_path, assets):
+    words = ["--checkout", _empty_clone(tmp_path), "--ui-assets", str(assets)]
+    words += ["--backend", "embedded", "--ui-full", "--ui-triggers"]
+    flags = parse_ui(["--check", *words], CATALOG).origin_flags
+    assert sorted(flags) == sorted(words)
 
 
 def test_a_port_that_is_taken_is_refused():
@@ -93,12 +117,23 @@ def test_without_an_engine_a_clone_is_asked_for():
         needs_processes(parse_ui([], CATALOG), "docker", no_engine)
 
 
+def test_a_clone_is_built_in_containers_where_an_engine_answers(tmp_path):
+    options = parse_ui(["--checkout", _empty_clone(tmp_path)], CATALOG)
+    for kept in ("docker", "embedded", ""):
+        assert needs_processes(options, kept, engine) == ""
+
+
 def test_processes_need_a_clone_and_the_page(tmp_path, assets):
     git_folder = _empty_clone(tmp_path)
-    with pytest.raises(UsageError, match=r"page comes from --ui-assets PATH: metaflow-ui-VERSION"):
-        needs_processes(parse_ui(["--checkout", git_folder], CATALOG), "embedded", engine)
-    words = ["--checkout", git_folder, "--ui-assets", str(assets)]
-    assert needs_processes(parse_ui(words, CATALOG), "embedded", engine) == "--checkout is given"
+    words = ["--checkout", git_folder]
+    page = "page comes from --ui-assets PATH"
+    with pytest.raises(UsageError, match=rf"{page} \(no Docker engine answers\): metaflow-ui-VERS"):
+        needs_processes(parse_ui(words, CATALOG), "embedded", no_engine)
+    embedded = parse_ui([*words, "--backend", "embedded"], CATALOG)
+    with pytest.raises(UsageError, match=rf"{page} \(asked for\): metaflow-ui-VERSION"):
+        needs_processes(embedded, "embedded", engine)
+    words += ["--ui-assets", str(assets)]
+    assert needs_processes(parse_ui(words, CATALOG), "embedded", engine) == "--ui-assets is given"
     with pytest.raises(UsageError, match=r"\(asked for\)"):
         needs_processes(parse_ui(["--backend", "embedded"], CATALOG), "docker", engine)
 
@@ -111,6 +146,13 @@ def test_assets_are_for_processes(assets):
         needs_processes(parse_ui([*words, "--backend", "docker"], CATALOG), "", engine)
     with pytest.raises(UsageError, match="--ui-assets is for backends that run as processes"):
         needs_processes(parse_ui([*words, "--ui-image", "a"], CATALOG), "docker", engine)
+
+
+@pytest.mark.parametrize("option", ["--ui-image", "--ui-checkout"])
+def test_a_page_in_a_container_is_refused_where_containers_are_ruled_out(tmp_path, option):
+    words = [option, _empty_clone(tmp_path), "--backend", "embedded"]
+    with pytest.raises(UsageError, match=f"{option} needs containers, which --backend embedded"):
+        needs_processes(parse_ui(words, CATALOG), "docker", engine)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from harness.database import Address
 from harness.database.embedded import EmbeddedPostgres
 from harness.service.migration import bring_up
 from harness.service.reference import ReferenceLauncher
-from harness.ui.sample import SampleArtifact, SampleLog, SampleRun, SampleStep, sample
+from harness.ui.sample import CLIENT_TAG, SampleArtifact, SampleLog, SampleRun, SampleStep, sample
 from harness.versions import load
 
 USER = {"user_name": "me"}
@@ -99,6 +99,35 @@ def test_the_newest_run_of_each_client_service_and_flow_is_drawn(writer):
     drawn = [(run.service, run.flow) for run in writer.drawn()]
     assert drawn == [("1", "A"), ("2", "A"), ("unknown service", "A"), ("unknown service", "B")]
     assert writer.drawn()[0].run == newest.rpartition("/")[2]
+
+
+def test_each_datastore_has_a_run_of_its_own(writer):
+    for kind in ("local", "s3"):
+        writer.metadata(writer.task(writer.run("A", "service_version:1"), "start"), ds__type=kind)
+    old = writer.run("A", "service_version:1")
+    writer.artifact(writer.task(old, "start"), "x", 1)  # no word of it but with its artifacts
+    drawn = writer.drawn()
+    assert [(run.flow, run.datastore) for run in drawn] == [("A", "local"), ("A", "s3")]
+    assert drawn[0].run == old.rpartition("/")[2]
+
+
+def test_every_client_is_drawn_however_many_runs_are_newer(writer):
+    oldest = writer.run("A")
+    writer.sql(
+        "INSERT INTO runs_v3 (flow_id, user_name, ts_epoch, tags, system_tags)"
+        " SELECT 'A', 'me', ts_epoch + n, tags, %s FROM runs_v3, generate_series(1, 3000) AS n"
+        " WHERE run_number = %s",
+        *(f'["{CLIENT_TAG}{writer.client}.1"]', oldest.rpartition("/")[2]),
+    )
+    drawn = sample(writer.address)
+    assert {f"{writer.client}.1", writer.client} <= {run.client for run in drawn}
+
+
+@pytest.mark.parametrize("tags", [None, "null", "{}", '"a"'])
+def test_a_run_without_a_list_of_tags_is_drawn_by_its_system_tags(writer, tags):
+    number = writer.run("A").rpartition("/")[2]
+    writer.sql("UPDATE runs_v3 SET tags = %s WHERE run_number = %s", tags, number)
+    assert [(run.service, run.flow) for run in writer.drawn()] == [("unknown service", "A")]
 
 
 def test_clients_come_in_the_order_of_their_versions(writer):

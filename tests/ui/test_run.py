@@ -1,0 +1,264 @@
+"""One run of ui, of stand-ins: what it leaves, what is the latest run, and how it is refused."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from harness import alive
+from harness.alive import RunLock
+from harness.database import Address, Database
+from harness.errors import InfraError, UsageError
+from harness.journal import read
+from harness.kept import Kept
+from harness.outcome import CheckOutcome, Status
+from harness.report.summary import cells
+from harness.report.terminal import Screen
+from harness.ui import check
+from harness.ui import run as ui_run
+from harness.ui.options import parse_ui
+from harness.ui.page import CHECKS as PAGE_CHECKS
+from harness.ui.run import UIRun, show
+from harness.versions import load
+from tests.ui.test_ground import execute, make_tables
+
+CATALOG = load()
+NOTHING_KNOWN = Path(__file__).with_name("expectations.json")
+
+
+@dataclass
+class FakeUI:
+    """A UI that is somewhere already."""
+
+    api: str
+    log: Path
+    version: str = "v2.5.1"
+    origin: str = "a stand-in"
+    where_log: str = "its log is elsewhere"
+    stopped: bool = False
+
+    @property
+    def page(self) -> str:
+        return self.api
+
+    def check_alive(self) -> None:
+        """Do nothing: it lives."""
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+@dataclass
+class FakeLauncher:
+    """Starts nothing, and writes what a UI could say into its log."""
+
+    api: str = "http://127.0.0.1:1"
+    says: str = ""
+    description: str = "stand-ins"
+    started: list[FakeUI] = field(default_factory=list)
+
+    def prepare(self, versions: object) -> None:
+        """Do nothing."""
+
+    def start(self, *given: object) -> FakeUI:
+        log = given[-1]
+        assert isinstance(log, Path)
+        log.write_text(self.says)
+        self.started.append(FakeUI(self.api, log))
+        return self.started[-1]
+
+
+@dataclass
+class FakeGround:
+    """A kept database that is served already."""
+
+    database: Database
+    description: str = "a stand-in's database"
+
+    def start(self) -> Database:
+        return self.database
+
+    def stop(self) -> None:
+        """Do nothing."""
+
+
+@pytest.fixture(autouse=True)
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the locks, away from those of real runs."""
+    monkeypatch.setattr(alive, "RUNS", tmp_path / "runs")
+    return tmp_path / "runs"
+
+
+@pytest.fixture(autouse=True)
+def launcher(monkeypatch: pytest.MonkeyPatch) -> FakeLauncher:
+    one = FakeLauncher()
+    monkeypatch.setattr(UIRun, "_launcher", lambda _, *, processes: one)  # noqa: ARG005
+    monkeypatch.setattr(ui_run, "needs_processes", lambda *_: "")
+    monkeypatch.setattr(ui_run, "await_ui", lambda _: None)
+    return one
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """Results of an earlier run, the latest."""
+    folder = tmp_path / "results"
+    (folder / "earlier").mkdir(parents=True)
+    (folder / "latest").symlink_to("earlier")
+    return folder
+
+
+def show_ui(results: Path, *words: str) -> int:
+    always = ("--ui-version", "v2.5.1", "--expectations", str(NOTHING_KNOWN))
+    options = parse_ui([*always, "--results", str(results), *words], CATALOG)
+    return show(options, CATALOG, Screen())
+
+
+def latest(results: Path) -> str:
+    return str((results / "latest").readlink())
+
+
+def test_a_check_that_is_refused_leaves_the_latest_run_what_it_was(results, database: Database):
+    make_tables(database.address, 1)
+    with pytest.raises(UsageError, match="too old for the UI"):
+        show_ui(results, "--check", "--database-url", database.address.url)
+    assert latest(results) == "earlier"
+    assert {path.name for path in results.iterdir()} == {"earlier", "latest"}
+
+
+@pytest.fixture
+def no_browser(monkeypatch: pytest.MonkeyPatch) -> None:
+    outcome = dict.fromkeys(PAGE_CHECKS, CheckOutcome(Status.UNSUPPORTED, "not looked at"))
+    monkeypatch.setattr(check, "look", lambda _page, _api, runs, *_, **__: [outcome for _ in runs])
+
+
+@pytest.mark.e2e
+@pytest.mark.usefixtures("no_browser")
+def test_a_check_is_the_latest_run(results, launcher, written, standin):
+    wanted = written.runs["card"].pathspec
+    url = written.database.address.url
+    with standin(written.database.address) as (api, _):
+        launcher.api = api
+        assert show_ui(results, "--check", "--run", wanted, "--database-url", url) == 0
+    assert "-ui-" in latest(results)
+    assert (results / "latest" / "journal.jsonl").is_file()
+    with pytest.raises(UsageError, match="--run CardFlow/99: not among the 2 newest runs"):
+        show_ui(results, "--check", "--run", "CardFlow/99", "--database-url", url)
+    assert (results / "latest" / "journal.jsonl").is_file()
+
+
+@pytest.mark.e2e
+@pytest.mark.usefixtures("no_browser")
+def test_a_line_that_reruns_a_cell_works_with_pgpassword(
+    results, launcher, written, standin, monkeypatch
+):
+    address = written.database.address
+    wanted = ("--run", written.runs["failing"].pathspec)
+    with standin(address) as (launcher.api, _):
+        assert show_ui(results, "--check", *wanted, "--database-url", address.url) == 0
+        (cell,) = cells(read(results / "latest"))
+        assert "[secret]" not in cell["rerun"]
+        assert address.password not in cell["rerun"]
+        again = shlex.split(cell["rerun"].partition(" -- ")[2])
+        monkeypatch.setenv("PGPASSWORD", address.password)
+        assert show(parse_ui([*again, "--results", str(results)], CATALOG), CATALOG, Screen()) == 0
+    assert [one["id"] for one in cells(read(results / "latest"))] == [cell["id"]]
+
+
+@pytest.fixture
+def left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Ends what a detached UI leaves to the end of its process."""
+    locks: list[RunLock] = []
+
+    def lock(run_id: str, folder: Path) -> RunLock:
+        locks.append(RunLock(run_id, folder))
+        return locks[-1]
+
+    monkeypatch.setattr(ui_run, "RunLock", lock)
+    yield
+    for one in locks:
+        one.release()
+
+
+@pytest.mark.usefixtures("left")
+def test_a_ui_that_judges_nothing_is_never_the_latest_run(results, launcher, migrated, capsys):
+    database, _ = migrated
+    launcher.says = f"connected with {database.address.password}\n"
+    assert show_ui(results, "--detach", "--database-url", database.address.url) == 0
+    (ui,) = launcher.started
+    assert latest(results) == "earlier"
+    assert "it goes on; its log is elsewhere; nox -s clean ends it" in capsys.readouterr().out
+    assert not ui.stopped
+    assert ui.log.read_text() == "connected with [secret]\n"
+
+
+@pytest.fixture
+def stranger(migrated: tuple[Database, str]) -> Iterator[Address]:
+    """A user who may connect, and see that there are tables, and no more."""
+    database, _ = migrated
+    name = f"u{uuid4().hex}"
+    execute(database.address, f"CREATE ROLE {name} LOGIN PASSWORD 'word'")
+    address = database.address
+    yield Address(address.host, address.port, name, "word", address.name)
+    execute(database.address, f"DROP ROLE {name}")
+
+
+def test_a_user_who_may_not_read_is_told(results, stranger):
+    with pytest.raises(UsageError, match=f"cannot be read as user '{stranger.user}': permission"):
+        show_ui(results, "--check", "--database-url", stranger.url)
+    assert {path.name for path in results.iterdir()} == {"earlier", "latest"}
+
+
+@pytest.fixture
+def kept(migrated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kept:
+    """A run that kept local data; its database is served already."""
+    database, _ = migrated
+    monkeypatch.setattr(UIRun, "_ground", lambda _: FakeGround(database))
+    one = Kept("a-run", tmp_path / "a-run", "embedded", "v2.5.1", database.address)
+    (one.data / "data").mkdir(parents=True)
+    for name in ("a", "b"):
+        (one.data / "data" / name).write_text(name)
+    one.write()
+    return one
+
+
+def test_a_kept_run_whose_results_were_deleted_is_said(results, kept, runs):
+    (kept.data / "data" / "a").unlink()
+    (kept.data / "data" / "b").unlink()
+    (kept.data / "data").rmdir()
+    kept.data.rmdir()
+    with pytest.raises(UsageError, match="nox -s clean -- a-run forgets it"):
+        show_ui(results, "--from", "a-run")
+    assert {path.name for path in results.iterdir()} == {"earlier", "latest"}
+    assert not list(runs.glob("*.lock"))
+
+
+def test_links_that_were_made_half_way_are_removed(
+    results, launcher, kept: Kept, monkeypatch, runs
+):
+    really = os.link
+
+    def link(source: str, target: str, **_: object) -> None:
+        if Path(source).name == "b":
+            raise OSError(18, "Invalid cross-device link")
+        really(source, target)
+
+    monkeypatch.setattr(os, "link", link)
+    with pytest.raises(InfraError, match=r"cannot be guarded: .*Invalid cross-device link"):
+        show_ui(results, "--from", "a-run", "--detach")
+    assert not list(kept.data.glob("before-*"))
+    assert not list(runs.glob("*.lock"))
+    assert launcher.started == []
+
+
+def test_a_database_that_dies_while_it_is_read_is_no_verdict(results, monkeypatch):
+    dead = Database(Address("127.0.0.1", 1, "u", "p", "d"), Address("127.0.0.1", 1, "u", "p", "d"))
+    monkeypatch.setattr(UIRun, "_ground", lambda _: FakeGround(dead))
+    with pytest.raises(InfraError, match=r"the database 'd' at 127\.0\.0\.1:1 does not answer"):
+        show_ui(results, "--check", "--database-url", dead.address.url)
+    assert latest(results) == "earlier"
