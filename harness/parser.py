@@ -229,7 +229,8 @@ def _add_containers(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--remove-images",
         action="store_true",
-        help="pull images a few at a time and remove them after use; those that were there stay",
+        help="pull images a few at a time and remove them after use, but those that were there:"
+        " fixed_db has five services' on the disk at most, compat in the end all of them",
     )
     group.add_argument(
         "--postgres-image",

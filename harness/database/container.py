@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psycopg2
 
-from harness.containers.images import Images
+from harness.containers.images import Image, Images
 from harness.containers.own import Belongings, Program, RunningContainer
 from harness.database import Address, Database
 from harness.database.admin import create_database, drop_database
@@ -85,7 +85,17 @@ class ContainerPostgres:
             InfraError: when the image cannot be had, the given port is taken, or with the last
                 log lines when the container ends or never answers; nothing is left then.
         """
-        image = self._images.get(self._image)
+        image, self._container = self._images.use(self._image, self._run)
+        try:
+            self._address = self._await(self._container)
+        except BaseException:
+            self.stop()
+            raise
+        with closing(self._address.connect()) as connection:
+            version = connection.info.parameter_status("server_version").split()[0]
+        self.description = f"PostgreSQL {version} from {image.reference}, in a container"
+
+    def _run(self, image: Image) -> tuple[Image, RunningContainer]:
         environment = {
             "POSTGRES_USER": self._user,
             "POSTGRES_PASSWORD": self._password,
@@ -102,15 +112,7 @@ class ContainerPostgres:
             # Parallel queries over large tables share more than Docker's 64 MB.
             shared_memory="256m",
         )
-        self._container = self._belongings.run(program, self.log)
-        try:
-            self._address = self._await(self._container)
-        except BaseException:
-            self.stop()
-            raise
-        with closing(self._address.connect()) as connection:
-            version = connection.info.parameter_status("server_version").split()[0]
-        self.description = f"PostgreSQL {version} from {image.reference}, in a container"
+        return image, self._belongings.run(program, self.log)
 
     def _await(self, container: RunningContainer) -> Address:
         """Return the address of its ``postgres`` database, as soon as that answers."""
