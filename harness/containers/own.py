@@ -22,7 +22,7 @@ from harness.alive import lock_path
 from harness.containers.engine import CONFLICT, Engine
 from harness.containers.images import Image, ImageGoneError
 from harness.errors import InfraError
-from harness.processes import tail_note
+from harness.processes import HOST, tail_note
 
 LABEL = "metaflow-compat.run"
 """Label with the id of the run a thing belongs to."""
@@ -40,7 +40,6 @@ KEEP_LABEL = "metaflow-compat.keep"
 # away lose anything by being killed: a grace would only be waited out, once per restart.
 _GRACE_SECONDS = 0
 _LOG_SECONDS = 5.0
-_HOST = "127.0.0.1"
 
 
 @dataclass(frozen=True)
@@ -161,7 +160,7 @@ class Belongings:
             return {"network_mode": HOST_NETWORK}
         aliases = self.engine.client.api.create_endpoint_config(aliases=[program.name])
         return {
-            "ports": {f"{inner}/tcp": (_HOST, port or 0) for inner, port in program.ports.items()},
+            "ports": {f"{inner}/tcp": (HOST, port or 0) for inner, port in program.ports.items()},
             "network": network,
             "networking_config": {network: aliases},
         }

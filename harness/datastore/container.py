@@ -8,7 +8,7 @@ from harness.containers.images import Image, Images
 from harness.containers.own import Belongings, Program, RunningContainer
 from harness.datastore.server import CREDENTIALS, answers
 from harness.errors import InfraError
-from harness.processes import tail_note, wait_until
+from harness.processes import HOST, tail_note, wait_until
 from harness.versions import S3Image
 
 NAME = "object-store"
@@ -56,7 +56,7 @@ class ContainerS3:
         """
         container, port = self._images.use(self._image, self._run)
         self._container = container
-        self.endpoint = f"http://127.0.0.1:{container.port(port)}"
+        self.endpoint = f"http://{HOST}:{container.port(port)}"
         wait_until(
             lambda: self._ready(container),
             seconds=_READY_SECONDS,

@@ -10,10 +10,9 @@ import requests
 
 from harness.datastore.objects import REQUIREMENTS
 from harness.errors import InfraError
-from harness.processes import ManagedProcess, free_port, tail_note, wait_until
+from harness.processes import HOST, ManagedProcess, free_port, tail_note, wait_until
 from harness.tools import tool_python
 
-_HOST = "127.0.0.1"
 _START_SECONDS = 60.0
 
 CREDENTIALS = {
@@ -79,7 +78,7 @@ class S3Server:
 
     description = "a moto server of the run's own"
 
-    def __init__(self, mark: str, log: Path, host: str = _HOST, port: int | None = None) -> None:
+    def __init__(self, mark: str, log: Path, host: str = HOST, port: int | None = None) -> None:
         self._mark = f"{mark}/s3-server"
         self.log = log
         self.endpoint = ""

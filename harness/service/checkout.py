@@ -12,12 +12,12 @@ from pathlib import Path
 from harness.database import Database
 from harness.errors import InfraError, UsageError
 from harness.interpreters import find_interpreters
-from harness.processes import ManagedProcess, free_port
+from harness.processes import HOST, ManagedProcess, free_port
 from harness.service import RunningService
 from harness.service.git import CHECKOUTS, Clone
 from harness.service.migration import await_ready
 from harness.service.refs import reported_by, requirements_of, source_of
-from harness.service.settings import HOST, service_settings
+from harness.service.settings import service_settings
 from harness.tools import ROOT, tool_python
 from harness.versions import Layout, Program, Service
 

@@ -12,6 +12,7 @@ from harness.containers.images import Image, Images
 from harness.containers.own import Belongings, Program, RunningContainer
 from harness.database import Database
 from harness.errors import InfraError, UsageError
+from harness.processes import HOST
 from harness.service import RunningService
 from harness.service.image import Builder
 from harness.service.settings import database_settings
@@ -169,9 +170,9 @@ class _RunningInContainer:
         self._read_ports()
 
     def _read_ports(self) -> None:
-        self.url = f"http://127.0.0.1:{self._container.port(_METADATA_PORT)}"
+        self.url = f"http://{HOST}:{self._container.port(_METADATA_PORT)}"
         self.migration_url = (
-            f"http://127.0.0.1:{self._container.port(_MIGRATION_PORT)}"
+            f"http://{HOST}:{self._container.port(_MIGRATION_PORT)}"
             if self.service.migrates
             else None
         )
