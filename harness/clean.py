@@ -7,6 +7,7 @@ one of another machine that shares the Docker engine, is left alone. What was ke
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -45,7 +46,7 @@ def clean(run_ids: Sequence[str] = ()) -> Iterator[str]:
     for one in kept.values():
         yield from _clean_kept(one, named=one.run in run_ids)
     for name in sorted(dead):
-        yield from _clean_processes(name)
+        yield from _clean_processes(name, keep=name in kept)
 
 
 def clean_main(arguments: Sequence[str]) -> int:
@@ -59,16 +60,45 @@ def clean_main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _clean_processes(run_id: str) -> Iterator[str]:
+def _clean_processes(run_id: str, *, keep: bool) -> Iterator[str]:
+    """End what a killed run left running, and remove its files.
+
+    Args:
+        run_id: of the run.
+        keep: whether it had written down what it keeps: its files are ``_clean_kept``'s then.
+    """
     with claim_if_dead(lock_path(run_id)) as folder:
         if folder is None:
             return
         work = folder / "work"
-        # The database first: asked to end, it gives its shared memory back.
-        remove_leftovers(work / "postgres")
+        if not keep:
+            # The database first: asked to end, it gives its shared memory back.
+            _remove_database(work / "postgres")
         killed = kill_marked(lambda mark: mark == run_id or mark.startswith(f"{run_id}/"))
-        shutil.rmtree(work, ignore_errors=True)
-    yield f"{run_id}: ended {len(killed)} processes, removed its working folder"
+        if not keep:
+            _remove_folder(work)
+    files = "" if keep else ", removed its working folder"
+    yield f"{run_id}: ended {len(killed)} processes{files}"
+
+
+def _remove_database(folder: Path) -> None:
+    try:
+        remove_leftovers(folder)
+    except OSError as error:
+        raise _refused(folder, error) from error
+
+
+def _remove_folder(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    if os.path.lexists(folder):
+        try:
+            shutil.rmtree(folder)  # again, for the cause
+        except OSError as error:
+            raise _refused(folder, error) from error
+
+
+def _refused(folder: Path, error: OSError) -> InfraError:
+    return InfraError(f"{folder} could not be removed, and stays known to nox -s clean: {error}")
 
 
 def _clean_kept(kept: Kept, *, named: bool) -> Iterator[str]:
@@ -82,8 +112,8 @@ def _clean_kept(kept: Kept, *, named: bool) -> Iterator[str]:
     restore_all(kept.data)
     if named:
         if embedded:
-            remove_leftovers(kept.data / "postgres")
-        shutil.rmtree(kept.data, ignore_errors=True)
+            _remove_database(kept.data / "postgres")
+        _remove_folder(kept.data)
         forget(kept.run)
         what = "the kept database and the data" if embedded else "the data"
         yield f"{kept.run}: removed {what} of its clients"
@@ -113,18 +143,22 @@ def _clean_engine(
             _check_named(run_id, runs, dead | set(kept))
         # What was kept comes last: a UI that was left may still be in its network.
         for run_id, found in sorted(runs.items(), key=lambda item: item[0] in run_ids):
-            yield from _clean_run(engine, run_id, found, named=run_id in run_ids)
+            recorded = run_id in kept
+            named = run_id in run_ids
+            yield from _clean_run(engine, run_id, found, named=named, recorded=recorded)
     engine.close()
 
 
-def _clean_run(engine: Engine, run_id: str, found: Found, *, named: bool) -> Iterator[str]:
+def _clean_run(
+    engine: Engine, run_id: str, found: Found, *, named: bool, recorded: bool
+) -> Iterator[str]:
     labels = _labels(next(iter(found)))
     lock = Path(labels.get(LOCK_LABEL, ""))
     if labels.get(HOST_LABEL) != gethostname():
         yield f"{run_id}: left alone: it is a run of the machine {labels.get(HOST_LABEL)}"
     elif is_alive(lock):
         yield f"{run_id}: left alone: it is running"
-    elif labels.get(KEEP_LABEL) == "yes" and not lock.exists() and not named:
+    elif labels.get(KEEP_LABEL) == "yes" and (recorded or not lock.exists()) and not named:
         yield f"{run_id}: kept as asked for; remove it with: nox -s clean -- {run_id}"
     else:
         found = find(engine, run_id)

@@ -63,16 +63,30 @@ class Parser(argparse.ArgumentParser):
         """Parse the arguments.
 
         Raises:
-            UsageError: for an unknown option, with the nearest ones, or a wrong value.
+            UsageError: for what is no option of this session, with what may have been meant, or a
+                wrong value.
             SystemExit: after printing, for ``--help``.
         """
         raw, unknown = self.parse_known_args(list(arguments))
         if unknown:
-            close = nearest(unknown[0], self.known_options())
-            raise UsageError(f"unknown option {unknown[0]}{close}; see: {self.prog} --help")
+            self.error(self._about(unknown[0]))
         return raw
 
+    def _about(self, word: str) -> str:
+        """Return what is wrong with a word that is no option of this session."""
+        known = self.known_options()
+        if not word.startswith("-"):
+            by = [f"{what} by {option}" for option, what in _CHOSEN_BY.items() if option in known]
+            return f"unexpected argument {word!r}; options select what runs: {', '.join(by)}"
+        option = word.partition("=")[0]
+        sessions = [name for name in _SESSIONS if option in _parser_of(name).known_options()]
+        if sessions:
+            return f"unknown option {option}: it goes with {', '.join(sessions)}"
+        return f"unknown option {option}{nearest(option, known)}"
 
+
+_SESSIONS = ("compat", "fixed_db", "full", "local", "ui")
+_CHOSEN_BY = {"--metaflow": "clients", "--service": "services"}
 _FOR_CONTAINERS = ("pull", "registry", "dockerfile", "remove_images", "postgres_image")
 
 
@@ -97,6 +111,10 @@ def build_parser(session: str) -> Parser:
     _add_s3(parser, session)
     _add_results(parser)
     return parser
+
+
+def _parser_of(session: str) -> Parser:
+    return build_ui_parser() if session == "ui" else build_parser(session)
 
 
 def build_ui_parser() -> Parser:
@@ -234,7 +252,8 @@ def _add_containers(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--remove-images",
         action="store_true",
-        help="pull images a few at a time and remove them after use; those that were there stay",
+        help="pull images a few at a time and remove them after use, but those that were there:"
+        " fixed_db has five services' on the disk at most, compat in the end all of them",
     )
     group.add_argument(
         "--postgres-image",

@@ -19,11 +19,14 @@ from harness.errors import InfraError
 MARK = "METAFLOW_COMPAT_MARK"
 """Environment variable every process started here carries, and its children inherit."""
 
+HOST = "127.0.0.1"
+"""The address of this machine that what a run starts listens on."""
+
 _POLL_SECONDS = 0.02
 _GRACE_SECONDS = 5.0
 
 
-def free_port(host: str = "127.0.0.1") -> int:
+def free_port(host: str = HOST) -> int:
     """Return a TCP port of an address of this machine: chosen by the system, and free now."""
     with socket.socket() as probe:
         probe.bind((host, 0))
@@ -31,7 +34,7 @@ def free_port(host: str = "127.0.0.1") -> int:
         return port
 
 
-def is_free(port: int, host: str = "127.0.0.1") -> bool:
+def is_free(port: int, host: str = HOST) -> bool:
     """Tell whether nobody listens on a TCP port of an address of this machine now."""
     with socket.socket() as probe:
         # As servers do: what was closed a moment ago must not count as taken.

@@ -26,6 +26,8 @@ _NAMES = (
 _PATTERNS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
     # The password in an address: scheme://user:password@host.
     (re.compile(r"(?<=://)([^\s:/@\"']*):[^\s/\"']+(?=@)"), rf"\1:{SECRET}"),
+    # A token in its place: https://token@host.
+    (re.compile(r"(?i)(\bhttps?://)[^\s:/@\"']+:?(?=@)"), rf"\1{SECRET}"),
     # Schemes of the Authorization header.
     (re.compile(r"\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{8,}"), rf"\1 {SECRET}"),
     # Key ids and tokens that show what they are: AWS, GitHub, GitLab, Slack, JSON web tokens.

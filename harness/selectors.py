@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -36,7 +36,7 @@ def select_clients(catalog: Catalog, text: str) -> tuple[Client, ...]:
         for client in catalog.clients:
             if client.version == wanted:
                 return client
-        raise UsageError(f"unknown client {name!r}{_near(name, catalog.clients, CLIENT_WORDS)}")
+        raise UsageError(f"unknown client {name!r}{near(name, catalog.clients, CLIENT_WORDS)}")
 
     return select(catalog.clients, text, "client", CLIENT_WORDS, find)
 
@@ -74,8 +74,8 @@ def _find_released(catalog: Catalog, name: str) -> Service:
             "and no --checkout; here released services are selected: "
             f"{catalog.released[0].name} to {catalog.released[-1].name}"
         )
-    near = _near(name, catalog.released, SERVICE_WORDS)
-    raise UsageError(f"unknown released service {name!r}{near}")
+    close = near(name, catalog.released, SERVICE_WORDS)
+    raise UsageError(f"unknown released service {name!r}{close}{_if_ref(name)}")
 
 
 def _find_reference(catalog: Catalog, name: str) -> Service:
@@ -93,18 +93,32 @@ def _find_reference(catalog: Catalog, name: str) -> Service:
                     f"{name!r} is a released service, which needs --checkout or "
                     f"--backend docker; without them there are: {levels}"
                 )
-    raise UsageError(f"unknown reference level {name!r}; there are: {levels}")
+    close = nearest(name, SERVICE_WORDS)
+    raise UsageError(f"unknown reference level {name!r}{close}; there are: {levels}{_if_ref(name)}")
 
 
-def _near(name: str, releases: Sequence[Release], words: Sequence[str]) -> str:
-    """Return the nearest names; for a patch that was never released, those of its minor."""
+def _if_ref(name: str) -> str:
+    """Return what to add to an error about a name that is no version: it may be a git ref."""
+    if _version(name.removeprefix(_REFERENCE)) is not None:
+        return ""
+    return "; git refs, such as HEAD, need --checkout"
+
+
+def near(name: str, releases: Sequence[Release], others: Iterable[str]) -> str:
+    """Return what is nearest to a name that is none, as the end of an error message.
+
+    Args:
+        name: what was asked for.
+        releases: of a version it is the newest one below and the oldest one above.
+        others: what else may have been meant by a name that is no version.
+    """
     wanted = _version(name)
-    names = [
-        release.name
-        for release in reversed(releases)
-        if wanted and release.version.release[:2] == wanted.release[:2]
-    ]
-    return nearest(name, names or (*words, *(release.name for release in reversed(releases))))
+    if wanted is None or not releases:
+        return nearest(name, (*others, *(release.name for release in reversed(releases))))
+    in_order = sorted(releases, key=lambda release: release.version)
+    below = [release.name for release in in_order if release.version < wanted]
+    above = [release.name for release in in_order if release.version > wanted]
+    return f" (nearest: {', '.join(below[-1:] + above[:1])})"
 
 
 def _version(name: str) -> Version | None:

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from socket import gethostname
+from types import SimpleNamespace
+from typing import cast
 from uuid import uuid4
 
 import pytest
 
 from harness import alive
 from harness.alive import RunLock, lock_path
-from harness.clean import clean
+from harness.clean import _clean_run, clean
 from harness.containers.engine import Engine
 from harness.containers.images import Images
-from harness.containers.own import Belongings, Program, find
+from harness.containers.own import (
+    HOST_LABEL,
+    KEEP_LABEL,
+    LABEL,
+    LOCK_LABEL,
+    Belongings,
+    Found,
+    Program,
+    find,
+)
 from harness.database.embedded import (
     Cluster,
     EmbeddedPostgres,
@@ -126,6 +140,69 @@ def test_a_kept_database_stays_until_its_run_is_named(kept: Kept) -> None:
     assert all_kept() == []
     assert not Path(kept.place["home"]).exists()
     assert not kept.data.exists()
+
+
+@pytest.mark.usefixtures("no_engine")
+def test_what_a_run_kept_stays_when_it_was_killed_after_that(
+    kept: Kept, process: ManagedProcess
+) -> None:
+    leave(kept.run, kept.folder)
+    said = list(clean())
+    assert f"{kept.run}: kept as asked for; remove it with: nox -s clean -- {kept.run}" in said
+    assert said[-1] == f"{kept.run}: ended 1 processes"
+    assert process.wait(10) is not None
+    assert Path(kept.place["home"]).is_dir()
+    assert not lock_path(kept.run).exists()
+    list(clean([kept.run]))
+    assert not kept.data.exists()
+
+
+def test_so_do_the_containers_it_kept(run_id: str, tmp_path: Path) -> None:
+    leave(run_id, tmp_path)
+    labels = {
+        LABEL: run_id,
+        HOST_LABEL: gethostname(),
+        KEEP_LABEL: "yes",
+        LOCK_LABEL: str(lock_path(run_id)),
+    }
+    container = SimpleNamespace(attrs={"Config": {"Labels": labels}})
+    found = Found([container], [], [])
+    # Nothing is asked of the engine for what stays.
+    said = _clean_run(cast("Engine", None), run_id, found, named=False, recorded=True)
+    assert list(said) == [f"{run_id}: kept as asked for; remove it with: nox -s clean -- {run_id}"]
+
+
+@contextmanager
+def stuck() -> Iterator[None]:
+    """Let no folder be removed, as one of root's is not by another user."""
+
+    def refuse(path: Path, *, ignore_errors: bool = False) -> None:
+        if not ignore_errors:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("harness.clean.shutil.rmtree", refuse)
+        yield
+
+
+@pytest.mark.usefixtures("no_engine")
+def test_what_refuses_to_go_is_told_and_its_run_stays_known(run_id: str, tmp_path: Path) -> None:
+    work = tmp_path / "run" / "work"
+    work.mkdir(parents=True)
+    leave(run_id, tmp_path / "run")
+    with (
+        stuck(),
+        pytest.raises(InfraError, match=rf"^{work} could not be removed, .*Permission denied"),
+    ):
+        list(clean())
+    assert lock_path(run_id).exists()
+
+
+@pytest.mark.usefixtures("no_engine")
+def test_what_was_kept_and_refuses_to_go_stays_known(kept: Kept) -> None:
+    with stuck(), pytest.raises(InfraError, match=r"could not be removed, .*Permission denied"):
+        list(clean([kept.run]))
+    assert all_kept() == [kept]
 
 
 @pytest.mark.usefixtures("no_engine")

@@ -15,6 +15,8 @@ from harness.redact import SECRET, Redactor, from_environment
     [
         ("postgresql://metaflow:hunter2@127.0.0.1:5432/db", "hunter2"),
         ("redis://:hunter2@host", "hunter2"),
+        ("https://hunter2@dev.azure.com/org/_git/repo", "hunter2"),
+        ("https://hunter2:@host/repo.git", "hunter2"),
         ("host=x user=y password=hunter2 dbname=z", "hunter2"),
         ("MF_METADATA_DB_PSWD=hunter2", "hunter2"),
         ("PGPASSWORD: 'hunter 2 with spaces'", "hunter 2 with spaces"),
@@ -51,6 +53,7 @@ def test_what_looks_like_a_secret_goes(text: str, hidden: str):
         "2026-11-01 17:00:00.123 [17/start/2 (pid 4711)] Task is starting.",
         "http://127.0.0.1:43211/ping",
         "see http://127.0.0.1:8080/flows@latest",
+        "ssh://git@host/repo.git",
         "the password was refused",
         "token expected",
         'artifact "tokens" of the step start',

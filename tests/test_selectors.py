@@ -86,7 +86,10 @@ def test_each_level_is_a_group_of_its_own(catalog, text):
     [
         ("", "no client is named in '': an entry of the list is empty"),
         ("2.2.1,,2.2.2", "no client is named in '2.2.1,,2.2.2': an entry of the list is empty"),
-        ("2.4.6", "unknown client '2.4.6' (nearest: 2.4.9, 2.4.8, 2.4.7)"),
+        ("2.4.6", "unknown client '2.4.6' (nearest: 2.4.5, 2.4.7)"),
+        ("2.13.99", "unknown client '2.13.99' (nearest: 2.13.10, 2.14.0)"),
+        ("2.19.99", "unknown client '2.19.99' (nearest: 2.19.39)"),
+        ("1", "unknown client '1' (nearest: 2.0.0)"),
         ("lates", "unknown client 'lates' (nearest: latest)"),
         ("groups", "unknown client 'groups'"),
         (">=3", "'>=3' matches no client: they go from 2.0.0 to 2.19.39"),
@@ -109,7 +112,17 @@ LEVELS = (
 @pytest.mark.parametrize(
     ("kind", "text", "message"),
     [
-        ("released", "v2.4.33", "unknown released service 'v2.4.33' (nearest: v2.4.3, v2.4.13, "),
+        (
+            "released",
+            "v2.4.33",
+            "unknown released service 'v2.4.33' (nearest: v2.4.13, v2.5.0)",
+        ),
+        ("released", "2.5.2", "unknown released service '2.5.2' (nearest: v2.5.1)"),
+        (
+            "released",
+            "HEAD",
+            "unknown released service 'HEAD'; git refs, such as HEAD, need --checkout",
+        ),
         (
             "released",
             "reference-2.3",
@@ -127,7 +140,12 @@ LEVELS = (
             "reference-2.4",
             f"unknown reference level 'reference-2.4'; there are: {LEVELS}",
         ),
-        ("reference", "HEAD", "unknown reference level 'HEAD'; there are: "),
+        (
+            "reference",
+            "HEAD",
+            f"unknown reference level 'HEAD'; there are: {LEVELS}; git refs, such as HEAD, need",
+        ),
+        ("reference", "latst", "unknown reference level 'latst' (nearest: latest); there are: "),
         ("reference", ">=2.6", "'>=2.6' matches no reference level: they go from reference-1.0 to"),
     ],
 )

@@ -172,7 +172,7 @@ def _why_absent(endpoint: Endpoint, error: Exception) -> str:
 
 _NEXT_STEPS = {
     "no space left on device": "the engine's disk is full: docker system df shows what fills it; "
-    "--remove-images removes each image after its use",
+    "fixed_db needs less of it with --remove-images",
     "toomanyrequests": "the registry limits pulls: docker login, or --registry PREFIX for a mirror",
     "no matching manifest": "the image is not built for this machine's processor; "
     "DOCKER_DEFAULT_PLATFORM=linux/amd64 runs it emulated",

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 from docker.errors import APIError, ImageNotFound
 
@@ -17,6 +18,12 @@ from harness.errors import InfraError
 _AT_A_TIME = 4
 """Images pulled together: registries and disks are not served better by more."""
 _PROGRESS_SECONDS = 5.0
+
+Made = TypeVar("Made")
+
+
+class ImageGoneError(InfraError):
+    """An image that was on the engine a moment ago is there no longer."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,7 @@ class Images:
                 except BaseException:  # Ctrl-C: the pulls end at their next sign of progress
                     self._cancelled.set()
                     raise
-        return {name: self._known[name] for name in names}
+            return {name: self._known[name] for name in names}
 
     def get(self, name: str) -> Image:
         """Return one image, brought now if it was not before.
@@ -95,6 +102,26 @@ class Images:
             raise image
         return image
 
+    def use(self, name: str, start: Callable[[Image], Made]) -> Made:
+        """Return what ``start`` makes from an image, which is brought now if it was not before.
+
+        Another run that pulled it may remove it after it was found here and before a container
+        holds it; it is brought once more then.
+
+        Args:
+            name: of the image.
+            start: makes a container from it.
+
+        Raises:
+            InfraError: when the image cannot be had, and whatever else ``start`` raises.
+        """
+        try:
+            return start(self.get(name))
+        except ImageGoneError:
+            with self._lock:
+                self._known.pop(name, None)
+            return start(self.get(name))
+
     def remove_all(self, but: Iterable[str] = ()) -> None:
         """Remove the images that this run pulled; those that were there before stay.
 
@@ -102,10 +129,11 @@ class Images:
             but: names of images that stay. One that a container uses stays as well, and is tried
                 again the next time.
         """
-        for name in set(self._known) - set(but):
-            image = self._known[name]
-            if isinstance(image, Image) and image.pulled and self._remove(image.reference):
-                del self._known[name]
+        with self._lock:
+            for name in set(self._known) - set(but):
+                image = self._known[name]
+                if isinstance(image, Image) and image.pulled and self._remove(image.reference):
+                    del self._known[name]
 
     def _remove(self, reference: str) -> bool:
         with self._engine.doing(f"removing the image {reference}"):

@@ -15,14 +15,14 @@ from pathlib import Path
 from socket import gethostname
 from typing import Any
 
-from docker.errors import APIError, NotFound
+from docker.errors import APIError, ImageNotFound, NotFound
 from docker.types import LogConfig, Mount
 
 from harness.alive import lock_path
 from harness.containers.engine import CONFLICT, Engine
-from harness.containers.images import Image
+from harness.containers.images import Image, ImageGoneError
 from harness.errors import InfraError
-from harness.processes import tail_note
+from harness.processes import HOST, tail_note
 
 LABEL = "metaflow-compat.run"
 """Label with the id of the run a thing belongs to."""
@@ -40,7 +40,6 @@ KEEP_LABEL = "metaflow-compat.keep"
 # away lose anything by being killed: a grace would only be waited out, once per restart.
 _GRACE_SECONDS = 0
 _LOG_SECONDS = 5.0
-_HOST = "127.0.0.1"
 
 
 @dataclass(frozen=True)
@@ -115,37 +114,44 @@ class Belongings:
             log: appended to with what it prints.
 
         Raises:
+            ImageGoneError: when the image is not on the engine any more.
             InfraError: when the engine refuses.
         """
+        doing = f"starting the container {self.name(program.name)} from {program.image.reference}"
+        with self.engine.doing(doing):
+            try:
+                return self._run(program, log)
+            except ImageNotFound as error:
+                raise ImageGoneError(f"{doing}: {self.engine.explain(error)}") from error
+
+    def _run(self, program: Program, log: Path) -> RunningContainer:
         network = program.network or self.network
         client = self.engine.client
-        name = self.name(program.name)
-        with self.engine.doing(f"starting the container {name} from {program.image.reference}"):
-            volumes = self._volumes(program)
-            container = client.containers.create(
-                program.image.id,
-                command=list(program.command) or None,
-                name=name,
-                labels=self.labels,
-                environment=dict(program.environment),
-                **self._networking(program, network),
-                mounts=[
-                    *(Mount(folder, volume.name) for folder, volume in volumes.items()),
-                    *(
-                        Mount(str(folder), str(folder), type="bind", read_only=read_only)
-                        for folder, read_only in program.folders.items()
-                    ),
-                ],
-                mem_limit=program.memory,
-                shm_size=program.shared_memory,
-                log_config=LogConfig(type=LogConfig.types.JSON),
-            )
-            running = RunningContainer(self.engine, container, list(volumes.values()), log)
-            try:
-                running.start()
-            except BaseException:
-                running.remove()
-                raise
+        volumes = self._volumes(program)
+        container = client.containers.create(
+            program.image.id,
+            command=list(program.command) or None,
+            name=self.name(program.name),
+            labels=self.labels,
+            environment=dict(program.environment),
+            **self._networking(program, network),
+            mounts=[
+                *(Mount(folder, volume.name) for folder, volume in volumes.items()),
+                *(
+                    Mount(str(folder), str(folder), type="bind", read_only=read_only)
+                    for folder, read_only in program.folders.items()
+                ),
+            ],
+            mem_limit=program.memory,
+            shm_size=program.shared_memory,
+            log_config=LogConfig(type=LogConfig.types.JSON),
+        )
+        running = RunningContainer(self.engine, container, list(volumes.values()), log)
+        try:
+            running.start()
+        except BaseException:
+            running.remove()
+            raise
         return running
 
     def _networking(self, program: Program, network: str) -> dict[str, Any]:
@@ -154,7 +160,7 @@ class Belongings:
             return {"network_mode": HOST_NETWORK}
         aliases = self.engine.client.api.create_endpoint_config(aliases=[program.name])
         return {
-            "ports": {f"{inner}/tcp": (_HOST, port or 0) for inner, port in program.ports.items()},
+            "ports": {f"{inner}/tcp": (HOST, port or 0) for inner, port in program.ports.items()},
             "network": network,
             "networking_config": {network: aliases},
         }

@@ -1,4 +1,4 @@
-"""Creating and dropping databases on a server, the same for every kind of server."""
+"""What is the same for every kind of server: settings, a knock, creating and dropping databases."""
 
 from __future__ import annotations
 
@@ -10,6 +10,26 @@ from psycopg2 import errors, sql
 
 from harness.database import Address
 from harness.errors import InfraError, UsageError
+
+RUN_SETTINGS = {
+    # Every cell holds a few connections, and a service's pool up to ten.
+    "max_connections": "200",
+    # The data is thrown away after the run and never has to survive a crash of the machine, so
+    # waiting for the disk would only slow down small machines.
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+}
+"""The settings of a server that is made for one run."""
+
+
+def answers(address: Address) -> bool:
+    """Tell whether a connection to a database can be opened now."""
+    try:
+        with closing(address.connect()):
+            return True
+    except psycopg2.OperationalError:
+        return False
 
 
 def create_database(server: Address, name: str) -> Address:

@@ -7,14 +7,12 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-import psycopg2
-
-from harness.containers.images import Images
+from harness.containers.images import Image, Images
 from harness.containers.own import Belongings, Program, RunningContainer
 from harness.database import Address, Database
-from harness.database.admin import create_database, drop_database
+from harness.database.admin import RUN_SETTINGS, answers, create_database, drop_database
 from harness.errors import InfraError
-from harness.processes import wait_until
+from harness.processes import HOST, wait_until
 
 NAME = "database"
 """The host name services reach it by, inside the run's network."""
@@ -22,14 +20,6 @@ NAME = "database"
 PORT = 5432
 _READY_SECONDS = 120.0
 _MEMORY = "1g"
-_SETTINGS = {
-    # Every cell holds a few connections, and a service's pool up to ten.
-    "max_connections": "200",
-    # The data is thrown away after the run and never has to survive a crash of the machine.
-    "fsync": "off",
-    "synchronous_commit": "off",
-    "full_page_writes": "off",
-}
 
 
 class ContainerPostgres:
@@ -85,13 +75,25 @@ class ContainerPostgres:
             InfraError: when the image cannot be had, the given port is taken, or with the last
                 log lines when the container ends or never answers; nothing is left then.
         """
-        image = self._images.get(self._image)
+        image, self._container = self._images.use(self._image, self._run)
+        try:
+            self._address = self._await(self._container)
+        except BaseException:
+            self.stop()
+            raise
+        with closing(self._address.connect()) as connection:
+            version = connection.info.parameter_status("server_version").split()[0]
+        self.description = f"PostgreSQL {version} from {image.reference}, in a container"
+
+    def _run(self, image: Image) -> tuple[Image, RunningContainer]:
         environment = {
             "POSTGRES_USER": self._user,
             "POSTGRES_PASSWORD": self._password,
             "POSTGRES_DB": "postgres",
         }
-        settings = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
+        settings = [
+            part for name, value in RUN_SETTINGS.items() for part in ("-c", f"{name}={value}")
+        ]
         program = Program(
             NAME,
             image,
@@ -102,20 +104,12 @@ class ContainerPostgres:
             # Parallel queries over large tables share more than Docker's 64 MB.
             shared_memory="256m",
         )
-        self._container = self._belongings.run(program, self.log)
-        try:
-            self._address = self._await(self._container)
-        except BaseException:
-            self.stop()
-            raise
-        with closing(self._address.connect()) as connection:
-            version = connection.info.parameter_status("server_version").split()[0]
-        self.description = f"PostgreSQL {version} from {image.reference}, in a container"
+        return image, self._belongings.run(program, self.log)
 
     def _await(self, container: RunningContainer) -> Address:
         """Return the address of its ``postgres`` database, as soon as that answers."""
         port = container.port(PORT)
-        address = Address("127.0.0.1", port, self._user, self._password, "postgres")
+        address = Address(HOST, port, self._user, self._password, "postgres")
         wait_until(
             lambda: _answers(address, container),
             seconds=_READY_SECONDS,
@@ -147,8 +141,4 @@ class ContainerPostgres:
 
 def _answers(address: Address, container: RunningContainer) -> bool:
     container.check_alive()
-    try:
-        with closing(address.connect()):
-            return True
-    except psycopg2.OperationalError:
-        return False
+    return answers(address)

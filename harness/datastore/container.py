@@ -8,7 +8,7 @@ from harness.containers.images import Image, Images
 from harness.containers.own import Belongings, Program, RunningContainer
 from harness.datastore.server import CREDENTIALS, answers
 from harness.errors import InfraError
-from harness.processes import tail_note, wait_until
+from harness.processes import HOST, tail_note, wait_until
 from harness.versions import S3Image
 
 NAME = "object-store"
@@ -54,18 +54,21 @@ class ContainerS3:
             InfraError: when the image cannot be had or has not exactly one port, or with the last
                 log lines when the container ends or never answers.
         """
-        image = self._images.get(self._image)
-        program = self._program(image)
-        (port,) = program.ports
-        container = self._belongings.run(program, self.log)
+        container, port = self._images.use(self._image, self._run)
         self._container = container
-        self.endpoint = f"http://127.0.0.1:{container.port(port)}"
+        self.endpoint = f"http://{HOST}:{container.port(port)}"
         wait_until(
             lambda: self._ready(container),
             seconds=_READY_SECONDS,
             what=f"the S3 server in the container {container.name}",
             log=self.log,
         )
+
+    def _run(self, image: Image) -> tuple[RunningContainer, int]:
+        """Start the container; return it and its own port."""
+        program = self._program(image)
+        (port,) = program.ports
+        return self._belongings.run(program, self.log), port
 
     def _program(self, image: Image) -> Program:
         if self._known is None:

@@ -184,7 +184,7 @@ class OwnS3(S3Datastore):
         if not self._started:
             self._started = True
             self._server.start()
-            # The port of a container is known only now.
+            # Its port is known only now.
             self.store = ObjectStore(self._server.endpoint, CREDENTIALS)
         bucket = bucket_name(stack)
         self.store.make_bucket(bucket)

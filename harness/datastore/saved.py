@@ -19,7 +19,7 @@ from harness import records
 from harness.datastore.objects import ObjectStore, ObjectStoreError
 from harness.datastore.server import CREDENTIALS, S3Server
 from harness.errors import InfraError, UsageError
-from harness.processes import is_free
+from harness.processes import HOST, is_free
 
 INDEX = "_index.json"
 FILE_SCHEMA = 1
@@ -51,7 +51,7 @@ def save(store: ObjectStore, buckets: Iterable[str], folder: Path) -> None:
         raise InfraError(f"{folder} cannot be written: {error.strerror}") from error
 
 
-def serve(folder: Path, mark: str, log: Path, host: str = "127.0.0.1") -> S3Server:
+def serve(folder: Path, mark: str, log: Path, host: str = HOST) -> S3Server:
     """Start an S3 server with everything that ``save`` wrote, and return it when all is there.
 
     It has the port that the saved one had where that is free on ``host``. Nothing of what clients

@@ -10,10 +10,9 @@ import requests
 
 from harness.datastore.objects import REQUIREMENTS
 from harness.errors import InfraError
-from harness.processes import ManagedProcess, free_port, tail_note, wait_until
+from harness.processes import HOST, ManagedProcess, free_port, tail_note, wait_until
 from harness.tools import tool_python
 
-_HOST = "127.0.0.1"
 _START_SECONDS = 60.0
 
 CREDENTIALS = {
@@ -30,9 +29,9 @@ class OwnServer(Protocol):
     """An S3 server that a run starts and stops."""
 
     description: str
-    """What it is, in words: ``a moto server of the run's own at http://127.0.0.1:40001``."""
+    """What it is, in words: ``a moto server of the run's own``."""
     endpoint: str
-    """Its address, no final slash; empty before start where it is not known yet."""
+    """Its address, no final slash; empty before start."""
     log: Path
 
     def start(self) -> None:
@@ -74,16 +73,17 @@ class S3Server:
         mark: what the process belongs to.
         log: what it prints.
         host: the address of this machine that it listens on.
-        port: where it listens; None for a port the system chooses.
+        port: where it listens; None for a port the system chooses when it starts.
     """
 
-    def __init__(self, mark: str, log: Path, host: str = _HOST, port: int | None = None) -> None:
+    description = "a moto server of the run's own"
+
+    def __init__(self, mark: str, log: Path, host: str = HOST, port: int | None = None) -> None:
         self._mark = f"{mark}/s3-server"
         self.log = log
-        port = port or free_port(host)
-        self.endpoint = f"http://{host}:{port}"
-        self.description = f"a moto server of the run's own at {self.endpoint}"
-        self._arguments = ["-m", "moto.server", "-H", host, "-p", str(port)]
+        self.endpoint = ""
+        self._host = host
+        self._port = port
         self._process: ManagedProcess | None = None
 
     def start(self) -> None:
@@ -94,9 +94,11 @@ class S3Server:
         """
         python = tool_python("s3", REQUIREMENTS)
         env = {"PATH": os.environ.get("PATH", os.defpath), "PYTHONUNBUFFERED": "1"}
-        self._process = ManagedProcess(
-            [str(python), *self._arguments], env=env, mark=self._mark, log=self.log
-        )
+        # Chosen only now: the first use may come minutes after the run's begin.
+        port = self._port or free_port(self._host)
+        self.endpoint = f"http://{self._host}:{port}"
+        command = [str(python), "-m", "moto.server", "-H", self._host, "-p", str(port)]
+        self._process = ManagedProcess(command, env=env, mark=self._mark, log=self.log)
         wait_until(
             self._ready,
             seconds=_START_SECONDS,

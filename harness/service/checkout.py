@@ -9,16 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import requests
-
 from harness.database import Database
 from harness.errors import InfraError, UsageError
 from harness.interpreters import find_interpreters
-from harness.processes import ManagedProcess, free_port, wait_until
+from harness.processes import HOST, ManagedProcess, free_port
 from harness.service import RunningService
 from harness.service.git import CHECKOUTS, Clone
+from harness.service.migration import await_ready
 from harness.service.refs import reported_by, requirements_of, source_of
-from harness.service.settings import HOST, service_settings
+from harness.service.settings import service_settings
 from harness.tools import ROOT, tool_python
 from harness.versions import Layout, Program, Service
 
@@ -31,8 +30,6 @@ SCENARIOS = {
 GOOSE_FOLDER = ROOT / "harness" / "goose" / "bin"
 PACKAGE = "metadata_service"
 """The package under whose name releases look their own version up."""
-
-_READY_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -179,7 +176,7 @@ class _RunningCheckout:
             self._spawn("metadata", self._layout.metadata)
         if self._layout.migration is not None:
             if wrong_order:
-                self._await_metadata()
+                await_ready(self)
             self._spawn("migration", self._layout.migration)
 
     def restart(self) -> None:
@@ -209,17 +206,6 @@ class _RunningCheckout:
             log=self.log,
             cwd=self._prepared.folder / program.folder,
         )
-
-    def _await_metadata(self) -> None:
-        def answers() -> bool:
-            self.check_alive()
-            try:
-                return requests.get(f"{self.url}/ping", timeout=_READY_SECONDS).ok
-            except requests.ConnectionError:
-                return False
-
-        what = f"the metadata API of {self.service.name} at {self.url}"
-        wait_until(answers, seconds=_READY_SECONDS, what=what, log=self.log)
 
 
 def _find_goose() -> str | None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from harness.containers.images import Image, Images
 from harness.containers.own import Belongings, Program, RunningContainer
 from harness.database import Database
 from harness.errors import InfraError, UsageError
+from harness.processes import HOST
 from harness.service import RunningService
 from harness.service.image import Builder
 from harness.service.settings import database_settings
@@ -21,7 +24,7 @@ _MEMORY = "512m"
 """A service takes 60 MB, its migration service as much; both and a bad day fit."""
 
 _BATCH = 4
-"""Images that are on the disk at the same time when each is removed after its use."""
+"""Images that are brought together when each is removed after its use."""
 
 
 class ContainerLauncher:
@@ -56,6 +59,10 @@ class ContainerLauncher:
         self._built: dict[str, Image | InfraError] = {}
         self._batch: list[str] = []
         self._used: list[str] = []
+        # Until a container holds an image, room made for another service would take it away.
+        self._room: AbstractContextManager[object] = (
+            threading.Lock() if remove_images else nullcontext()
+        )
 
     def prepare(self, services: tuple[Service, ...]) -> None:
         """Bring the images; one that cannot be had is told when its service is started.
@@ -88,8 +95,16 @@ class ContainerLauncher:
         Raises:
             InfraError: when its image cannot be had or the engine refuses.
         """
-        image = self._image(service)
-        return _RunningInContainer(self, service, image, database, log)
+
+        def run(image: Image) -> RunningService:
+            return _RunningInContainer(self, service, image, database, log)
+
+        if service.image is None:
+            return run(self._built_image(service))
+        with self._room:
+            if self._remove_images:
+                self._make_room_for(service.image)
+            return self._images.use(service.image, run)
 
     def container(
         self, image: Image, environment: Mapping[str, str], log: Path
@@ -105,27 +120,25 @@ class ContainerLauncher:
         )
         return self._belongings.run(program, log)
 
-    def _image(self, service: Service) -> Image:
-        if service.image is None:
-            built = self._built[service.name]
-            if isinstance(built, InfraError):
-                raise built
-            return built
-        if self._remove_images:
-            self._make_room_for(service.image)
-        return self._images.get(service.image)
+    def _built_image(self, service: Service) -> Image:
+        built = self._built[service.name]
+        if isinstance(built, InfraError):
+            raise built
+        return built
 
     def _make_room_for(self, image: str) -> None:
         """Bring the images of the next services, after those of earlier ones are removed.
 
-        The one used last stays: a walk goes back to it for its verdict on the rollback.
+        The one used last stays: a walk goes back to it for its verdict on the rollback. So does
+        one that was brought and not used yet: parallel cells do not ask in the order of services.
         """
         if image not in self._batch:
             last = self._used[-1:]
             names = [str(service.image) for service in self._prepared if service.image]
             at = names.index(image) if image in names else 0
             self._batch = [*last, *names[at : at + _BATCH]] if names else [image]
-            self._images.remove_all(but=[*self._first, *self._batch])
+            unused = [name for name in names if name not in self._used]
+            self._images.remove_all(but=[*self._first, *self._batch, *unused])
             self._images.bring(self._batch)
         self._used = [*(name for name in self._used if name != image), image]
 
@@ -157,9 +170,9 @@ class _RunningInContainer:
         self._read_ports()
 
     def _read_ports(self) -> None:
-        self.url = f"http://127.0.0.1:{self._container.port(_METADATA_PORT)}"
+        self.url = f"http://{HOST}:{self._container.port(_METADATA_PORT)}"
         self.migration_url = (
-            f"http://127.0.0.1:{self._container.port(_MIGRATION_PORT)}"
+            f"http://{HOST}:{self._container.port(_MIGRATION_PORT)}"
             if self.service.migrates
             else None
         )

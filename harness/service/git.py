@@ -5,6 +5,7 @@ What is taken from it is laid out once, in a cache of the project's own (``.nox/
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import hashlib
 import io
@@ -58,10 +59,10 @@ class Clone:
     """A clone of a git repository, bare or with a work tree.
 
     Attributes:
-        given: what the user named it by, without a password.
+        given: what the user named it by, without a password or token.
         folder: where git is run.
         work_tree: the top folder of its files; None for a bare one.
-        secret: a password that was part of the URL; empty for none.
+        secret: a password or token that was part of the URL; empty for none.
     """
 
     given: str
@@ -227,18 +228,21 @@ def open_clone(given: str) -> Clone:
 
 def _fetch(url: str) -> Clone:
     """Bring a bare repository in the cache up to date with a URL; its URL is stored nowhere."""
-    shown, secret = _without_password(url)
+    shown, secret = _without_secret(url)
     name = hashlib.sha256(url.encode()).hexdigest()[:12]
     folder = CHECKOUTS / "clones" / f"{name}.git"
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
         head = _git("ls-remote", "--symref", "--", url, HEAD).decode()
-        _git("init", "--quiet", "--bare", str(folder))
-        refs = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
-        fetch = ("fetch", "--quiet", "--prune", "--no-tags", "--no-write-fetch-head")
-        _git("-C", str(folder), *fetch, "--", url, *refs)
-        if head.startswith("ref: "):
-            _git("-C", str(folder), "symbolic-ref", HEAD, head.split()[1])
+        # Two runs side by side may want the same URL at the same time.
+        with folder.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            _git("init", "--quiet", "--bare", str(folder))
+            refs = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
+            fetch = ("fetch", "--quiet", "--prune", "--no-tags", "--no-write-fetch-head")
+            _git("-C", str(folder), *fetch, "--", url, *refs)
+            if head.startswith("ref: "):
+                _git("-C", str(folder), "symbolic-ref", HEAD, head.split()[1])
     except GitError as error:
         reason = str(error).replace(url, shown)
         if secret:
@@ -247,13 +251,16 @@ def _fetch(url: str) -> Clone:
     return Clone(shown, folder, None, secret)
 
 
-def _without_password(url: str) -> tuple[str, str]:
-    """Return the URL as it may be shown, and the password it held."""
+def _without_secret(url: str) -> tuple[str, str]:
+    """Return the URL as it may be shown, and the password or token it held."""
     parts = urlsplit(url)
-    if not parts.password:
-        return url, ""
     place = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{parts.username}:***@{place}")), parts.password
+    if parts.password:
+        return urlunsplit(parts._replace(netloc=f"{parts.username}:***@{place}")), parts.password
+    # Hosts take a token as the name of the user, with no password or an empty one.
+    if parts.username and parts.scheme in {"http", "https"}:
+        return urlunsplit(parts._replace(netloc=f"***@{place}")), parts.username
+    return url, ""
 
 
 def short(commit: str) -> str:

@@ -5,10 +5,9 @@ Some releases say they are another one (v2.4.3 says 2.4.2), and clients believe 
 
 from __future__ import annotations
 
-import requests
-
 from harness.errors import InfraError
 from harness.service import RunningService
+from harness.service.migration import request
 
 _SECONDS = 30.0
 _FITS = "latest"
@@ -16,8 +15,12 @@ _FITS = "latest"
 
 
 def reported_version(running: RunningService) -> str | None:
-    """Return the version header of /ping, which clients gate features on; None without one."""
-    response = requests.get(f"{running.url}/ping", timeout=_SECONDS)
+    """Return the version header of /ping, which clients gate features on; None without one.
+
+    Raises:
+        InfraError: when it does not answer.
+    """
+    response = request("GET", f"{running.url}/ping", running, seconds=_SECONDS)
     version: str | None = response.headers.get("METADATA_SERVICE_VERSION")
     return version
 
@@ -27,7 +30,7 @@ def identified_version(running: RunningService, schema: int) -> str | None:
 
     Raises:
         InfraError: when an image's start script has picked another release than was asked for:
-            what clients do with it would be put down to the wrong one.
+            what clients do with it would be put down to the wrong one; when it does not answer.
     """
     reported = reported_version(running)
     service = running.service
@@ -50,6 +53,9 @@ def identity_notes(running: RunningService, reported: str | None, schema: int) -
 
     Returns:
         A sentence on what exactly runs where the name does not say it, and one for each difference.
+
+    Raises:
+        InfraError: when it does not answer.
     """
     service = running.service
     own = service.version.public
@@ -70,7 +76,7 @@ def _version_note(running: RunningService, told: str) -> list[str]:
     """Hold GET /version (2.0.0+) against the header of /ping."""
     if not running.service.migrates:
         return []
-    response = requests.get(f"{running.url}/version", timeout=_SECONDS)
+    response = request("GET", f"{running.url}/version", running, seconds=_SECONDS)
     answer = response.text.strip() if response.ok else f"{response.status_code}"
     if answer == told:
         return []
@@ -81,7 +87,7 @@ def _start_note(running: RunningService) -> list[str]:
     """Ask which code an image's start script would start on this schema."""
     if running.migration_url is None:
         return []
-    response = requests.get(f"{running.migration_url}/version", timeout=_SECONDS)
+    response = request("GET", f"{running.migration_url}/version", running, seconds=_SECONDS)
     answer = response.text.strip() if response.ok else f"{response.status_code}"
     if answer == _FITS:
         return []

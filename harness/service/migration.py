@@ -73,7 +73,9 @@ def schema_status(running: RunningService) -> SchemaStatus:
         MigrationError: when it answers anything but 200 with the documented fields.
         InfraError: when it does not answer at all.
     """
-    response = _request("GET", f"{running.migration_url}/db_schema_status", running)
+    response = request(
+        "GET", f"{running.migration_url}/db_schema_status", running, seconds=MIGRATION_SECONDS
+    )
     try:
         body = response.json()
         return SchemaStatus(
@@ -146,7 +148,9 @@ def await_ready(running: RunningService) -> None:
 
 
 def _upgrade(running: RunningService, before: SchemaStatus) -> str:
-    response = _request("PATCH", f"{running.migration_url}/upgrade", running)
+    response = request(
+        "PATCH", f"{running.migration_url}/upgrade", running, seconds=MIGRATION_SECONDS
+    )
     text = response.text.strip()
     if not response.ok:
         raise MigrationError(_upgrade_failure(running, before, f"{response.status_code}: {text}"))
@@ -209,9 +213,20 @@ def _await_api(running: RunningService, url: str, api: str) -> None:
     await_answer(running, url, what=name, seconds=READY_SECONDS, log=running.log)
 
 
-def _request(method: str, url: str, running: RunningService) -> requests.Response:
+def request(method: str, url: str, running: RunningService, *, seconds: float) -> requests.Response:
+    """Ask a service that is up; return the answer, whatever its status.
+
+    Args:
+        method: ``GET``, ``PATCH``.
+        url: of one of its APIs.
+        running: the service.
+        seconds: how long to wait for each part of the answer.
+
+    Raises:
+        InfraError: with the service's last log lines, when it does not answer.
+    """
     try:
-        return requests.request(method, url, timeout=MIGRATION_SECONDS)
+        return requests.request(method, url, timeout=seconds)
     except requests.RequestException as error:
         running.check_alive()
         raise InfraError(f"{method} {url}: {error}{tail_note(running.log)}") from error

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from harness.database import Database
 from harness.errors import UsageError
-from harness.processes import ManagedProcess, free_port
+from harness.processes import HOST, ManagedProcess, free_port
 from harness.reference import faults
 from harness.reference.levels import LEVELS
 from harness.service import RunningService
-from harness.service.settings import HOST, service_settings
+from harness.service.settings import service_settings
 from harness.tools import ROOT, tool_python
 from harness.versions import Service
 

@@ -8,8 +8,8 @@ from pathlib import PurePosixPath
 
 from packaging.version import InvalidVersion, Version
 
-from harness.errors import UsageError, nearest
-from harness.selectors import SERVICE_WORDS, is_name, select
+from harness.errors import UsageError
+from harness.selectors import SERVICE_WORDS, is_name, near, select
 from harness.service.git import HEAD, Clone, Source, WorkTree, short
 from harness.versions import Catalog, Layout, Program, Service
 
@@ -119,8 +119,8 @@ def _find(clone: Clone, catalog: Catalog, present: tuple[Service, ...], name: st
         )
     if name == HEAD:
         raise UsageError(f"{where}: HEAD is no commit yet: the repository is empty")
-    known = (*SERVICE_WORDS, HEAD, *(one.name for one in present), *clone.branches, *clone.tags)
-    raise UsageError(f"{where}: unknown release or git ref {name!r}{nearest(name, known)}")
+    close = near(name, present, (*SERVICE_WORDS, HEAD, *clone.branches, *clone.tags))
+    raise UsageError(f"{where}: unknown release or git ref {name!r}{close}")
 
 
 def _from_source(clone: Clone, catalog: Catalog, name: str, source: Source) -> Service:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from harness.database import Address
+from harness.processes import HOST
 
-HOST = "127.0.0.1"
+__all__ = ["HOST", "database_settings", "service_settings"]
 
 
 def database_settings(database: Address) -> dict[str, str]:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from harness.containers.engine import Engine, find_engine
 from harness.containers.images import Image, Images
+from harness.containers.own import Belongings, Program, RunningContainer
 from harness.errors import InfraError
 from harness.processes import free_port
 from harness.versions import load
-from tests.containers.fake_engine import RefusingEngine
+from tests.containers.fake_engine import ImageEngine, RefusingEngine
 from tests.containers.small_engine import serve_small_engine
 from tests.images.build import SERVICE
 
@@ -34,6 +36,28 @@ def test_a_pull_that_is_refused_says_why_and_what_to_do(refusal: str, advice: st
                 images.get("postgres:16")
     assert str(raised.value).startswith("pulling postgres:16: ")
     assert refusal in str(raised.value)
+
+
+def test_an_image_that_another_run_removed_before_it_was_used_is_pulled_again(
+    tmp_path: Path,
+) -> None:
+    with closing(ImageEngine()) as fake, closing(find_engine({"DOCKER_HOST": fake.host})) as engine:
+        belongings = Belongings(engine, "one")
+        images = Images(engine, "missing", "", print)
+
+        def run(image: Image) -> RunningContainer:
+            return belongings.run(Program("service", image, {}, {}, "1m"), tmp_path / "log")
+
+        images.use("service:1", run)
+        fake.held.clear()
+        fake.before_create = fake.images.clear
+        images.use("service:1", run)
+        assert fake.pulls == {"service:1": 2}
+
+        fake.before_create = fake.images.clear
+        never = Images(engine, "never", "", print)
+        with pytest.raises(InfraError, match="not on the engine, and --pull is 'never'"):
+            never.use("service:1", run)
 
 
 @pytest.mark.docker

@@ -208,8 +208,8 @@ def test_a_dead_server_is_the_machines_fault(embedded, own_server, catalog, tmp_
     assert "could not be listed: unreachable" in embedded.stop()
 
 
-def test_a_server_that_never_starts_is_told_to_everyone(embedded, own_server, catalog, tmp_path):
-    own_server._arguments[1] = "no_such_module"
+def test_a_server_that_never_starts_is_told_to_everyone(embedded, catalog, tmp_path, monkeypatch):
+    monkeypatch.setattr("harness.datastore.server.tool_python", lambda *_: Path("/bin/false"))
     for stack in ("reference-2.3", "reference-2.5"):
         with pytest.raises(InfraError, match="no object store: the S3 server ended"):
             embedded.environment(client(catalog, "2.19.39"), stack, tmp_path / "cell")

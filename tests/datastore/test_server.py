@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+from pathlib import Path
+
 import pytest
 import requests
 
@@ -10,6 +13,7 @@ from harness.errors import InfraError
 
 
 def test_it_answers_after_start_and_is_gone_after_stop(own_server: S3Server):
+    assert own_server.endpoint == ""  # what is free now may be taken when it starts
     own_server.start()
     own_server.check_alive()
     assert own_server.endpoint.startswith("http://127.0.0.1:")
@@ -28,8 +32,11 @@ def test_a_server_that_was_killed_is_not_alive(own_server: S3Server):
         own_server.check_alive()
 
 
-def test_a_port_that_is_taken_is_told_at_once(own_server: S3Server, server: S3Server):
-    own_server._arguments[-1] = server.endpoint.rpartition(":")[2]
-    own_server.endpoint = "http://127.0.0.1:1"
-    with pytest.raises(InfraError, match="the S3 server ended with exit code"):
-        own_server.start()
+def test_a_port_that_is_taken_is_told_at_once(tmp_path: Path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        server = S3Server(f"tests-{tmp_path.name}", tmp_path / "s3.log", port=port)
+        with pytest.raises(InfraError, match="the S3 server ended with exit code"):
+            server.start()
+    server.stop()

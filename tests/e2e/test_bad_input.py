@@ -32,7 +32,7 @@ def _one_error(finished: subprocess.CompletedProcess[str], *words: str) -> None:
     ("options", "words"),
     [
         (["--metafow", "2.2.1"], ["unknown option --metafow", "--metaflow"]),
-        (["--metaflow", "2.2.99"], ["unknown client '2.2.99'", "nearest: 2.2.9"]),
+        (["--metaflow", "2.2.99"], ["unknown client '2.2.99'", "nearest: 2.2.13, 2.3.0"]),
         (["--metaflow", ""], ["no client is named"]),
         (["--metaflow", ">=3"], ["'>=3' matches no client", "2.19.39"]),
         (["--service", "2.6.9"], ["unknown reference level '2.6.9'", "reference-2.5"]),

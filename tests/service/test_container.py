@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
-from harness.containers.engine import Engine
+from harness.containers.engine import Engine, find_engine
 from harness.containers.images import Images
 from harness.containers.own import Belongings
+from harness.database import Address, Database
 from harness.errors import UsageError
 from harness.selectors import select_services
+from harness.service import RunningService
 from harness.service.container import ContainerLauncher
-from harness.versions import load
-
-pytestmark = pytest.mark.docker
+from harness.versions import Service, load
+from tests.containers.fake_engine import ImageEngine
 
 
 @pytest.fixture
@@ -27,6 +31,7 @@ def launcher_of(engine: Engine, images: Images, *, remove_images: bool) -> Conta
     return ContainerLauncher(belongings, images, first=(), remove_images=remove_images)
 
 
+@pytest.mark.docker
 def test_with_remove_images_a_few_are_on_the_disk_at_a_time(engine: Engine, images: Images) -> None:
     services = select_services(load(), "groups", "released")[:9]
     names = {images.reference(str(service.image)) for service in services}
@@ -41,7 +46,8 @@ def test_with_remove_images_a_few_are_on_the_disk_at_a_time(engine: Engine, imag
     assert len(on_the_disk()) == 4
     used: list[str] = []
     for service in services:
-        used.append(launcher._image(service).reference)
+        launcher._make_room_for(str(service.image))
+        used.append(images.get(str(service.image)).reference)
         # Four at a time, and the one before, to which a walk goes back for its rollback.
         assert set(used[-2:]) <= on_the_disk()
         assert len(on_the_disk()) <= 5
@@ -50,7 +56,35 @@ def test_with_remove_images_a_few_are_on_the_disk_at_a_time(engine: Engine, imag
     assert on_the_disk() == set()
 
 
+@pytest.mark.docker
 def test_a_reference_level_has_no_image(engine: Engine, images: Images) -> None:
     launcher = launcher_of(engine, images, remove_images=False)
     with pytest.raises(UsageError, match=r"reference-2\.5 is a level .* needs --backend embedded"):
         launcher.prepare(select_services(load(), "2.5", "reference"))
+
+
+@pytest.mark.parametrize("jobs", [2, 8])
+def test_with_remove_images_parallel_cells_take_no_image_from_each_other(
+    jobs: int, tmp_path: Path
+) -> None:
+    services = select_services(load(), "groups", "released")
+    address = Address("database", 5432, "user", "password", "name")
+    database = Database(address, address)
+    with closing(ImageEngine()) as fake, closing(find_engine({"DOCKER_HOST": fake.host})) as engine:
+        images = Images(engine, "missing", "", print)
+        launcher = launcher_of(engine, images, remove_images=True)
+        launcher.prepare(services)
+
+        def start(service: Service) -> RunningService:
+            return launcher.start(service, database, tmp_path / f"{service.slug}.log")
+
+        with ThreadPoolExecutor(jobs) as pool:
+            started = list(pool.map(start, services))
+        assert [running.service for running in started] == list(services)
+        # Each container holds its image; none was pulled, removed unused and pulled again.
+        assert len(fake.held) == len(services)
+        assert set(fake.pulls.values()) == {1}
+        # Those whose containers are gone are removed when room is made for another.
+        fake.held.clear()
+        start(services[0])
+        assert len(fake.images) == 5

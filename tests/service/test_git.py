@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import subprocess
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UsageError
+from harness.service import git as git_module
 from harness.service.git import HEAD, Clone, Commit, WorkTree, open_clone
 from tests.service import upstream
 
@@ -118,6 +120,22 @@ def test_a_url_is_fetched_again_each_time(folder):
     assert second.describe_head().startswith("branch master at ")
 
 
+def test_one_run_at_a_time_fetches_a_url(folder, monkeypatch, tmp_path):
+    real, alone = git_module._git, []
+
+    def look(*arguments: str) -> bytes:
+        if "fetch" in arguments:
+            (path,) = (tmp_path / "checkouts" / "clones").glob("*.lock")
+            with path.open() as lock, pytest.raises(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            alone.append(path)
+        return real(*arguments)
+
+    monkeypatch.setattr(git_module, "_git", look)
+    open_clone(f"file://{folder}")
+    assert len(alone) == 1
+
+
 def test_a_remote_branch_goes_by_its_bare_name(folder, tmp_path):
     upstream.git(folder, "branch", "feature/x", "v2.3.0")
     copy = tmp_path / "copy"
@@ -144,6 +162,18 @@ def test_git_variables_of_a_hook_do_not_mislead(clone, tmp_path, monkeypatch):
         (
             "https://user:hidden@127.0.0.1:1/repo.git",
             "--checkout https://user:***@127.0.0.1:1/repo.git: the repository cannot be read: ",
+        ),
+        (
+            "https://hidden@127.0.0.1:1/repo.git",
+            "--checkout https://***@127.0.0.1:1/repo.git: the repository cannot be read: ",
+        ),
+        (
+            "https://hidden:@127.0.0.1:1/repo.git",
+            "--checkout https://***@127.0.0.1:1/repo.git: the repository cannot be read: ",
+        ),
+        (
+            "ssh://git@127.0.0.1:1/repo.git",
+            "--checkout ssh://git@127.0.0.1:1/repo.git: the repository cannot be read: ",
         ),
     ],
 )

@@ -108,6 +108,7 @@ def test_requirements_of_a_ref(folder, catalog):
     ("text", "message"),
     [
         ("absent", "unknown release or git ref 'absent'"),
+        ("2.5.2", "unknown release or git ref '2.5.2' (nearest: v2.5.1)"),
         ("mastr", "unknown release or git ref 'mastr' (nearest: master"),
         (
             "2.4.3",
