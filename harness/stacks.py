@@ -10,8 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg2
+
 from harness.backend import Backend
 from harness.database import Database
+from harness.database.admin import one_line
 from harness.database.rows import schema_version
 from harness.errors import InfraError
 from harness.service import RunningService
@@ -93,6 +96,9 @@ class Stacks:
                     self._stacks[service.name] = self._start(service)
                 except InfraError as error:
                     self._stacks[service.name] = InfraError(f"no stack for {service.name}: {error}")
+                except psycopg2.OperationalError as error:
+                    why = f"the database does not answer any more: {one_line(error)}"
+                    self._stacks[service.name] = InfraError(f"no stack for {service.name}: {why}")
                 except MigrationError as error:
                     self._stacks[service.name] = error
             stack = self._stacks[service.name]

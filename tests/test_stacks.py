@@ -8,10 +8,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psycopg2
+import pytest
 from rich.console import Console
 
 from harness import alive
 from harness.database import Database
+from harness.errors import InfraError
 from harness.kept import all_kept
 from harness.options import parse
 from harness.report.terminal import Screen
@@ -58,3 +61,14 @@ def test_a_walk_that_was_interrupted_between_its_services_keeps_no_stack(
     run.end()
     assert all_kept() == []
     assert "kept:" not in said.getvalue()
+
+
+def test_a_database_that_dies_while_a_stack_starts_is_infra_for_all_who_ask(tmp_path: Path):
+    def dead(_: str) -> Database:
+        raise psycopg2.OperationalError("server closed the connection")
+
+    backend: Any = SimpleNamespace(database=SimpleNamespace(start=lambda: None, create=dead))
+    stacks = Stacks(backend, "metaflow", tmp_path, note=lambda *_: None)
+    for _ in range(2):
+        with pytest.raises(InfraError, match="does not answer any more: server closed"):
+            stacks.get(load().reference[0])

@@ -5,8 +5,6 @@ from __future__ import annotations
 from harness.database import Address
 from harness.processes import HOST
 
-__all__ = ["HOST", "database_settings", "service_settings"]
-
 
 def database_settings(database: Address) -> dict[str, str]:
     """Return the variables that every part of a released service finds its database by."""

@@ -10,11 +10,10 @@ from pathlib import Path
 
 from harness.database import Database
 from harness.errors import InfraError, UsageError
-from harness.processes import ManagedProcess
+from harness.processes import HOST, ManagedProcess
 from harness.service.checkout import find_python, joined, package_folder
 from harness.service.git import Clone
 from harness.service.refs import file_of, reported_by, requirements_of, source_of
-from harness.service.settings import HOST
 from harness.tools import tool_python
 from harness.ui import Ground, RunningUI
 from harness.ui.assets import with_assets

@@ -12,10 +12,9 @@ from harness.containers.own import HOST_NETWORK, Belongings, Program, RunningCon
 from harness.database import Database
 from harness.datastore.s3 import aws_files
 from harness.errors import InfraError, UsageError
-from harness.processes import free_port
+from harness.processes import HOST, free_port
 from harness.service.git import HEAD, Clone
 from harness.service.image import Builder
-from harness.service.settings import HOST
 from harness.ui import Ground, RunningUI
 from harness.ui.backend import ui_settings
 from harness.versions import Service

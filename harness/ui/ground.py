@@ -22,7 +22,7 @@ from harness.datastore.s3 import aws_variables
 from harness.datastore.server import CREDENTIALS, S3Server
 from harness.errors import InfraError, UsageError
 from harness.kept import Kept
-from harness.service.settings import HOST
+from harness.processes import HOST
 from harness.ui.guard import data_folders
 from harness.versions import Service
 

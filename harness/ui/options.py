@@ -13,11 +13,10 @@ from harness.errors import InfraError, UsageError
 from harness.expectations import Expectation
 from harness.parser import build_ui_parser, for_containers
 from harness.probes import FLOWS, find_probes
-from harness.processes import is_free
+from harness.processes import HOST, is_free
 from harness.selectors import select_clients, select_services
 from harness.service import refs
 from harness.service.git import Clone, open_clone
-from harness.service.settings import HOST
 from harness.ui.assets import WHERE, check_assets
 from harness.ui.checks import UI_CHECKS
 from harness.versions import LAST_PORT, Catalog, Service
