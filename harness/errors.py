@@ -8,7 +8,8 @@ HarnessError
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class HarnessError(Exception):
@@ -21,6 +22,17 @@ class UsageError(HarnessError):
 
 class InfraError(HarnessError):
     """A part of the harness or of the machine failed; the product was not judged."""
+
+
+@contextmanager
+def about(option: str) -> Iterator[None]:
+    """Begin what a UsageError of the block says with an option, unless it begins with one."""
+    try:
+        yield
+    except UsageError as error:
+        if str(error).startswith("--"):
+            raise
+        raise UsageError(f"{option}: {error}") from error
 
 
 def nearest(wrong: str, choices: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness import expectations
 from harness.datastore.objects import S3Root, parse_endpoint
-from harness.errors import InfraError, UsageError, nearest
+from harness.errors import InfraError, UsageError, about, nearest
 from harness.expectations import Expectation
 from harness.parser import (
     S3_ENDPOINT_VARIABLE,
@@ -165,14 +165,17 @@ def parse(
     probes = find_probes(raw.flow_dir.resolve())
     clone = _clone(raw)
     backend, why = _backend(raw, engine) if session != "local" else ("none", "")
-
-    def find(text: str | None) -> tuple[Service, ...]:
-        return _services(catalog, clone, backend, text)
-
-    _check_heeded(raw, backend, why)
     named = getattr(raw, "path", None) is not None
     if named and raw.service is not None:
         raise UsageError("--path names its services itself; leave out --service")
+    _check_heeded(raw, backend, why)
+
+    def find(text: str | None) -> tuple[Service, ...]:
+        with about("--path" if named else "--service"):
+            return _services(catalog, clone, backend, text)
+
+    with about("--metaflow"):
+        clients = select_clients(catalog, raw.metaflow)
     services = () if named or session == "local" else find(raw.service)
     path = _path(raw, services, find) if session in {"fixed_db", FULL} else ()
     datastores = _datastores(raw.datastore)
@@ -182,7 +185,7 @@ def parse(
     return Options(
         session="fixed_db" if session == FULL else session,
         given=tuple(arguments),
-        clients=select_clients(catalog, raw.metaflow),
+        clients=clients,
         services=tuple(dict.fromkeys(step.service for step in path)) if path else services,
         probes=select_probes(probes, raw.probe),
         flow_dir=raw.flow_dir.resolve(),

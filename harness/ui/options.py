@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness import expectations
 from harness.database.external import ExternalPostgres
-from harness.errors import InfraError, UsageError
+from harness.errors import InfraError, UsageError, about
 from harness.expectations import Expectation
 from harness.parser import build_ui_parser, for_containers
 from harness.probes import FLOWS, find_probes
@@ -107,7 +107,8 @@ def parse_ui(arguments: Sequence[str], catalog: Catalog) -> UIOptions:
     """
     raw = build_ui_parser().read(arguments)
     clone = None if raw.checkout is None else open_clone(raw.checkout)
-    clients = select_clients(catalog, raw.metaflow) if raw.metaflow else ()
+    with about("--metaflow"):
+        clients = select_clients(catalog, raw.metaflow) if raw.metaflow else ()
     for option, value in (("--metaflow", clients), ("--run", raw.run)):
         if value and not raw.check:
             raise UsageError(f"{option} chooses among the runs that --check looks for; add --check")
