@@ -139,6 +139,7 @@ def _grid(
         "datastore": datastore,
         "clients": clients,
         "columns": [{"stage": stage, "service": service} for stage, service in columns],
+        "of_ui": session.startswith("ui "),
         "reference": any(service.startswith("reference-") for _, service in columns),
         "rows": [
             (client, [_square(squares.get((client, place), [])) for place in columns])

@@ -193,3 +193,17 @@ def test_statuses_are_ordered_as_they_outweigh_each_other():
     assert worst_first()[0] is Status.INFRA
     assert set(worst_first()) == set(Status)
     assert worst_first().index(Status.NOT_RUN) < worst_first().index(Status.PASS)
+
+
+def test_a_grid_of_a_ui_says_what_its_columns_are(tmp_path: Path):
+    cells = [journals.cell("2.0.5", "v2.3.0"), journals.cell("2.0.5", "v2.3.0", session="ui 2.1.0")]
+    of_ui = "of a UI: it shows what the rows say"
+    written = "service they were written with: how this UI shows the runs"
+    both = render_html(journals.write(tmp_path / "both", cells), tmp_path)
+    assert both.count(written) == 1
+    assert f"the check holds, and its rows are in the database; {of_ui}" in both
+    alone = render_html(journals.write(tmp_path / "alone", cells[1:]), tmp_path)
+    assert f"the check holds; {of_ui}" in alone
+    neither = render_html(journals.write(tmp_path / "neither", cells[:1]), tmp_path)
+    assert written not in neither
+    assert of_ui not in neither
