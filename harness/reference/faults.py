@@ -21,6 +21,7 @@ STATUS_500_COMMITS = "status-500-commits"
 MIGRATION_DROPS_COLUMN = "migration-drops-column"
 MIGRATION_INVALID_INDEX = "migration-invalid-index"
 MIGRATION_HALF_WAY = "migration-half-way"
+MIGRATION_REFUSES_USED = "migration-refuses-used"
 MIGRATION_LOSES_ROW = "migration-loses-row"
 MIGRATION_CHANGES_VALUE = "migration-changes-value"
 NO_START_ON_NEWER_SCHEMA = "no-start-on-newer-schema"
@@ -35,6 +36,7 @@ NAMES = (
     MIGRATION_DROPS_COLUMN,
     MIGRATION_INVALID_INDEX,
     MIGRATION_HALF_WAY,
+    MIGRATION_REFUSES_USED,
     MIGRATION_LOSES_ROW,
     MIGRATION_CHANGES_VALUE,
     NO_START_ON_NEWER_SCHEMA,

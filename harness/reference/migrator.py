@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from psycopg import AsyncConnection, errors
-from psycopg.sql import SQL
+from psycopg.sql import SQL, Identifier
 
 from harness.reference import faults, schema
 from harness.reference.faults import Fault
@@ -66,6 +66,8 @@ class Migrator:
         """
         async with await self._connect() as connection:
             current = await _current(connection)
+            if self._fault.name == faults.MIGRATION_REFUSES_USED and not current:
+                await _refuse_used(connection)
             pending = [step for step in self._known if step.version > current]
             for step in pending:
                 if self._fault.name == faults.MIGRATION_HALF_WAY and step is pending[-1]:
@@ -149,6 +151,15 @@ async def _apply_half(connection: AsyncConnection[Any], step: Migration) -> None
         f"planted fault: migration {step.version} stopped after {half} of "
         f"{len(step.statements)} statements"
     )
+
+
+async def _refuse_used(connection: AsyncConnection[Any]) -> None:
+    """Fail where flows were registered before any migration, and change nothing."""
+    if await _has_table(connection, schema.FLOWS):
+        query = SQL("SELECT 1 FROM {} LIMIT 1").format(Identifier(schema.FLOWS))
+        cursor = await connection.execute(query)
+        if await cursor.fetchone():
+            raise MigrationError(f'planted fault: relation "{schema.FLOWS}" already exists')
 
 
 async def _leave_invalid_index(

@@ -22,6 +22,7 @@ from packaging.version import Version
 
 from harness.datastore.objects import REQUIREMENTS as S3_REQUIREMENTS
 from harness.errors import InfraError
+from harness.reference import faults
 from harness.reference.levels import LEVELS
 from harness.selectors import select_services
 from harness.service.reference import REQUIREMENTS
@@ -34,6 +35,9 @@ BASE = "compat-standin-base"
 SERVICE = "netflixoss/metaflow_metadata_service"
 MOVED_TAG, MOVED_TO = "v2.4.2", "v2.3.2"
 """A tag whose stand-in is another release than the tag says."""
+
+_FAULTS = {"2.0.0": faults.MIGRATION_REFUSES_USED}
+"""What releases are declared to do wrong in expectations.json, by tag: stand-ins do it, too."""
 
 S3_IMAGES = ("motoserver/moto:standin", "minio/minio:standin", "example/s3:1")
 """Names of the stand-in of S3 servers: two that versions.json knows, and one that it does not."""
@@ -54,23 +58,26 @@ class StandIn:
         level: the newest level that is no newer than the release.
         reported: the version that the release tells clients.
         schema: the newest migration it brings; 0 for none.
+        fault: what the release is known to do wrong; empty for nothing.
     """
 
     level: str
     reported: str
     schema: int
+    fault: str = ""
 
     @property
     def variables(self) -> str:
         """What tells the image which release it is, as a Dockerfile's ENV takes it."""
-        return f"LEVEL={self.level} REPORTED={self.reported} SCHEMA={self.schema}"
+        planted = f" {faults.VARIABLE}={self.fault}" if self.fault else ""
+        return f"LEVEL={self.level} REPORTED={self.reported} SCHEMA={self.schema}{planted}"
 
 
 def stand_in(service: Service) -> StandIn:
     """Return what stands in for a released service."""
     level = max((name for name in LEVELS if Version(name) <= service.version), key=Version)
     assert service.reported, f"{service.name} reports no version"
-    return StandIn(level, service.reported, service.schema)
+    return StandIn(level, service.reported, service.schema, _FAULTS.get(service.name, ""))
 
 
 def stand_ins() -> dict[str, StandIn]:

@@ -194,6 +194,23 @@ def test_half_a_migration(serve, monkeypatch, level: str, query: str, left: int)
     assert api.sql(query) == [(left,)]
 
 
+def test_a_database_that_was_used_before_any_migration_is_refused_unchanged(serve, monkeypatch):
+    plant(monkeypatch, "migration-refuses-used@2.0")
+    old = serve("1.0")
+    old.register_task()
+    old.running.stop()
+    api = serve("2.0")
+    failed = api.migrate("PATCH", "/upgrade")
+    assert (failed.status_code, failed.text) == (500, "upgrade failed")
+    assert [version for version, _ in applied(api)] == [0]
+    assert api.sql("SELECT count(*) FROM flows_v3") == [(1,)]
+
+
+def test_an_empty_database_is_not_refused(serve, monkeypatch):
+    plant(monkeypatch, "migration-refuses-used")
+    assert serve("2.0").migrate("PATCH", "/upgrade").ok
+
+
 def test_a_lost_row_is_an_artifact_of_the_user(serve, monkeypatch):
     filled(serve)
     plant(monkeypatch, "migration-loses-row")
