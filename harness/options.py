@@ -60,6 +60,7 @@ class Options:
         seed: of a random path; None for every other.
         selection: services as they were asked for; None for the default.
         on_failure: what a walk does after a migration that failed: ``next`` or ``stop``.
+        migration_timeout: seconds a migration of a walk may take; 0 in other sessions.
         database_url: an existing database to walk over; None for one of the run's own.
         allow_existing: whether that database may have something in it.
         ui: what ``full`` shows after the walk; None in other sessions.
@@ -101,6 +102,7 @@ class Options:
     seed: int | None
     selection: str | None
     on_failure: str
+    migration_timeout: float
     database_url: str | None
     allow_existing: bool
     ui: UIOptions | None
@@ -219,6 +221,7 @@ def parse(
         seed=getattr(raw, "seed", None),
         selection=getattr(raw, "service", None),
         on_failure=getattr(raw, "on_failure", "next"),
+        migration_timeout=getattr(raw, "migration_timeout", 0),
         database_url=getattr(raw, "database_url", None),
         allow_existing=getattr(raw, "allow_existing", False),
         ui=_ui(raw, arguments, catalog, clone, declared, walk=(backend, engine))
@@ -338,6 +341,9 @@ def _check_numbers(raw: argparse.Namespace) -> None:
         raise UsageError(f"--jobs {raw.jobs}: at least 1 cell must run at a time")
     if not raw.timeout > 0:  # nan, which compares with nothing, is refused too
         raise UsageError(f"--timeout {raw.timeout:g}: a cell needs more than 0 seconds")
+    if not getattr(raw, "migration_timeout", 1) > 0:
+        given = f"{raw.migration_timeout:g}"
+        raise UsageError(f"--migration-timeout {given}: a migration needs more than 0 seconds")
     port = getattr(raw, "database_port", None)
     if port is not None and not 1 <= port <= LAST_PORT:
         raise UsageError(f"--database-port {port}: not a port (1 to {LAST_PORT})")

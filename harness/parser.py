@@ -13,6 +13,7 @@ from harness.errors import UsageError, nearest
 from harness.probes import FLOWS
 from harness.service import refs
 from harness.service.checkout import SCENARIOS
+from harness.service.migration import MIGRATION_SECONDS
 from harness.tools import ROOT
 
 BACKENDS = ("auto", "embedded", "docker")
@@ -303,6 +304,12 @@ def _add_walk(parser: argparse.ArgumentParser) -> None:
         choices=ON_FAILURE,
         default="next",
         help="after a failed migration go on with the next service, or stop (default: next)",
+    )
+    group.add_argument(
+        "--migration-timeout",
+        type=float,
+        default=MIGRATION_SECONDS,
+        help=f"seconds a migration may take (default: {MIGRATION_SECONDS:g})",
     )
     group.add_argument("--database-url", metavar="URL", help="walk over this existing database")
     group.add_argument(

@@ -95,6 +95,10 @@ class Walk:
         self._written: list[WrittenRun] = []
         self._left: fingerprint.Fingerprint | None = None
         self._contract: contract.Contract | None = None
+        self._found = schema.SchemaDescription({})
+        """What a user's database had when the walk began."""
+        self._theirs: frozenset[str] = frozenset()
+        """Names of what in it no service makes: it is nobody's business here."""
 
     def go(self, path: Sequence[Step]) -> None:
         """Walk the path; every stage and cell is in the journal when this returns."""
@@ -121,8 +125,11 @@ class Walk:
     def _prepare(self, path: Sequence[Step]) -> Database:
         self._backend.launcher.prepare(tuple(step.service for step in path))
         self._backend.database.start()
-        name = self._run.options.database_name
-        return self._backend.existing or self._backend.database.create(name)
+        existing = self._backend.existing
+        if existing is None:
+            return self._backend.database.create(self._run.options.database_name)
+        self._found = schema.describe(existing.address)
+        return existing
 
     def _leave(self, service: Service, database: Database) -> None:
         """Start the last service once more, to stay when the run has ended."""
@@ -144,7 +151,7 @@ class Walk:
         except MigrationError as error:
             migrated = False
             failed = self._note_failure(stage, step, previous, error)
-        except (InfraError, psycopg2.OperationalError) as error:
+        except (HarnessError, psycopg2.OperationalError) as error:
             stage.problems.append(str(error))
             failed = Status.INFRA
         try:
@@ -201,11 +208,11 @@ class Walk:
         stage.carried = sum(before.counts.values())
         with self._started(step.service, database, step.number) as running:
             stage.log = str(running.log.relative_to(self._run.folder))
-            migration = bring_up(running)
+            migration = bring_up(running, self._run.options.migration_timeout)
             self._note_migration(stage, migration)
             stage.schema_after = schema_version(database.address)
-            losses = fingerprint.compare(before, database.address)
-            stage.lost += [f"by the migration: {loss}" for loss in losses]
+            migrated = fingerprint.compare(before, database.address)
+            stage.lost += [f"by the migration: {loss}" for loss in migrated]
             stage.problems += self._schema_problems(step, database)
             stage.reported = identified_version(running, stage.schema_after or 0)
             if not step.rollback:  # after one the schema is the newer service's, as it should be
@@ -217,6 +224,10 @@ class Walk:
             self._read_by_others(stage, step, stack)
         if previous is not None and stage.schema_after != stage.schema_before:
             self._judge_rollback(stage, step, previous, database)
+        in_use = [
+            one for one in fingerprint.compare(before, database.address) if one not in migrated
+        ]
+        stage.lost += [f"while the service was in use: {loss}" for loss in in_use]
 
     @contextmanager
     def _started(
@@ -252,10 +263,23 @@ class Walk:
             return broken  # the schema is the newer service's, compared at that stage
         try:
             expected = self._fresh_schema(step)
-        except (HarnessError, MigrationError) as error:
+        except MigrationError as error:
             return [*broken, f"no fresh install to compare the schema with: {error}"]
-        found = schema.differences(schema.describe(database.address), expected)
+        migrated = schema.describe(database.address)
+        if step.number == 1:
+            self._note_theirs(step, migrated, expected)
+        found = schema.differences(migrated.without(self._theirs), expected)
         return broken + [f"unlike a fresh install: {difference}" for difference in found]
+
+    def _note_theirs(
+        self, step: Step, migrated: schema.SchemaDescription, fresh: schema.SchemaDescription
+    ) -> None:
+        """Note what a user's database had beside the service's own: no service answers for it."""
+        own = self._found.objects.keys() & migrated.objects.keys() - fresh.objects.keys()
+        self._theirs = frozenset(own)
+        if own:
+            listed = ", ".join(sorted(own))
+            self._run.note(step.service, f"the database has what no service makes: {listed}")
 
     def _fresh_schema(self, step: Step) -> schema.SchemaDescription:
         """Return the schema that a service makes of an empty database."""
@@ -264,7 +288,7 @@ class Walk:
         fresh = self._backend.database.create(name)
         try:
             with self._started(step.service, fresh, step.number, "-fresh") as running:
-                bring_up(running)
+                bring_up(running, self._run.options.migration_timeout)
                 return schema.describe(fresh.address)
         finally:
             self._backend.database.drop(name)
@@ -274,8 +298,7 @@ class Walk:
         flow = f"ContractStage{step.number}_{self._run.id.replace('-', '_')}"
         found = contract.exercise(stack.running.url, stack.database.address, flow)
         stage.problems += found.problems
-        if self._contract is not None:
-            stage.problems += contract.changes(self._contract, found, step.service)
+        stage.problems += contract.changes(self._contract, found, step.service, back=step.rollback)
         self._contract = found
 
     def _cells(self, step: Step) -> tuple[Cell, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -83,6 +83,11 @@ class SchemaDescription:
     """
 
     objects: Mapping[str, str]
+
+    def without(self, names: Collection[str]) -> SchemaDescription:
+        """Return the description with some objects left out."""
+        kept = {name: text for name, text in self.objects.items() if name not in names}
+        return SchemaDescription(kept)
 
 
 def describe(address: Address) -> SchemaDescription:

@@ -15,6 +15,7 @@ from typing import Any
 import psycopg2
 
 from harness.database import Address
+from harness.database.admin import one_line
 from harness.errors import InfraError
 from harness.service.declared import declared
 from harness.service.exchange import Answer, Exchange, Row, Written, equal
@@ -67,31 +68,37 @@ def exercise(url: str, address: Address, flow_id: str) -> Contract:
     try:
         with contextlib.closing(address.connect()) as connection:
             return _Exercise(Exchange(url, connection, watched), flow_id).result()
-    except psycopg2.Error as error:
-        raise InfraError(f"the rows of {flow_id} cannot be read: {error}") from error
+    except psycopg2.OperationalError as error:
+        raise InfraError(f"the rows of {flow_id} cannot be read: {one_line(error)}") from error
+    except psycopg2.Error as error:  # a table that a migration has not made, say
+        return Contract({}, (f"the rows of {flow_id} cannot be read: {one_line(error)}",))
 
 
-def changes(before: Contract, after: Contract, service: Service) -> list[str]:
-    """Name each behaviour that differs from the previous stage's and is not declared.
+def changes(
+    before: Contract | None, after: Contract, service: Service, *, back: bool = False
+) -> list[str]:
+    """Name each behaviour that is not as declared, or else not as on the previous stage.
 
-    A change is declared when the later observation is the one declared for ``service``: that
-    holds for the next release, for a jump over several, and for the way back to an older one.
+    What is declared for ``service`` holds with the next release and after a jump over several.
 
     Args:
-        before: of the previous stage.
+        before: of the previous stage; None on the first.
         after: of this stage.
         service: the service of this stage.
+        back: it is older than the one before, whose schema, which decides some behaviour, stays.
     """
     found = []
-    for check, was in sorted(before.observations.items()):
-        now = after.observations.get(check, was)
+    earlier = before.observations if before else {}
+    for check, now in sorted(after.observations.items()):
+        was = earlier.get(check)
         known = declared(check, service.version)
-        expected = None
+        expected = was
         if known is not None:
             expected = known.after if known.since <= service.version else known.before
-        if now not in {was, expected}:
+        if expected not in {None, now} and not (back and now == was):
+            then = f"was {was}, " if was else ""
             told = f"; declared: {expected} ({known.reason}; since {known.since})" if known else ""
-            found.append(f"{check}: was {was}, is {now} with {service.name}{told}")
+            found.append(f"{check}: {then}is {now} with {service.name}{told}")
     return found
 
 

@@ -91,8 +91,12 @@ def schema_status(running: RunningService) -> SchemaStatus:
         ) from error
 
 
-def bring_up(running: RunningService) -> Migration:
+def bring_up(running: RunningService, seconds: float = MIGRATION_SECONDS) -> Migration:
     """Take a service that was just started to the point where clients may use it.
+
+    Args:
+        running: the service.
+        seconds: how long its migration may take.
 
     Raises:
         MigrationError: naming service, schema and the answer, when the upgrade fails.
@@ -109,7 +113,7 @@ def bring_up(running: RunningService) -> Migration:
     if before.up_to_date and running.picks_release:
         # It has started the release that fits, and an operator restarts after an upgrade only.
         return Migration(before, before, round(time.monotonic() - started, 2))
-    output = "" if before.up_to_date else _upgrade(running, before)
+    output = "" if before.up_to_date else _upgrade(running, before, seconds)
     running.restart()
     _await_api(running, f"{running.migration_url}/ping", "migration API")
     await_ready(running)
@@ -147,17 +151,15 @@ def await_ready(running: RunningService) -> None:
     _await_api(running, f"{running.url}/ping", "metadata API")
 
 
-def _upgrade(running: RunningService, before: SchemaStatus) -> str:
-    response = request(
-        "PATCH", f"{running.migration_url}/upgrade", running, seconds=MIGRATION_SECONDS
-    )
+def _upgrade(running: RunningService, before: SchemaStatus, seconds: float) -> str:
+    response = request("PATCH", f"{running.migration_url}/upgrade", running, seconds=seconds)
     text = response.text.strip()
     if not response.ok:
         raise MigrationError(_upgrade_failure(running, before, f"{response.status_code}: {text}"))
     # The answer may come before a long migration is done; the status tells.
     wait_until(
         lambda: not schema_status(running).raw.get("migration_in_progress"),
-        seconds=MIGRATION_SECONDS,
+        seconds=seconds,
         what=f"the migration of {running.service.name}",
         log=running.log,
     )

@@ -45,7 +45,13 @@ def walk_over(
     """Return a function that walks a path with one client and the smallest probe."""
     runs: list[Run] = []
 
-    def walk_over(path: str, *more: str, fault: str = "", before_start: str = "") -> list[Entry]:
+    def walk_over(
+        path: str,
+        *more: str,
+        fault: str = "",
+        before_start: str = "",
+        place: str = "02-",
+    ) -> list[Entry]:
         if fault:
             monkeypatch.setenv(VARIABLE, fault)
         arguments = ["--metaflow", "2.19.39", "--path", path, "--probe", "hello", *more]
@@ -55,7 +61,7 @@ def walk_over(
         assert run.backend is not None
         backend = run.backend
         if before_start:
-            meddler = Meddler(backend.launcher, before_start)
+            meddler = Meddler(backend.launcher, before_start, place)
             backend = dataclasses.replace(backend, launcher=meddler)
         client = select_clients(catalog, "2.19.39")[0]
         Walk(run, backend, {client: newest_client}).go(options.path)
@@ -70,16 +76,17 @@ def walk_over(
 
 
 class Meddler:
-    """A launcher before whose second start somebody changes the database."""
+    """A launcher before one of whose starts, told by its log, somebody changes the database."""
 
-    def __init__(self, launcher: Launcher, statement: str) -> None:
+    def __init__(self, launcher: Launcher, statement: str, place: str) -> None:
         self._launcher = launcher
         self._statement = statement
+        self._place = place
         self.description = launcher.description
         self.prepare = launcher.prepare
 
     def start(self, service: Service, database: Database, log: Path) -> RunningService:
-        if log.name.startswith("02-") and self._statement:
+        if self._place in log.name and self._statement:
             with closing(database.address.connect()) as connection:
                 connection.cursor().execute(self._statement)
             self._statement = ""
@@ -121,6 +128,17 @@ def test_a_row_deleted_between_stages_is_named(walk_over: WalkOver) -> None:
     assert "greeting" in said(entries)
     # The third stage misses the row when it reads again.
     assert [stage["status"] for stage in stages(entries)] == ["pass", "fail", "fail"]
+
+
+def test_a_row_lost_while_a_service_is_in_use_is_named(walk_over: WalkOver) -> None:
+    entries = walk_over(
+        "2.0.6,2.3",
+        before_start="DELETE FROM artifact_v3 WHERE name = 'greeting'",
+        place="-rollback",
+    )
+    assert [stage["status"] for stage in stages(entries)] == ["pass", "fail"]
+    assert "while the service was in use: artifact_v3: row lost" in said(entries)
+    assert "by the migration" not in said(entries)
 
 
 def test_a_changed_metadata_value_is_named(walk_over: WalkOver) -> None:
@@ -224,9 +242,15 @@ def _declared(folder: Path) -> str:
 def test_a_users_database_can_be_walked_again(walk_over: WalkOver, database: Database) -> None:
     walk = ("2.0.6,2.3", "--database-url", database.address.url)
     walk_over(*walk)
+    with closing(database.address.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE theirs (id int)")
+        cursor.execute("CREATE INDEX their_index ON runs_v3 (user_name)")
     again = walk_over("2.3,2.5", "--allow-existing", *walk[1:])
     assert said(again) == ""
     assert [stage["status"] for stage in stages(again)] == ["pass", "pass"]
+    (note,) = (e["text"] for e in again if e["kind"] == "note" and "no service makes" in e["text"])
+    for name in ("table theirs", "column theirs.id", "index their_index on runs_v3"):
+        assert name in note
 
 
 def test_a_write_answered_500_but_committed_is_found(walk_over: WalkOver) -> None:

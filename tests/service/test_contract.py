@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import os
@@ -70,7 +71,7 @@ def test_every_level_keeps_its_word_and_changes_only_what_is_declared(
     back = exercise(running.url, database.address, "FlowBack")
     assert back.problems == ()
     assert back.observations["filtered tasks"] == "404"
-    assert changes(found["2.5"], back, running.service) == []
+    assert changes(found["2.5"], back, running.service, back=True) == []
     assert exercise(running.url, database.address, "FlowAgain") == back
 
 
@@ -114,6 +115,17 @@ def test_a_service_that_does_not_answer_is_not_judged(start: Start, database: Da
         exercise(f"http://127.0.0.1:{free_port()}", database.address, "FlowNobody")
 
 
+def test_a_table_that_is_missing_is_a_problem(start: Start, database: Database):
+    running = start("2.5")
+    bring_up(running)
+    with contextlib.closing(database.address.connect()) as connection:
+        connection.cursor().execute("DROP TABLE artifact_v3")
+    found = exercise(running.url, database.address, "FlowMissing")
+    assert found.observations == {}
+    (problem,) = found.problems
+    assert 'relation "public.artifact_v3" does not exist' in problem
+
+
 def test_a_database_that_does_not_answer_is_not_judged(database: Database):
     nowhere = dataclasses.replace(database.address, port=free_port())
     with pytest.raises(InfraError, match="the rows of FlowNowhere"):
@@ -131,7 +143,6 @@ def with_heartbeat(answer: str) -> Contract:
         ("404", "200", "v2.5.1"),
         ("200", "404", "2.0.3"),
         ("200", "404", "1.0.1"),
-        ("500", "500", "v2.5.1"),
     ],
 )
 def test_a_declared_change_is_not_named(was: str, now: str, service: str):
@@ -139,14 +150,31 @@ def test_a_declared_change_is_not_named(was: str, now: str, service: str):
 
 
 @pytest.mark.parametrize(
-    ("was", "now", "service"), [("200", "404", "v2.5.1"), ("404", "200", "2.0.3")]
+    ("was", "now", "service", "declared"),
+    [
+        ("200", "404", "v2.5.1", "200"),
+        ("404", "200", "2.0.3", "404"),
+        ("404", "404", "v2.5.1", "200"),  # over a jump: the change never came
+    ],
 )
-def test_a_declared_change_the_wrong_way_is_named(was: str, now: str, service: str):
+def test_what_is_not_as_declared_is_named(was: str, now: str, service: str, declared: str):
     (named,) = changes(with_heartbeat(was), with_heartbeat(now), SERVICES[service])
     assert named == (
         f"heartbeat of a run: was {was}, is {now} with {service};"
-        f" declared: {was} (heartbeats; since 2.0.4)"
+        f" declared: {declared} (heartbeats; since 2.0.4)"
     )
+
+
+def test_the_first_stage_is_held_against_what_is_declared():
+    assert changes(None, with_heartbeat("200"), SERVICES["v2.5.1"]) == []
+    (named,) = changes(None, with_heartbeat("404"), SERVICES["v2.5.1"])
+    assert named.startswith("heartbeat of a run: is 404 with v2.5.1; declared: 200 ")
+
+
+def test_on_the_way_back_what_the_newer_schema_decides_may_stay():
+    stays = with_heartbeat("200")
+    assert changes(stays, stays, SERVICES["2.0.3"], back=True) == []
+    assert changes(stays, stays, SERVICES["2.0.3"]) != []
 
 
 def test_a_change_nobody_declared_is_named():
