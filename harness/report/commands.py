@@ -81,15 +81,15 @@ def _default_output(sources: Sequence[Path]) -> Path:
 
 
 def diff_main(arguments: Sequence[str]) -> int:
-    """Print what changed from one journal to another; return 1 when something became red.
+    """Print what changed from one journal to another; return 1 when the gate closes.
 
     Raises:
         UsageError: when one of the two cannot be read.
     """
     parser = Parser(
         prog="nox -s diff --",
-        description="What became red, green, new or gone. Fails when something became red, or is"
-        " new and red.",
+        description="What became red, green, new or gone. Fails when something became red, is new"
+        " and red, or when NEW was cut short.",
     )
     for name in ("old", "new"):
         parser.add_argument(name, type=Path, help="results folder or journal")
