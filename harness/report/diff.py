@@ -169,9 +169,10 @@ def _stages_by_key(entries: Sequence[Entry]) -> dict[tuple[str, str, int], list[
     times: Counter[tuple[str, str, str]] = Counter()
     found: dict[tuple[str, str, int], list[Entry]] = {}
     for stage in stages(entries):
-        way = stage["service"], stage["direction"]
-        times[(stage["run"], *way)] += 1
-        found.setdefault((*way, times[(stage["run"], *way)]), []).append(stage)
+        run, service, direction = stage["run"], stage["service"], stage["direction"]
+        times[run, service, direction] += 1
+        key = service, direction, times[run, service, direction]
+        found.setdefault(key, []).append(stage)
     return found
 
 
