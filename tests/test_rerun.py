@@ -15,6 +15,7 @@ from harness.options import parse
 from harness.plan import walk_cells
 from harness.rerun import commands, failed_cells, named_cells, refuse_databases, rerun_main
 from harness.run import rerun_line
+from harness.sessions import planned_cells
 from harness.versions import load
 from tests.report import journals
 
@@ -246,6 +247,16 @@ def test_the_line_of_a_cell_in_a_walk_takes_what_leads_to_it(asked: list[str], f
     assert again.path[:1] == options.path[:1]
     assert (again.seed, again.timeout) == (options.seed, options.timeout)
     assert set(flags.split()) <= set(words)
+
+
+@pytest.mark.parametrize("root", [["--s3-root", "s3://b/p", "--s3-endpoint", "http://h"], []])
+def test_the_line_of_a_cell_is_accepted_where_a_run_has_both_datastores(root: list[str]):
+    options = parse("compat", ["--metaflow", "latest", "--datastore", "local,s3", *root], load())
+    for cell in planned_cells(options, options.clients):
+        words = shlex.split(rerun_line(cell, options))
+        again = parse("compat", words[4:], load())
+        assert planned_cells(again, again.clients) == (cell,)
+        assert (again.s3_root is not None) is (bool(root) and cell.datastore == "s3")
 
 
 def test_the_line_of_a_random_walk_of_full_has_its_probes_and_nothing_of_the_ui():
