@@ -81,13 +81,13 @@ def report(session: nox.Session) -> None:
 
 @nox.session(python=False, default=False)
 def diff(session: nox.Session) -> None:
-    """Compare two results, -- OLD NEW; red when something became red."""
+    """Compare two results, -- OLD NEW; red when something became red, or is new and red."""
     sessions.run_command(session, diff_main)
 
 
 @nox.session(python=False, default=False)
 def rerun(session: nox.Session) -> None:
-    """Run again what failed in the last results, or cells by their ids."""
+    """Run again what failed in the last results, stages too, or cells by their ids."""
     sessions.run_command(session, rerun_main)
 
 

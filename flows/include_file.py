@@ -8,7 +8,7 @@ from metaflow import FlowSpec, IncludeFile, step
 CHECKS = {
     "content": {"about": "a text file's and a binary file's content reach the steps"},
     "described": {
-        "about": "the client tells where it put the files, and there they are",
+        "about": "the client tells where it put the files, and with S3 data there they are",
         "client": ">=2.1.0,<2.7.13",
     },
     "read_back": {"about": "the parameters are read back as content", "client": ">=2.7.13"},
@@ -46,7 +46,10 @@ def check_content(run):
 
 
 def check_described(run):
-    """Promise the objects that the parameters name: these releases read back no content."""
+    """Promise the objects that the parameters name: these releases read back no content.
+
+    Objects are looked for in an object store; with local data nobody looks at the files.
+    """
     data = run["start"].task.data
     described = [json.loads(text) for text in (data.text, data.binary)]
     assert [file["is_text"] for file in described] == [True, False], repr(described)

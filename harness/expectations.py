@@ -17,7 +17,7 @@ from packaging.version import Version
 from harness import records
 from harness.errors import UsageError, nearest
 from harness.outcome import CheckOutcome, Status
-from harness.probes import RUN_CHECK, Probe
+from harness.probes import RUN_CHECK, STORED, Probe
 from harness.tools import ROOT
 from harness.versions import Catalog, Service
 
@@ -192,8 +192,11 @@ def parse(
 ) -> tuple[Expectation, ...]:
     """Return the checked expectations of a list of entries; raises as ``load`` does."""
     probes, ui_checks = tuple(probes), tuple(ui_checks)
-    checks = {check.name for probe in probes for check in probe.checks} | {
-        f"{probe.name}/{check.name}" for probe in probes for check in probe.checks
+    checks = {
+        name
+        for probe in probes
+        for check in (*probe.checks, STORED)
+        for name in (check.name, f"{probe.name}/{check.name}")
     }
     of_ui = {*ui_checks, *(f"{probe.name}/{name}" for probe in probes for name in ui_checks)}
     every: dict[str, records.Parser] = {

@@ -107,9 +107,12 @@ class Options:
     allow_existing: bool
     ui: UIOptions | None
 
-    @property
-    def rerun_flags(self) -> list[str]:
-        """Options beside the selection that a rerun of a cell needs to be the same."""
+    def rerun_flags(self, datastore: str) -> list[str]:
+        """Return the options beside the selection that a rerun of a cell needs to be the same.
+
+        Args:
+            datastore: of the cell; options of S3 are refused where there is none.
+        """
         flags: list[str] = []
         if self.flow_dir != FLOWS:
             flags += ["--flow-dir", str(self.flow_dir)]
@@ -130,7 +133,19 @@ class Options:
             flags += ["--scenario", self.scenario]
         if self.postgres is not None:
             flags += ["--postgres", str(self.postgres)]
-        return [*flags, *self._s3_flags]
+        flags += self._database_flags
+        return [*flags, *self._s3_flags] if datastore == "s3" else flags
+
+    @property
+    def _database_flags(self) -> list[str]:
+        default = build_parser(self.session).get_default
+        given = {"name": self.database_name, "user": self.database_user}
+        return [
+            word
+            for what, value in given.items()
+            if value and value != default(f"database_{what}")
+            for word in (f"--database-{what}", value)
+        ]
 
     @property
     def _s3_flags(self) -> list[str]:

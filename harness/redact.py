@@ -30,6 +30,16 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], .
     (re.compile(r"(?i)(\bhttps?://)[^\s:/@\"']+:?(?=@)"), rf"\1{SECRET}"),
     # Schemes of the Authorization header.
     (re.compile(r"\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{8,}"), rf"\1 {SECRET}"),
+    # A header whose value has several parts, each of them secret: to the end of the line, or to a
+    # quote or a backslash that ends the text it stands in. A part may be quoted itself.
+    (
+        re.compile(
+            r"(?i)(?<![\w-])((?:(?:proxy-)?authorization|(?:set-)?cookie)[ \t]*:[ \t]*"
+            r"(?:(?:Bearer|Basic)[ \t]+)?)(?![ \t])"
+            r"(?:=\\*\"(?![,:;}\])\s])[^\"\r\n]*\"|[^\"'\\\r\n])+"
+        ),
+        rf"\g<1>{SECRET}",
+    ),
     # Key ids and tokens that show what they are: AWS, GitHub, GitLab, Slack, JSON web tokens.
     (re.compile(r"\b(?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{16}\b"), SECRET),
     (re.compile(r"\b(?:gh[pousr]_|github_pat_|glpat-|xox[abprs]-)[A-Za-z0-9_-]{10,}"), SECRET),
@@ -72,6 +82,9 @@ _OWN = {
 }
 """Fields of an entry that the harness wrote itself: ``pass`` may be somebody's password."""
 
+_PATHS = {"evidence", "log"}
+"""Such fields of an entry that name files; within it they may be names of checks."""
+
 
 def from_environment(environment: Mapping[str, str]) -> list[str]:
     """Return the secrets that the environment holds for the parts of a run."""
@@ -95,24 +108,29 @@ class Redactor:
         """Return the text without secrets."""
         return _by_look(self._known.sub(SECRET, text) if self._known else text)
 
-    def entry(self, value: Any) -> Any:
-        """Return an entry of the journal, or a part of one, with its texts without secrets.
+    def entry(self, entry: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the fields of an entry of the journal with their texts without secrets.
 
         Keys stay, and what the harness itself wrote. A rerun line, which is to work, is cleaned by
         look alone: a password may be a word of it.
         """
+        return {
+            key: value if key in _PATHS else self._field(key, value) for key, value in entry.items()
+        }
+
+    def _field(self, key: str, value: Any) -> Any:
+        if key in _OWN and not isinstance(value, Mapping):  # there is a check named run
+            return value
+        return _by_look(value) if key == "rerun" else self._inside(value)
+
+    def _inside(self, value: Any) -> Any:
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, Mapping):
             return {key: self._field(key, inside) for key, inside in value.items()}
         if isinstance(value, list | tuple):
-            return [self.entry(inside) for inside in value]
+            return [self._inside(inside) for inside in value]
         return value
-
-    def _field(self, key: str, value: Any) -> Any:
-        if key in _OWN and not isinstance(value, Mapping):  # there is a check named run
-            return value
-        return _by_look(value) if key == "rerun" else self.entry(value)
 
     def file(self, path: Path) -> None:
         """Rewrite a text file without secrets; what has none, or is no file, is left untouched."""

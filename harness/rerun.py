@@ -1,5 +1,8 @@
 """Running again what failed: the cells, the commands, and both runs put together.
 
+A stage of a walk that is not green is run again by its cells, whatever came of them: none of them
+need have failed where a migration did, or lost rows.
+
 A cell that was red and is green when the same is run again is flaky; the summary finds it by the
 ``rerun`` entry that is written here.
 """
@@ -11,7 +14,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -22,12 +25,14 @@ from harness.parser import Parser
 from harness.report.commands import LATEST
 from harness.report.files import write_reports
 from harness.report.merge import merge, write_journal
-from harness.report.summary import cells, green, runs, totals_line
+from harness.report.summary import cells, green, runs, stages, totals_line
 from harness.report.terminal import Screen
 from harness.report.text import counted
 from harness.tools import ROOT
 
 _SERVICE = "--service"
+_CLIENTS = "--metaflow"
+_DATABASE = "--database-url"
 
 FAILED = (Status.FAIL, Status.TIMEOUT, Status.INFRA)
 """What is run again when no cell is named."""
@@ -36,6 +41,18 @@ FAILED = (Status.FAIL, Status.TIMEOUT, Status.INFRA)
 def failed_cells(entries: Sequence[Entry]) -> list[Entry]:
     """Return the cells that failed, timed out or were infra."""
     return [cell for cell in cells(entries) if Status(cell["status"]) in FAILED]
+
+
+def bad_stages(entries: Sequence[Entry]) -> list[Entry]:
+    """Return the stages of walks that are not as expected."""
+    return [stage for stage in stages(entries) if not green(stage)]
+
+
+def cells_of(stage: Entry, entries: Sequence[Entry]) -> list[Entry]:
+    """Return the cells of a stage, whose lines lead to it."""
+    found = [entry for entry in entries if entry["kind"] == "cell" and entry["run"] == stage["run"]]
+    ids = {cell["id"] for cell in found if cell["stage"] == stage["stage"]}
+    return [cell for cell in cells(entries) if cell["id"] in ids]
 
 
 def named_cells(entries: Sequence[Entry], ids: Iterable[str]) -> list[Entry]:
@@ -51,29 +68,53 @@ def named_cells(entries: Sequence[Entry], ids: Iterable[str]) -> list[Entry]:
     return [by_id[name] for name in ids]
 
 
+def refuse_databases(entries: Sequence[Entry], chosen: Iterable[Entry]) -> None:
+    """Raise UsageError for a cell that ran over a user's database: its line makes a fresh one.
+
+    A red cell that is green there would be called flaky.
+    """
+    begun = {run["run"]: run for run in runs(entries)}
+    for cell in chosen:
+        run = begun[cell["run"]]
+        given = any(word.partition("=")[0] == _DATABASE for word in run["options"])
+        if given and _DATABASE not in shlex.split(cell["rerun"]):
+            raise UsageError(
+                f"{cell['id']} ran over the database of {_DATABASE}, and its rerun line makes a"
+                " fresh one, which tells nothing about yours: restore the copy and walk again:"
+                f" nox -s {run['session']} -- {shlex.join(run['options'])}"
+            )
+
+
 def commands(chosen: Sequence[Entry]) -> list[list[str]]:
     """Return the commands that run these cells again, and no others.
 
     Cells of one command line but for the service share a run; so do clients with the same
-    services. A cell of a walk is run by its own line, with the stages before it, and so is one of
-    a UI.
+    services. Those of a walk share the walk to their stage, and a cell without a service, or of a
+    UI, is run by its own line.
     """
     services: dict[tuple[str, str], dict[str, None]] = {}
     found: dict[str, None] = {}
+    walks: dict[str, dict[str, None]] = {}
     for cell in chosen:
-        if _SERVICE not in shlex.split(cell["rerun"]) or cell["stage"]:
+        if cell["stage"]:
+            line = shlex.join(_replaced(shlex.split(cell["rerun"]), _CLIENTS, ""))
+            walks.setdefault(line, {})[cell["client"]] = None
+        elif _SERVICE not in shlex.split(cell["rerun"]):
             found[cell["rerun"]] = None
         else:
             blank = shlex.join(_replaced(shlex.split(cell["rerun"]), _SERVICE, ""))
             services.setdefault((blank, cell["client"]), {})[cell["service"]] = None
     together: dict[tuple[str, str], dict[str, None]] = {}
     for (blank, client), names in services.items():
-        line = shlex.join(_replaced(shlex.split(blank), "--metaflow", ""))
+        line = shlex.join(_replaced(shlex.split(blank), _CLIENTS, ""))
         together.setdefault((line, ",".join(names)), {})[client] = None
     for (line, joined), clients in together.items():
         words = _replaced(shlex.split(line), _SERVICE, joined)
-        found[shlex.join(_replaced(words, "--metaflow", ",".join(clients)))] = None
-    return [shlex.split(line) for line in found]
+        found[shlex.join(_replaced(words, _CLIENTS, ",".join(clients)))] = None
+    return [
+        *(_replaced(shlex.split(line), _CLIENTS, ",".join(names)) for line, names in walks.items()),
+        *map(shlex.split, found),
+    ]
 
 
 def _replaced(words: Sequence[str], option: str, value: str) -> list[str]:
@@ -84,25 +125,34 @@ def _replaced(words: Sequence[str], option: str, value: str) -> list[str]:
 def rerun_main(arguments: Sequence[str]) -> int:
     """Run cells again and draw the reports of both; return 1 while one of them is not as expected.
 
+    So it does while a stage on the way to them is not, or one cannot be run again.
+
     Raises:
-        UsageError: when there are no results, or no such cell in them.
+        UsageError: when there are no results, no such cell in them, or cells that no line runs
+            again as they were.
     """
     parser = Parser(
         prog="nox -s rerun --",
-        description="Runs again what failed, timed out or was infra in the last results, or the"
-        " cells that are named. Red before and green now is flaky. Both runs, put together, are the"
-        " latest results then.",
+        description="Runs again what failed, timed out or was infra in the last results, walks to"
+        " the stages that are not green, or the cells that are named. Red before and green now is"
+        " flaky. Both runs, put together, are the latest results then.",
     )
     parser.add_argument("cells", nargs="*", help="ids, such as compat/2.19.39/reference-2.5/…")
     parser.add_argument("--from", dest="source", type=Path, default=LATEST, metavar="RESULTS")
     raw = parser.parse_args(list(arguments))
     home = raw.source if raw.source.is_dir() else raw.source.parent
     before = merge([raw.source], home)
-    chosen = named_cells(before, raw.cells) if raw.cells else failed_cells(before)
+    bad = [] if raw.cells else bad_stages(before)
+    chosen = named_cells(before, raw.cells) if raw.cells else _with_stages(before, bad)
+    refuse_databases(before, chosen)
     screen = Screen()
+    left_out = [stage for stage in bad if not cells_of(stage, before)]
+    for stage in left_out:
+        screen.say(f"not run again: {_named(stage)}: these results have no cell that leads to it")
     if not chosen:
-        screen.say("nothing failed, timed out or was infra: nothing to run again")
-        return 0
+        if not bad:
+            screen.say("nothing failed, timed out or was infra: nothing to run again")
+        return int(bool(left_out))
     folder = _folder(home.resolve().parent)
     for words in commands(chosen):
         screen.say(f"running again: {shlex.join(words)}")
@@ -114,13 +164,36 @@ def rerun_main(arguments: Sequence[str]) -> int:
         return 1
     entries = _together(raw.source, journals, folder)
     screen.end(entries, folder)
-    ids = {cell["id"] for cell in chosen}
+    return int(not _told(screen, entries, {cell["id"] for cell in chosen}) or bool(left_out))
+
+
+def _with_stages(entries: Sequence[Entry], bad: Iterable[Entry]) -> list[Entry]:
+    """Return the cells that failed, and those of these stages, each once."""
+    chosen = [*failed_cells(entries), *(cell for stage in bad for cell in cells_of(stage, entries))]
+    return list({cell["id"]: cell for cell in chosen}.values())
+
+
+def _named(stage: Entry) -> str:
+    return f"stage {stage['stage']:02d}, {stage['service']}: {stage['status']}"
+
+
+def _told(screen: Screen, entries: Sequence[Entry], ids: Collection[str]) -> bool:
+    """Say what came of the cells that were run again; return whether all is as expected now.
+
+    Args:
+        screen: where to say it.
+        entries: of both runs; the last names the reruns.
+        ids: of the cells.
+    """
     new = set(entries[-1]["runs"])
     again = [cell for cell in cells(entries) if cell["id"] in ids and cell["run"] in new]
     screen.say(f"run again: {totals_line(again)}")
     if len(again) < len(ids):
         screen.say(f"not run again: {counted(len(ids) - len(again), 'cell')}; see above")
-    return int(len(again) < len(ids) or not all(map(green, again)))
+    still = [stage for stage in bad_stages(entries) if stage["run"] in new]
+    for stage in still:
+        screen.say(f"run again and not green: {_named(stage)}")
+    return len(again) == len(ids) and not still and all(map(green, again))
 
 
 def _folder(results: Path) -> Path:

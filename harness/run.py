@@ -410,7 +410,8 @@ def rerun_line(cell: Cell, options: Options) -> str:
         flags += ["--path", ",".join(upto)]
     elif cell.service is not None:
         flags += ["--service", cell.service.name]
-    flags += ["--probe", cell.probe.name, "--datastore", cell.datastore, *options.rerun_flags]
+    flags += ["--probe", cell.probe.name, "--datastore", cell.datastore]
+    flags += options.rerun_flags(cell.datastore)
     return f"nox -s {cell.session} -- {shlex.join(flags)}"
 
 

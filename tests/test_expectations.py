@@ -127,6 +127,13 @@ def test_ranges_are_about_the_release_and_not_about_what_it_reports():
     )
 
 
+@pytest.mark.parametrize("check", ["stored", "basics/stored"])
+def test_what_every_cell_with_s3_data_is_asked_can_be_declared(check: str):
+    outcome = CheckOutcome(Status.FAIL, "no such object")
+    found = _applied(_declared(check=check), {"stored": outcome})
+    assert found["stored"].status is Status.EXPECTED_FAIL
+
+
 def test_a_check_of_one_probe_only():
     assert _applied(_declared(check="basics/run"), FAILED)["run"].status is Status.EXPECTED_FAIL
     assert _applied(_declared(check="hello/run"), FAILED) == FAILED

@@ -43,7 +43,7 @@ def test_what_nothing_given_means(catalog, session):
     assert options.flow_dir == FLOWS
     assert (options.database_password, options.database_port, options.database_url) == (None,) * 3
     assert (options.plan, options.keep, options.with_service_logs) == (False,) * 3
-    assert options.rerun_flags == ([] if session == "local" else ["--backend", "embedded"])
+    assert options.rerun_flags("local") == ([] if session == "local" else ["--backend", "embedded"])
 
 
 def test_services_are_the_reference_levels_and_none_in_local(catalog):
@@ -177,7 +177,14 @@ def test_services_of_a_random_path_are_named_once(catalog):
 def test_what_a_rerun_must_repeat(catalog, tmp_path):
     (tmp_path / "plain.py").write_text("class F(FlowSpec): pass\n", encoding="utf-8")
     flags = ["--flow-dir", str(tmp_path), "--backend", "embedded", "--postgres", "/pg"]
-    assert parse("compat", [*flags, "--probe", "plain"], catalog).rerun_flags == flags
+    options = parse("compat", [*flags, "--probe", "plain"], catalog)
+    assert options.rerun_flags("local") == flags
+
+
+@pytest.mark.parametrize("session", ["compat", "fixed_db"])
+def test_a_rerun_repeats_how_the_database_is_named(catalog, session):
+    flags = ["--database-name", "mine", "--database-user", "me"]
+    assert parse(session, flags, catalog).rerun_flags("local")[-4:] == flags
 
 
 @pytest.mark.parametrize("session", SESSIONS)
@@ -341,7 +348,7 @@ def test_the_image_of_the_database(catalog, given, image):
     flags = ["--postgres-image", given, "--registry", "mirror.example.com/hub"]
     options = parse("compat", flags, catalog, _an_engine)
     assert options.postgres_image == image
-    assert options.rerun_flags == [
+    assert options.rerun_flags("local") == [
         *("--backend", "docker"),
         *("--postgres-image", image, "--registry", "mirror.example.com/hub"),
     ]
@@ -364,7 +371,7 @@ def test_the_image_of_the_object_store(catalog, monkeypatch, given, image):
     monkeypatch.setenv("METAFLOW_DATASTORE_SYSROOT_S3", "s3://set/here")
     options = parse("compat", ["--datastore", "s3", "--s3-image", given], catalog, _an_engine)
     assert (options.s3_image, options.s3_root) == (image, None)
-    assert options.rerun_flags[-2:] == ["--s3-image", image]
+    assert options.rerun_flags("s3")[-2:] == ["--s3-image", image]
 
 
 @pytest.mark.parametrize(

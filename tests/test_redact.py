@@ -28,6 +28,14 @@ from harness.redact import SECRET, Redactor, from_environment
         ("AWS_SESSION_TOKEN=FwoGZXIvYXdzEJr", "FwoGZXIvYXdzEJr"),
         ("Authorization: Bearer abcdef123456", "abcdef123456"),
         ("authorization: Basic bWV0YWZsb3c6aHVudGVyMg==", "bWV0YWZsb3c6aHVudGVyMg"),
+        ("Authorization: Token hunter2", "hunter2"),
+        ("authorization: Bearer hunter", "hunter"),
+        ('Proxy-Authorization: Digest username="me", response="hunter2"', "hunter2"),
+        ("Cookie: a=b; session=hunter2", "hunter2"),
+        ('Set-Cookie: a="b"; Path=/; session=hunter2\r', "hunter2"),
+        ("'Cookie': 'a=b; session=hunter2'", "hunter2"),
+        (r'{"said": "Cookie: a=\"b\"; session=hunter2"}', "hunter2"),
+        ('{"said": "Cookie: a=b; session=hunter2", "n": 1}', "hunter2"),
         ("'x-api-key': 'hunter2'", "hunter2"),
         ("METAFLOW_SERVICE_AUTH_KEY=hunter2", "hunter2"),
         ('METAFLOW_SERVICE_HEADERS={"x-api-key": "hunter2"}', "hunter2"),
@@ -44,6 +52,21 @@ def test_what_looks_like_a_secret_goes(text: str, hidden: str):
     clean = Redactor().text(text)
     assert hidden not in clean
     assert SECRET in clean
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("Cookie: a=b; c=d\nHost: h", f"Cookie: {SECRET}\nHost: h"),
+        ('{"said": "Cookie: a=b; c=d\\nHost: h"}', f'{{"said": "Cookie: {SECRET}\\nHost: h"}}'),
+        ('{"said": "Cookie: a=b==", "n": "x"}', f'{{"said": "Cookie: {SECRET}", "n": "x"}}'),
+        ("curl -H 'Authorization: Token abc' URL", f"curl -H 'Authorization: {SECRET}' URL"),
+        ("Authorization: Bearer abcdef123456", f"Authorization: Bearer {SECRET}"),
+    ],
+)
+def test_a_header_goes_and_what_follows_it_stays(text: str, clean: str):
+    assert Redactor().text(text) == clean
+    assert Redactor().text(clean) == clean
 
 
 @pytest.mark.parametrize(
@@ -106,6 +129,18 @@ def test_texts_inside_of_json_values_are_cleaned_and_the_rest_stays():
     }
 
 
+def test_paths_of_evidence_stay_though_a_secret_is_a_word_of_them():
+    paths = {"log": "logs/latest.log", "evidence": {"flow": "logs/cells/my_test/flow.txt"}}
+    named = {"log": {"status": "fail", "reason": "test"}, "evidence": {"reason": "test"}}
+    assert Redactor(["test"]).entry({**paths, "checks": named}) == {
+        **paths,
+        "checks": {
+            "log": {"status": "fail", "reason": SECRET},
+            "evidence": {"reason": SECRET},
+        },
+    }
+
+
 def test_a_file_is_rewritten_only_when_it_has_a_secret(tmp_path: Path):
     clean, dirty = tmp_path / "clean.txt", tmp_path / "dirty.txt"
     clean.write_bytes(b"fine \xff\n")
@@ -141,7 +176,9 @@ def test_secrets_of_an_environment_are_found_by_name():
     assert from_environment(environment) == ["a-secret", "b-secret", "c-secret"]
 
 
-@pytest.mark.parametrize("line", ["-" * 200_000, "a-" * 100_000, "x" * 200_000, '"' * 200_000])
+@pytest.mark.parametrize(
+    "line", ["-" * 200_000, "a-" * 100_000, "x" * 200_000, '"' * 200_000, " " * 200_000]
+)
 def test_long_lines_are_cleaned_in_linear_time(line: str):
     started = time.process_time()
     assert Redactor(["hunter2"]).text(line) == line

@@ -13,8 +13,9 @@ from harness.errors import UsageError
 from harness.journal import Entry
 from harness.options import parse
 from harness.plan import walk_cells
-from harness.rerun import commands, failed_cells, named_cells, rerun_main
+from harness.rerun import commands, failed_cells, named_cells, refuse_databases, rerun_main
 from harness.run import rerun_line
+from harness.sessions import planned_cells
 from harness.versions import load
 from tests.report import journals
 
@@ -148,6 +149,86 @@ def test_a_rerun_that_left_cells_out_is_red(
     assert "not run again: 1 cell; see above" in said
 
 
+def _walk(status: str, lost: tuple[str, ...] = (), **cell: str) -> dict[str, list[Entry]]:
+    """Return cells of two clients and stages of a walk whose second stage has this status."""
+    services = ["v2.2.0", "v2.3.0"]
+    return {
+        "cells": [
+            journals.cell(
+                client,
+                service,
+                {"run": "not-run" if number == 2 and status == "fail" and not lost else "pass"},
+                session="fixed_db",
+                stage=number,
+                rerun=f"nox -s fixed_db -- --metaflow {client}"
+                f" --path {','.join(services[:number])} --probe basics",
+                **cell,
+            )
+            for client in ("2.0.5", "2.19.39")
+            for number, service in enumerate(services, start=1)
+        ],
+        "stages": [
+            journals.stage(1, services[0]),
+            journals.stage(2, services[1], status=status, lost=list(lost)),
+        ],
+    }
+
+
+@pytest.mark.parametrize("lost", [(), ("by the migration: run_v3: 2 rows",)])
+@pytest.mark.parametrize("again", ["fail", "pass"])
+def test_the_walk_to_a_stage_that_is_not_green_is_run_again(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    lost: tuple[str, ...],
+    again: str,
+):
+    results = tmp_path / "results"
+    journals.write(results / "first", run="first", **_walk("fail", lost))
+    lines = []
+
+    def run(words: list[str]) -> None:
+        lines.append(shlex.join(words).partition(" --results")[0])
+        folder = Path(words[words.index("--results") + 1]) / "second"
+        journals.write(folder, run="second", **_walk(again, lost if again == "fail" else ()))
+
+    monkeypatch.setattr(rerun, "_run", run)
+    assert rerun_main(["--from", str(results / "first")]) == int(again == "fail")
+    assert lines == [
+        "nox -s fixed_db -- --metaflow 2.0.5,2.19.39 --path v2.2.0,v2.3.0 --probe basics"
+    ]
+    said = "run again and not green: stage 02, v2.3.0: fail"
+    assert (said in capsys.readouterr().out) is (again == "fail")
+
+
+def test_a_stage_no_cell_leads_to_is_named_and_red(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    journals.write(tmp_path, [], stages=[journals.stage(1, "v2.2.0", status="infra")])
+    assert rerun_main(["--from", str(tmp_path)]) == 1
+    said = "not run again: stage 01, v2.2.0: infra: these results have no cell that leads to it"
+    assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("given", [["--database-url", "URL"], ["--database-url=URL"]])
+@pytest.mark.parametrize("named", [[], ["fixed_db/2.0.5/02-v2.3.0/local/basics"]])
+def test_what_ran_over_a_database_of_the_users_is_refused(
+    tmp_path: Path, given: list[str], named: list[str]
+):
+    options = ["--path", "2.2,2.3", *given]
+    journals.write(tmp_path, **_walk("fail"), session="fixed_db", options=options)
+    with pytest.raises(UsageError, match="restore the copy and walk again") as refused:
+        rerun_main([*named, "--from", str(tmp_path)])
+    assert str(refused.value).endswith(f"nox -s fixed_db -- {shlex.join(options)}")
+
+
+def test_what_a_ui_showed_of_a_database_is_asked_for_there_again(tmp_path: Path):
+    line = "nox -s ui -- --check --metaflow 2.0.5 --database-url URL"
+    cell = journals.cell("2.0.5", "v2.3.0", session="ui v2.5.1", rerun=line)
+    entries = journals.write(tmp_path, [cell], session="ui", options=["--database-url", "URL"])
+    refuse_databases(entries, [entry for entry in entries if entry["kind"] == "cell"])
+
+
 @pytest.mark.parametrize(
     ("asked", "flags"),
     [
@@ -166,6 +247,16 @@ def test_the_line_of_a_cell_in_a_walk_takes_what_leads_to_it(asked: list[str], f
     assert again.path[:1] == options.path[:1]
     assert (again.seed, again.timeout) == (options.seed, options.timeout)
     assert set(flags.split()) <= set(words)
+
+
+@pytest.mark.parametrize("root", [["--s3-root", "s3://b/p", "--s3-endpoint", "http://h"], []])
+def test_the_line_of_a_cell_is_accepted_where_a_run_has_both_datastores(root: list[str]):
+    options = parse("compat", ["--metaflow", "latest", "--datastore", "local,s3", *root], load())
+    for cell in planned_cells(options, options.clients):
+        words = shlex.split(rerun_line(cell, options))
+        again = parse("compat", words[4:], load())
+        assert planned_cells(again, again.clients) == (cell,)
+        assert (again.s3_root is not None) is (bool(root) and cell.datastore == "s3")
 
 
 def test_the_line_of_a_random_walk_of_full_has_its_probes_and_nothing_of_the_ui():

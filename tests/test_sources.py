@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
+from dataclasses import fields
 
 from harness.tools import ROOT
+from harness.walk import Stage
 
 
 def sleeps(tree: ast.AST, within: str = "") -> Iterator[str]:
@@ -31,3 +34,14 @@ def test_no_script_sleeps():
     scripts = sorted((ROOT / "harness" / "goose" / "bin").iterdir())
     assert scripts
     assert [path for path in scripts if "sleep" in path.read_text(encoding="utf-8")] == []
+
+
+def test_the_journal_s_fields_are_described():
+    run = ast.parse((ROOT / "harness" / "run.py").read_text(encoding="utf-8"))
+    written = {field.name for field in fields(Stage)}
+    for node in ast.walk(run):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "self.record":
+            written |= {keyword.arg for keyword in node.keywords if keyword.arg}
+    described = re.findall(r"`(\w+)`", (ROOT / "docs" / "journal.md").read_text(encoding="utf-8"))
+    assert {"datastores", "finished", "rerun", "lost"} <= written
+    assert written - set(described) == set()

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from harness import expectations
 from harness.errors import UsageError
-from harness.journal import read
+from harness.journal import Entry, read
 from harness.parser import Parser
 from harness.report.diff import compare
 from harness.report.files import write_reports
 from harness.report.merge import merge, write_journal
 from harness.report.proposals import write_proposals
+from harness.report.summary import runs
 from harness.report.terminal import Screen
 from harness.tools import ROOT
 
@@ -45,12 +46,13 @@ def report_main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--write-expectations",
         action="store_true",
-        help="write expectations.proposed.json: the declared ones, and one for all that is red",
+        help="write expectations.proposed.json: what the run's file declares, and all that is red",
     )
     raw = parser.parse_args(list(arguments))
     sources = raw.sources or [LATEST]
     folder = (raw.output or _default_output(sources)).resolve()
     entries = merge(sources, folder)
+    declared = _declared(entries) if raw.write_expectations else expectations.FILE
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if [journal_of(source) for source in sources] != [folder / "journal.jsonl"]:
@@ -62,11 +64,29 @@ def report_main(arguments: Sequence[str]) -> int:
     screen.end(entries, folder)
     if raw.write_expectations:
         proposed = folder / "expectations.proposed.json"
-        count = write_proposals(entries, proposed, expectations.FILE)
-        screen.say(
-            f"{count} proposed: review {proposed}, then put it in place of expectations.json"
-        )
+        count = write_proposals(entries, proposed, declared)
+        screen.say(f"{count} proposed: review {proposed}, then put it in place of {declared}")
     return 0
+
+
+def _declared(entries: Sequence[Entry]) -> Path:
+    """Return the file of expectations that the runs were given.
+
+    Raises:
+        UsageError: when they were given several, or one that is not here.
+    """
+    parser = Parser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--expectations", type=Path, default=expectations.FILE)
+    given = {
+        parser.parse_known_args(run["options"])[0].expectations.resolve() for run in runs(entries)
+    }
+    if len(given) > 1:
+        files = ", ".join(map(str, sorted(given)))
+        raise UsageError(f"--write-expectations: these runs were given several files: {files}")
+    file: Path = given.pop() if given else expectations.FILE
+    if file != expectations.FILE and not file.is_file():
+        raise UsageError(f"--write-expectations: the run's --expectations {file}: no such file")
+    return file
 
 
 def journal_of(source: Path) -> Path:
@@ -81,15 +101,15 @@ def _default_output(sources: Sequence[Path]) -> Path:
 
 
 def diff_main(arguments: Sequence[str]) -> int:
-    """Print what changed from one journal to another; return 1 when something became red.
+    """Print what changed from one journal to another; return 1 when the gate closes.
 
     Raises:
         UsageError: when one of the two cannot be read.
     """
     parser = Parser(
         prog="nox -s diff --",
-        description="What became red, green, new or gone. Fails when something became red, or is"
-        " new and red.",
+        description="What became red, green, new or gone. Fails when something became red, is new"
+        " and red, or when NEW was cut short.",
     )
     for name in ("old", "new"):
         parser.add_argument(name, type=Path, help="results folder or journal")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.journal import Entry
 from harness.outcome import Status
 from harness.report.findings import VERBS, Axes, signature
-from harness.report.summary import causes, cells, green, red, stage_sentences, stages
+from harness.report.summary import causes, cells, green, incomplete, stage_sentences, stages
 from harness.report.text import counted, shortened
 
 Cells = Mapping[tuple[str, ...], Entry]
@@ -21,7 +22,8 @@ class Difference:
     Attributes:
         became_red: checks that were as expected and are not any more.
         became_green: the other way round.
-        new_red: cells that only the newer journal has, and that are not as expected.
+        new_red: cells and stages that only the newer journal has, and that are not as expected.
+        unknown: what the newer journal lacks of its own plan.
         new: other cells that only the newer journal has.
         gone: cells that only the older one has.
     """
@@ -29,19 +31,21 @@ class Difference:
     became_red: tuple[str, ...]
     became_green: tuple[str, ...]
     new_red: tuple[str, ...]
+    unknown: tuple[str, ...]
     new: tuple[str, ...]
     gone: tuple[str, ...]
 
     @property
     def worse(self) -> bool:
-        """Whether a gate closes: something is red that was not red before, new cells included."""
-        return bool(self.became_red or self.new_red)
+        """Whether a gate closes: not all that is new or was green is known to be green now."""
+        return bool(self.became_red or self.new_red or self.unknown)
 
     def render(self) -> str:
         """Return the difference as text, a sentence a line."""
         groups = (
             ("became red", self.became_red),
             ("new and red", self.new_red),
+            ("unknown", self.unknown),
             ("became green", self.became_green),
             ("new", self.new),
             ("gone", self.gone),
@@ -57,12 +61,13 @@ def compare(old: Sequence[Entry], new: Sequence[Entry]) -> Difference:
     both = [(before[key], cell) for key, cell in after.items() if key in before]
     only_new = [cell for key, cell in after.items() if key not in before]
     only_old = [cell for key, cell in before.items() if key not in after]
-    stages_red, stages_green = _stages(old, new)
+    stages_red, stages_green, stages_new_red = _stages(old, new)
     return Difference(
         became_red=(*stages_red, *_worse(axes, both)),
         became_green=(*stages_green, *_better(axes, both)),
-        new_red=_by_status(axes, (cell for cell in only_new if red(cell))),
-        new=_by_status(axes, (cell for cell in only_new if not red(cell))),
+        new_red=(*stages_new_red, *_by_status(axes, (c for c in only_new if not green(c)))),
+        unknown=tuple(incomplete(new)),
+        new=_by_status(axes, filter(green, only_new)),
         gone=_by_status(Axes(old), only_old),
     )
 
@@ -138,16 +143,37 @@ def _sentences(
     return tuple(say(key, inside) for key, inside in found)
 
 
-def _stages(old: Sequence[Entry], new: Sequence[Entry]) -> tuple[list[str], list[str]]:
-    before = {(stage["service"], stage["direction"]): stage for stage in stages(old)}
-    worse, better = [], []
-    for stage in stages(new):
-        was = before.get((stage["service"], stage["direction"]))
-        if was is not None and green(was) and not green(stage):
-            worse += [shortened(line) for line in stage_sentences(stage)] or [_bare(stage)]
-        if was is not None and green(stage) and not green(was):
-            better.append(_bare(stage))
-    return worse, better
+def _stages(old: Sequence[Entry], new: Sequence[Entry]) -> tuple[list[str], list[str], list[str]]:
+    """Return what became red, what became green, and what is new and red."""
+    before = {key: all(map(green, same)) for key, same in _stages_by_key(old).items()}
+    worse, better, new_red = [], [], []
+    for key, same in _stages_by_key(new).items():
+        wrong = [stage for stage in same if not green(stage)]
+        said = [line for stage in wrong for line in stage_sentences(stage) or [_bare(stage)]]
+        said = [shortened(line) for line in said]
+        if key not in before:
+            new_red += said
+        elif before[key]:
+            worse += said
+        elif not wrong:
+            better.append(_bare(same[-1]))
+    return worse, better, new_red
+
+
+def _stages_by_key(entries: Sequence[Entry]) -> dict[tuple[str, str, int], list[Entry]]:
+    """Return stages by what makes them the same in both journals, one for each walk that has it.
+
+    That is the service and the direction, and how often the walk came that way before: it may
+    roll back to one service several times.
+    """
+    times: Counter[tuple[str, str, str]] = Counter()
+    found: dict[tuple[str, str, int], list[Entry]] = {}
+    for stage in stages(entries):
+        run, service, direction = stage["run"], stage["service"], stage["direction"]
+        times[run, service, direction] += 1
+        key = service, direction, times[run, service, direction]
+        found.setdefault(key, []).append(stage)
+    return found
 
 
 def _bare(stage: Entry) -> str:

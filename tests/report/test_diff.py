@@ -70,6 +70,80 @@ def test_everything_at_once(tmp_path: Path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("cells", "lost", "said"),
+    [
+        ("pass", "run_v3: 2 rows", "new and red: stage 02, v2.4.0: lost run_v3: 2 rows"),
+        ("not-run", "", "new and red: stage 02, v2.4.0: fail"),
+    ],
+)
+def test_a_new_stage_that_is_not_green_closes_the_gate(
+    tmp_path: Path, cells: str, lost: str, said: str
+):
+    def walk(name: str, services: Sequence[str]) -> list[Entry]:
+        last = {"status": "fail", "lost": [lost] if lost else []}
+        return journals.write(
+            tmp_path / name,
+            [
+                journals.cell(
+                    "2.0.5",
+                    service,
+                    {"run": cells if number == 2 else "pass"},
+                    session="fixed_db",
+                    stage=number,
+                )
+                for number, service in enumerate(services, start=1)
+            ],
+            stages=[
+                journals.stage(number, service, **(last if number == 2 else {}))
+                for number, service in enumerate(services, start=1)
+            ],
+        )
+
+    found = compare(walk("old", ("v2.3.0",)), walk("new", ("v2.3.0", "v2.4.0")))
+    assert found.worse
+    assert said in found.render().splitlines()
+
+
+def test_a_new_cell_that_did_not_run_closes_the_gate(tmp_path: Path):
+    old = journals.write(tmp_path / "a", [journals.cell("2.0.5", "v2.3.0")])
+    cells = [journals.cell("2.0.5", "v2.3.0"), journals.cell("2.0.5", "HEAD", {"run": "not-run"})]
+    found = compare(old, journals.write(tmp_path / "b", cells))
+    assert found.new_red == ("client 2.0.5 ended as not-run on service HEAD: basics (1 cell)",)
+    assert found.worse
+
+
+def test_a_run_cut_short_closes_the_gate_and_is_said(tmp_path: Path):
+    old = _journal(tmp_path / "a")
+    cells = [journals.cell("2.0.5", "v2.3.0")]
+    new = journals.write(tmp_path / "b", cells, planned=4, ended=False)
+    found = compare(old, new)
+    assert found.worse
+    assert "unknown: run 20261101-120000-compat-1a2b has 1 of 4 planned cells" in found.render()
+
+
+@pytest.mark.parametrize(("old", "new"), [((1, 0), (0, 0)), ((0, 0), (1, 0)), ((0, 0), (0, 1))])
+def test_each_rollback_to_a_service_is_compared_with_the_same_one(
+    tmp_path: Path, old: tuple[int, int], new: tuple[int, int]
+):
+    def walk(name: str, red: tuple[int, int]) -> list[Entry]:
+        return journals.write(
+            tmp_path / name,
+            [],
+            stages=[
+                journals.stage(
+                    number, "v2.3.0", direction="rollback", status="fail" if bad else "pass"
+                )
+                for number, bad in zip((3, 5), red, strict=True)
+            ],
+        )
+
+    found = compare(walk("old", old), walk("new", new))
+    assert found.worse is (new > old)
+    assert len(found.became_red) == sum(new)
+    assert len(found.became_green) == sum(old)
+
+
 def test_checks_that_did_not_run_are_left_to_the_one_that_failed(tmp_path: Path):
     new = _journal(tmp_path / "b", {("2.0.5", "v2.3.0"): NO_RUN})
     found = compare(_journal(tmp_path / "a"), new)

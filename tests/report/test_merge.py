@@ -110,3 +110,28 @@ def test_report_proposes_expectations_for_what_is_red(shards, capsys):
         "until": None,
     }
     assert "1 proposed: review" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("form", ["--expectations {}", "--expectations={}"])
+def test_expectations_are_proposed_beside_those_of_the_run(tmp_path: Path, capsys, form: str):
+    own = tmp_path / "known.json"
+    own.write_text(json.dumps({"schema": 1, "expectations": [{"reason": "my own"}]}))
+    options = ["--jobs", "2", *form.format(own).split()]
+    folder = tmp_path / "run"
+    journals.write(folder, [journals.cell("2.0.5", "v2.3.0", {"run": "fail"})], options=options)
+    report_main([str(folder), "--write-expectations"])
+    body = json.loads((folder / "expectations.proposed.json").read_text(encoding="utf-8"))
+    assert [one["reason"] for one in body["expectations"]] == ["my own", "fails"]
+    assert f"put it in place of {own}" in capsys.readouterr().out
+    own.unlink()
+    with pytest.raises(UsageError, match=r"the run's --expectations .*known.json: no such file"):
+        report_main([str(folder), "--write-expectations"])
+
+
+def test_of_runs_with_several_files_nothing_is_proposed(tmp_path: Path):
+    folders = [tmp_path / name for name in ("a", "b")]
+    for folder in folders:
+        options = ["--expectations", str(folder / "known.json")]
+        journals.write(folder, [journals.cell("2.0.5", "v2.3.0")], run=folder.name, options=options)
+    with pytest.raises(UsageError, match="these runs were given several files"):
+        report_main([*map(str, folders), "--output", str(tmp_path), "--write-expectations"])
