@@ -221,10 +221,10 @@ class Run:
         try:
             around = self.surroundings(cell, python, stack, data)
             outcome = run_cell(cell, around, earlier)
-            if stack is not None and not outcome.status.expected:
-                # A dead stack fails every client: that is not the client's failure.
-                stack.running.check_alive()
             if not outcome.status.expected or outcome.reread_problems:
+                # What is dead fails every client: that is not the client's failure.
+                if stack is not None:
+                    stack.check_alive()
                 datastore.check_alive()
             if not self.options.keep and not self._cancelled.is_set():
                 discard_work(around)

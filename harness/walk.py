@@ -358,7 +358,7 @@ class Walk:
         try:
             answers = read_runs(around, requests, name="listing", deadline=deadline)
         except (ClientError, ClientTimeoutError) as error:
-            stack.running.check_alive()
+            stack.check_alive()
             return [f"client {reader.name} could not list {len(runs)} earlier runs: {error}"]
         return [
             problem

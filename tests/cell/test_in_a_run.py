@@ -1,0 +1,30 @@
+"""What a run makes of a cell when a part of it breaks, and of a probe that is odd."""
+
+from __future__ import annotations
+
+from harness.outcome import Status
+
+REFUSED = """
+import sys
+
+class FlowSpec:
+    pass
+
+class OddFlow(FlowSpec):
+    pass
+
+if __name__ == "__main__":
+    sys.exit("ServiceException: 500")
+"""
+
+
+def test_a_client_that_fails_over_a_dead_database_is_infra(in_run, stack_over, nowhere):
+    outcome = in_run.run.cell(in_run.cell(REFUSED), in_run.python, stack_over(nowhere))
+    assert outcome.status is Status.INFRA
+    assert "the database does not answer any more" in outcome.checks["run"].reason
+
+
+def test_a_client_that_fails_over_a_living_database_has_failed(in_run, stack_over, database):
+    outcome = in_run.run.cell(in_run.cell(REFUSED), in_run.python, stack_over(database.address))
+    assert outcome.status is Status.FAIL
+    assert outcome.checks["run"].reason.endswith("ServiceException: 500")
