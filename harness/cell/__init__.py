@@ -123,7 +123,7 @@ def _read_back(
 ) -> dict[str, CheckOutcome]:
     """Read the new run, when it is asked for, and the earlier ones; return the new one's checks."""
     requests = [
-        Request(again.run.cell, again.run.run_id, _asked(again.run.cell) if again.checked else ())
+        Request(again.run.cell, again.run.run_id, again.run.passed if again.checked else ())
         for again in earlier
     ]
     if asked:
@@ -145,7 +145,8 @@ def _read_back(
         return {}
     own = answers[-1]
     if own.inventory is not None:
-        outcome.written = WrittenRun(outcome.cell, outcome.run_id, own.inventory)
+        passed = [name for name, check in own.checks.items() if check.status is Status.PASS]
+        outcome.written = WrittenRun(outcome.cell, outcome.run_id, own.inventory, tuple(passed))
     return own.checks
 
 

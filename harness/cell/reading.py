@@ -25,11 +25,13 @@ class WrittenRun:
     Attributes:
         run_id: as the client names it.
         inventory: what its own client listed of it when it was new.
+        passed: names of the checks that it passed then: what failed was told then.
     """
 
     cell: Cell
     run_id: str
     inventory: dict[str, Any]
+    passed: tuple[str, ...]
 
     @property
     def pathspec(self) -> str:
@@ -42,7 +44,8 @@ class Again:
     """A run of an earlier stage that its client reads again.
 
     Attributes:
-        checked: whether its checks are made again; it is listed and compared in any case.
+        checked: whether the checks that it passed are made again; it is listed and compared in any
+            case.
     """
 
     run: WrittenRun

@@ -1,0 +1,74 @@
+"""One cell, with a client of a few lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.cell import CellOutcome, run_cell
+from harness.cell.client import Surroundings
+from harness.cell.reading import Again
+from harness.outcome import Status
+from harness.plan import Cell
+from harness.probes import Probe
+from harness.versions import load
+from tests.cell.conftest import CLIENT, FLOW
+
+Around = Callable[..., Surroundings]
+MakeCell = Callable[..., Cell]
+
+
+@pytest.fixture
+def around(python: Path, tmp_path: Path) -> Around:
+    """Make surroundings of local metadata."""
+
+    def around(**changes: Any) -> Surroundings:
+        fields: dict[str, Any] = {
+            "python": python,
+            "work": tmp_path / "work",
+            "logs": tmp_path / "logs",
+            "datastore": {},
+            "mark": f"tests-{tmp_path.name}",
+            "timeout": 20,
+        }
+        return Surroundings(**{**fields, **changes})
+
+    return around
+
+
+@pytest.fixture
+def cell(probe: Callable[[str], Probe]) -> MakeCell:
+    """Make a cell of a flow's text."""
+    client = next(one for one in load().clients if one.name == CLIENT)
+
+    def cell(text: str = FLOW, stage: int = 0) -> Cell:
+        return Cell("fixed_db", client, None, "local", probe(text), stage)
+
+    return cell
+
+
+def _statuses(outcome: CellOutcome) -> dict[str, str]:
+    return {name: check.status.value for name, check in outcome.checks.items()}
+
+
+def test_a_check_that_failed_is_not_told_again_at_later_stages(cell: MakeCell, around: Around):
+    first = run_cell(cell(stage=1), around())
+    assert _statuses(first) == {"run": "pass", "good": "pass", "bad": "fail"}
+    assert first.written is not None
+    second = run_cell(cell(stage=2), around(), [Again(first.written, checked=True)])
+    assert second.rereads == 1
+    assert second.reread_problems == []
+    assert second.checks["bad"].status is Status.FAIL
+
+
+def test_a_check_that_passed_is_made_again_at_later_stages(cell: MakeCell, around: Around):
+    first = run_cell(cell(stage=1), around())
+    assert first.written is not None
+    now = cell(FLOW.replace("pass\n\ndef check_bad", "assert 0, 'lost'\n\ndef check_bad"), stage=2)
+    second = run_cell(now, around(), [Again(first.written, checked=True)])
+    assert [text.rpartition(": ")[2] for text in second.reread_problems] == ["lost"]
+    third = run_cell(now, around(), [Again(first.written, checked=False)])
+    assert third.reread_problems == []
