@@ -24,7 +24,7 @@ class CellOutcome:
 
     Attributes:
         run_id: the id the client gave its run; empty when it never got one.
-        seconds: wall time.
+        seconds: wall time, without that of reading earlier runs again.
         evidence: what to look at: names of files, by kind.
         written: the run, when it was read back; None when it was not.
         rereads: how many runs of earlier stages were read again.
@@ -62,7 +62,7 @@ def run_cell(cell: Cell, around: Surroundings, earlier: Sequence[Again] = ()) ->
     Args:
         cell: what to run.
         around: what it runs in.
-        earlier: runs this client wrote at earlier stages, to be read again in the same process.
+        earlier: runs this client wrote at earlier stages, to be read again afterwards.
     """
     started = time.monotonic()
     around.make_folders()
@@ -71,9 +71,11 @@ def run_cell(cell: Cell, around: Surroundings, earlier: Sequence[Again] = ()) ->
     deadline = started + around.timeout
     asked = _asked(cell)
     answered = _run_flow(outcome, around, deadline) if asked else {}
-    answered |= _read_back(outcome, around, deadline, () if answered else asked, earlier)
+    if asked and not answered:
+        answered = _read_back(outcome, around, deadline, asked)
     outcome.checks = _in_order(cell, asked, answered)
     outcome.seconds = round(time.monotonic() - started, 2)
+    _read_again(outcome, around, earlier)
     if not outcome.status.expected:
         _keep_evidence(outcome, around, log_start)
     return outcome
@@ -115,39 +117,42 @@ def _run_flow(
 
 
 def _read_back(
-    outcome: CellOutcome,
-    around: Surroundings,
-    deadline: float,
-    asked: tuple[str, ...],
-    earlier: Sequence[Again],
+    outcome: CellOutcome, around: Surroundings, deadline: float, asked: tuple[str, ...]
 ) -> dict[str, CheckOutcome]:
-    """Read the new run, when it is asked for, and the earlier ones; return the new one's checks."""
+    """Read the new run and return its checks."""
+    outcome.evidence["readback"] = around.logs / "readback.txt"
+    request = Request(outcome.cell, outcome.run_id, asked)
+    try:
+        (answer,) = read_runs(around, [request], name="readback", deadline=deadline)
+    except ClientTimeoutError as error:
+        return dict.fromkeys(asked, CheckOutcome(Status.TIMEOUT, str(error)))
+    except ClientError as error:
+        return dict.fromkeys(asked, CheckOutcome(Status.FAIL, str(error)))
+    if answer.inventory is not None:
+        passed = [name for name, check in answer.checks.items() if check.status is Status.PASS]
+        outcome.written = WrittenRun(outcome.cell, outcome.run_id, answer.inventory, tuple(passed))
+    return answer.checks
+
+
+def _read_again(outcome: CellOutcome, around: Surroundings, earlier: Sequence[Again]) -> None:
+    """Read the runs of earlier stages, in a time of their own: they are not the cell's."""
+    if not earlier:
+        return
     requests = [
         Request(again.run.cell, again.run.run_id, again.run.passed if again.checked else ())
         for again in earlier
     ]
-    if asked:
-        requests.append(Request(outcome.cell, outcome.run_id, asked))
-    if not requests:
-        return {}
-    outcome.evidence["readback"] = around.logs / "readback.txt"
+    outcome.evidence["reread"] = around.logs / "reread.txt"
+    client = outcome.cell.client.name
+    deadline = time.monotonic() + around.timeout
     try:
-        answers = read_runs(around, requests, name="readback", deadline=deadline)
+        answers = read_runs(around, requests, name="reread", deadline=deadline)
     except (ClientTimeoutError, ClientError) as error:
-        status = Status.TIMEOUT if isinstance(error, ClientTimeoutError) else Status.FAIL
-        if earlier:
-            outcome.reread_problems.append(f"client {outcome.cell.client.name}: {error}")
-        return dict.fromkeys(asked, CheckOutcome(status, str(error)))
-    for again, answer in zip(earlier, answers, strict=False):
-        outcome.reread_problems += problems(outcome.cell.client.name, again.run, answer)
+        outcome.reread_problems.append(f"client {client}: earlier runs not read again: {error}")
+        return
+    for again, answer in zip(earlier, answers, strict=True):
+        outcome.reread_problems += problems(client, again.run, answer)
     outcome.rereads = len(earlier)
-    if not asked:
-        return {}
-    own = answers[-1]
-    if own.inventory is not None:
-        passed = [name for name, check in own.checks.items() if check.status is Status.PASS]
-        outcome.written = WrittenRun(outcome.cell, outcome.run_id, own.inventory, tuple(passed))
-    return own.checks
 
 
 def _asked(cell: Cell) -> tuple[str, ...]:

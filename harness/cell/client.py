@@ -36,7 +36,7 @@ class Surroundings:
         logs: folder for their output, and other evidence.
         datastore: environment variables of the datastore.
         mark: what the processes are marked with.
-        timeout: seconds the whole cell may take.
+        timeout: seconds the cell may take, and reading the runs of earlier stages again.
         service_url: the metadata API; None for local metadata.
         database: where the rows are; None for local metadata.
         service_log: the file whose growth during the cell is its evidence; None without.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -72,3 +73,31 @@ def test_a_check_that_passed_is_made_again_at_later_stages(cell: MakeCell, aroun
     assert [text.rpartition(": ")[2] for text in second.reread_problems] == ["lost"]
     third = run_cell(now, around(), [Again(first.written, checked=False)])
     assert third.reread_problems == []
+
+
+HANGS = FLOW.replace('__main__":', '__main__":\n    import time; time.sleep(600)')
+
+
+def test_a_cell_that_times_out_still_reads_earlier_runs_again(cell: MakeCell, around: Around):
+    first = run_cell(cell(stage=1), around())
+    assert first.written is not None
+    again = [Again(first.written, checked=True)]
+    second = run_cell(cell(HANGS, stage=2), around(timeout=2), again)
+    assert second.checks["run"].status is Status.TIMEOUT
+    assert second.checks["run"].reason == "flow was not done within 2 s (--timeout)"
+    assert (second.rereads, second.reread_problems) == (1, [])
+
+
+def test_earlier_runs_that_are_slow_to_read_do_not_time_the_cell_out(
+    cell: MakeCell, around: Around
+):
+    first = run_cell(cell(stage=1), around())
+    assert first.written is not None
+    slow = dataclasses.replace(first.written, run_id="slow")
+    second = run_cell(cell(stage=2), around(timeout=2), [Again(slow, checked=False)])
+    assert _statuses(second) == {"run": "pass", "good": "pass", "bad": "fail"}
+    assert second.written is not None
+    assert second.rereads == 0
+    (problem,) = second.reread_problems
+    assert problem.startswith(f"client {CLIENT}: earlier runs not read again: ")
+    assert problem.endswith("reread was not done within 2 s (--timeout)")
