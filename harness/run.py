@@ -261,6 +261,7 @@ class Run:
             database=stack.database.address if stack else None,
             service_log=stack.running.log if stack else None,
             tags=tuple(tags),
+            cancelled=self._cancelled.is_set,
         )
 
     def judge_migration(

@@ -12,6 +12,7 @@ import pytest
 from harness.cell import CellOutcome, run_cell
 from harness.cell.client import Surroundings
 from harness.cell.reading import Again
+from harness.errors import InfraError
 from harness.outcome import Status
 from harness.plan import Cell
 from harness.probes import Probe
@@ -101,3 +102,25 @@ def test_earlier_runs_that_are_slow_to_read_do_not_time_the_cell_out(
     (problem,) = second.reread_problems
     assert problem.startswith(f"client {CLIENT}: earlier runs not read again: ")
     assert problem.endswith("reread was not done within 2 s (--timeout)")
+
+
+def test_nothing_is_read_again_when_the_run_is_being_ended(
+    cell: MakeCell, around: Around, tmp_path: Path
+):
+    first = run_cell(cell(stage=1), around())
+    assert first.written is not None
+    ended = tmp_path / "ended"
+    interrupted = FLOW.replace('__main__":', f'__main__":\n    open({str(ended)!r}, "w"); exit(1)')
+    with pytest.raises(InfraError, match="the run was ended meanwhile"):
+        run_cell(
+            cell(interrupted, stage=2),
+            around(cancelled=ended.exists),
+            [Again(first.written, checked=True)],
+        )
+    assert not (around().logs / "reread.txt").exists()
+
+
+def test_what_starts_while_the_run_is_being_ended_is_ended(cell: MakeCell, around: Around):
+    cancelled = iter([False, True])
+    with pytest.raises(InfraError, match="the run was ended meanwhile"):
+        run_cell(cell(HANGS), around(cancelled=lambda: next(cancelled)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from harness.outcome import Status
 
 REFUSED = """
@@ -28,3 +30,11 @@ def test_a_client_that_fails_over_a_living_database_has_failed(in_run, stack_ove
     outcome = in_run.run.cell(in_run.cell(REFUSED), in_run.python, stack_over(database.address))
     assert outcome.status is Status.FAIL
     assert outcome.checks["run"].reason.endswith("ServiceException: 500")
+
+
+def test_a_run_that_was_interrupted_starts_no_more_programs(in_run):
+    with pytest.raises(KeyboardInterrupt), in_run.run.pool():
+        raise KeyboardInterrupt
+    outcome = in_run.run.cell(in_run.cell(), in_run.python, None)
+    assert outcome.status is Status.INFRA
+    assert outcome.checks["run"].reason == "the run was ended meanwhile"
