@@ -233,6 +233,9 @@ class Run:
         except psycopg2.OperationalError as error:
             reason = f"the database does not answer any more: {one_line(error)}"
             return not_run(cell, Status.INFRA, reason)
+        except psycopg2.Error as error:
+            reason = f"the database could not be read: {one_line(error)}"
+            return not_run(cell, Status.INFRA, reason)
         return outcome
 
     def surroundings(

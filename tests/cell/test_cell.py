@@ -124,3 +124,18 @@ def test_what_starts_while_the_run_is_being_ended_is_ended(cell: MakeCell, aroun
     cancelled = iter([False, True])
     with pytest.raises(InfraError, match="the run was ended meanwhile"):
         run_cell(cell(HANGS), around(cancelled=lambda: next(cancelled)))
+
+
+@pytest.mark.parametrize("where", ["check", "module"])
+def test_a_probe_that_ends_the_client_that_reads_it_fails(
+    cell: MakeCell, around: Around, where: str
+):
+    ends = 'print("enough"); sys.exit()'
+    text = {
+        "check": FLOW.replace("pass\n\ndef check_bad", f"{ends}\n\ndef check_bad"),
+        "module": f"{FLOW}else:\n    {ends}\n",
+    }[where]
+    outcome = run_cell(cell(text), around())
+    assert {check.status for check in outcome.checks.values()} == {Status.FAIL}
+    assert "readback ended well but left no answer" in outcome.checks["run"].reason
+    assert "enough" in outcome.checks["run"].reason
