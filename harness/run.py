@@ -218,9 +218,10 @@ class Run:
         unsupported = datastore.unsupported(cell.client, python_of(python))
         if unsupported:
             return not_run(cell, Status.UNSUPPORTED, unsupported)
+        outcome = CellOutcome(cell)
         try:
             around = self.surroundings(cell, python, stack, data)
-            outcome = run_cell(cell, around, earlier)
+            run_cell(outcome, around, earlier)
             if not outcome.status.expected or outcome.reread_problems:
                 # What is dead fails every client: that is not the client's failure.
                 if stack is not None:
@@ -229,13 +230,13 @@ class Run:
             if not self.options.keep and not self._cancelled.is_set():
                 discard_work(around)
         except InfraError as error:
-            return not_run(cell, Status.INFRA, str(error))
+            outcome.make_infra(str(error), earlier)
         except psycopg2.OperationalError as error:
             reason = f"the database does not answer any more: {one_line(error)}"
-            return not_run(cell, Status.INFRA, reason)
+            outcome.make_infra(reason, earlier)
         except psycopg2.Error as error:
             reason = f"the database could not be read: {one_line(error)}"
-            return not_run(cell, Status.INFRA, reason)
+            outcome.make_infra(reason, earlier)
         return outcome
 
     def surroundings(

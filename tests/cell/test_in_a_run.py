@@ -8,8 +8,11 @@ from dataclasses import replace
 
 import pytest
 
+from harness.cell.reading import Again
 from harness.database import Address, Database
+from harness.errors import InfraError
 from harness.outcome import Status
+from tests.cell.conftest import FLOW
 
 REFUSED = """
 import sys
@@ -61,3 +64,47 @@ def test_a_table_that_may_not_be_read_is_infra(in_run, stack_over, shut):
     assert outcome.status is Status.INFRA
     reason = outcome.checks["run"].reason
     assert reason == "the database could not be read: permission denied for table flows_v3"
+
+
+# The last words are what the service's log grows by.
+WELL = FLOW.replace('__main__":', '__main__":\n    open(LOG, "a").write("meanwhile")')
+
+
+def test_an_infra_cell_keeps_what_was_found_before(in_run, stack_over, nowhere):
+    stack = stack_over(nowhere)
+    cell = in_run.cell(WELL.replace("LOG", repr(str(stack.running.log))))
+    outcome = in_run.run.cell(cell, in_run.python, stack)
+    assert {check.status for check in outcome.checks.values()} == {Status.INFRA}
+    assert outcome.pathspec == "OddFlow/1"
+    assert outcome.seconds > 0
+    texts = {kind: path.read_text(encoding="utf-8") for kind, path in outcome.evidence.items()}
+    assert list(texts) == ["flow", "readback", "service"]
+    assert texts["service"] == "meanwhile"
+
+
+def test_an_infra_cell_keeps_what_was_read_again(in_run, stack_over, database, monkeypatch):
+    run, stack = in_run.run, stack_over(database.address)
+    first = run.cell(in_run.cell(stage=1), in_run.python, stack)
+    assert first.written is not None
+    again = [Again(first.written, checked=False)]
+
+    def dead() -> None:
+        raise InfraError("the service ended")
+
+    monkeypatch.setattr(stack.running, "check_alive", dead)
+    second = run.cell(in_run.cell(stage=2), in_run.python, stack, earlier=again)
+    assert second.checks["run"].reason == "the service ended"
+    assert second.written is not None
+    assert (second.rereads, second.reread_problems) == (1, [])
+
+
+def test_an_infra_cell_says_that_earlier_runs_were_not_read_again(in_run, stack_over, nowhere):
+    run = in_run.run
+    first = run.cell(in_run.cell(stage=1), in_run.python, None)
+    assert first.written is not None
+    again = [Again(first.written, checked=True)]
+    second = run.cell(in_run.cell(stage=2), in_run.python, stack_over(nowhere), earlier=again)
+    (problem,) = second.reread_problems
+    assert problem.startswith(
+        "client 2.19.39: earlier runs not read again: the database does not answer any more"
+    )
