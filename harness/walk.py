@@ -310,16 +310,19 @@ class Walk:
     def _runs_by_client(self) -> dict[tuple[Client, str], list[Again]]:
         """Return what each client wrote so far, by client and datastore.
 
-        The checks are made again on its first and its latest runs; those between are listed and
-        compared, or a long walk would do little but read values that no migration can reach.
+        The checks are made again on the runs of its own first and latest stages; those between are
+        listed and compared, or a long walk would do little but read values that no migration can
+        reach.
         """
-        stages = [run.cell.stage for run in self._written]
-        checked = {min(stages, default=0), max(stages, default=0)}
-        runs: dict[tuple[Client, str], list[Again]] = {}
+        runs: dict[tuple[Client, str], list[WrittenRun]] = {}
         for run in self._written:
-            own = runs.setdefault((run.cell.client, run.cell.datastore), [])
-            own.append(Again(run, run.cell.stage in checked))
-        return runs
+            runs.setdefault((run.cell.client, run.cell.datastore), []).append(run)
+        again = {}
+        for reader, own in runs.items():
+            stages = [run.cell.stage for run in own]
+            checked = {min(stages), max(stages)}
+            again[reader] = [Again(run, run.cell.stage in checked) for run in own]
+        return again
 
     def _data(self, datastore: str) -> Path:
         """Return the one folder of the walk's data: what a stage wrote, later ones read."""

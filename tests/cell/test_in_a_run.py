@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from harness.cell.reading import Again
+from harness.cell import CellOutcome
+from harness.cell.reading import Again, WrittenRun
 from harness.database import Address, Database
 from harness.errors import InfraError
 from harness.outcome import Status
+from harness.versions import load
+from harness.walk import Stage, Walk
 from tests.cell.conftest import FLOW
 
 REFUSED = """
@@ -108,3 +112,21 @@ def test_an_infra_cell_says_that_earlier_runs_were_not_read_again(in_run, stack_
     assert problem.startswith(
         "client 2.19.39: earlier runs not read again: the database does not answer any more"
     )
+
+
+def test_each_client_makes_its_checks_again_on_its_own_first_and_latest_runs(in_run):
+    backend: Any = None
+    walk = Walk(in_run.run, backend, {})
+    new, old = in_run.run.options.clients[0], load().clients[0]
+    written = {new: (1, 2, 3, 4), old: (2, 3)}
+    stage = Stage(4, "reference-2.5", "reference", "upgrade")
+    for client, stages in written.items():
+        for number in stages:
+            cell = replace(in_run.cell(stage=number), client=client)
+            run = WrittenRun(cell, str(number), {}, ("run",))
+            walk._note_cell(stage, CellOutcome(cell, written=run))
+    checked = {
+        client: [again.run.cell.stage for again in runs if again.checked]
+        for (client, _), runs in walk._runs_by_client().items()
+    }
+    assert checked == {new: [1, 4], old: [2, 3]}
