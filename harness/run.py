@@ -218,21 +218,25 @@ class Run:
         unsupported = datastore.unsupported(cell.client, python_of(python))
         if unsupported:
             return not_run(cell, Status.UNSUPPORTED, unsupported)
+        outcome = CellOutcome(cell)
         try:
             around = self.surroundings(cell, python, stack, data)
-            outcome = run_cell(cell, around, earlier)
-            if stack is not None and not outcome.status.expected:
-                # A dead stack fails every client: that is not the client's failure.
-                stack.running.check_alive()
+            run_cell(outcome, around, earlier)
             if not outcome.status.expected or outcome.reread_problems:
+                # What is dead fails every client: that is not the client's failure.
+                if stack is not None:
+                    stack.check_alive()
                 datastore.check_alive()
             if not self.options.keep and not self._cancelled.is_set():
                 discard_work(around)
         except InfraError as error:
-            return not_run(cell, Status.INFRA, str(error))
+            outcome.make_infra(str(error), earlier)
         except psycopg2.OperationalError as error:
             reason = f"the database does not answer any more: {one_line(error)}"
-            return not_run(cell, Status.INFRA, reason)
+            outcome.make_infra(reason, earlier)
+        except psycopg2.Error as error:
+            reason = f"the database could not be read: {one_line(error)}"
+            outcome.make_infra(reason, earlier)
         return outcome
 
     def surroundings(
@@ -261,6 +265,7 @@ class Run:
             database=stack.database.address if stack else None,
             service_log=stack.running.log if stack else None,
             tags=tuple(tags),
+            cancelled=self._cancelled.is_set,
         )
 
     def judge_migration(

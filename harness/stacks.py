@@ -38,6 +38,17 @@ class Stack:
     reported: str | None
     schema: int
 
+    def check_alive(self) -> None:
+        """Find out whether a client's failure may be its own.
+
+        Raises:
+            InfraError: when the service has ended.
+            psycopg2.OperationalError: when the database does not answer any more. A service that
+                outlives its database answers 500, and clients take that for its word.
+        """
+        self.running.check_alive()
+        self.database.address.connect().close()
+
 
 @dataclass(frozen=True)
 class Last:

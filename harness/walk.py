@@ -151,12 +151,12 @@ class Walk:
         except MigrationError as error:
             migrated = False
             failed = self._note_failure(stage, step, previous, error)
-        except (HarnessError, psycopg2.OperationalError) as error:
+        except (HarnessError, psycopg2.Error) as error:
             stage.problems.append(str(error))
             failed = Status.INFRA
         try:
             self._measure(stage, database, failed)
-        except psycopg2.OperationalError as error:
+        except psycopg2.Error as error:
             stage.problems.append(f"the database does not answer any more: {one_line(error)}")
             failed = Status.INFRA
         if failed is Status.EXPECTED_FAIL and stage.lost:
@@ -329,20 +329,25 @@ class Walk:
             self._written.append(outcome.written)
         stage.rereads += outcome.rereads
         stage.problems += outcome.reread_problems
+        if outcome.status is Status.INFRA and outcome.reread_problems:
+            raise InfraError(f"the earlier runs cannot be read any more: {outcome.cell.id}")
 
     def _runs_by_client(self) -> dict[tuple[Client, str], list[Again]]:
         """Return what each client wrote so far, by client and datastore.
 
-        The checks are made again on its first and its latest runs; those between are listed and
-        compared, or a long walk would do little but read values that no migration can reach.
+        The checks are made again on the runs of its own first and latest stages; those between are
+        listed and compared, or a long walk would do little but read values that no migration can
+        reach.
         """
-        stages = [run.cell.stage for run in self._written]
-        checked = {min(stages, default=0), max(stages, default=0)}
-        runs: dict[tuple[Client, str], list[Again]] = {}
+        runs: dict[tuple[Client, str], list[WrittenRun]] = {}
         for run in self._written:
-            own = runs.setdefault((run.cell.client, run.cell.datastore), [])
-            own.append(Again(run, run.cell.stage in checked))
-        return runs
+            runs.setdefault((run.cell.client, run.cell.datastore), []).append(run)
+        again = {}
+        for reader, own in runs.items():
+            stages = [run.cell.stage for run in own]
+            checked = {min(stages), max(stages)}
+            again[reader] = [Again(run, run.cell.stage in checked) for run in own]
+        return again
 
     def _data(self, datastore: str) -> Path:
         """Return the one folder of the walk's data: what a stage wrote, later ones read."""
@@ -381,7 +386,7 @@ class Walk:
         try:
             answers = read_runs(around, requests, name="listing", deadline=deadline)
         except (ClientError, ClientTimeoutError) as error:
-            stack.running.check_alive()
+            stack.check_alive()
             return [f"client {reader.name} could not list {len(runs)} earlier runs: {error}"]
         return [
             problem

@@ -24,7 +24,7 @@ class CellOutcome:
 
     Attributes:
         run_id: the id the client gave its run; empty when it never got one.
-        seconds: wall time.
+        seconds: wall time, without that of reading earlier runs again.
         evidence: what to look at: names of files, by kind.
         written: the run, when it was read back; None when it was not.
         rereads: how many runs of earlier stages were read again.
@@ -50,33 +50,60 @@ class CellOutcome:
         """``FLOW/RUN``, as the client names the run; empty when there was none."""
         return f"{self.cell.probe.flow}/{self.run_id}" if self.run_id else ""
 
+    def make_infra(self, reason: str, earlier: Sequence[Again] = ()) -> None:
+        """Blame a part of the harness that broke for all checks; what else was noted stays.
+
+        Args:
+            reason: what broke.
+            earlier: runs of earlier stages that were to be read again.
+        """
+        self.checks = not_run(self.cell, Status.INFRA, reason).checks
+        if earlier and not (self.rereads or self.reread_problems):
+            self.note_not_read_again(reason)
+
+    def note_not_read_again(self, reason: object) -> None:
+        """Note that runs of earlier stages were not read again, and why."""
+        client = self.cell.client.name
+        self.reread_problems.append(f"client {client}: earlier runs not read again: {reason}")
+
 
 def not_run(cell: Cell, status: Status, reason: str) -> CellOutcome:
     """Return the outcome of a cell that never started, all of its checks for the same reason."""
     return CellOutcome(cell, {check.name: CheckOutcome(status, reason) for check in cell.checks})
 
 
-def run_cell(cell: Cell, around: Surroundings, earlier: Sequence[Again] = ()) -> CellOutcome:
-    """Run one cell and return what came of it; nothing it started is left running.
+def run_cell(outcome: CellOutcome, around: Surroundings, earlier: Sequence[Again] = ()) -> None:
+    """Run one cell and note what comes of it; nothing it started is left running.
 
     Args:
-        cell: what to run.
+        outcome: of the cell to run; what was noted before an error stays.
         around: what it runs in.
-        earlier: runs this client wrote at earlier stages, to be read again in the same process.
+        earlier: runs this client wrote at earlier stages, to be read again afterwards.
+
+    Raises:
+        InfraError: when a part of the harness breaks, or the run is being ended.
+        psycopg2.Error: when the rows cannot be read.
     """
     started = time.monotonic()
     around.make_folders()
     log_start = _size(around.service_log)
-    outcome = CellOutcome(cell)
-    deadline = started + around.timeout
-    asked = _asked(cell)
-    answered = _run_flow(outcome, around, deadline) if asked else {}
-    answered |= _read_back(outcome, around, deadline, () if answered else asked, earlier)
-    outcome.checks = _in_order(cell, asked, answered)
-    outcome.seconds = round(time.monotonic() - started, 2)
+    try:
+        _make_checks(outcome, around, started + around.timeout)
+    finally:
+        outcome.seconds = round(time.monotonic() - started, 2)
+        if not outcome.status.expected:
+            _keep_service_log(outcome, around, log_start)
     if not outcome.status.expected:
-        _keep_evidence(outcome, around, log_start)
-    return outcome
+        _keep_rows(outcome, around)
+    _read_again(outcome, around, earlier)
+
+
+def _make_checks(outcome: CellOutcome, around: Surroundings, deadline: float) -> None:
+    asked = _asked(outcome.cell)
+    answered = _run_flow(outcome, around, deadline) if asked else {}
+    if asked and not answered:
+        answered = _read_back(outcome, around, deadline, asked)
+    outcome.checks = _in_order(outcome.cell, asked, answered)
 
 
 def _run_flow(
@@ -115,38 +142,41 @@ def _run_flow(
 
 
 def _read_back(
-    outcome: CellOutcome,
-    around: Surroundings,
-    deadline: float,
-    asked: tuple[str, ...],
-    earlier: Sequence[Again],
+    outcome: CellOutcome, around: Surroundings, deadline: float, asked: tuple[str, ...]
 ) -> dict[str, CheckOutcome]:
-    """Read the new run, when it is asked for, and the earlier ones; return the new one's checks."""
+    """Read the new run and return its checks."""
+    outcome.evidence["readback"] = around.logs / "readback.txt"
+    request = Request(outcome.cell, outcome.run_id, asked)
+    try:
+        (answer,) = read_runs(around, [request], name="readback", deadline=deadline)
+    except ClientTimeoutError as error:
+        return dict.fromkeys(asked, CheckOutcome(Status.TIMEOUT, str(error)))
+    except ClientError as error:
+        return dict.fromkeys(asked, CheckOutcome(Status.FAIL, str(error)))
+    if answer.inventory is not None:
+        passed = [name for name, check in answer.checks.items() if check.status is Status.PASS]
+        outcome.written = WrittenRun(outcome.cell, outcome.run_id, answer.inventory, tuple(passed))
+    return answer.checks
+
+
+def _read_again(outcome: CellOutcome, around: Surroundings, earlier: Sequence[Again]) -> None:
+    """Read the runs of earlier stages, in a time of their own: they are not the cell's."""
+    if not earlier:
+        return
     requests = [
-        Request(again.run.cell, again.run.run_id, _asked(again.run.cell) if again.checked else ())
+        Request(again.run.cell, again.run.run_id, again.run.passed if again.checked else ())
         for again in earlier
     ]
-    if asked:
-        requests.append(Request(outcome.cell, outcome.run_id, asked))
-    if not requests:
-        return {}
-    outcome.evidence["readback"] = around.logs / "readback.txt"
+    outcome.evidence["reread"] = around.logs / "reread.txt"
+    deadline = time.monotonic() + around.timeout
     try:
-        answers = read_runs(around, requests, name="readback", deadline=deadline)
+        answers = read_runs(around, requests, name="reread", deadline=deadline)
     except (ClientTimeoutError, ClientError) as error:
-        status = Status.TIMEOUT if isinstance(error, ClientTimeoutError) else Status.FAIL
-        if earlier:
-            outcome.reread_problems.append(f"client {outcome.cell.client.name}: {error}")
-        return dict.fromkeys(asked, CheckOutcome(status, str(error)))
-    for again, answer in zip(earlier, answers, strict=False):
+        outcome.note_not_read_again(error)
+        return
+    for again, answer in zip(earlier, answers, strict=True):
         outcome.reread_problems += problems(outcome.cell.client.name, again.run, answer)
     outcome.rereads = len(earlier)
-    if not asked:
-        return {}
-    own = answers[-1]
-    if own.inventory is not None:
-        outcome.written = WrittenRun(outcome.cell, outcome.run_id, own.inventory)
-    return own.checks
 
 
 def _asked(cell: Cell) -> tuple[str, ...]:
@@ -169,13 +199,17 @@ def _in_order(
     return checks
 
 
-def _keep_evidence(outcome: CellOutcome, around: Surroundings, log_start: int) -> None:
-    """Keep the rows the run wrote and what the service said meanwhile."""
+def _keep_service_log(outcome: CellOutcome, around: Surroundings, start: int) -> None:
+    """Keep what the service said since its log had a size."""
     if around.service_log is not None and around.service_log.exists():
         outcome.evidence["service"] = around.logs / "service.txt"
         with around.service_log.open("rb") as log:
-            log.seek(log_start)
+            log.seek(start)
             outcome.evidence["service"].write_bytes(log.read())
+
+
+def _keep_rows(outcome: CellOutcome, around: Surroundings) -> None:
+    """Keep the rows the run wrote."""
     if around.database is not None and outcome.run_id:
         rows = run_rows(around.database, outcome.cell.probe.flow, outcome.run_id)
         outcome.evidence["rows"] = around.logs / "rows.json"

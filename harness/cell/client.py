@@ -12,6 +12,7 @@ from pathlib import Path
 
 from harness.cell.rows import Row
 from harness.database import Address
+from harness.errors import InfraError
 from harness.processes import ManagedProcess, tail
 
 # Clients end with lines like "Step failure", which say nothing of the cause.
@@ -36,12 +37,13 @@ class Surroundings:
         logs: folder for their output, and other evidence.
         datastore: environment variables of the datastore.
         mark: what the processes are marked with.
-        timeout: seconds the whole cell may take.
+        timeout: seconds the cell may take, and reading the runs of earlier stages again.
         service_url: the metadata API; None for local metadata.
         database: where the rows are; None for local metadata.
         service_log: the file whose growth during the cell is its evidence; None without.
         objects: lists what lies in the object store; it returns None where data is in files.
         tags: put on the run beside the probe's own.
+        cancelled: tells whether the run is being ended; then no program is started any more.
     """
 
     python: Path
@@ -55,6 +57,12 @@ class Surroundings:
     service_log: Path | None = None
     objects: Callable[[], Sequence[Row] | None] = lambda: None
     tags: tuple[str, ...] = ()
+    cancelled: Callable[[], bool] = lambda: False
+
+    def check_not_cancelled(self) -> None:
+        """Raise InfraError when the run is being ended."""
+        if self.cancelled():
+            raise InfraError("the run was ended meanwhile")
 
     def make_folders(self) -> None:
         """Make the folders the environment names."""
@@ -111,7 +119,9 @@ def run_program(
     Raises:
         ClientError: when it ends with another exit code than 0.
         ClientTimeoutError: when it still runs at the deadline; its whole tree is killed.
+        InfraError: when the run is being ended: what would answer it is gone.
     """
+    around.check_not_cancelled()
     log = around.logs / f"{name}.txt"
     command = [str(around.python), *arguments]
     log.write_text(f"$ {shlex.join(command)}\n", encoding="utf-8")
@@ -123,6 +133,7 @@ def run_program(
         cwd=around.cwd,
     )
     try:
+        around.check_not_cancelled()  # who ended the run meanwhile may not have found it to kill
         code = process.wait(max(0.0, deadline - time.monotonic()))
     finally:
         process.kill()

@@ -78,6 +78,14 @@ def words(error):
     return str(error) if isinstance(error, AssertionError) and str(error) else repr(error)
 
 
+def is_promise(rows):
+    """Tell whether rows are ``{table: [columns, ...]}``, as a check may return."""
+    return isinstance(rows, dict) and all(
+        isinstance(one, (list, tuple)) and all(isinstance(columns, dict) for columns in one)
+        for one in rows.values()
+    )
+
+
 def apply_check(check, pathspec):
     """Call one check and tell what came of it."""
     from metaflow import Run, namespace  # noqa: PLC0415 - found in the client's environment only
@@ -85,7 +93,10 @@ def apply_check(check, pathspec):
     try:
         # A fresh object and namespace each time: what one check left must not touch the next.
         namespace(None)
-        rows = check(Run(pathspec)) or {}
+        rows = check(Run(pathspec))
+        rows = {} if rows is None else rows
+        assert is_promise(rows), "returned %.200r, not {table: [columns, ...]}" % (rows,)
+        json.dumps(rows)  # what cannot be written is this check's failure alone
     except Exception as error:  # noqa: BLE001 - a check may fail in any way; the reason is kept
         traceback.print_exc()
         return {"status": "fail", "reason": words(error), "rows": {}}

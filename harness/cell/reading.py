@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.cell.client import Surroundings, run_program
+from harness.cell.client import ClientError, Surroundings, last_words, run_program
 from harness.cell.rows import OBJECTS, Row, missing_rows
 from harness.database.rows import run_rows
 from harness.outcome import CheckOutcome, Status
@@ -25,11 +25,13 @@ class WrittenRun:
     Attributes:
         run_id: as the client names it.
         inventory: what its own client listed of it when it was new.
+        passed: names of the checks that it passed then: what failed was told then.
     """
 
     cell: Cell
     run_id: str
     inventory: dict[str, Any]
+    passed: tuple[str, ...]
 
     @property
     def pathspec(self) -> str:
@@ -42,7 +44,8 @@ class Again:
     """A run of an earlier stage that its client reads again.
 
     Attributes:
-        checked: whether its checks are made again; it is listed and compared in any case.
+        checked: whether the checks that it passed are made again; it is listed and compared in any
+            case.
     """
 
     run: WrittenRun
@@ -78,7 +81,7 @@ def read_runs(
     """Read runs back; a check passes only when the rows it promises are in the database too.
 
     Raises:
-        ClientError: when the client's program breaks.
+        ClientError: when the client's program breaks, or ends without an answer.
         ClientTimeoutError: when it is not done at the deadline.
     """
     token = uuid.uuid4().hex
@@ -96,7 +99,9 @@ def read_runs(
     ]
     request_file.write_text(json.dumps(questions), encoding="utf-8")
     arguments = [str(READBACK), str(request_file), str(answer_file)]
-    run_program(around, arguments, name=name, deadline=deadline)
+    log = run_program(around, arguments, name=name, deadline=deadline)
+    if not answer_file.exists():  # a probe may end the program, and as if all were well
+        raise ClientError(f"{name} ended well but left no answer: {last_words(log)}")
     answers = json.loads(answer_file.read_text(encoding="utf-8"))
     objects = around.objects() if any(request.checks for request in requests) else None
     return [

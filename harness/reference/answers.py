@@ -29,7 +29,7 @@ def answer(level: Level, body: Any, status: int = 200) -> web.Response:
 
 def missing(level: Level) -> web.Response:
     """Return the 404 of an object that was never registered."""
-    return answer(level, {} if level.has_attempts else "{}", status=404)
+    return answer(level, {} if level.encodes_missing_once else "{}", status=404)
 
 
 def as_text(body: Any) -> str:

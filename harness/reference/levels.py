@@ -32,6 +32,10 @@ class Level:
         return tuple(int(part) for part in self.name.split("."))
 
     @property
+    def _reported(self) -> tuple[int, ...]:
+        return tuple(int(part) for part in self.reported.split("."))
+
+    @property
     def has_migrations(self) -> bool:
         """A migration API beside the metadata API, string ids, and ``GET /version``."""
         return self._number >= (2, 0)
@@ -50,8 +54,8 @@ class Level:
     def has_attempts(self) -> bool:
         """Artifacts can be asked for by attempt, and the latest attempt is judged per task.
 
-        The releases since then also answer ``GET /healthcheck``, take a heartbeat only when the
-        last one is old enough, and send the body of a 404 encoded once.
+        The releases since then also answer ``GET /healthcheck``, and take a heartbeat only when the
+        last one is old enough.
         """
         return self._number >= (2, 0, 6)
 
@@ -59,10 +63,22 @@ class Level:
     def has_run_tags(self) -> bool:
         """Tags of a run can be changed, and what lies below a run shows the run's tags.
 
-        The releases since then also set the first heartbeat when a run or task is created, and
-        take an artifact asked for without an attempt from the latest attempt alone.
+        The releases since then also set the first heartbeat when a run or task is created.
         """
         return self._number >= (2, 3)
+
+    # What came between two levels goes by the version a level reports: where a level stands for a
+    # release, as in the images of the tests, that is the release's.
+
+    @property
+    def encodes_missing_once(self) -> bool:
+        """The body of a 404 is encoded once, as releases since 2.0.5 do."""
+        return self._reported >= (2, 0, 5)
+
+    @property
+    def takes_latest_attempt(self) -> bool:
+        """An artifact asked for without an attempt is the latest attempt's, since 2.2.0."""
+        return self._reported >= (2, 2)
 
     @property
     def has_filtered_tasks(self) -> bool:

@@ -156,7 +156,7 @@ class _MetadataApi:
 
     async def _artifact(self, request: web.Request) -> web.Response:
         where = self._columns(request)
-        if self._level.has_run_tags:
+        if self._level.takes_latest_attempt:
             # An attempt may lack what an earlier one had; every attempt has an artifact ``name``.
             always = await self._store.find_one(schema.ARTIFACTS, {**where, "name": "name"})
             where["attempt_id"] = always["attempt_id"] if always else 0

@@ -59,6 +59,24 @@ def check_wrong(run):
 def check_bare(run):
     assert False
 
+def check_true(run):
+    return True
+
+def check_false(run):
+    return False
+
+def check_list(run):
+    return [{"name": "x"}]
+
+def check_no_list(run):
+    return {"artifact_v3": {"name": "x"}}
+
+def check_no_columns(run):
+    return {"artifact_v3": ["x"]}
+
+def check_bytes(run):
+    return {"artifact_v3": [{"name": b"x"}]}
+
 def check_raises(run):
     raise KeyError("häß")
 """
@@ -108,6 +126,24 @@ def test_each_check_gets_its_outcome(oldest, tmp_path):
     assert answer["checks"]["good"]["rows"] == {"runs_v3": [{"tags": ["t"]}]}
     assert answer["checks"]["nothing"]["rows"] == {}
     assert errors.count("Traceback") == 3
+
+
+def test_a_check_that_returns_something_else_than_rows_fails_and_the_next_is_made(oldest, tmp_path):
+    odd = {
+        "true": "True",
+        "false": "False",
+        "list": "[{'name': 'x'}]",
+        "no_list": "{'artifact_v3': {'name': 'x'}}",
+        "no_columns": "{'artifact_v3': ['x']}",
+    }
+    names = [*odd, "bytes", "good"]
+    (answer,), _ = _read(oldest, tmp_path, {"run_id": "1", "checks": names})
+    for name, returned in odd.items():
+        reason = f"returned {returned}, not {{table: [columns, ...]}}"
+        assert answer["checks"][name] == {"status": "fail", "reason": reason, "rows": {}}
+    assert answer["checks"]["bytes"]["status"] == "fail"
+    assert "JSON" in answer["checks"]["bytes"]["reason"]
+    assert answer["checks"]["good"]["status"] == "pass"
 
 
 def test_the_inventory_is_sorted(oldest, tmp_path):

@@ -63,7 +63,7 @@ def test_what_is_equal_differs_in_nothing():
 def written() -> WrittenRun:
     client = next(client for client in load().clients if client.name == "2.2.13")
     probe = Probe("basics", Path("basics.py"), "BasicsFlow", (), ())
-    return WrittenRun(Cell("fixed_db", client, None, "local", probe, 1), "17", INVENTORY)
+    return WrittenRun(Cell("fixed_db", client, None, "local", probe, 1), "17", INVENTORY, ())
 
 
 WHERE = "BasicsFlow/17 of client 2.2.13, read by client 2.19.39"

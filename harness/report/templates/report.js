@@ -180,7 +180,7 @@
   };
   const copyButton = (label, text) =>
     make("button", { type: "button", onclick: (event) => copy(text(), event.currentTarget) }, label);
-  const kinds = { flow: "client output: the flow", readback: "client output: reading back", service: "service log", rows: "rows in the database", migration: "migration output" };
+  const kinds = { flow: "client output: the flow", readback: "client output: reading back", reread: "client output: reading earlier runs again", service: "service log", rows: "rows in the database", migration: "migration output" };
   const evidenceOf = (id) => {
     evidence ??= JSON.parse(find("#evidence").textContent);
     return (evidence[id] ?? []).map(({ kind, path, text }) => {

@@ -1,0 +1,147 @@
+"""One cell, with a client of a few lines."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.cell import CellOutcome, run_cell
+from harness.cell.client import Surroundings
+from harness.cell.reading import Again
+from harness.errors import InfraError
+from harness.outcome import Status
+from harness.plan import Cell
+from harness.probes import Probe
+from harness.versions import load
+from tests.cell.conftest import CLIENT, FLOW
+
+Around = Callable[..., Surroundings]
+MakeCell = Callable[..., Cell]
+
+
+@pytest.fixture
+def around(python: Path, tmp_path: Path) -> Around:
+    """Make surroundings of local metadata."""
+
+    def around(**changes: Any) -> Surroundings:
+        fields: dict[str, Any] = {
+            "python": python,
+            "work": tmp_path / "work",
+            "logs": tmp_path / "logs",
+            "datastore": {},
+            "mark": f"tests-{tmp_path.name}",
+            "timeout": 20,
+        }
+        return Surroundings(**{**fields, **changes})
+
+    return around
+
+
+@pytest.fixture
+def cell(probe: Callable[[str], Probe]) -> MakeCell:
+    """Make a cell of a flow's text."""
+    client = next(one for one in load().clients if one.name == CLIENT)
+
+    def cell(text: str = FLOW, stage: int = 0) -> Cell:
+        return Cell("fixed_db", client, None, "local", probe(text), stage)
+
+    return cell
+
+
+def _run(cell: Cell, around: Surroundings, earlier: Sequence[Again] = ()) -> CellOutcome:
+    outcome = CellOutcome(cell)
+    run_cell(outcome, around, earlier)
+    return outcome
+
+
+def _statuses(outcome: CellOutcome) -> dict[str, str]:
+    return {name: check.status.value for name, check in outcome.checks.items()}
+
+
+def test_a_check_that_failed_is_not_told_again_at_later_stages(cell: MakeCell, around: Around):
+    first = _run(cell(stage=1), around())
+    assert _statuses(first) == {"run": "pass", "good": "pass", "bad": "fail"}
+    assert first.written is not None
+    second = _run(cell(stage=2), around(), [Again(first.written, checked=True)])
+    assert second.rereads == 1
+    assert second.reread_problems == []
+    assert second.checks["bad"].status is Status.FAIL
+
+
+def test_a_check_that_passed_is_made_again_at_later_stages(cell: MakeCell, around: Around):
+    first = _run(cell(stage=1), around())
+    assert first.written is not None
+    now = cell(FLOW.replace("pass\n\ndef check_bad", "assert 0, 'lost'\n\ndef check_bad"), stage=2)
+    second = _run(now, around(), [Again(first.written, checked=True)])
+    assert [text.rpartition(": ")[2] for text in second.reread_problems] == ["lost"]
+    third = _run(now, around(), [Again(first.written, checked=False)])
+    assert third.reread_problems == []
+
+
+HANGS = FLOW.replace('__main__":', '__main__":\n    import time; time.sleep(600)')
+
+
+def test_a_cell_that_times_out_still_reads_earlier_runs_again(cell: MakeCell, around: Around):
+    first = _run(cell(stage=1), around())
+    assert first.written is not None
+    again = [Again(first.written, checked=True)]
+    second = _run(cell(HANGS, stage=2), around(timeout=2), again)
+    assert second.checks["run"].status is Status.TIMEOUT
+    assert second.checks["run"].reason == "flow was not done within 2 s (--timeout)"
+    assert (second.rereads, second.reread_problems) == (1, [])
+
+
+def test_earlier_runs_that_are_slow_to_read_do_not_time_the_cell_out(
+    cell: MakeCell, around: Around
+):
+    first = _run(cell(stage=1), around())
+    assert first.written is not None
+    slow = dataclasses.replace(first.written, run_id="slow")
+    second = _run(cell(stage=2), around(timeout=2), [Again(slow, checked=False)])
+    assert _statuses(second) == {"run": "pass", "good": "pass", "bad": "fail"}
+    assert second.written is not None
+    assert second.rereads == 0
+    (problem,) = second.reread_problems
+    assert problem.startswith(f"client {CLIENT}: earlier runs not read again: ")
+    assert problem.endswith("reread was not done within 2 s (--timeout)")
+
+
+def test_nothing_is_read_again_when_the_run_is_being_ended(
+    cell: MakeCell, around: Around, tmp_path: Path
+):
+    first = _run(cell(stage=1), around())
+    assert first.written is not None
+    ended = tmp_path / "ended"
+    interrupted = FLOW.replace('__main__":', f'__main__":\n    open({str(ended)!r}, "w"); exit(1)')
+    with pytest.raises(InfraError, match="the run was ended meanwhile"):
+        _run(
+            cell(interrupted, stage=2),
+            around(cancelled=ended.exists),
+            [Again(first.written, checked=True)],
+        )
+    assert not (around().logs / "reread.txt").exists()
+
+
+def test_what_starts_while_the_run_is_being_ended_is_ended(cell: MakeCell, around: Around):
+    cancelled = iter([False, True])
+    with pytest.raises(InfraError, match="the run was ended meanwhile"):
+        _run(cell(HANGS), around(cancelled=lambda: next(cancelled)))
+
+
+@pytest.mark.parametrize("where", ["check", "module"])
+def test_a_probe_that_ends_the_client_that_reads_it_fails(
+    cell: MakeCell, around: Around, where: str
+):
+    ends = 'print("enough"); sys.exit()'
+    text = {
+        "check": FLOW.replace("pass\n\ndef check_bad", f"{ends}\n\ndef check_bad"),
+        "module": f"{FLOW}else:\n    {ends}\n",
+    }[where]
+    outcome = _run(cell(text), around())
+    assert {check.status for check in outcome.checks.values()} == {Status.FAIL}
+    assert "readback ended well but left no answer" in outcome.checks["run"].reason
+    assert "enough" in outcome.checks["run"].reason
