@@ -14,6 +14,7 @@ from harness.datastore.objects import S3Root, parse_endpoint
 from harness.errors import InfraError, UsageError, about, nearest
 from harness.expectations import Expectation
 from harness.parser import (
+    DATABASE,
     S3_ENDPOINT_VARIABLE,
     S3_ROOT_VARIABLE,
     TIMEOUT,
@@ -138,12 +139,11 @@ class Options:
 
     @property
     def _database_flags(self) -> list[str]:
-        default = build_parser(self.session).get_default
         given = {"name": self.database_name, "user": self.database_user}
         return [
             word
             for what, value in given.items()
-            if value and value != default(f"database_{what}")
+            if value not in {"", DATABASE}
             for word in (f"--database-{what}", value)
         ]
 

@@ -19,6 +19,8 @@ from harness.tools import ROOT
 BACKENDS = ("auto", "embedded", "docker")
 PULL_POLICIES = ("always", "missing", "never")
 ON_FAILURE = ("next", "stop")
+DATABASE = "metaflow"
+"""The name of the database, and that of its owner, unasked."""
 TIMEOUT = 300.0
 """Seconds."""
 S3_ROOT_VARIABLE = "METAFLOW_DATASTORE_SYSROOT_S3"
@@ -239,8 +241,8 @@ def _add_stack(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--postgres", type=Path, metavar="PATH", help="use the PostgreSQL binaries found there"
     )
-    group.add_argument("--database-name", default="metaflow", help="name of the database")
-    group.add_argument("--database-user", default="metaflow", help="its owner")
+    group.add_argument("--database-name", default=DATABASE, help="name of the database")
+    group.add_argument("--database-user", default=DATABASE, help="its owner")
     group.add_argument("--database-password", help="its password (default: a random one)")
     group.add_argument(
         "--database-port", type=int, help="its port on 127.0.0.1 (default: the system chooses)"

@@ -112,9 +112,9 @@ class Walk:
             raise
         previous: Service | None = None
         assert self._run.stacks is not None, "a walk needs services"
-        for number, step in enumerate(path, start=1):
+        for step in path:
             if not self._stage(step, previous, database):
-                rest = [cell for later in path[number:] for cell in self._cells(later)]
+                rest = [cell for later in path[step.number :] for cell in self._cells(later)]
                 self._run.skip(rest, Status.NOT_RUN, f"the walk ended at stage {step.number}")
                 break
             previous = step.service

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -158,3 +159,11 @@ def end(process: subprocess.Popen[bytes], how: signal.Signals) -> int:
     """Send a signal to the whole group, as a terminal does; return the exit code."""
     os.killpg(process.pid, how)
     return process.wait(timeout=60)
+
+
+def declare(folder: Path, **entry: str) -> str:
+    """Write a file of expectations with one entry, planted by a test; return its path."""
+    whole = {**entry, "reason": "planted by the test", "link": None, "until": None}
+    file = folder / "expectations.json"
+    file.write_text(json.dumps({"schema": 1, "expectations": [whole]}), encoding="utf-8")
+    return str(file)

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
 from harness.reference import faults
-from tests.e2e.nox_runs import NoxRun, environment, run
+from tests.e2e.nox_runs import NoxRun, declare, environment, run
 
 pytestmark = pytest.mark.e2e
 
 
 def _run(tmp_path: Path, fault: str) -> NoxRun:
-    declared = {
-        "client": ">=2.19",
-        "service": "reference >=2.3",
-        "check": "artifacts",
-        "reason": "planted by the test",
-        "link": None,
-        "until": None,
-    }
-    file = tmp_path / "expectations.json"
-    file.write_text(json.dumps({"schema": 1, "expectations": [declared]}), encoding="utf-8")
+    file = declare(tmp_path, client=">=2.19", service="reference >=2.3", check="artifacts")
     options = ("--metaflow", "2.19.39", "--service", "2.5", "--probe", "hello")
     env = environment(**({faults.VARIABLE: fault} if fault else {}))
-    return run("compat", tmp_path / "results", *options, "--expectations", str(file), env=env)
+    return run("compat", tmp_path / "results", *options, "--expectations", file, env=env)
 
 
 def test_a_declared_failure_is_expected(tmp_path: Path) -> None:

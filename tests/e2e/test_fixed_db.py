@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import json
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -27,6 +26,7 @@ from harness.selectors import select_clients
 from harness.service import Launcher, RunningService
 from harness.versions import Catalog, Service, load
 from harness.walk import Walk
+from tests.e2e.nox_runs import declare
 
 pytestmark = pytest.mark.e2e
 
@@ -226,17 +226,7 @@ def test_rows_lost_by_a_migration_that_fails_as_declared_are_red(
 
 def _declared(folder: Path) -> str:
     """Write a file that declares the migration from 2.0.6 to 2.3 to fail; return its path."""
-    entry = {
-        "before": "reference ==2.0.6",
-        "service": "reference ==2.3",
-        "check": "migration",
-        "reason": "planted by the test",
-        "link": None,
-        "until": None,
-    }
-    file = folder / "expectations.json"
-    file.write_text(json.dumps({"schema": 1, "expectations": [entry]}), encoding="utf-8")
-    return str(file)
+    return declare(folder, before="reference ==2.0.6", service="reference ==2.3", check="migration")
 
 
 def test_a_users_database_can_be_walked_again(walk_over: WalkOver, database: Database) -> None:
