@@ -1,6 +1,6 @@
 # /// script
 # requires-python = ">=3.10"
-# dependencies = ["nox[uv]", "docker", "psycopg2-binary", "rich", "packaging", "requests", "jinja2"]
+# dependencies = ["nox[uv]", "docker", "psycopg2-binary", "rich", "packaging", "requests", "jinja2", "msgspec"]
 # ///
 """The sessions. Thin: choose versions, install the client, hand over to harness/."""
 

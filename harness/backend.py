@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.containers.engine import Engine, find_engine
 from harness.containers.images import Images
 from harness.containers.own import Belongings
+from harness.core.axes import Point
 from harness.database import Database, DatabaseServer
 from harness.database.container import ContainerPostgres
 from harness.database.embedded import EmbeddedPostgres
@@ -34,27 +35,29 @@ class Backend:
 
     Attributes:
         why: the sentence on which backend this is and why it was taken; printed first.
+        servers: where databases are made; each is started when the first asks for one.
         existing: the database of ``--database-url``; None when each is made by the run.
         secrets: strings that must never be recorded.
         object_store: the S3 server of ``--s3-image``; None without it.
         outlives: whether its parts can run on when this process has ended (``--keep``).
-        place: what finds the database that ``--keep`` leaves, for ``harness.kept``; None when
-            it is somebody else's, or was never started.
         cancel: ends all parts at once, so that whoever waits for one of them stops waiting.
         close: removes whatever is left of the run, when all parts are stopped.
     """
 
     name: str
     why: str
-    database: DatabaseServer
+    servers: tuple[DatabaseServer, ...]
     launcher: Launcher
     existing: Database | None
     secrets: tuple[str, ...]
     object_store: ContainerS3 | None = None
     outlives: bool = False
-    place: Callable[[], Mapping[str, str] | None] = _nothing
     cancel: Callable[[], None] = _nothing
     close: Callable[[], None] = _nothing
+
+    def server(self, _: Point) -> DatabaseServer:
+        """Return the server that has the databases of a cell."""
+        return self.servers[0]
 
 
 def choose_backend(
@@ -114,13 +117,12 @@ def _containers(options: Options, folder: Path, run_id: str, say: Callable[[str]
     return Backend(
         "docker",
         why,
-        database,
+        (database,),
         launcher,
         None,
         (password, options.clone.secret) if options.clone else (password,),
         object_store=object_store,
         outlives=True,
-        place=lambda: {"network": belongings.network},
         cancel=belongings.kill,
         close=close,
     )
@@ -153,7 +155,7 @@ def _processes(options: Options, folder: Path, mark: str) -> Backend:
         existing = external.existing()
         why = f"backend: {external.description}, and the {launcher.description}"
         password = existing.address.password
-        return Backend("external", why, external, launcher, existing, (password, *hidden))
+        return Backend("external", why, (external,), launcher, existing, (password, *hidden))
     password = options.database_password or secrets.token_urlsafe(16)
     database = EmbeddedPostgres(
         folder / "postgres",
@@ -164,14 +166,8 @@ def _processes(options: Options, folder: Path, mark: str) -> Backend:
         password=password,
     )
 
-    def place() -> Mapping[str, str] | None:
-        cluster = database.cluster
-        if cluster is None:
-            return None
-        return {"home": str(cluster.home), "binaries": str(cluster.binaries)}
-
     why = f"backend: embedded ({options.backend_why}): PostgreSQL and the {launcher.description}"
-    return Backend("embedded", why, database, launcher, None, (password, *hidden), place=place)
+    return Backend("embedded", why, (database,), launcher, None, (password, *hidden))
 
 
 def _launcher(options: Options, mark: str) -> Launcher:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from enum import Enum
+
+import msgspec
 
 
 class Status(str, Enum):
@@ -55,8 +56,7 @@ _WORST_FIRST = (
 )
 
 
-@dataclass(frozen=True)
-class CheckOutcome:
+class CheckOutcome(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The status of one check, with the reason in words when it is not a plain pass."""
 
     status: Status
@@ -67,6 +67,11 @@ def worst(statuses: Iterable[Status]) -> Status:
     """Return the status that stands for all of them; not-run when there are none."""
     found = set(statuses)
     return next((status for status in _WORST_FIRST if status in found), Status.NOT_RUN)
+
+
+def worst_first() -> tuple[Status, ...]:
+    """Return every status, from the one that outweighs all others."""
+    return _WORST_FIRST
 
 
 def cell_status(checks: Mapping[str, CheckOutcome]) -> Status:

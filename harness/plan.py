@@ -1,10 +1,16 @@
-"""The plan: which cells run in which order. Pure: computed before anything starts."""
+"""The plan of a run, as a value: which cells, in which order. Pure: made before anything starts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 
+import msgspec
+
+from harness.core.axes import Point, cell_id, walk_name
+from harness.core.entries import Planned, PlannedCell, PlannedStage, now
+from harness.options import Options
 from harness.path import Step
 from harness.probes import STORED, Check, Probe
 from harness.versions import Client, Service
@@ -12,12 +18,16 @@ from harness.versions import Client, Service
 
 @dataclass(frozen=True)
 class Cell:
-    """One client × one service × one datastore × one probe.
+    """One client × one service × one datastore × one probe, and what else it is made of.
 
     Attributes:
         session: ``compat``, ``fixed_db`` or ``local``.
         service: None in ``local``, where clients run alone.
         stage: number of the stage in a fixed-database walk, from 1; 0 elsewhere.
+        python: minor version of the Python its client runs on; empty where none works.
+        build: what the service's name stands for: an image, or a git ref.
+        scenario: what is done wrong on purpose; empty for nothing.
+        backend: where database and service come from.
     """
 
     session: str
@@ -26,19 +36,38 @@ class Cell:
     datastore: str
     probe: Probe
     stage: int = 0
+    python: str = ""
+    build: str = ""
+    scenario: str = ""
+    backend: str = ""
 
-    @property
+    @cached_property
+    def point(self) -> Point:
+        """The variants it is made of, by name."""
+        return Point(
+            client=self.client.name,
+            python=self.python,
+            service=self.service.name if self.service else None,
+            build=self.build,
+            datastore=self.datastore,
+            scenario=self.scenario,
+            backend=self.backend,
+        )
+
+    @cached_property
     def id(self) -> str:
         """The stable name of the cell: ``compat/2.19.39/reference-2.5/local/basics``."""
-        service = self.service.slug if self.service else "no-service"
-        stage = f"{self.stage:02d}-" if self.stage else ""
-        parts = (self.session, self.client.name, stage + service, self.datastore, self.probe.name)
-        return "/".join(parts)
+        return cell_id(self.session, self.point, self.probe.name, self.stage)
 
     @property
     def slug(self) -> str:
         """The id as a file name."""
         return self.id.replace("/", "__")
+
+    @property
+    def walk(self) -> str:
+        """What tells its walk from the others of the run; mostly nothing."""
+        return walk_name(self.point)
 
     @property
     def checks(self) -> tuple[Check, ...]:
@@ -57,47 +86,151 @@ class Cell:
         return ""
 
 
-def matrix(
-    session: str,
-    clients: Iterable[Client],
-    services: Iterable[Service | None],
-    datastores: Iterable[str],
-    probes: Iterable[Probe],
-) -> tuple[Cell, ...]:
-    """Return every combination, client by client; within a client service by service."""
-    services, datastores, probes = tuple(services), tuple(datastores), tuple(probes)
-    return tuple(
-        Cell(session, client, service, datastore, probe)
-        for client in clients
-        for service in services
-        for datastore in datastores
-        for probe in probes
+@dataclass(frozen=True)
+class Plan:
+    """What a run is going to do.
+
+    Attributes:
+        session: ``compat``, ``fixed_db`` or ``local``.
+        path: the stages that each walk goes through; empty in other sessions.
+        cells: in the order they are started.
+    """
+
+    session: str
+    path: tuple[Step, ...]
+    cells: tuple[Cell, ...]
+
+    @property
+    def clients(self) -> tuple[Client, ...]:
+        """Its clients, in order."""
+        return tuple(dict.fromkeys(cell.client for cell in self.cells))
+
+    @property
+    def walks(self) -> tuple[str, ...]:
+        """The names of its walks; none in other sessions."""
+        return tuple(dict.fromkeys(cell.walk for cell in self.cells)) if self.path else ()
+
+    def of_client(self, client: Client) -> tuple[Cell, ...]:
+        """Return the cells of one client."""
+        return tuple(cell for cell in self.cells if cell.client == client)
+
+    def of_stage(self, walk: str, stage: int, clients: Iterable[Client] = ()) -> tuple[Cell, ...]:
+        """Return the cells of one stage of a walk.
+
+        Args:
+            walk: its name.
+            stage: its number.
+            clients: those that take part; all of them unasked.
+        """
+        wanted = set(clients or self.clients)
+        return tuple(
+            cell
+            for cell in self.cells
+            if cell.stage == stage and cell.walk == walk and cell.client in wanted
+        )
+
+    def render(self) -> str:
+        """Return the plan as text, one cell a line, with what it cannot be asked."""
+        lines = [str(step) for step in self.path]
+        for cell in self.cells:
+            asked = [check.name for check in cell.checks if not cell.unsupported(check)]
+            reasons = filter(None, (cell.unsupported(check) for check in cell.checks))
+            left_out = "".join(f"; unsupported: {reason}" for reason in reasons)
+            lines.append(f"{cell.id}: {', '.join(asked)}{left_out}")
+        return "\n".join([*lines, f"{len(self.cells)} cells"])
+
+    def entry(self, run: str, rerun: Mapping[Cell, str]) -> Planned:
+        """Return the plan as an entry of a journal.
+
+        Args:
+            run: the run's id.
+            rerun: by cell, the line that runs it again.
+        """
+        return Planned(
+            at=now(),
+            run=run,
+            cells=[planned_cell(cell, rerun[cell]) for cell in self.cells],
+            stages=[planned_stage(step, walk) for walk in self.walks for step in self.path],
+            checks={cell.probe.name: [check.name for check in cell.checks] for cell in self.cells},
+        )
+
+
+def planned_cell(cell: Cell, rerun: str) -> PlannedCell:
+    """Return a cell as an entry of a journal has it."""
+    return PlannedCell(
+        **msgspec.structs.asdict(cell.point),
+        id=cell.id,
+        session=cell.session,
+        service_kind=cell.service.kind if cell.service else None,
+        probe=cell.probe.name,
+        probe_digest=cell.probe.digest,
+        stage=cell.stage,
+        rerun=rerun,
     )
 
 
-def walk_cells(
-    path: Iterable[Step],
-    clients: Iterable[Client],
-    datastores: Iterable[str],
-    probes: Iterable[Probe],
-) -> tuple[Cell, ...]:
-    """Return every cell of a fixed-database walk, stage by stage."""
-    clients, datastores, probes = tuple(clients), tuple(datastores), tuple(probes)
-    return tuple(
-        Cell("fixed_db", client, step.service, datastore, probe, step.number)
-        for step in path
-        for client in clients
-        for datastore in datastores
-        for probe in probes
+def planned_stage(step: Step, walk: str) -> PlannedStage:
+    """Return a stage of a walk as an entry of a journal has it."""
+    return PlannedStage(
+        stage=step.number,
+        service=step.service.name,
+        service_kind=step.service.kind,
+        direction="rollback" if step.rollback else "upgrade",
+        walk=walk,
     )
 
 
-def render(cells: Iterable[Cell]) -> str:
-    """Return the plan as text, one cell a line, with what it cannot be asked."""
-    lines = []
-    for cell in cells:
-        asked = [check.name for check in cell.checks if not cell.unsupported(check)]
-        reasons = filter(None, (cell.unsupported(check) for check in cell.checks))
-        left_out = "".join(f"; unsupported: {reason}" for reason in reasons)
-        lines.append(f"{cell.id}: {', '.join(asked)}{left_out}")
-    return "\n".join([*lines, f"{len(lines)} cells"])
+def make_plan(options: Options, pythons: Mapping[Client, str]) -> Plan:
+    """Return what a run with these options does.
+
+    Client by client, within a client service by service; in a walk stage by stage, within a stage
+    client by client.
+
+    Args:
+        options: of the run.
+        pythons: its clients, in order, each with the minor version of Python it gets; empty where
+            none works.
+    """
+    whole = [
+        replace(cell, build=build_of(cell.service, options.backend)) if cell.service else cell
+        for cell in _cells(options, pythons)
+    ]
+    return Plan(options.session, options.path, tuple(whole))
+
+
+def _cells(options: Options, pythons: Mapping[Client, str]) -> Iterator[Cell]:
+    places: list[tuple[int, Service | None, Client]] = (
+        [(step.number, step.service, client) for step in options.path for client in pythons]
+        if options.path
+        else [(0, one, client) for client in pythons for one in options.services or (None,)]
+    )
+    for stage, service, client in places:
+        for datastore in options.datastores:
+            for probe in options.probes:
+                yield Cell(
+                    options.session,
+                    client,
+                    service,
+                    datastore,
+                    probe,
+                    stage,
+                    python=pythons[client],
+                    scenario=options.scenario or "",
+                    backend=_backend_name(options),
+                )
+
+
+def _backend_name(options: Options) -> str:
+    """Return where database and service come from, in a word."""
+    if options.session == "local":
+        return "none"
+    return "external" if options.database_url is not None else options.backend
+
+
+def build_of(service: Service, backend: str) -> str:
+    """Return what a service's name stands for: an image, a git ref, or nothing but itself."""
+    if service.kind == "reference":
+        return ""
+    if backend == "docker" and service.image is not None:
+        return service.image
+    return service.label or service.ref or ""

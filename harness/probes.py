@@ -19,6 +19,8 @@ A file without ``CHECKS`` is a plain flow; its single check is ``run``.
 from __future__ import annotations
 
 import ast
+import functools
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +86,14 @@ class Probe:
     ends: str = COMPLETED
     """How its run must end: ``completed`` or ``failed``."""
     shows: Shows = Shows()
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Of its content: what another content answered tells nothing of this one."""
+        try:
+            return hashlib.sha256(self.path.read_bytes()).hexdigest()[:16]
+        except OSError:
+            return ""  # nobody has the file
 
 
 _RUN_ABOUT = {

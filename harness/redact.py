@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
+
+from harness.core.axes import AXES
 
 SECRET = "[secret]"  # noqa: S105 - what stands for one
 
@@ -78,12 +80,17 @@ _VARIABLES = (
 
 _OWN = {
     *("kind", "at", "status", "id", "run", "session", "client", "clients", "service", "services"),
-    *("service_kind", "datastore", "probe", "direction"),
+    *("service_kind", "datastore", "probe", "probe_digest", "direction", "rollback"),
+    *("digest", "of", "runs", "walk"),
 }
 """Fields of an entry that the harness wrote itself: ``pass`` may be somebody's password."""
 
-_PATHS = {"evidence", "log"}
-"""Such fields of an entry that name files; within it they may be names of checks."""
+_VARIANTS = {axis.name for axis in AXES}
+_OF_CELLS = {"cell", "planned"}
+"""In entries of these kinds, such fields are variants; elsewhere one may be a sentence."""
+
+_WHOLE = {"evidence", "log", "provenance", "packages"}
+"""Such fields of an entry, with all that is in them; within it they may be names of checks."""
 
 
 def from_environment(environment: Mapping[str, str]) -> list[str]:
@@ -114,22 +121,24 @@ class Redactor:
         Keys stay, and what the harness itself wrote. A rerun line, which is to work, is cleaned by
         look alone: a password may be a word of it.
         """
+        own = _OWN | _VARIANTS if entry.get("kind") in _OF_CELLS else _OWN
         return {
-            key: value if key in _PATHS else self._field(key, value) for key, value in entry.items()
+            key: value if key in _WHOLE else self._field(key, value, own)
+            for key, value in entry.items()
         }
 
-    def _field(self, key: str, value: Any) -> Any:
-        if key in _OWN and not isinstance(value, Mapping):  # there is a check named run
+    def _field(self, key: str, value: Any, own: Collection[str]) -> Any:
+        if key in own and not isinstance(value, Mapping):  # there is a check named run
             return value
-        return _by_look(value) if key == "rerun" else self._inside(value)
+        return _by_look(value) if key == "rerun" else self._inside(value, own)
 
-    def _inside(self, value: Any) -> Any:
+    def _inside(self, value: Any, own: Collection[str]) -> Any:
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, Mapping):
-            return {key: self._field(key, inside) for key, inside in value.items()}
+            return {key: self._field(key, inside, own) for key, inside in value.items()}
         if isinstance(value, list | tuple):
-            return [self._inside(inside) for inside in value]
+            return [self._inside(inside, own) for inside in value]
         return value
 
     def file(self, path: Path) -> None:

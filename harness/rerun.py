@@ -18,16 +18,19 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
+from harness.core.axes import walk_name
+from harness.core.entries import CellEntry, Rerun, StageEntry, now
+from harness.core.view import View, green, key_of
 from harness.errors import UsageError, nearest
-from harness.journal import SCHEMA, Entry, now
 from harness.outcome import Status
 from harness.parser import Parser
 from harness.report.commands import LATEST
 from harness.report.files import write_reports
 from harness.report.merge import merge, write_journal
-from harness.report.summary import cells, green, runs, stages, totals_line
+from harness.report.summary import place, totals_line
 from harness.report.terminal import Screen
 from harness.report.text import counted
+from harness.run import make_latest
 from harness.tools import ROOT
 
 _SERVICE = "--service"
@@ -35,57 +38,62 @@ _CLIENTS = "--metaflow"
 _DATABASE = "--database-url"
 
 FAILED = (Status.FAIL, Status.TIMEOUT, Status.INFRA)
-"""What is run again when no cell is named."""
+"""What is run again when no cell is named, beside what was planned and never ran."""
 
 
-def failed_cells(entries: Sequence[Entry]) -> list[Entry]:
-    """Return the cells that failed, timed out or were infra."""
-    return [cell for cell in cells(entries) if Status(cell["status"]) in FAILED]
+def failed_cells(view: View) -> list[CellEntry]:
+    """Return the cells that failed, timed out or were infra, and those that are missing."""
+    return [*(cell for cell in view.finished if cell.status in FAILED), *view.missing]
 
 
-def bad_stages(entries: Sequence[Entry]) -> list[Entry]:
+def bad_stages(view: View) -> list[StageEntry]:
     """Return the stages of walks that are not as expected."""
-    return [stage for stage in stages(entries) if not green(stage)]
+    return [stage for stage in view.stages if not green(stage)]
 
 
-def cells_of(stage: Entry, entries: Sequence[Entry]) -> list[Entry]:
+def cells_of(stage: StageEntry, view: View) -> list[CellEntry]:
     """Return the cells of a stage, whose lines lead to it."""
-    found = [entry for entry in entries if entry["kind"] == "cell" and entry["run"] == stage["run"]]
-    ids = {cell["id"] for cell in found if cell["stage"] == stage["stage"]}
-    return [cell for cell in cells(entries) if cell["id"] in ids]
+    same = {cell.id for cell in view.attempts if _is_of(cell, stage)}
+    return [cell for cell in view.cells if cell.id in same or _is_of(cell, stage)]
 
 
-def named_cells(entries: Sequence[Entry], ids: Iterable[str]) -> list[Entry]:
-    """Return the cells of these ids, whatever came of them.
+def _is_of(cell: CellEntry, stage: StageEntry) -> bool:
+    return (cell.run, cell.stage, walk_name(cell)) == (stage.run, stage.stage, stage.walk)
+
+
+def named_cells(view: View, names: Iterable[str]) -> list[CellEntry]:
+    """Return the cells of these ids, or of the names reports show, whatever came of them.
 
     Raises:
-        UsageError: for an id that is not in the journal, naming the nearest.
+        UsageError: for one that is not in the journal, naming the nearest.
     """
-    by_id = {cell["id"]: cell for cell in cells(entries)}
-    for name in ids:
-        if name not in by_id:
-            raise UsageError(f"no cell {name!r} in these results{nearest(name, by_id)}")
-    return [by_id[name] for name in ids]
+    found: dict[str, list[CellEntry]] = {}
+    for cell in view.cells:
+        for name in dict.fromkeys((cell.id, view.name(cell))):
+            found.setdefault(name, []).append(cell)
+    for name in names:
+        if name not in found:
+            raise UsageError(f"no cell {name!r} in these results{nearest(name, found)}")
+    return [cell for name in names for cell in found[name]]
 
 
-def refuse_databases(entries: Sequence[Entry], chosen: Iterable[Entry]) -> None:
+def refuse_databases(view: View, chosen: Iterable[CellEntry]) -> None:
     """Raise UsageError for a cell that ran over a user's database: its line makes a fresh one.
 
     A red cell that is green there would be called flaky.
     """
-    begun = {run["run"]: run for run in runs(entries)}
     for cell in chosen:
-        run = begun[cell["run"]]
-        given = any(word.partition("=")[0] == _DATABASE for word in run["options"])
-        if given and _DATABASE not in shlex.split(cell["rerun"]):
+        run = view.runs[cell.run]
+        given = any(word.partition("=")[0] == _DATABASE for word in run.options)
+        if given and _DATABASE not in shlex.split(cell.rerun):
             raise UsageError(
-                f"{cell['id']} ran over the database of {_DATABASE}, and its rerun line makes a"
+                f"{cell.id} ran over the database of {_DATABASE}, and its rerun line makes a"
                 " fresh one, which tells nothing about yours: restore the copy and walk again:"
-                f" nox -s {run['session']} -- {shlex.join(run['options'])}"
+                f" nox -s {run.session} -- {shlex.join(run.options)}"
             )
 
 
-def commands(chosen: Sequence[Entry]) -> list[list[str]]:
+def commands(chosen: Sequence[CellEntry]) -> list[list[str]]:
     """Return the commands that run these cells again, and no others.
 
     Cells of one command line but for the service share a run; so do clients with the same
@@ -96,14 +104,16 @@ def commands(chosen: Sequence[Entry]) -> list[list[str]]:
     found: dict[str, None] = {}
     walks: dict[str, dict[str, None]] = {}
     for cell in chosen:
-        if cell["stage"]:
-            line = shlex.join(_replaced(shlex.split(cell["rerun"]), _CLIENTS, ""))
-            walks.setdefault(line, {})[cell["client"]] = None
-        elif _SERVICE not in shlex.split(cell["rerun"]):
-            found[cell["rerun"]] = None
+        words = shlex.split(cell.rerun)
+        if cell.stage:
+            line = shlex.join(_replaced(words, _CLIENTS, ""))
+            walks.setdefault(line, {})[cell.client] = None
+        elif _SERVICE not in words:
+            found[cell.rerun] = None
         else:
-            blank = shlex.join(_replaced(shlex.split(cell["rerun"]), _SERVICE, ""))
-            services.setdefault((blank, cell["client"]), {})[cell["service"]] = None
+            named = words[words.index(_SERVICE) + 1]
+            blank = shlex.join(_replaced(words, _SERVICE, ""))
+            services.setdefault((blank, cell.client), {})[named] = None
     together: dict[tuple[str, str], dict[str, None]] = {}
     for (blank, client), names in services.items():
         line = shlex.join(_replaced(shlex.split(blank), _CLIENTS, ""))
@@ -141,7 +151,7 @@ def rerun_main(arguments: Sequence[str]) -> int:
     parser.add_argument("--from", dest="source", type=Path, default=LATEST, metavar="RESULTS")
     raw = parser.parse_args(list(arguments))
     home = raw.source if raw.source.is_dir() else raw.source.parent
-    before = merge([raw.source], home)
+    before = View(merge([raw.source], home))
     bad = [] if raw.cells else bad_stages(before)
     chosen = named_cells(before, raw.cells) if raw.cells else _with_stages(before, bad)
     refuse_databases(before, chosen)
@@ -151,7 +161,7 @@ def rerun_main(arguments: Sequence[str]) -> int:
         screen.say(f"not run again: {_named(stage)}: these results have no cell that leads to it")
     if not chosen:
         if not bad:
-            screen.say("nothing failed, timed out or was infra: nothing to run again")
+            screen.say("nothing failed, timed out, was infra or is missing: nothing to run again")
         return int(bool(left_out))
     folder = _folder(home.resolve().parent)
     for words in commands(chosen):
@@ -162,38 +172,38 @@ def rerun_main(arguments: Sequence[str]) -> int:
         shutil.rmtree(folder)
         screen.say("nothing was run again: see above")
         return 1
-    entries = _together(raw.source, journals, folder)
-    screen.end(entries, folder)
-    return int(not _told(screen, entries, {cell["id"] for cell in chosen}) or bool(left_out))
+    view = _together(raw.source, journals, folder)
+    screen.end(view, folder)
+    return int(not _told(screen, view, {cell.id for cell in chosen}) or bool(left_out))
 
 
-def _with_stages(entries: Sequence[Entry], bad: Iterable[Entry]) -> list[Entry]:
-    """Return the cells that failed, and those of these stages, each once."""
-    chosen = [*failed_cells(entries), *(cell for stage in bad for cell in cells_of(stage, entries))]
-    return list({cell["id"]: cell for cell in chosen}.values())
+def _with_stages(view: View, bad: Iterable[StageEntry]) -> list[CellEntry]:
+    """Return the cells that failed or are missing, and those of these stages, each once."""
+    chosen = [*failed_cells(view), *(cell for stage in bad for cell in cells_of(stage, view))]
+    return list({key_of(cell): cell for cell in chosen}.values())
 
 
-def _named(stage: Entry) -> str:
-    return f"stage {stage['stage']:02d}, {stage['service']}: {stage['status']}"
+def _named(stage: StageEntry) -> str:
+    return f"{place(stage)}: {stage.status.value}"
 
 
-def _told(screen: Screen, entries: Sequence[Entry], ids: Collection[str]) -> bool:
+def _told(screen: Screen, view: View, ids: Collection[str]) -> bool:
     """Say what came of the cells that were run again; return whether all is as expected now.
 
     Args:
         screen: where to say it.
-        entries: of both runs; the last names the reruns.
+        view: of both runs; it knows the reruns.
         ids: of the cells.
     """
-    new = set(entries[-1]["runs"])
-    again = [cell for cell in cells(entries) if cell["id"] in ids and cell["run"] in new]
-    screen.say(f"run again: {totals_line(again)}")
-    if len(again) < len(ids):
-        screen.say(f"not run again: {counted(len(ids) - len(again), 'cell')}; see above")
-    still = [stage for stage in bad_stages(entries) if stage["run"] in new]
+    again = [cell for cell in view.finished if cell.id in ids and cell.run in view.reruns]
+    screen.say(f"run again: {totals_line(view, again)}")
+    done = {cell.id for cell in again}
+    if len(done) < len(ids):
+        screen.say(f"not run again: {counted(len(ids) - len(done), 'cell')}; see above")
+    still = [stage for stage in bad_stages(view) if stage.run in view.reruns]
     for stage in still:
         screen.say(f"run again and not green: {_named(stage)}")
-    return len(again) == len(ids) and not still and all(map(green, again))
+    return len(done) == len(ids) and not still and all(map(green, again))
 
 
 def _folder(results: Path) -> Path:
@@ -216,17 +226,18 @@ def _journals(folder: Path) -> list[Path]:
     )
 
 
-def _together(source: Path, journals: Sequence[Path], folder: Path) -> list[Entry]:
-    """Write the journal and the reports of the first run and of its reruns; return the entries.
+def _together(source: Path, journals: Sequence[Path], folder: Path) -> View:
+    """Write the journal and the reports of the first run and of its reruns; return what they say.
 
     The last entry names the reruns.
     """
-    again = [run["run"] for run in runs(merge(journals, folder))]
-    note = {"kind": "rerun", "schema": SCHEMA, "at": now(), "runs": again}
-    entries = [*merge([source, *journals], folder), note]
+    before, again = View(merge([source], folder)), View(merge(journals, folder))
+    note = Rerun(at=now(), of=list(before.runs), runs=list(again.runs))
+    write_journal([*merge([source, *journals], folder), note], folder)
+    # Read as it was written: what repeats others comes after them, whatever the clock says.
+    entries = merge([folder], folder)
     write_journal(entries, folder)
-    write_reports(entries, folder)
-    newest = folder.with_name(f".latest-{folder.name}")
-    newest.symlink_to(folder.name)
-    newest.replace(folder.with_name("latest"))
-    return entries
+    view = View(entries)
+    write_reports(view, folder)
+    make_latest(folder.parent, folder.name)
+    return view

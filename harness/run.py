@@ -21,6 +21,7 @@ from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import psycopg2
 
 from harness import expectations
@@ -29,20 +30,24 @@ from harness.backend import Backend, choose_backend
 from harness.cell import CellOutcome, discard_work, not_run, run_cell
 from harness.cell.client import Surroundings
 from harness.cell.reading import Again
+from harness.core.axes import AXES
+from harness.core.entries import Begun, CellEntry, Ended, Environment, Note, Provenance, now
+from harness.core.provenance import with_key
+from harness.core.view import View
 from harness.database import Database
 from harness.database.admin import one_line
 from harness.datastore.choice import choose_datastores
+from harness.environment import describe_environment, digest_of_checks
 from harness.errors import InfraError, UsageError
 from harness.interpreters import python_of
-from harness.journal import Entry, Journal, now
+from harness.journal import E, Journal
 from harness.kept import Kept
 from harness.options import Options
 from harness.outcome import CheckOutcome, Status
-from harness.plan import Cell
+from harness.plan import Cell, Plan, planned_cell
 from harness.processes import kill_marked, raise_exit
 from harness.redact import Redactor, from_environment
 from harness.report.files import write_reports
-from harness.report.summary import cells as cell_entries
 from harness.report.terminal import Screen
 from harness.service.live import LiveLogs
 from harness.service.migration import MigrationError
@@ -54,18 +59,18 @@ class Run:
     """One run of a session over all of its clients.
 
     Args:
-        options: what to run.
-        clients: the clients nox will come with, in order; for the plan and the progress.
+        options: how to run it.
+        plan: what to run.
         screen: where to print.
     """
 
-    def __init__(self, options: Options, clients: Sequence[Client], screen: Screen) -> None:
+    def __init__(self, options: Options, plan: Plan, screen: Screen) -> None:
         self.options = options
+        self.plan = plan
         self.screen = screen
         self.id = _run_id(options.session)
         self.folder = options.results / self.id
-        self.entries: list[Entry] = []
-        self._planned = len(clients) * _cells_per_client(options)
+        self.view = View()
         self._ended = False
         self._cancelled = threading.Event()
         self.backend = self._choose_backend()
@@ -84,7 +89,10 @@ class Run:
         for datastore in self._datastores.values():
             self.screen.say(f"data: {datastore.description}")
         self._live = LiveLogs(logs, screen.say) if options.with_service_logs else None
-        self._record_start(clients)
+        self._environments: dict[Path, Environment] = {}
+        self._describing = threading.Lock()
+        self._recording = threading.Lock()
+        self._record_start()
         atexit.register(self.end)
         # nox ends on SIGTERM without unwinding; as an exception it unwinds like Ctrl-C.
         self._term_before = signal.signal(signal.SIGTERM, raise_exit)
@@ -97,31 +105,45 @@ class Run:
         self.screen.say(backend.why)
         return backend
 
-    def _record_start(self, clients: Sequence[Client]) -> None:
+    def _record_start(self) -> None:
         self.record(
-            "run",
-            run=self.id,
-            session=self.options.session,
-            options=list(self.options.given),
-            backend=self.backend.why if self.backend else "none",
-            datastores=[store.description for store in self._datastores.values()],
-            clients=[client.name for client in clients],
-            services=[service.name for service in self.options.services],
-            planned=self._planned,
+            Begun(
+                at=now(),
+                run=self.id,
+                session=self.options.session,
+                options=list(self.options.given),
+                backend=self.backend.why if self.backend else "none",
+                datastores=[store.description for store in self._datastores.values()],
+                clients=[client.name for client in self.plan.clients],
+                services=[service.name for service in self.options.services],
+            )
         )
+        rerun = {cell: rerun_line(cell, self.options) for cell in self.plan.cells}
+        self.record(self.plan.entry(self.id, rerun))
         for service in self.options.services:
             if service.label:
                 self.note(service, f"{service.name} is {service.label}")
 
     def note(self, service: Service, text: str) -> None:
         """Record what is worth knowing of a service and is no failure."""
-        self.record("note", run=self.id, service=service.name, text=text)
+        self.record(Note(at=now(), run=self.id, service=service.name, text=text))
 
-    def record(self, kind: str, **fields: object) -> Entry:
-        """Write an entry to the journal and keep it for the reports."""
-        entry = self.journal.append(kind, **fields)
-        self.entries.append(entry)
-        return entry
+    def record(self, entry: E) -> E:
+        """Write an entry to the journal and take it into account."""
+        written = self.journal.append(entry)
+        with self._recording:
+            self.view.add(written)
+        return written
+
+    def services(self) -> tuple[Backend, Stacks]:
+        """Return where services come from, and what has been started of them.
+
+        Raises:
+            UsageError: in a session whose clients run alone.
+        """
+        if self.backend is None or self.stacks is None:
+            raise UsageError(f"{self.options.session} runs clients alone: there is no service")
+        return self.backend, self.stacks
 
     def compat(self, cells: Sequence[Cell], python: Path) -> list[CellOutcome]:
         """Run the cells of one client, each on its service's stack, and return what came of them.
@@ -140,10 +162,7 @@ class Run:
 
     def execute(self, tasks: Sequence[Callable[[], CellOutcome]]) -> list[CellOutcome]:
         """Run cells in parallel, up to ``--jobs``, and record each as it ends."""
-        with (
-            self.pool() as pool,
-            self.screen.watching(self.entries, self._planned, self.options.jobs),
-        ):
+        with self.pool() as pool, self.screen.watching(self.view, self.options.jobs):
             return list(self._collect([pool.submit(task) for task in tasks]))
 
     @contextlib.contextmanager
@@ -174,7 +193,7 @@ class Run:
         for future in as_completed(futures):
             outcome = future.result()
             entry = self.record_cell(outcome)
-            self.screen.cell(entry, len(cell_entries(self.entries)), self._planned)
+            self.screen.cell(entry, self.view.totals.total(), self.view.planned)
             yield outcome
 
     def pins(self, client: Client, python: str) -> list[str]:
@@ -189,7 +208,9 @@ class Run:
 
     def _on_its_stack(self, cell: Cell, python: Path) -> CellOutcome:
         try:
-            stack = self.stacks.get(cell.service) if self.stacks and cell.service else None
+            stack = (
+                self.stacks.get(cell.service, cell.point) if self.stacks and cell.service else None
+            )
         except InfraError as error:
             return not_run(cell, Status.INFRA, str(error))
         except MigrationError as error:
@@ -218,7 +239,7 @@ class Run:
         unsupported = datastore.unsupported(cell.client, python_of(python))
         if unsupported:
             return not_run(cell, Status.UNSUPPORTED, unsupported)
-        outcome = CellOutcome(cell)
+        outcome = CellOutcome(cell, provenance=self._provenance(cell, python, stack))
         try:
             around = self.surroundings(cell, python, stack, data)
             run_cell(outcome, around, earlier)
@@ -238,6 +259,27 @@ class Run:
             reason = f"the database could not be read: {one_line(error)}"
             outcome.make_infra(reason, earlier)
         return outcome
+
+    def _provenance(self, cell: Cell, python: Path, stack: Stack | None) -> Provenance:
+        """Return what decides the outcome of a cell, beside its point and its probe."""
+        environment = self._environment(cell.client, python)
+        return Provenance(
+            python=environment.python,
+            environment=environment.digest,
+            service=stack.running.code if stack else "",
+            reported=stack.reported if stack else None,
+            db_schema=stack.schema if stack else None,
+            database=stack.server if stack else "",
+            harness=digest_of_checks(),
+        )
+
+    def _environment(self, client: Client, python: Path) -> Environment:
+        """Return what a client's environment holds, written down for the first who asks."""
+        with self._describing:
+            if python not in self._environments:
+                found = describe_environment(self.id, client.name, python)
+                self._environments[python] = self.record(found)
+            return self._environments[python]
 
     def surroundings(
         self, cell: Cell, python: Path, stack: Stack | None, data: Path | None = None
@@ -281,7 +323,7 @@ class Run:
         declared, today = self.options.expectations, datetime.now(timezone.utc).date()
         return expectations.judge_migration(declared, outcome, service, before, today)
 
-    def record_cell(self, outcome: CellOutcome) -> Entry:
+    def record_cell(self, outcome: CellOutcome) -> CellEntry:
         """Judge what came of a cell by what is declared of it, and write it to the journal."""
         cell = outcome.cell
         outcome.checks = expectations.apply(
@@ -290,32 +332,24 @@ class Run:
             expectations.Judged(cell.client.version, cell.service, cell.probe.name),
             today=datetime.now(timezone.utc).date(),
         )
-        checks = {
-            name: {"status": check.status.value, "reason": check.reason}
-            for name, check in outcome.checks.items()
-        }
         for path in outcome.evidence.values():
             self._redactor.file(path)
-        evidence = {
-            kind: str(path.relative_to(self.folder)) for kind, path in outcome.evidence.items()
-        }
+        planned = planned_cell(cell, rerun_line(cell, self.options))
         return self.record(
-            "cell",
-            id=cell.id,
-            run=self.id,
-            session=cell.session,
-            client=cell.client.name,
-            service=cell.service.name if cell.service else None,
-            service_kind=cell.service.kind if cell.service else None,
-            datastore=cell.datastore,
-            probe=cell.probe.name,
-            stage=cell.stage,
-            status=outcome.status.value,
-            checks=checks,
-            flow_run=outcome.pathspec,
-            seconds=outcome.seconds,
-            evidence=evidence,
-            rerun=rerun_line(cell, self.options),
+            CellEntry(
+                **msgspec.structs.asdict(planned),
+                at=now(),
+                run=self.id,
+                status=outcome.status,
+                checks=outcome.checks,
+                flow_run=outcome.pathspec,
+                seconds=outcome.seconds,
+                evidence={
+                    kind: str(path.relative_to(self.folder))
+                    for kind, path in outcome.evidence.items()
+                },
+                provenance=with_key(outcome.provenance, planned),
+            )
         )
 
     def end(self) -> None:
@@ -340,10 +374,10 @@ class Run:
             shutil.rmtree(self.folder / "work", ignore_errors=True)
         for path in (self.folder / "logs").rglob("*"):
             self._redactor.file(path)
-        self.record("end", run=self.id, finished=now())
+        self.record(Ended(at=now(), run=self.id))
         self.journal.close()
-        write_reports(self.entries, self.folder)
-        self.screen.end(self.entries, self.folder)
+        write_reports(self.view, self.folder)
+        self.screen.end(self.view, self.folder)
         for line in filter(None, said):
             self.screen.say(line)
         self._lock.release()
@@ -371,7 +405,7 @@ class Run:
             said.append(f"kept: {running.service.name} at {running.url} (METAFLOW_SERVICE_URL)")
         else:
             self.stacks.stop(keep=last is not None)
-        place = self.backend.place() if last else None
+        place = last.server.place() if last else None
         if last is not None and place is not None:
             said.append(self._record_kept(self.backend, last.service, last.database, place))
         return said
@@ -406,23 +440,28 @@ class Run:
 
 def rerun_line(cell: Cell, options: Options) -> str:
     """Return the command that runs just this cell again; a cell of a walk needs its stages."""
-    flags = ["--metaflow", cell.client.name]
-    if options.seed is not None:
-        flags += ["--seed", str(options.seed)]
-        flags += ["--service", options.selection] if options.selection is not None else []
-    elif options.path:
-        upto = [step.service.name for step in options.path[: cell.stage]]
-        flags += ["--path", ",".join(upto)]
-    elif cell.service is not None:
-        flags += ["--service", cell.service.name]
-    flags += ["--probe", cell.probe.name, "--datastore", cell.datastore]
+    flags: list[str] = []
+    for axis in AXES:
+        if axis.option == _SERVICE:
+            flags += [*_service_flags(cell, options), "--probe", cell.probe.name]
+        elif axis.option and axis.of(cell.point):
+            flags += [axis.option, axis.of(cell.point)]
     flags += options.rerun_flags(cell.datastore)
     return f"nox -s {cell.session} -- {shlex.join(flags)}"
 
 
-def _cells_per_client(options: Options) -> int:
-    services = max(1, len(options.path) or len(options.services))
-    return services * len(options.datastores) * len(options.probes)
+_SERVICE = "--service"
+
+
+def _service_flags(cell: Cell, options: Options) -> list[str]:
+    """Return what brings a cell's service up: in a walk, all stages that lead to it."""
+    if options.seed is not None:
+        chosen = ["--service", options.selection] if options.selection is not None else []
+        return ["--seed", str(options.seed), *chosen]
+    if options.path:
+        upto = [step.service.name for step in options.path[: cell.stage]]
+        return ["--path", ",".join(upto)]
+    return ["--service", cell.service.name] if cell.service is not None else []
 
 
 def _run_id(session: str) -> str:

@@ -15,12 +15,12 @@ import nox
 from nox.command import CommandFailed
 
 from harness.containers.engine import find_engine
+from harness.core.view import View, green
 from harness.database.embedded import check_port, find_binaries
 from harness.database.existing import check_existing
 from harness.datastore.choice import choose_datastores
 from harness.errors import HarnessError, UsageError
 from harness.interpreters import choose_python, find_interpreters, python_of
-from harness.journal import Entry
 from harness.options import (
     FULL,
     Options,
@@ -30,7 +30,7 @@ from harness.options import (
     requested_sessions,
 )
 from harness.outcome import Status
-from harness.plan import Cell, matrix, render, walk_cells
+from harness.plan import Cell, Plan, make_plan
 from harness.report.terminal import Screen, client_line
 from harness.run import Run, check_results
 from harness.selectors import select_clients
@@ -57,6 +57,7 @@ class Choice:
         refused: by session, what is wrong with the options for those that do not take them.
         named: by session, the clients named as ``compat(2.2.1)``; empty when none was.
         pythons: by client's name: the interpreter, or why there is none.
+        minors: by client's name: the minor version of its Python; nothing where there is none.
     """
 
     options: Mapping[str, Options]
@@ -64,6 +65,7 @@ class Choice:
     clients: Mapping[str, tuple[Client, ...]]
     named: Mapping[str, tuple[Client, ...]]
     pythons: Mapping[str, Path | str]
+    minors: Mapping[str, str]
 
     def parameters(self, session: str) -> list[Any]:
         """Return the ``python,client`` parameters of a session; no Python where none works."""
@@ -79,6 +81,15 @@ class Choice:
     def expected(self, session: str) -> tuple[Client, ...]:
         """Return the clients that nox will come with, as far as the command line tells."""
         return self.named[session] or self.clients[session]
+
+    def plan(self, session: str) -> Plan:
+        """Return what the run of a session is going to do."""
+        pythons = {client: self._minor(client) for client in self.expected(session)}
+        return make_plan(self.options[session], pythons)
+
+    def _minor(self, client: Client) -> str:
+        """Return the minor version of the Python a client gets; empty where none works."""
+        return "" if isinstance(self.pythons[client.name], str) else self.minors[client.name]
 
     def client(self, session: str, name: str) -> Client:
         """Return a client of a session by its name."""
@@ -102,8 +113,7 @@ def choose(argv: Sequence[str], environment: Mapping[str, str]) -> Choice:
     plans = [options for options in choice.options.values() if options.plan]
     if plans:
         for options in plans:
-            print(*options.path, sep="\n", end="\n" if options.path else "")
-            print(render(planned_cells(options, choice.expected(options.session))))
+            print(choice.plan(options.session).render())
         sys.exit(0)
     return choice
 
@@ -141,10 +151,12 @@ def _choose(
         for name in CLIENT_SESSIONS
     }
     found = find_interpreters()
-    pythons = {
-        client.name: _python(client, found) for group in clients.values() for client in group
+    chosen = {
+        client.name: choose_python(client, found) for group in clients.values() for client in group
     }
-    return Choice(options, refused, clients, named, pythons)
+    pythons = {name: one if isinstance(one, str) else one[1] for name, one in chosen.items()}
+    minors = {name: one[0] for name, one in chosen.items() if not isinstance(one, str)}
+    return Choice(options, refused, clients, named, pythons, minors)
 
 
 def describe_engine(environment: Mapping[str, str]) -> str:
@@ -197,11 +209,6 @@ def _union(
     return tuple(client for client in catalog.clients if client.name in wanted)
 
 
-def _python(client: Client, found: Mapping[str, Path]) -> Path | str:
-    chosen = choose_python(client, found)
-    return chosen if isinstance(chosen, str) else chosen[1]
-
-
 def _check_pythons(choice: Choice) -> None:
     for name in choice.options:
         pythons = [choice.pythons[client.name] for client in choice.expected(name)]
@@ -223,14 +230,6 @@ def _check_places(options: Options) -> None:
         datastore.check()
 
 
-def planned_cells(options: Options, clients: Sequence[Client]) -> tuple[Cell, ...]:
-    """Return the cells of a session in the order they are started."""
-    if options.path:
-        return walk_cells(options.path, clients, options.datastores, options.probes)
-    services = options.services or (None,)
-    return matrix(options.session, clients, services, options.datastores, options.probes)
-
-
 _runs: dict[str, Run] = {}
 _shown: dict[str, UIOptions] = {}
 """By the id of a walk, what ``full`` shows after it."""
@@ -246,13 +245,13 @@ def run_client(choice: Choice, session: nox.Session, name: str, client_name: str
     """
     client = choice.client(name, client_name)
     run = _run_of(choice, session, name)
-    cells = planned_cells(run.options, [client])
+    cells = run.plan.of_client(client)
     python = _install(choice, session, run, client, cells)
     try:
         outcomes = run.compat(cells, python)
     except HarnessError as error:
         session.error(str(error))
-    line = client_line(run.entries, client.name)
+    line = client_line(run.view, client.name)
     if not all(outcome.status.expected for outcome in outcomes):
         session.error(line)
     run.screen.say(line)
@@ -262,7 +261,7 @@ def prepare_client(choice: Choice, session: nox.Session, client_name: str) -> No
     """Install one client of the walk, which starts when the last one is ready."""
     client = choice.client("fixed_db", client_name)
     run = _run_of(choice, session, "fixed_db")
-    cells = planned_cells(run.options, [client])
+    cells = run.plan.of_client(client)
     _prepared[client] = _install(choice, session, run, client, cells)
 
 
@@ -275,7 +274,7 @@ def _run_of(choice: Choice, session: nox.Session, name: str) -> Run:
     session.notify("verdict")
     if name not in _runs:
         try:
-            _runs[name] = Run(choice.options[name], choice.expected(name), Screen())
+            _runs[name] = Run(choice.options[name], choice.plan(name), Screen())
         except HarnessError as error:
             _exit(str(error))
     return _runs[name]
@@ -323,10 +322,9 @@ def end_runs(session: nox.Session) -> None:
         if run.options.ui is not None:
             _shown[run.id] = run.options.ui
             session.notify("ui", posargs=())
-        cells = [entry for entry in run.entries if entry["kind"] == "cell"]
-        if all(entry["status"] == Status.NOT_RUN.value for entry in cells):
+        if all(cell.status is Status.NOT_RUN for cell in run.view.finished):
             wrong.append(f"no cell of {name} ran")
-        elif name == "fixed_db" and not _green(run.entries):
+        elif name == "fixed_db" and not _green(run.view):
             wrong.append("the walk has unexpected outcomes; see above")
     if wrong:
         session.error("; ".join(wrong))
@@ -341,9 +339,8 @@ def show_ui(session: nox.Session) -> None:
         run_command(session, lambda _, shown=shown: show(shown, load(), Screen()))  # type: ignore[misc]
 
 
-def _green(entries: Sequence[Entry]) -> bool:
-    judged = [entry for entry in entries if entry["kind"] in {"cell", "stage"}]
-    return all(Status(entry["status"]).expected for entry in judged)
+def _green(view: View) -> bool:
+    return all(map(green, view.finished)) and all(map(green, view.stages))
 
 
 def run_command(session: nox.Session, main: Callable[[Sequence[str]], int]) -> None:

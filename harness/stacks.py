@@ -13,9 +13,10 @@ from pathlib import Path
 import psycopg2
 
 from harness.backend import Backend
-from harness.database import Database
+from harness.core.axes import Point, walk_name
+from harness.database import Database, DatabaseServer
 from harness.database.admin import one_line
-from harness.database.rows import schema_version
+from harness.database.rows import schema_version, server_version
 from harness.errors import InfraError
 from harness.service import RunningService
 from harness.service.identity import identified_version, identity_notes
@@ -30,6 +31,7 @@ class Stack:
     Attributes:
         reported: the version it tells clients; None when it tells none.
         schema: the schema's newest applied migration; 0 for none.
+        server: version of PostgreSQL, as it says itself.
     """
 
     running: RunningService
@@ -37,6 +39,7 @@ class Stack:
     migration: Migration
     reported: str | None
     schema: int
+    server: str = ""
 
     def check_alive(self) -> None:
         """Find out whether a client's failure may be its own.
@@ -56,22 +59,24 @@ class Last:
 
     Attributes:
         service: the one that was brought up last.
+        server: the server that has its database.
         database: its database.
         running: the service while it runs; None when its stage of a walk is over.
     """
 
     service: Service
+    server: DatabaseServer
     database: Database
     running: RunningService | None
 
 
 def database_name(base: str, service: Service) -> str:
-    """Return the name of the service's own database on the run's server."""
+    """Return the name of the service's own database on its server."""
     return f"{base}_{re.sub('[^a-z0-9]+', '_', service.name.lower())}"
 
 
 class Stacks:
-    """The stacks of one ``compat`` run: each service on a fresh database, started on first use.
+    """The stacks of one run: each service on a fresh database, started on first use.
 
     Args:
         backend: where the parts come from.
@@ -87,40 +92,46 @@ class Stacks:
         self._backend = backend
         self._base = base
         self._logs = logs
-        self._server_lock = threading.Lock()
-        self._server: bool | InfraError = False
+        self._server_locks: defaultdict[int, threading.Lock] = defaultdict(threading.Lock)
+        self._servers: dict[int, InfraError | None] = {}
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._stacks: dict[str, Stack | InfraError | MigrationError] = {}
         self._running: list[RunningService] = []
         self.last: Last | None = None
 
-    def get(self, service: Service) -> Stack:
-        """Return the stack of a service, started now if it is the first to ask.
+    def get(self, service: Service, point: Point) -> Stack:
+        """Return the stack of a cell, started now if it is the first to ask.
+
+        Args:
+            service: of the cell.
+            point: its variants; cells that share those of a stack share it.
 
         Raises:
             InfraError: when it does not start; the same again for everyone who asks later.
             MigrationError: when it cannot bring its schema up to date; likewise.
         """
-        with self._locks[service.name]:
-            if service.name not in self._stacks:
+        key = "-".join(filter(None, [service.slug, walk_name(point)]))
+        with self._locks[key]:
+            if key not in self._stacks:
                 try:
-                    self._stacks[service.name] = self._start(service)
+                    self._stacks[key] = self._start(service, point, key)
                 except InfraError as error:
-                    self._stacks[service.name] = InfraError(f"no stack for {service.name}: {error}")
+                    self._stacks[key] = InfraError(f"no stack for {service.name}: {error}")
                 except psycopg2.OperationalError as error:
                     why = f"the database does not answer any more: {one_line(error)}"
-                    self._stacks[service.name] = InfraError(f"no stack for {service.name}: {why}")
+                    self._stacks[key] = InfraError(f"no stack for {service.name}: {why}")
                 except MigrationError as error:
-                    self._stacks[service.name] = error
-            stack = self._stacks[service.name]
+                    self._stacks[key] = error
+            stack = self._stacks[key]
         if isinstance(stack, Stack):
             return stack
         raise stack
 
-    def _start(self, service: Service) -> Stack:
-        self._start_server()
-        database = self._backend.database.create(database_name(self._base, service))
-        log = self._logs / f"{service.slug}.log"
+    def _start(self, service: Service, point: Point, key: str) -> Stack:
+        server = self._backend.server(point)
+        self.start_server(server)
+        database = server.create(database_name(self._base, service))
+        log = self._logs / f"{re.sub('[/ ]', '-', key)}.log"
         running = self._backend.launcher.start(service, database, log)
         self._running.append(running)
         migration = bring_up(running)
@@ -128,34 +139,38 @@ class Stacks:
         reported = identified_version(running, schema)
         for note in identity_notes(running, reported, schema):
             self._note(service, note)
-        self.last = Last(service, database, running)
-        return Stack(running, database, migration, reported, schema)
+        self.last = Last(service, server, database, running)
+        version = server_version(database.address)
+        return Stack(running, database, migration, reported, schema, version)
 
-    def _start_server(self) -> None:
-        """Start the database server once; what did not start for one does for nobody."""
-        with self._server_lock:
-            if self._server is False:
+    def start_server(self, server: DatabaseServer) -> None:
+        """Start a database server once; what did not start for one does for nobody."""
+        with self._server_locks[id(server)]:
+            if id(server) not in self._servers:
+                self._servers[id(server)] = None
                 try:
-                    self._backend.database.start()
-                    self._server = True
+                    server.start()
                 except InfraError as error:
-                    self._server = error
-        if isinstance(self._server, InfraError):
-            raise self._server
+                    self._servers[id(server)] = error
+            failed = self._servers[id(server)]
+        if failed is not None:
+            raise failed
 
     def adopt(self, running: RunningService) -> None:
         """Take a service that was started elsewhere, to be stopped like the others."""
         self._running.append(running)
 
     def stop(self, *, keep: bool = False) -> None:
-        """Stop every service, then the server, and remove what is left. Safe to call twice.
+        """Stop every service, then the servers, and remove what is left. Safe to call twice.
 
         Args:
-            keep: leave the data of the database server.
+            keep: leave the data of the server that the last stack used.
         """
         with contextlib.ExitStack() as ending:
             ending.callback(self._backend.close)
-            ending.callback(self._backend.database.stop, keep=keep)
+            for server in self._backend.servers:
+                kept = keep and self.last is not None and server is self.last.server
+                ending.callback(server.stop, keep=kept)
             for running in self._running:
                 ending.callback(running.stop)
 

@@ -11,71 +11,31 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import wait
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import psycopg2
 
 from harness.backend import Backend
 from harness.cell import CellOutcome, not_run
 from harness.cell.client import ClientError, ClientTimeoutError
 from harness.cell.reading import Again, Request, WrittenRun, problems, read_runs
+from harness.core.entries import StageEntry, now
 from harness.database import Database, fingerprint, schema
 from harness.database.admin import one_line
-from harness.database.rows import schema_version
+from harness.database.rows import schema_version, server_version
 from harness.errors import HarnessError, InfraError
 from harness.outcome import CheckOutcome, Status
 from harness.path import Step
-from harness.plan import Cell, walk_cells
+from harness.plan import Cell, planned_stage
 from harness.run import Run
 from harness.service import RunningService, contract, rollback
 from harness.service.identity import identified_version, identity_notes
 from harness.service.migration import Migration, MigrationError, await_ready, bring_up
-from harness.stacks import Last, Stack
+from harness.stacks import Last, Stack, Stacks
 from harness.versions import Client, Service
-
-
-@dataclass
-class Stage:
-    """What came of one stage; written to the journal as it stands.
-
-    Attributes:
-        schema_before: newest applied migration; None for an empty database.
-        migrations: those that were applied.
-        migration_seconds: from the service's start to its answer on the migrated schema.
-        rows: in the six tables when the stage ends.
-        carried: rows that earlier stages left, all of them compared.
-        rereads: runs of earlier stages read again, counted per reader.
-        lost: rows and values that are gone or changed, in words.
-        problems: everything else that is wrong, in words.
-        known: what fails as declared in expectations.json, in words.
-        rollback: ``safe`` or ``unsafe``; None where the schema did not change.
-        rollback_evidence: what was asked of the previous service, and what came of it.
-    """
-
-    stage: int
-    service: str
-    service_kind: str
-    direction: str
-    status: str = Status.NOT_RUN.value
-    reported: str | None = None
-    schema_before: int | None = None
-    schema_after: int | None = None
-    migrations: list[str] = field(default_factory=list)
-    migration_seconds: float = 0.0
-    migration_output: str = ""
-    migration_status: dict[str, object] = field(default_factory=dict)
-    seconds: float = 0.0
-    rows: int = 0
-    carried: int = 0
-    rereads: int = 0
-    lost: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    known: list[str] = field(default_factory=list)
-    rollback: str | None = None
-    rollback_evidence: list[str] = field(default_factory=list)
-    log: str = ""
 
 
 class Walk:
@@ -84,13 +44,26 @@ class Walk:
     Args:
         run: whose options, results and cells these are.
         backend: where database and services come from.
+        stacks: where what is started is stopped.
         pythons: each prepared client with its interpreter, oldest first.
+        name: which of the run's walks it is; its cells are those of this walk.
     """
 
-    def __init__(self, run: Run, backend: Backend, pythons: Mapping[Client, Path]) -> None:
+    def __init__(
+        self,
+        run: Run,
+        backend: Backend,
+        stacks: Stacks,
+        pythons: Mapping[Client, Path],
+        name: str = "",
+    ) -> None:
         self._run = run
         self._backend = backend
+        self._stacks = stacks
         self._pythons = dict(pythons)
+        self._name = name
+        first = next((cell for cell in run.plan.cells if cell.walk == name), None)
+        self._server = backend.server(first.point) if first else backend.servers[0]
         self._logs = run.folder / "logs" / "services"
         self._written: list[WrittenRun] = []
         self._left: fingerprint.Fingerprint | None = None
@@ -111,40 +84,38 @@ class Walk:
             self._run.skip(cells, Status.INFRA, str(error))
             raise
         previous: Service | None = None
-        assert self._run.stacks is not None, "a walk needs services"
         for step in path:
             if not self._stage(step, previous, database):
                 rest = [cell for later in path[step.number :] for cell in self._cells(later)]
                 self._run.skip(rest, Status.NOT_RUN, f"the walk ended at stage {step.number}")
                 break
             previous = step.service
-            self._run.stacks.last = Last(previous, database, None)
+            self._stacks.last = Last(previous, self._server, database, None)
         if previous is not None and self._run.options.keep and self._backend.outlives:
             self._leave(previous, database)
 
     def _prepare(self, path: Sequence[Step]) -> Database:
         self._backend.launcher.prepare(tuple(step.service for step in path))
-        self._backend.database.start()
+        self._stacks.start_server(self._server)
         existing = self._backend.existing
         if existing is None:
-            return self._backend.database.create(self._run.options.database_name)
+            return self._server.create(self._run.options.database_name)
         self._found = schema.describe(existing.address)
         return existing
 
     def _leave(self, service: Service, database: Database) -> None:
         """Start the last service once more, to stay when the run has ended."""
         log = self._logs / f"kept-{service.name}.log"
-        assert self._run.stacks is not None, "a walk needs services"
         running = self._backend.launcher.start(service, database, log)
-        self._run.stacks.adopt(running)
+        self._stacks.adopt(running)
         await_ready(running)
-        self._run.stacks.last = Last(service, database, running)
+        self._stacks.last = Last(service, self._server, database, running)
 
     def _stage(self, step: Step, previous: Service | None, database: Database) -> bool:
         """Go through one stage; return whether the walk goes on."""
         started = time.monotonic()
-        direction = "rollback" if step.rollback else "upgrade"
-        stage = Stage(step.number, step.service.name, step.service.kind, direction)
+        planned = msgspec.structs.asdict(planned_stage(step, self._name))
+        stage = StageEntry(at=now(), run=self._run.id, **planned)
         failed, migrated = Status.PASS, True
         try:
             self._through(stage, step, previous, database)
@@ -167,14 +138,14 @@ class Walk:
             failed = Status.FAIL
         else:
             failed = self._note_success(stage, step, previous)
-        stage.status = failed.value
+        stage.status = failed
+        stage.at = now()
         stage.seconds = round(time.monotonic() - started, 2)
-        entry = self._run.record("stage", run=self._run.id, **asdict(stage))
-        self._run.screen.stage(entry)
+        self._run.screen.stage(self._run.record(stage))
         stops = not migrated and failed is Status.FAIL and self._run.options.on_failure == "stop"
         return failed is not Status.INFRA and not stops
 
-    def _note_success(self, stage: Stage, step: Step, previous: Service | None) -> Status:
+    def _note_success(self, stage: StageEntry, step: Step, previous: Service | None) -> Status:
         """Note what is wrong with a migration that went well: it may be declared to fail."""
         judged = self._run.judge_migration(CheckOutcome(Status.PASS), step.service, previous)
         if judged.status is not Status.PASS:
@@ -182,7 +153,7 @@ class Walk:
         return judged.status
 
     def _note_failure(
-        self, stage: Stage, step: Step, previous: Service | None, error: MigrationError
+        self, stage: StageEntry, step: Step, previous: Service | None, error: MigrationError
     ) -> Status:
         """Note that the database could not be migrated; return the status of the stage."""
         outcome = CheckOutcome(Status.FAIL, str(error))
@@ -191,7 +162,7 @@ class Walk:
         (stage.known if known else stage.problems).append(judged.reason)
         return judged.status
 
-    def _measure(self, stage: Stage, database: Database, failed: Status) -> None:
+    def _measure(self, stage: StageEntry, database: Database, failed: Status) -> None:
         """Note how the stage leaves the database."""
         if failed is not Status.PASS:
             stage.lost += self._losses_since_last_stage("by the failed migration", database)
@@ -200,7 +171,7 @@ class Walk:
         stage.rows = sum(self._left.counts.values())
 
     def _through(
-        self, stage: Stage, step: Step, previous: Service | None, database: Database
+        self, stage: StageEntry, step: Step, previous: Service | None, database: Database
     ) -> None:
         stage.schema_before = schema_version(database.address)
         stage.lost += self._losses_since_last_stage("between the stages", database)
@@ -218,7 +189,9 @@ class Walk:
             if not step.rollback:  # after one the schema is the newer service's, as it should be
                 for note in identity_notes(running, stage.reported, stage.schema_after or 0):
                     self._run.note(step.service, note)
-            stack = Stack(running, database, migration, stage.reported, stage.schema_after or 0)
+            schema_now = stage.schema_after or 0
+            server = server_version(database.address)
+            stack = Stack(running, database, migration, stage.reported, schema_now, server)
             self._check_contract(stage, step, stack)
             self._run_clients(stage, step, stack)
             self._read_by_others(stage, step, stack)
@@ -241,7 +214,7 @@ class Walk:
             running.stop()
 
     @staticmethod
-    def _note_migration(stage: Stage, migration: Migration) -> None:
+    def _note_migration(stage: StageEntry, migration: Migration) -> None:
         stage.migrations = list(migration.applied)
         stage.migration_seconds = migration.seconds
         stage.migration_output = migration.output
@@ -285,15 +258,15 @@ class Walk:
         """Return the schema that a service makes of an empty database."""
         # On a user's server other walks may be on their way, or have been killed.
         name = f"fresh_{step.number}_{self._run.id}"
-        fresh = self._backend.database.create(name)
+        fresh = self._server.create(name)
         try:
             with self._started(step.service, fresh, step.number, "-fresh") as running:
                 bring_up(running, self._run.options.migration_timeout)
                 return schema.describe(fresh.address)
         finally:
-            self._backend.database.drop(name)
+            self._server.drop(name)
 
-    def _check_contract(self, stage: Stage, step: Step, stack: Stack) -> None:
+    def _check_contract(self, stage: StageEntry, step: Step, stack: Stack) -> None:
         # A database that was walked before has the flows of that walk.
         flow = f"ContractStage{step.number}_{self._run.id.replace('-', '_')}"
         found = contract.exercise(stack.running.url, stack.database.address, flow)
@@ -302,10 +275,9 @@ class Walk:
         self._contract = found
 
     def _cells(self, step: Step) -> tuple[Cell, ...]:
-        options = self._run.options
-        return walk_cells([step], self._pythons, options.datastores, options.probes)
+        return self._run.plan.of_stage(self._name, step.number, self._pythons)
 
-    def _run_clients(self, stage: Stage, step: Step, stack: Stack) -> None:
+    def _run_clients(self, stage: StageEntry, step: Step, stack: Stack) -> None:
         again = self._runs_by_client()
         tasks = []
         for cell in self._cells(step):
@@ -324,7 +296,7 @@ class Walk:
         for outcome in self._run.execute(tasks):
             self._note_cell(stage, outcome)
 
-    def _note_cell(self, stage: Stage, outcome: CellOutcome) -> None:
+    def _note_cell(self, stage: StageEntry, outcome: CellOutcome) -> None:
         if outcome.written is not None:
             self._written.append(outcome.written)
         stage.rereads += outcome.rereads
@@ -351,9 +323,10 @@ class Walk:
 
     def _data(self, datastore: str) -> Path:
         """Return the one folder of the walk's data: what a stage wrote, later ones read."""
-        return self._run.folder / "work" / "data" / datastore
+        # Walks of one run have databases of their own, and may number their runs alike.
+        return self._run.folder / "work" / "data" / self._name / datastore
 
-    def _read_by_others(self, stage: Stage, step: Step, stack: Stack) -> None:
+    def _read_by_others(self, stage: StageEntry, step: Step, stack: Stack) -> None:
         """Let the oldest and the newest client list every run other clients wrote earlier.
 
         Their inventories must be what the writer saw. Values are left to the writer: clients before
@@ -377,7 +350,7 @@ class Walk:
         self, reader: Client, runs: Sequence[WrittenRun], step: Step, stack: Stack
     ) -> list[str]:
         first = runs[0].cell
-        cell = Cell("fixed_db", reader, step.service, first.datastore, first.probe, step.number)
+        cell = replace(first, client=reader, service=step.service, stage=step.number)
         data = self._data(first.datastore)
         around = self._run.surroundings(cell, self._pythons[reader], stack, data)
         around.make_folders()
@@ -395,7 +368,7 @@ class Walk:
         ]
 
     def _judge_rollback(
-        self, stage: Stage, step: Step, previous: Service, database: Database
+        self, stage: StageEntry, step: Step, previous: Service, database: Database
     ) -> None:
         runs = [(run.cell.probe.flow, run.run_id) for run in self._written]
         with self._started(previous, database, step.number, "-rollback") as running:
@@ -403,9 +376,9 @@ class Walk:
         stage.rollback = "safe" if verdict.safe else "unsafe"
         stage.rollback_evidence = [f"{previous.name}: {line}" for line in verdict.evidence]
 
-    def _leave_out(self, step: Step, stage: Stage, failed: Status) -> None:
+    def _leave_out(self, step: Step, stage: StageEntry, failed: Status) -> None:
         """Record the cells of a stage that did not get so far."""
-        done = {entry["id"] for entry in self._run.entries if entry["kind"] == "cell"}
+        done = {entry.id for entry in self._run.view.finished}
         # The stage itself holds the log's last lines: once is enough.
         said = [*stage.known, *stage.problems][-1].partition("; last lines")[0]
         status = Status.NOT_RUN if failed is Status.FAIL else failed
@@ -416,12 +389,13 @@ class Walk:
 
 
 def walk(run: Run, pythons: Mapping[Client, Path]) -> None:
-    """Walk the run's path with the prepared clients.
+    """Walk the run's path with the prepared clients: one database for each of its walks.
 
     Args:
         run: of ``fixed_db``.
         pythons: each prepared client with its interpreter.
     """
-    assert run.backend is not None, "a walk needs services"
-    in_order = sorted(pythons.items(), key=lambda item: item[0].version)
-    Walk(run, run.backend, dict(in_order)).go(run.options.path)
+    backend, stacks = run.services()
+    in_order = dict(sorted(pythons.items(), key=lambda item: item[0].version))
+    for name in run.plan.walks:
+        Walk(run, backend, stacks, in_order, name).go(run.plan.path)

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from harness.options import parse
-from harness.plan import Cell, matrix, render
+from harness.plan import Cell, Plan, make_plan
 from harness.probes import Check, Probe
-from harness.sessions import planned_cells
 from harness.versions import Catalog, load
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -38,8 +37,7 @@ def catalog() -> Catalog:
 )
 def test_the_plan_as_text(catalog, name, session, arguments):
     options = parse(session, arguments, catalog)
-    text = "".join(f"{step}\n" for step in options.path)
-    text += render(planned_cells(options, options.clients)) + "\n"
+    text = make_plan(options, dict.fromkeys(options.clients, "3.11")).render() + "\n"
     assert text == (GOLDEN / f"{name}.txt").read_text(encoding="utf-8")
 
 
@@ -83,7 +81,7 @@ def test_what_a_cell_cannot_be_asked(catalog, client, service, check, reason):
 
 def test_the_plan_says_what_is_left_out(catalog):
     cell = _cell(catalog, "2.6.3", "reference-2.5", Check("mutate", "", client=">=2.7"))
-    assert render([cell]) == (
+    assert Plan("compat", (), (cell,)).render() == (
         "compat/2.6.3/reference-2.5/local/p: ; unsupported: needs client >=2.7, this is 2.6.3\n"
         "1 cells"
     )
@@ -98,9 +96,11 @@ def test_ids_are_stable_and_slugs_are_file_names(catalog):
 
 
 def test_the_matrix_has_every_combination_once(catalog):
-    clients, services = catalog.clients[:3], catalog.reference[:2]
-    probes = [Probe(name, Path(name), "F", (), ()) for name in "ab"]
-    cells = matrix("compat", clients, services, ("local", "s3"), probes)
+    given = ["--metaflow", "2.0.0,2.0.1,2.0.2", "--service", "1.0,2.0"]
+    given += ["--datastore", "local,s3", "--probe", "hello,basics"]
+    options = parse("compat", given, catalog)
+    cells = make_plan(options, dict.fromkeys(options.clients, "3.9")).cells
+    clients = catalog.clients[:3]
     assert len(cells) == len({cell.id for cell in cells}) == 3 * 2 * 2 * 2
     assert [cell.client for cell in cells] == [client for client in clients for _ in range(8)]
 

@@ -5,22 +5,26 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from harness import rerun
+from harness.core.entries import CellEntry
 from harness.errors import UsageError
-from harness.journal import Entry
-from harness.options import parse
-from harness.plan import walk_cells
+from harness.options import Options, parse
+from harness.plan import Cell, make_plan
 from harness.rerun import commands, failed_cells, named_cells, refuse_databases, rerun_main
 from harness.run import rerun_line
-from harness.sessions import planned_cells
 from harness.versions import load
 from tests.report import journals
 
 
-def _red(*statuses: str) -> list[Entry]:
+def _planned(options: Options) -> tuple[Cell, ...]:
+    return make_plan(options, dict.fromkeys(options.clients, "3.11")).cells
+
+
+def _red(*statuses: str) -> list[CellEntry]:
     return [
         journals.cell(f"2.{number}.0", "v2.3.0", {"run": status})
         for number, status in enumerate(statuses)
@@ -32,13 +36,13 @@ def test_failed_timed_out_and_infra_cells_are_run_again(tmp_path: Path):
         tmp_path,
         _red(*("fail", "timeout", "infra", "pass", "not-run", "expected-fail", "unexpected-pass")),
     )
-    assert [cell["client"] for cell in failed_cells(entries)] == ["2.0.0", "2.1.0", "2.2.0"]
+    assert [cell.client for cell in failed_cells(entries)] == ["2.0.0", "2.1.0", "2.2.0"]
 
 
 def test_a_cell_is_found_by_its_id_and_an_unknown_one_names_the_nearest(tmp_path: Path):
     entries = journals.write(tmp_path, _red("pass", "fail"))
     name = "compat/2.0.0/v2.3.0/local/basics"
-    assert [cell["id"] for cell in named_cells(entries, [name])] == [name]
+    assert [cell.id for cell in named_cells(entries, [name])] == [name]
     with pytest.raises(UsageError, match=f"nearest: {name}"):
         named_cells(entries, ["compat/2.0.0/v2.3.0/local/basic"])
 
@@ -58,7 +62,7 @@ def test_commands_run_the_cells_and_no_others():
         for client in words[words.index("--metaflow") + 1].split(",")
         for service in words[words.index("--service") + 1].split(",")
     ]
-    assert sorted(asked) == sorted((c["client"], c["service"], c["probe"]) for c in chosen)
+    assert sorted(asked) == sorted((c.client, c.service, c.probe) for c in chosen)
     assert len(commands(chosen)) == 3
 
 
@@ -149,7 +153,7 @@ def test_a_rerun_that_left_cells_out_is_red(
     assert "not run again: 1 cell; see above" in said
 
 
-def _walk(status: str, lost: tuple[str, ...] = (), **cell: str) -> dict[str, list[Entry]]:
+def _walk(status: str, lost: tuple[str, ...] = (), **cell: str) -> dict[str, list[Any]]:
     """Return cells of two clients and stages of a walk whose second stage has this status."""
     services = ["v2.2.0", "v2.3.0"]
     return {
@@ -226,7 +230,7 @@ def test_what_a_ui_showed_of_a_database_is_asked_for_there_again(tmp_path: Path)
     line = "nox -s ui -- --check --metaflow 2.0.5 --database-url URL"
     cell = journals.cell("2.0.5", "v2.3.0", session="ui v2.5.1", rerun=line)
     entries = journals.write(tmp_path, [cell], session="ui", options=["--database-url", "URL"])
-    refuse_databases(entries, [entry for entry in entries if entry["kind"] == "cell"])
+    refuse_databases(entries, entries.cells)
 
 
 @pytest.mark.parametrize(
@@ -239,7 +243,7 @@ def test_what_a_ui_showed_of_a_database_is_asked_for_there_again(tmp_path: Path)
 )
 def test_the_line_of_a_cell_in_a_walk_takes_what_leads_to_it(asked: list[str], flags: str):
     options = parse("fixed_db", ["--metaflow", "2.2.13,2.19.39", *asked], load())
-    cell = walk_cells(options.path[:1], options.clients[1:], ["local"], options.probes)[0]
+    cell = next(cell for cell in _planned(options) if cell.client == options.clients[1])
     words = shlex.split(rerun_line(cell, options))
     assert words[:5] == ["nox", "-s", "fixed_db", "--", "--metaflow"]
     again = parse("fixed_db", words[4:], load())
@@ -252,17 +256,17 @@ def test_the_line_of_a_cell_in_a_walk_takes_what_leads_to_it(asked: list[str], f
 @pytest.mark.parametrize("root", [["--s3-root", "s3://b/p", "--s3-endpoint", "http://h"], []])
 def test_the_line_of_a_cell_is_accepted_where_a_run_has_both_datastores(root: list[str]):
     options = parse("compat", ["--metaflow", "latest", "--datastore", "local,s3", *root], load())
-    for cell in planned_cells(options, options.clients):
+    for cell in _planned(options):
         words = shlex.split(rerun_line(cell, options))
         again = parse("compat", words[4:], load())
-        assert planned_cells(again, again.clients) == (cell,)
+        assert _planned(again) == (cell,)
         assert (again.s3_root is not None) is (bool(root) and cell.datastore == "s3")
 
 
 def test_the_line_of_a_random_walk_of_full_has_its_probes_and_nothing_of_the_ui():
     given = ["--seed", "4", "--metaflow", "2.19.39", "--ui-image", "page"]
     options = parse("full", given, load(), lambda: "Docker Engine 99")
-    cells = walk_cells(options.path[:1], options.clients, ["local"], options.probes)
+    cells = [cell for cell in _planned(options) if cell.stage == 1]
     for cell in cells:
         words = shlex.split(rerun_line(cell, options))
         again = parse("fixed_db", words[4:], load(), lambda: "Docker Engine 99")

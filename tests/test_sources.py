@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Iterator
-from dataclasses import fields
 
+import pytest
+
+from harness.report.schema import PUBLISHED, render_schema
 from harness.tools import ROOT
-from harness.walk import Stage
 
 
 def sleeps(tree: ast.AST, within: str = "") -> Iterator[str]:
@@ -36,12 +36,7 @@ def test_no_script_sleeps():
     assert [path for path in scripts if "sleep" in path.read_text(encoding="utf-8")] == []
 
 
-def test_the_journal_s_fields_are_described():
-    run = ast.parse((ROOT / "harness" / "run.py").read_text(encoding="utf-8"))
-    written = {field.name for field in fields(Stage)}
-    for node in ast.walk(run):
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "self.record":
-            written |= {keyword.arg for keyword in node.keywords if keyword.arg}
-    described = re.findall(r"`(\w+)`", (ROOT / "docs" / "journal.md").read_text(encoding="utf-8"))
-    assert {"datastores", "finished", "rerun", "lost"} <= written
-    assert written - set(described) == set()
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_published_schemas_are_those_of_the_types(name):
+    written = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    assert written == render_schema(name), "write it anew: python -m harness.report.schema"

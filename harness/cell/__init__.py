@@ -11,6 +11,7 @@ from pathlib import Path
 
 from harness.cell.client import ClientError, ClientTimeoutError, Surroundings, run_program
 from harness.cell.reading import Again, Request, WrittenRun, problems, read_runs
+from harness.core.entries import Provenance
 from harness.database.rows import run_rows
 from harness.errors import InfraError
 from harness.outcome import CheckOutcome, Status, cell_status
@@ -26,6 +27,7 @@ class CellOutcome:
         run_id: the id the client gave its run; empty when it never got one.
         seconds: wall time, without that of reading earlier runs again.
         evidence: what to look at: names of files, by kind.
+        provenance: what decided it beside the cell's point and probe, as far as it got.
         written: the run, when it was read back; None when it was not.
         rereads: how many runs of earlier stages were read again.
         reread_problems: what was no longer as it was in them.
@@ -36,6 +38,7 @@ class CellOutcome:
     run_id: str = ""
     seconds: float = 0.0
     evidence: dict[str, Path] = field(default_factory=dict)
+    provenance: Provenance = field(default_factory=Provenance)
     written: WrittenRun | None = None
     rereads: int = 0
     reread_problems: list[str] = field(default_factory=list)

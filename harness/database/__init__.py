@@ -5,6 +5,7 @@ Nothing above this package knows whether the server is embedded, a container or 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -83,6 +84,12 @@ class DatabaseServer(Protocol):
 
     def drop(self, name: str) -> None:
         """Drop the database ``name``, ending its connections."""
+
+    def place(self) -> Mapping[str, str] | None:
+        """Return what finds the databases that ``--keep`` leaves, for ``harness.kept``.
+
+        None when they are somebody else's, or the server was never started.
+        """
 
     def stop(self, *, keep: bool = False) -> None:
         """Stop the server and remove what it left. Safe to call twice.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -130,6 +131,10 @@ class ContainerPostgres:
     def drop(self, name: str) -> None:
         """Drop the database ``name``, ending its connections."""
         drop_database(self.address, name)
+
+    def place(self) -> Mapping[str, str] | None:
+        """Return the network that it is in."""
+        return {"network": self._belongings.network}
 
     def stop(self, *, keep: bool = False) -> None:  # noqa: ARG002 - it is never asked to
         """Remove the container and all data. Safe to call twice."""

@@ -17,6 +17,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -169,6 +170,12 @@ class EmbeddedPostgres:
     def drop(self, name: str) -> None:
         """Drop the database ``name``, ending its connections."""
         drop_database(self.address, name)
+
+    def place(self) -> Mapping[str, str] | None:
+        """Return where the cluster is, and the programs that serve it."""
+        if self.cluster is None:
+            return None
+        return {"home": str(self.cluster.home), "binaries": str(self.cluster.binaries)}
 
     def stop(self, *, keep: bool = False) -> None:
         """Stop the server and remove the cluster; the log stays. Safe to call twice.

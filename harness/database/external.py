@@ -107,6 +107,9 @@ class ExternalPostgres:
         drop_database(self.address, name)
         self._created.remove(name)
 
+    def place(self) -> None:
+        """Return None: the database is somebody else's, and stays where it is."""
+
     def stop(self, *, keep: bool = False) -> None:  # noqa: ARG002 - what was there stays anyway
         """Drop the databases created here; the server goes on. Safe to call twice."""
         for name in tuple(self._created):

@@ -82,6 +82,13 @@ def run_rows(address: Address, flow_id: str, run_id: str) -> dict[str, list[dict
         }
 
 
+def server_version(address: Address) -> str:
+    """Return the version of PostgreSQL that serves a database, as it says itself."""
+    with closing(address.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute("SHOW server_version")
+        return str(cursor.fetchone()[0])
+
+
 def schema_version(address: Address) -> int | None:
     """Return the schema version of a metadata database, as goose counts.
 

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness import expectations
+from harness.core.view import View
 from harness.errors import UsageError
-from harness.journal import Entry, read
+from harness.journal import read
 from harness.parser import Parser
 from harness.report.diff import compare
 from harness.report.files import write_reports
 from harness.report.merge import merge, write_journal
 from harness.report.proposals import write_proposals
-from harness.report.summary import runs
 from harness.report.terminal import Screen
 from harness.tools import ROOT
 
@@ -52,24 +52,25 @@ def report_main(arguments: Sequence[str]) -> int:
     sources = raw.sources or [LATEST]
     folder = (raw.output or _default_output(sources)).resolve()
     entries = merge(sources, folder)
-    declared = _declared(entries) if raw.write_expectations else expectations.FILE
+    view = View(entries)
+    declared = _declared(view) if raw.write_expectations else expectations.FILE
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if [journal_of(source) for source in sources] != [folder / "journal.jsonl"]:
             write_journal(entries, folder)
-        write_reports(entries, folder)
+        write_reports(view, folder)
     except OSError as error:
         raise UsageError(f"{folder}: cannot be written: {error.strerror}") from error
     screen = Screen()
-    screen.end(entries, folder)
+    screen.end(view, folder)
     if raw.write_expectations:
         proposed = folder / "expectations.proposed.json"
-        count = write_proposals(entries, proposed, declared)
+        count = write_proposals(view, proposed, declared)
         screen.say(f"{count} proposed: review {proposed}, then put it in place of {declared}")
     return 0
 
 
-def _declared(entries: Sequence[Entry]) -> Path:
+def _declared(view: View) -> Path:
     """Return the file of expectations that the runs were given.
 
     Raises:
@@ -78,7 +79,7 @@ def _declared(entries: Sequence[Entry]) -> Path:
     parser = Parser(add_help=False, allow_abbrev=False)
     parser.add_argument("--expectations", type=Path, default=expectations.FILE)
     given = {
-        parser.parse_known_args(run["options"])[0].expectations.resolve() for run in runs(entries)
+        parser.parse_known_args(run.options)[0].expectations.resolve() for run in view.runs.values()
     }
     if len(given) > 1:
         files = ", ".join(map(str, sorted(given)))
@@ -114,6 +115,6 @@ def diff_main(arguments: Sequence[str]) -> int:
     for name in ("old", "new"):
         parser.add_argument(name, type=Path, help="results folder or journal")
     raw = parser.parse_args(list(arguments))
-    difference = compare(read(raw.old), read(raw.new))
+    difference = compare(View(read(raw.old)), View(read(raw.new)))
     Screen().say(difference.render())
     return int(difference.worse)

@@ -6,13 +6,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.journal import Entry
+from harness.core.axes import NAMED
+from harness.core.entries import CellEntry, StageEntry
+from harness.core.view import View, green
 from harness.outcome import Status
-from harness.report.findings import VERBS, Axes, signature
-from harness.report.summary import causes, cells, green, incomplete, stage_sentences, stages
+from harness.report.findings import VERBS, signature
+from harness.report.sides import Page, Sides, page
+from harness.report.summary import causes, place, stage_sentences
 from harness.report.text import counted, shortened
 
-Cells = Mapping[tuple[str, ...], Entry]
+Cells = Mapping[tuple[str, ...], CellEntry]
 
 
 @dataclass(frozen=True)
@@ -54,96 +57,105 @@ class Difference:
         return "\n".join(lines) if lines else "no difference"
 
 
-def compare(old: Sequence[Entry], new: Sequence[Entry]) -> Difference:
+def compare(old: View, new: View) -> Difference:
     """Return what changed from one journal to the other."""
-    before, after = _by_key(old), _by_key(new)
-    axes = Axes(new)
+    sides, sides_old = Sides(new), Sides(old)
+    before, after = _by_key(old, sides_old), _by_key(new, sides)
     both = [(before[key], cell) for key, cell in after.items() if key in before]
     only_new = [cell for key, cell in after.items() if key not in before]
     only_old = [cell for key, cell in before.items() if key not in after]
     stages_red, stages_green, stages_new_red = _stages(old, new)
     return Difference(
-        became_red=(*stages_red, *_worse(axes, both)),
-        became_green=(*stages_green, *_better(axes, both)),
-        new_red=(*stages_new_red, *_by_status(axes, (c for c in only_new if not green(c)))),
-        unknown=tuple(incomplete(new)),
-        new=_by_status(axes, filter(green, only_new)),
-        gone=_by_status(Axes(old), only_old),
+        became_red=(*stages_red, *_worse(sides, both)),
+        became_green=(*stages_green, *_better(sides, both)),
+        new_red=(*stages_new_red, *_by_status(sides, (c for c in only_new if not green(c)))),
+        unknown=tuple(new.incomplete),
+        new=_by_status(sides, filter(green, only_new)),
+        gone=_by_status(sides_old, only_old),
     )
 
 
-def _by_key(entries: Sequence[Entry]) -> Cells:
+def _by_key(view: View, sides: Sides) -> Cells:
     """Return cells by what makes them the same in both journals.
 
     That is not the number of the stage, which changes when a walk gets another service, but for
-    a service that the walk comes back to.
+    a service that the walk comes back to; and of circumstances only what tells several cells of
+    one name apart.
     """
-    axes = Axes(entries)
-    return {
-        (c["session"], c["client"], axes.service(c), c["datastore"], c["probe"]): c
-        for c in cells(entries)
-    }
+    keys: dict[tuple[str, ...], CellEntry] = {}
+    for cell in view.cells:
+        told = view.name(cell).removeprefix(cell.id)
+        named = (cell.session, cell.ui, cell.client, sides.service(cell), cell.datastore)
+        axes = (axis.of(cell) for axis in NAMED)
+        key = (*named, cell.probe, *axes, told)
+        keys[key] = cell
+    return keys
 
 
-def _worse(axes: Axes, both: Iterable[tuple[Entry, Entry]]) -> tuple[str, ...]:
-    groups: dict[tuple[str, ...], list[Entry]] = {}
+def _worse(sides: Sides, both: Iterable[tuple[CellEntry, CellEntry]]) -> tuple[str, ...]:
+    groups: dict[_Kind, list[CellEntry]] = {}
+    said: dict[_Kind, str] = {}
     for old, new in both:
         for name, check in causes(new).items():
-            if name not in old["checks"] or green(old["checks"][name]):
-                key = (*_kind(new), name, check["status"], signature(check["reason"], new))
+            if name not in old.checks or green(old.checks[name]):
+                signed = signature(check.reason, new)
+                key = (*_kind(new), name, check.status.value, signed)
                 groups.setdefault(key, []).append(new)
+                reason = shortened(check.reason) or check.status.value
+                said.setdefault(key, f"{new.probe}: {name}: {reason}")
 
-    def say(key: tuple[str, ...], inside: Sequence[Entry]) -> str:
-        name, status = key[3], Status(key[4])
-        reason = shortened(inside[0]["checks"][name]["reason"]) or status.value
-        return f"{axes.where(inside, *VERBS[status])}: {key[2]}: {name}: {reason}"
+    def say(key: _Kind, inside: Sequence[CellEntry]) -> str:
+        status = inside[0].checks[str(key[4])].status
+        return f"{sides.where(inside, *VERBS[status])}: {said[key]}"
 
-    return _sentences(axes, groups, say)
+    return _sentences(sides, groups, say)
 
 
-def _better(axes: Axes, both: Iterable[tuple[Entry, Entry]]) -> tuple[str, ...]:
-    groups: dict[tuple[str, ...], list[Entry]] = {}
+def _better(sides: Sides, both: Iterable[tuple[CellEntry, CellEntry]]) -> tuple[str, ...]:
+    groups: dict[_Kind, list[CellEntry]] = {}
     for old, new in both:
         for name, check in causes(old).items():
-            if name in new["checks"] and green(new["checks"][name]):
-                key = (*_kind(new), name, check["status"], new["checks"][name]["status"])
-                groups.setdefault(key, []).append(new)
+            if name in new.checks and green(new.checks[name]):
+                went = f"went from {check.status.value} to {new.checks[name].status.value}"
+                groups.setdefault((*_kind(new), name, went), []).append(new)
 
-    def say(key: tuple[str, ...], inside: Sequence[Entry]) -> str:
-        words = axes.where(inside, f"went from {key[4]} to {key[5]}")
-        return f"{words}: {key[2]}: {key[3]}"
+    def say(key: _Kind, inside: Sequence[CellEntry]) -> str:
+        return f"{sides.where(inside, str(key[5]))}: {inside[0].probe}: {key[4]}"
 
-    return _sentences(axes, groups, say)
+    return _sentences(sides, groups, say)
 
 
-def _by_status(axes: Axes, found: Iterable[Entry]) -> tuple[str, ...]:
-    groups: dict[tuple[str, ...], list[Entry]] = {}
+def _by_status(sides: Sides, found: Iterable[CellEntry]) -> tuple[str, ...]:
+    groups: dict[_Kind, list[CellEntry]] = {}
     for cell in found:
-        groups.setdefault((*_kind(cell), cell["status"]), []).append(cell)
+        groups.setdefault((*_kind(cell), cell.status), []).append(cell)
 
-    def say(key: tuple[str, ...], inside: Sequence[Entry]) -> str:
-        return (
-            f"{axes.where(inside, f'ended as {key[3]}')}: {key[2]} ({counted(len(inside), 'cell')})"
-        )
+    def say(_: _Kind, inside: Sequence[CellEntry]) -> str:
+        words = sides.where(inside, f"ended as {inside[0].status.value}")
+        return f"{words}: {inside[0].probe} ({counted(len(inside), 'cell')})"
 
-    return _sentences(axes, groups, say)
+    return _sentences(sides, groups, say)
 
 
-def _kind(cell: Entry) -> tuple[str, str, str]:
-    return cell["session"], cell["datastore"], cell["probe"]
+_Kind = tuple[str | Page | Status, ...]
+
+
+def _kind(cell: CellEntry) -> tuple[str | Page, ...]:
+    """Return what cells of one sentence share; it has four parts."""
+    return cell.session, page(cell), cell.probe, cell.probe_digest
 
 
 def _sentences(
-    axes: Axes,
-    groups: Mapping[tuple[str, ...], Sequence[Entry]],
-    say: Callable[[tuple[str, ...], Sequence[Entry]], str],
+    sides: Sides,
+    groups: Mapping[_Kind, Sequence[CellEntry]],
+    say: Callable[[_Kind, Sequence[CellEntry]], str],
 ) -> tuple[str, ...]:
-    found = [(key, inside) for key, group in groups.items() for inside in axes.rectangles(group)]
+    found = [(key, inside) for key, group in groups.items() for inside in sides.rectangles(group)]
     found.sort(key=lambda one: len(one[1]), reverse=True)
     return tuple(say(key, inside) for key, inside in found)
 
 
-def _stages(old: Sequence[Entry], new: Sequence[Entry]) -> tuple[list[str], list[str], list[str]]:
+def _stages(old: View, new: View) -> tuple[list[str], list[str], list[str]]:
     """Return what became red, what became green, and what is new and red."""
     before = {key: all(map(green, same)) for key, same in _stages_by_key(old).items()}
     worse, better, new_red = [], [], []
@@ -160,21 +172,20 @@ def _stages(old: Sequence[Entry], new: Sequence[Entry]) -> tuple[list[str], list
     return worse, better, new_red
 
 
-def _stages_by_key(entries: Sequence[Entry]) -> dict[tuple[str, str, int], list[Entry]]:
+def _stages_by_key(view: View) -> dict[tuple[str, str, str, int], list[StageEntry]]:
     """Return stages by what makes them the same in both journals, one for each walk that has it.
 
-    That is the service and the direction, and how often the walk came that way before: it may
-    roll back to one service several times.
+    That is the walk, the service and the direction, and how often the walk came that way
+    before: it may roll back to one service several times.
     """
-    times: Counter[tuple[str, str, str]] = Counter()
-    found: dict[tuple[str, str, int], list[Entry]] = {}
-    for stage in stages(entries):
-        run, service, direction = stage["run"], stage["service"], stage["direction"]
-        times[run, service, direction] += 1
-        key = service, direction, times[run, service, direction]
-        found.setdefault(key, []).append(stage)
+    times: Counter[tuple[str, str, str, str]] = Counter()
+    found: dict[tuple[str, str, str, int], list[StageEntry]] = {}
+    for stage in view.stages:
+        same = stage.run, stage.walk, stage.service, stage.direction
+        times[same] += 1
+        found.setdefault((*same[1:], times[same]), []).append(stage)
     return found
 
 
-def _bare(stage: Entry) -> str:
-    return f"stage {stage['stage']:02d}, {stage['service']}: {stage['status']}"
+def _bare(stage: StageEntry) -> str:
+    return f"{place(stage)}: {stage.status.value}"

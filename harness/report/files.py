@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
-from harness.journal import Entry
+from harness.core.view import View
 from harness.report.badge import render_badge
 from harness.report.html import render_html
 from harness.report.junit import render_junit
@@ -17,25 +17,23 @@ SUMMARY_VARIABLE = "GITHUB_STEP_SUMMARY"
 """Names the file whose Markdown GitHub shows as the summary of a CI step."""
 
 
-def write_reports(
-    entries: Sequence[Entry], folder: Path, environment: Mapping[str, str] = os.environ
-) -> None:
+def write_reports(view: View, folder: Path, environment: Mapping[str, str] = os.environ) -> None:
     """Write report.html, junit.xml, report.md, badge.svg and results.json anew.
 
     The Markdown is also appended to the summary of the CI step, where there is one.
 
     Args:
-        entries: the journal; the paths of evidence in it start from ``folder``.
+        view: the journal; the paths of evidence in it start from ``folder``.
         folder: where to write.
         environment: where the summary of a CI step is named.
     """
-    markdown = render_markdown(entries)
+    markdown = render_markdown(view)
     for name, text in (
-        ("results.json", render_results(entries)),
-        ("report.html", render_html(entries, folder)),
-        ("junit.xml", render_junit(entries)),
+        ("results.json", render_results(view)),
+        ("report.html", render_html(view, folder)),
+        ("junit.xml", render_junit(view)),
         ("report.md", markdown),
-        ("badge.svg", render_badge(entries)),
+        ("badge.svg", render_badge(view)),
     ):
         _replace(folder / name, text)
     if environment.get(SUMMARY_VARIABLE):

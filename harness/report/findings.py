@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from harness.journal import Entry
+from harness.core.entries import CellEntry
+from harness.core.view import View, green
 from harness.outcome import Status
+from harness.report.sides import Page, Sides, page
 from harness.report.summary import (
-    all_green,
     causes,
-    cells,
-    column,
-    green,
-    ordered,
+    known_count,
+    place,
+    rollback_count,
     stage_sentences,
-    stages,
 )
 from harness.report.text import counted, plain, shortened
 
@@ -28,7 +28,6 @@ VERBS = {
     Status.UNEXPECTED_PASS: ("pass unexpectedly", "passes unexpectedly"),
     Status.NOT_RUN: ("did not run", "did not run"),
 }
-_REFERENCE = "reference-"
 
 # Parts of a reason that differ between cells which fail alike. Status codes of HTTP stay.
 _VARYING = (
@@ -55,7 +54,7 @@ class Finding:
         clients: names, in the grid's order; every one of them is concerned with every service.
         services: names, in the grid's order.
         where: the rectangle in words: ``clients 2.0.5–2.2.13 fail on services ≥ v2.3.0``.
-        cells: ids of the cells.
+        cells: names of the cells.
     """
 
     session: str
@@ -81,56 +80,81 @@ class Finding:
         return f"{self.where}: {self.what}: {self.reason or self.status.value}"
 
 
-def signature(reason: str, cell: Entry) -> str:
+def signature(reason: str, cell: CellEntry) -> str:
     """Return the reason without what differs between cells that fail alike."""
     text = plain(reason)
     for name, word in (
-        (cell.get("flow_run", ""), "RUN"),
-        (cell["id"], "CELL"),
-        (cell["service"] or "", "SERVICE"),
-        (cell["client"], "CLIENT"),
+        (cell.flow_run, "RUN"),
+        (cell.id, "CELL"),
+        (cell.service or "", "SERVICE"),
+        (cell.client, "CLIENT"),
     ):
-        # A version is replaced as a whole, never inside of a longer number.
-        text = re.sub(rf"(?<![\w.]){re.escape(name)}(?![\w.])", word, text) if name else text
+        text = _replaced(text, name, word) if name and name in text else text
     for pattern, word in _VARYING:
         text = pattern.sub(word, text)
     return text.strip()
 
 
-def findings(entries: Sequence[Entry]) -> list[Finding]:
+def _replaced(text: str, name: str, word: str) -> str:
+    """Replace a name where it stands as a whole: a version never inside of a longer number."""
+    parts = text.split(name)
+    joined = parts[0]
+    for part in parts[1:]:
+        whole = not (joined[-1:].isalnum() or joined[-1:] in {"_", "."}) and not (
+            part[:1].isalnum() or part[:1] in {"_", "."}
+        )
+        joined += (word if whole else name) + part
+    return joined
+
+
+def findings(view: View, sides: Sides | None = None) -> list[Finding]:
     """Return what is not as expected, the widest first; what did not run comes last.
 
     Findings with one signature follow each other.
+
+    Args:
+        view: the journal.
+        sides: where its cells stand, where somebody knows.
     """
-    groups: dict[tuple[str, ...], list[Entry]] = {}
-    for cell in cells(entries):
+    groups: dict[_Key, list[CellEntry]] = {}
+    for cell in view.cells:
+        if green(cell):
+            continue
         for (status, signed), checks in _alike(cell).items():
-            key = (cell["session"], cell["datastore"], cell["probe"], status, *checks, signed)
-            groups.setdefault(key, []).append(cell)
-    axes = Axes(entries)
-    order = sorted(groups, key=lambda key: (key[3] == Status.NOT_RUN.value, -len(groups[key])))
+            where = (cell.session, page(cell), cell.probe, cell.probe_digest)
+            groups.setdefault(_Key(where, status, checks, signed), []).append(cell)
+    sides = sides or Sides(view)
+    order = sorted(groups, key=lambda key: (key.status is Status.NOT_RUN, -len(groups[key])))
     result: list[Finding] = []
     for key in order:
-        inside = sorted(axes.rectangles(groups[key]), key=len, reverse=True)
-        result += [_finding(axes, key, rectangle) for rectangle in inside]
+        inside = sorted(sides.rectangles(groups[key]), key=len, reverse=True)
+        result += [_finding(view, sides, key, rectangle) for rectangle in inside]
     return result
 
 
-def _finding(axes: Axes, key: tuple[str, ...], inside: Sequence[Entry]) -> Finding:
-    session, datastore, probe, word, *checks, signed = key
-    status = Status(word)
+class _Key(NamedTuple):
+    """What cells share that fail alike: where they are, and how."""
+
+    where: tuple[str, Page, str, str]
+    status: Status
+    checks: tuple[str, ...]
+    signature: str
+
+
+def _finding(view: View, sides: Sides, key: _Key, inside: Sequence[CellEntry]) -> Finding:
+    first = inside[0]
     return Finding(
-        session,
-        datastore,
-        probe,
-        status,
-        tuple(checks),
-        reason=shortened(inside[0]["checks"][checks[0]]["reason"]),
-        signature="\n".join((word, probe, *checks, signed)),
-        clients=tuple(dict.fromkeys(cell["client"] for cell in inside)),
-        services=tuple(dict.fromkeys(axes.service(cell) for cell in inside)),
-        where=axes.where(inside, *VERBS[status]),
-        cells=tuple(cell["id"] for cell in inside),
+        first.session,
+        first.datastore,
+        first.probe,
+        key.status,
+        key.checks,
+        reason=shortened(first.checks[key.checks[0]].reason),
+        signature="\n".join((key.status.value, first.probe, *key.checks, key.signature)),
+        clients=tuple(dict.fromkeys(map(sides.row, inside))),
+        services=tuple(dict.fromkeys(map(sides.service, inside))),
+        where=sides.where(inside, *VERBS[key.status]),
+        cells=tuple(map(view.name, inside)),
     )
 
 
@@ -142,164 +166,28 @@ def by_signature(found: Iterable[Finding]) -> list[list[Finding]]:
     return list(groups.values())
 
 
-def _alike(cell: Entry) -> dict[tuple[str, str], tuple[str, ...]]:
+def _alike(cell: CellEntry) -> dict[tuple[Status, str], tuple[str, ...]]:
     """Return the checks of a cell that are not as expected, by status and signature."""
-    groups: dict[tuple[str, str], tuple[str, ...]] = {}
+    groups: dict[tuple[Status, str], tuple[str, ...]] = {}
+    signed: dict[str, str] = {}
     for name, check in causes(cell).items():
-        key = (check["status"], signature(check["reason"], cell))
+        if check.reason not in signed:
+            signed[check.reason] = signature(check.reason, cell)
+        key = (check.status, signed[check.reason])
         groups[key] = (*groups.get(key, ()), name)
     return groups
 
 
-@dataclass(frozen=True)
-class _Sides:
-    """Clients, services and datastores of one session, in the grid's order."""
-
-    clients: tuple[str, ...]
-    services: tuple[str, ...]
-    datastores: frozenset[str]
-
-
-class Axes:
-    """The clients and services of a journal, which ranges are about.
-
-    In a walk that comes back to a service, its stages are services of their own:
-    ``reference-2.3 at stage 4``.
-
-    Args:
-        entries: the journal.
-    """
-
-    def __init__(self, entries: Sequence[Entry]) -> None:
-        by_session: dict[str, list[Entry]] = {}
-        for cell in cells(entries):
-            by_session.setdefault(cell["session"], []).append(cell)
-        self._again = {session: _several_stages(found) for session, found in by_session.items()}
-        self.sides = {
-            session: _Sides(
-                ordered(entries, "clients", (cell["client"] for cell in found)),
-                self._services(entries, found),
-                frozenset(cell["datastore"] for cell in found),
-            )
-            for session, found in by_session.items()
-        }
-
-    def _services(self, entries: Sequence[Entry], found: Sequence[Entry]) -> tuple[str, ...]:
-        services = ordered(entries, "services", (column(cell) for cell in found))
-        by_stage = sorted(found, key=lambda c: (c["stage"], services.index(column(c))))
-        return tuple(dict.fromkeys(map(self.service, by_stage)))
-
-    def service(self, cell: Entry) -> str:
-        """Return the name of a cell's service, with its stage where that is one of several."""
-        again = column(cell) in self._again[cell["session"]]
-        return f"{column(cell)} at stage {cell['stage']}" if again else column(cell)
-
-    def rectangles(self, chosen: Iterable[Entry]) -> list[list[Entry]]:
-        """Cut cells of one session, datastore and probe into rectangles that hold no others.
-
-        Clients that are concerned with the same services make one rectangle. Its cells come
-        client by client, within a client service by service.
-        """
-        by_client: dict[str, dict[str, Entry]] = {}
-        for cell in chosen:
-            session = cell["session"]
-            by_client.setdefault(cell["client"], {})[self.service(cell)] = cell
-        sides = self.sides[session]
-        groups: dict[tuple[str, ...], list[str]] = {}
-        for client in sides.clients:
-            if client in by_client:
-                key = tuple(name for name in sides.services if name in by_client[client])
-                groups.setdefault(key, []).append(client)
-        return [
-            [by_client[client][name] for client in clients for name in services]
-            for services, clients in groups.items()
-        ]
-
-    def where(self, inside: Sequence[Entry], verb: str, singular: str = "") -> str:
-        """Return a rectangle in words: ``clients 2.0.5–2.2.13 fail on services ≥ v2.3.0``.
-
-        The words name session and datastore where the journal has several.
-
-        Args:
-            inside: the cells of the rectangle, of one session and datastore.
-            verb: what they do.
-            singular: what one does, where the word is another.
-        """
-        first = inside[0]
-        sides = self.sides[first["session"]]
-        clients = {cell["client"] for cell in inside}
-        words = (
-            f"{_clients(sides.clients, clients)} {verb if len(clients) > 1 else singular or verb}"
-        )
-        if first["service"] is not None:
-            words += f" on {_services(sides.services, {self.service(cell) for cell in inside})}"
-        if len(sides.datastores) > 1:
-            words += f" with {first['datastore']} data"
-        return f"{first['session']}: {words}" if len(self.sides) > 1 else words
-
-
-def _several_stages(found: Iterable[Entry]) -> set[str]:
-    stages_of: dict[str, set[int]] = {}
-    for cell in found:
-        stages_of.setdefault(column(cell), set()).add(cell["stage"])
-    return {service for service, numbers in stages_of.items() if len(numbers) > 1}
-
-
-def _clients(order: Sequence[str], chosen: Collection[str]) -> str:
-    if len(chosen) == len(order) > 1:
-        return f"all {len(order)} clients"
-    return f"{'clients' if len(chosen) > 1 else 'client'} {span(order, chosen)}"
-
-
-def _services(order: Sequence[str], chosen: Collection[str]) -> str:
-    if len(chosen) == len(order) > 1:
-        kind = "reference services" if all(map(_is_reference, order)) else "services"
-        return f"all {len(order)} {kind}"
-    noun = "services" if len(chosen) > 1 else "service"
-    if all(map(_is_reference, order)):
-        short = [name.removeprefix(_REFERENCE) for name in order]
-        return f"reference {noun} {span(short, {n.removeprefix(_REFERENCE) for n in chosen})}"
-    return f"{noun} {span(order, chosen)}"
-
-
-def _is_reference(name: str) -> bool:
-    return name.startswith(_REFERENCE)
-
-
-def blocks(order: Sequence[str], chosen: Collection[str]) -> list[tuple[str, ...]]:
-    """Return the chosen names as runs of neighbours: ``[("2.0.5", "2.1.1"), ("2.5.4",)]``."""
-    found: list[tuple[str, ...]] = []
-    before = False
-    for name in order:
-        if name in chosen:
-            found[-1:] = [(*found[-1], name)] if before else [*found[-1:], (name,)]
-        before = name in chosen
-    return found
-
-
-def span(order: Sequence[str], chosen: Collection[str]) -> str:
-    """Return the chosen names as ranges: ``2.0.5–2.2.13, ≥ 2.5.4``."""
-    words = []
-    for block in blocks(order, chosen):
-        if len(block) == 1:
-            words.append(block[0])
-        elif block[-1] == order[-1]:
-            words.append(f"≥ {block[0]}")
-        else:
-            words.append(f"{block[0]}–{block[-1]}")
-    return ", ".join(words)
-
-
-def stage_findings(entries: Sequence[Entry]) -> list[str]:
+def stage_findings(view: View) -> list[str]:
     """Return a sentence for each thing that is wrong with a stage."""
-    found = stages(entries)
-    several = len({stage["run"] for stage in found}) > 1
+    found = view.stages
+    several = len({stage.run for stage in found}) > 1
     sentences = []
     for stage in found:
         wrong = stage_sentences(stage)
         if not green(stage) and not wrong:
-            wrong = [f"stage {stage['stage']:02d}, {stage['service']}: {stage['status']}"]
-        note = f"run {stage['run']}, " if several else ""
+            wrong = [f"{place(stage)}: {stage.status.value}"]
+        note = f"run {stage.run}, " if several else ""
         sentences += [shortened(f"{note}{line}") for line in wrong]
     return sentences
 
@@ -309,22 +197,43 @@ def also(count: int) -> str:
     return f" (and {counted(count, 'more place')})" if count else ""
 
 
-def headline(entries: Sequence[Entry], wrong: Sequence[Finding]) -> str:
-    """Return the verdict in one sentence: what is wrong first, by stage or the widest."""
-    count = len(cells(entries))
+def headline(view: View, wrong: Sequence[Finding]) -> str:
+    """Return the verdict in one sentence: what is wrong first, by stage or the widest.
+
+    Known failures are counted in it, and the steps of a walk that are no way back.
+    """
+    return ", ".join(filter(None, [_verdict(view, wrong), asides(view)]))
+
+
+def asides(view: View) -> str:
+    """Return what is no failure and still worth saying in one line; empty for nothing."""
+    known = known_count(view)
+    said = [counted(known, "known failure") if known else "", rollback_count(view)]
+    return ", ".join(filter(None, said))
+
+
+def _verdict(view: View, wrong: Sequence[Finding]) -> str:
+    count = len(view.cells)
     sentences = [
-        *stage_findings(entries),
+        *stage_findings(view),
         *(
             f"{same[0].where}{also(len(same) - 1)}: {shortened(same[0].what, 60)}"
             for same in by_signature(wrong)
         ),
     ]
-    if sentences:
-        more = len(sentences) - 1
-        note = f", and {counted(more, 'more finding')}" if more else ""
-        return sentences[0][0].upper() + sentences[0][1:] + note
-    if not count:
+    if not view.finished and all(one.status is Status.NOT_RUN for one in view.stages):
         return "No cell ran: nothing is known"
-    if not all_green(entries):
+    ran = [finding for finding in wrong if finding.status is not Status.NOT_RUN]
+    stages_ran = [stage for stage in view.stages if stage.status is not Status.NOT_RUN]
+    if not ran and all(map(green, stages_ran)) and view.missing:
+        return (
+            "What ran is as expected, but not everything was judged:"
+            f" {counted(len(view.finished), 'cell')}"
+        )
+    if sentences:
+        others = len(sentences) - 1
+        note = f", and {counted(others, 'more finding')}" if others else ""
+        return sentences[0][0].upper() + sentences[0][1:] + note
+    if not view.green:
         return f"What ran is as expected, but not everything was judged: {counted(count, 'cell')}"
     return f"Everything is as expected: {counted(count, 'cell')}"

@@ -4,28 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
 from markupsafe import Markup
 
-from harness.journal import Entry
-from harness.outcome import Status, worst
+from harness.core.axes import walk_name
+from harness.core.entries import CellEntry, StageEntry
+from harness.core.view import View, green
+from harness.outcome import Status, worst, worst_first
 from harness.report.findings import Finding, by_signature, findings, headline, stage_findings
-from harness.report.summary import (
-    all_green,
-    cells,
-    column,
-    flaky_count,
-    green,
-    incomplete,
-    notes,
-    ordered,
-    runs,
-    stages,
-    totals,
-)
+from harness.report.sides import REFERENCE, Page, Sides, page
+from harness.report.summary import flaky_count, tally, totals
 from harness.report.text import EXCERPT_BYTES, excerpt, plain
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -45,45 +37,49 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"plain": plain, "status": Status}
+    made.filters |= {"plain": plain, "stage_name": stage_name}
     return made
 
 
-def render_html(entries: Sequence[Entry], folder: Path) -> str:
+def render_html(view: View, folder: Path) -> str:
     """Return the page.
 
     Args:
-        entries: the journal.
+        view: the journal.
         folder: what the paths of evidence in it start from.
     """
-    found = cells(entries)
-    grids = _grids(entries, found)
-    wrong = findings(entries)
+    found = view.cells
+    sides = Sides(view)
+    grids = _grids(view, sides, found)
+    wrong = findings(view, sides)
+    stages = view.stages
+    walk = attrgetter("run", "walk")
     return (
         environment()
         .get_template("report.html.j2")
         .render(
             style=Markup(_asset("report.css")),  # noqa: S704 - our own file, not a user's text
             script=Markup(_asset("report.js")),  # noqa: S704 - our own file, not a user's text
-            headline=headline(entries, wrong),
-            good=all_green(entries),
+            headline=headline(view, wrong),
+            good=view.green,
             statuses=worst_first(),
-            totals=totals(entries),
+            status={status.value: status for status in Status},
+            totals=totals(found),
             total=len(found),
             bad=sum(not green(cell) for cell in found),
-            flaky=flaky_count(entries),
-            incomplete=incomplete(entries),
+            flaky=flaky_count(view),
+            incomplete=view.incomplete,
             findings=by_signature(wrong),
             findings_shown=FINDINGS_SHOWN,
-            stage_findings=stage_findings(entries),
-            runs=_runs(entries, found),
-            notes=notes(entries),
+            stage_findings=stage_findings(view),
+            runs=_runs(view, found),
+            notes=view.notes,
             grids=grids,
-            walks=[list(walk) for _, walk in groupby(stages(entries), key=_run)],
-            probes=_unique(cell["probe"] for cell in found),
-            checks=_unique(name for cell in found for name in cell["checks"]),
-            data=_data(found, grids) | {"stages": [_stage(s) for s in stages(entries)]},
-            evidence=_evidence(found, wrong, folder) | _stage_evidence(entries, folder),
+            walks=[list(walk) for _, walk in groupby(stages, key=walk)],
+            probes=_unique(cell.probe for cell in found),
+            checks=_unique(name for cell in found for name in cell.checks),
+            data=_data(view, found, grids) | {"stages": [_stage(stage) for stage in stages]},
+            evidence=_evidence(view, found, wrong, folder) | _stage_evidence(stages, folder),
         )
     )
 
@@ -96,64 +92,84 @@ def _unique(names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def worst_first() -> list[Status]:
-    """Return every status, from the one that outweighs all others."""
-    left, order = set(Status), []
-    while left:
-        order.append(worst(left))
-        left.remove(order[-1])
-    return order
-
-
-def _runs(entries: Sequence[Entry], found: Sequence[Entry]) -> list[dict[str, Any]]:
+def _runs(view: View, found: Sequence[CellEntry]) -> list[dict[str, Any]]:
     counts: dict[str, int] = {}
     for cell in found:
-        counts[cell["run"]] = counts.get(cell["run"], 0) + 1
-    return [{**run, "cells": counts.get(run["run"], 0)} for run in runs(entries)]
+        counts[cell.run] = counts.get(cell.run, 0) + 1
+    return [{"run": run, "cells": counts.get(run.run, 0)} for run in view.runs.values()]
 
 
-def _grids(entries: Sequence[Entry], found: Sequence[Entry]) -> list[dict[str, Any]]:
-    """Return a grid per session and datastore, its squares as rows of statuses.
+class _Column(NamedTuple):
+    """A stage, and so the service of it, where cells have stages; else a service."""
 
-    Where cells have stages, a column is a stage, and so the service of it.
+    stage: int
+    service: str
+
+
+class _Grid(NamedTuple):
+    """A grid of one session and page.
+
+    Attributes:
+        title: of the session, with what it has several of.
+        clients: its rows.
+        cells: what stands in each square.
     """
-    groups: dict[tuple[str, str], list[Entry]] = {}
+
+    session: str
+    title: str
+    clients: tuple[str, ...]
+    columns: list[_Column]
+    cells: dict[tuple[str, _Column], list[CellEntry]]
+    flaky: set[tuple[str, _Column]]
+
+    @property
+    def of_ui(self) -> bool:
+        """Whether a UI is what was looked at."""
+        return self.session == "ui"
+
+    @property
+    def reference(self) -> bool:
+        """Whether some column is a level of the reference service."""
+        return any(column.service.startswith(REFERENCE) for column in self.columns)
+
+    @property
+    def rows(self) -> list[tuple[str, list[tuple[Status, str, bool]]]]:
+        """Each client with its squares: status, how its checks came out, whether it is flaky."""
+        return [
+            (client, [self._square((client, place)) for place in self.columns])
+            for client in self.clients
+        ]
+
+    def _square(self, key: tuple[str, _Column]) -> tuple[Status, str, bool]:
+        inside = self.cells.get(key, [])
+        return worst(cell.status for cell in inside), tally(inside), key in self.flaky
+
+
+def _grids(view: View, sides: Sides, found: Sequence[CellEntry]) -> dict[tuple[str, Page], _Grid]:
+    """Return a grid per session and page."""
+    groups: dict[tuple[str, Page], list[CellEntry]] = {}
     for cell in found:
-        groups.setdefault((cell["session"], cell["datastore"]), []).append(cell)
-    return [_grid(entries, *key, group) for key, group in groups.items()]
+        groups.setdefault((cell.session, page(cell)), []).append(cell)
+    return {key: _grid(view, sides, key, group) for key, group in groups.items()}
 
 
-def _grid(
-    entries: Sequence[Entry], session: str, datastore: str, found: Sequence[Entry]
-) -> dict[str, Any]:
-    services = ordered(entries, "services", (column(cell) for cell in found))
-    columns = sorted(
-        {_column(cell) for cell in found}, key=lambda place: (place[0], services.index(place[1]))
+def _grid(view: View, sides: Sides, key: tuple[str, Page], found: Sequence[CellEntry]) -> _Grid:
+    session = sides.sessions[key[0]]
+    squares: dict[tuple[str, _Column], list[CellEntry]] = {}
+    for cell in found:
+        place = _Column(cell.stage, sides.column(cell))
+        squares.setdefault((sides.row(cell), place), []).append(cell)
+    rows = {row for row, _ in squares}
+    columns = {place for _, place in squares}
+    order = {name.partition(" at stage ")[0]: place for place, name in enumerate(session.columns)}
+    return _Grid(
+        key[0],
+        " · ".join([key[0], *session.page_words(key[1])]),
+        tuple(row for row in session.rows if row in rows),
+        sorted(columns, key=lambda place: (place.stage, order[place.service])),
+        squares,
+        {place for place, inside in squares.items() if any(map(view.flaky, inside))},
     )
-    clients = ordered(entries, "clients", (cell["client"] for cell in found))
-    squares: dict[tuple[str, tuple[int, str]], list[Entry]] = {}
-    for cell in found:
-        squares.setdefault((cell["client"], _column(cell)), []).append(cell)
-    return {
-        "session": session,
-        "datastore": datastore,
-        "clients": clients,
-        "columns": [{"stage": stage, "service": service} for stage, service in columns],
-        "of_ui": session.startswith("ui "),
-        "reference": any(service.startswith("reference-") for _, service in columns),
-        "rows": [
-            (client, [_square(squares.get((client, place), [])) for place in columns])
-            for client in clients
-        ],
-    }
-
-
-def _column(cell: Entry) -> tuple[int, str]:
-    return (cell["stage"], column(cell))
-
-
-def _square(inside: Sequence[Entry]) -> tuple[Status, bool]:
-    return worst(Status(cell["status"]) for cell in inside), any("flaky" in c for c in inside)
 
 
 class _Interned:
@@ -169,99 +185,124 @@ class _Interned:
         return list(self._index)
 
 
-def _data(found: Sequence[Entry], grids: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _data(
+    view: View, found: Sequence[CellEntry], grids: dict[tuple[str, Page], _Grid]
+) -> dict[str, Any]:
     """Return what the script needs: cells by grid, row and column; outcomes kept once."""
-    places = {
-        (grid["session"], grid["datastore"]): (
-            number,
-            {client: row for row, client in enumerate(grid["clients"])},
-            {(c["stage"], c["service"]): at for at, c in enumerate(grid["columns"])},
-        )
-        for number, grid in enumerate(grids)
-    }
     outcomes = _Interned()
-    listed = []
-    for cell in found:
-        grid, rows, columns = places[cell["session"], cell["datastore"]]
-        checks = tuple(
-            (name, check["status"], plain(check["reason"]))
-            for name, check in cell["checks"].items()
-        )
-        one = {
-            "id": cell["id"],
-            "grid": grid,
-            "row": rows[cell["client"]],
-            "column": columns[_column(cell)],
-            "probe": cell["probe"],
-            "status": cell["status"],
-            "outcome": outcomes(checks),
-            "rerun": cell["rerun"],
-            "run": cell["run"],
-            "flow_run": cell["flow_run"],
-            "seconds": cell["seconds"],
-        }
-        listed.append(one | {key: cell[key] for key in ("flaky", "earlier") if key in cell})
+    listed: dict[int, dict[str, Any]] = {}
+    for number, grid in enumerate(grids.values()):
+        rows = {client: row for row, client in enumerate(grid.clients)}
+        columns = {place: at for at, place in enumerate(grid.columns)}
+        for (client, place), inside in grid.cells.items():
+            for cell in inside:
+                listed[id(cell)] = {
+                    "grid": number,
+                    "row": rows[client],
+                    "column": columns[place],
+                    "outcome": outcomes(_outcome(cell)),
+                    **_facts(view, cell),
+                }
     return {
         "statuses": [
             {"word": status.value, "sign": status.sign, "expected": status.expected}
             for status in worst_first()
         ],
-        "grids": [{key: grid[key] for key in _GRID_KEYS} for grid in grids],
+        "grids": [
+            {
+                "title": grid.title,
+                "walk": walk_name(next(iter(grid.cells.values()))[0]),
+                "clients": grid.clients,
+                "columns": [column._asdict() for column in grid.columns],
+            }
+            for grid in grids.values()
+        ],
         "outcomes": outcomes.values(),
-        "cells": listed,
+        "cells": [listed[id(cell)] for cell in found],
     }
 
 
-_GRID_KEYS = ("session", "datastore", "clients", "columns")
+def _outcome(cell: CellEntry) -> tuple[tuple[str, str, str], ...]:
+    return tuple(
+        (name, check.status.value, plain(check.reason)) for name, check in cell.checks.items()
+    )
 
 
-def _run(entry: Entry) -> str:
-    return str(entry["run"])
+def _facts(view: View, cell: CellEntry) -> dict[str, Any]:
+    """Return what the panel of a cell says beside its checks."""
+    facts: dict[str, Any] = {
+        "id": view.name(cell),
+        "probe": cell.probe,
+        "status": cell.status.value,
+        "rerun": cell.rerun,
+        "run": cell.run,
+        "flow_run": cell.flow_run,
+        "seconds": cell.seconds,
+    }
+    if view.flaky(cell):
+        facts["flaky"] = True
+    if view.earlier(cell):
+        facts["earlier"] = [
+            {"run": one.run, "at": one.at.isoformat(), "status": one.status.value}
+            for one in view.earlier(cell)
+        ]
+    return facts
 
 
-def _stage(stage: Entry) -> dict[str, Any]:
+def _stage(stage: StageEntry) -> dict[str, Any]:
     """Return what the panel of a stage says beside its cells."""
-    # A journal written before stages could be declared has no "known".
-    lists = {key: [plain(line) for line in stage.get(key, ())] for key in _STAGE_LISTS}
-    return {key: stage[key] for key in ("run", "stage", "service", "status")} | lists
+    lists = {key: [plain(line) for line in getattr(stage, key)] for key in _STAGE_LISTS}
+    return {
+        "name": stage_name(stage),
+        "run": stage.run,
+        "walk": stage.walk,
+        "stage": stage.stage,
+        "service": stage.service,
+        "status": stage.status.value,
+        **lists,
+    }
+
+
+def stage_name(stage: StageEntry) -> str:
+    """Return what a link to a stage calls it."""
+    return " ".join(filter(None, [stage.run, stage.walk, str(stage.stage)]))
 
 
 _STAGE_LISTS = ("lost", "problems", "known", "migrations", "rollback_evidence")
 
 
-def _stage_evidence(entries: Sequence[Entry], folder: Path) -> dict[str, list[dict[str, Any]]]:
+def _stage_evidence(stages: Iterable[StageEntry], folder: Path) -> dict[str, list[dict[str, Any]]]:
     """Return the log of the service and of the migration of each stage that is not as expected."""
     shown = {}
-    for stage in stages(entries):
+    for stage in stages:
         if green(stage):
             continue
         items: list[dict[str, Any]] = []
-        if stage["log"]:
-            text = excerpt(folder / stage["log"])
-            items.append({"kind": "service", "path": stage["log"], "text": text})
-        if stage["migration_output"]:
-            text = plain(stage["migration_output"])[-EXCERPT_BYTES:]
+        if stage.log:
+            text = excerpt(folder / stage.log)
+            items.append({"kind": "service", "path": stage.log, "text": text})
+        if stage.migration_output:
+            text = plain(stage.migration_output)[-EXCERPT_BYTES:]
             items.append({"kind": "migration", "path": "", "text": text})
-        shown[f"{stage['run']} {stage['stage']}"] = items
+        shown[stage_name(stage)] = items
     return shown
 
 
 def _evidence(
-    found: Sequence[Entry], wrong: Sequence[Finding], folder: Path
+    view: View, found: Sequence[CellEntry], wrong: Sequence[Finding], folder: Path
 ) -> dict[str, list[dict[str, Any]]]:
-    """Return the evidence of the cells that are not as expected, by id.
+    """Return the evidence of the cells that are not as expected, by name.
 
     One cell of each finding comes first, so that when there is too much for one page every kind
     of failure still shows its own.
     """
-    by_id = {cell["id"]: cell for cell in found}
+    bad = {view.name(cell): cell for cell in found if not green(cell)}
     first = [finding.cells[0] for finding in wrong]
-    ids = dict.fromkeys([*first, *(cell["id"] for cell in found if not green(cell))])
     left = EVIDENCE_BYTES
     shown: dict[str, list[dict[str, Any]]] = {}
-    for name in ids:
+    for name in dict.fromkeys([*first, *bad]):
         shown[name] = []
-        for kind, path in by_id[name]["evidence"].items():
+        for kind, path in bad[name].evidence.items():
             text = excerpt(folder / path) if left > 0 and not path.endswith(".png") else None
             left -= len(text or "")
             shown[name].append({"kind": kind, "path": path, "text": text})

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from datetime import datetime
 from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
-from harness.journal import Entry
+from harness.core.entries import CellEntry, StageEntry
+from harness.core.view import View, green
 from harness.outcome import Status
-from harness.report.findings import stage_findings
 from harness.report.summary import (
-    cells,
     column,
     known_sentences,
-    runs,
+    page_words,
+    place,
     stage_sentences,
-    stages,
     totals,
 )
 from harness.report.text import plain, shortened
@@ -43,7 +43,7 @@ class _Case(NamedTuple):
     seconds: float
 
 
-def render_junit(entries: Sequence[Entry]) -> str:
+def render_junit(view: View) -> str:
     """Return the XML.
 
     A suite is a client in a session; its properties hold the totals of its cells
@@ -51,45 +51,45 @@ def render_junit(entries: Sequence[Entry]) -> str:
     ones of the client's age, says in ``type`` which status it is.
     """
     root = ET.Element("testsuites", {"name": "metaflow-compat"})
-    suites: dict[str, list[Entry]] = {}
-    for cell in cells(entries):
-        suites.setdefault(f"{cell['session']} {cell['client']}", []).append(cell)
-    begun: dict[str, str] = {run["run"]: run["at"] for run in runs(entries)}
+    suites: dict[str, list[CellEntry]] = {}
+    for cell in view.cells:
+        session = f"{cell.session} {cell.ui}" if cell.ui else cell.session
+        suites.setdefault(f"{session} {cell.client}", []).append(cell)
     for name, found in suites.items():
-        cases = [case for cell in found for case in _cell_cases(cell)]
-        suite = _suite(root, name, cases, begun.get(found[0]["run"]) or found[0]["at"])
+        cases = [case for cell in found for case in _cell_cases(view, cell)]
+        suite = _suite(root, name, cases, view.runs[found[0].run].at)
         counts = {f"cells.{status}": n for status, n in totals(found).items()}
-        flaky = [cell["id"] for cell in found if "flaky" in cell]
+        flaky = [view.name(cell) for cell in found if view.flaky(cell)]
         _properties(suite, counts | dict.fromkeys((f"flaky {cell}" for cell in flaky), 1))
-    if stages(entries):
-        cases = [_stage_case(stage) for stage in stages(entries)]
-        _suite(root, "stages", cases, stages(entries)[0]["at"])
+    stages = view.stages
+    if stages:
+        _suite(root, "stages", [_stage_case(stage) for stage in stages], stages[0].at)
     _add_up(root)
     ET.indent(root, " ")
     return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def _cell_cases(cell: Entry) -> Iterable[_Case]:
-    where = f"client {cell['client']} × {column(cell)}, {cell['datastore']} data"
-    evidence = "".join(f"\n{kind}: {path}" for kind, path in cell["evidence"].items())
-    seconds = cell["seconds"]
-    for name, check in cell["checks"].items():
-        text = f"{where}\n{check['reason']}\nrerun: {cell['rerun']}{evidence}"
+def _cell_cases(view: View, cell: CellEntry) -> Iterable[_Case]:
+    where = f"client {cell.client} × {column(cell)}, {page_words(cell)}"
+    evidence = "".join(f"\n{kind}: {path}" for kind, path in cell.evidence.items())
+    seconds = cell.seconds
+    for name, check in cell.checks.items():
+        text = f"{where}\n{check.reason}\nrerun: {cell.rerun}{evidence}"
         # The first case carries the time of the cell: its checks are not timed apart.
-        yield _Case(cell["id"], name, Status(check["status"]), check["reason"], text, seconds)
+        yield _Case(view.name(cell), name, check.status, check.reason, text, seconds)
         seconds = 0.0
 
 
-def _stage_case(stage: Entry) -> _Case:
-    said = stage_findings([stage]) or known_sentences(stage)
-    reason = said[0] if said else ""
-    name = f"{stage['stage']:02d} {stage['service']}"
+def _stage_case(stage: StageEntry) -> _Case:
+    bare = [] if green(stage) else [f"{place(stage)}: {stage.status.value}"]
+    said = stage_sentences(stage) or bare or known_sentences(stage)
+    name = place(stage).removeprefix("stage ").replace(",", "", 1)
     text = "\n".join(stage_sentences(stage))
-    return _Case(stage["run"], name, Status(stage["status"]), reason, text, stage["seconds"])
+    return _Case(stage.run, name, stage.status, said[0] if said else "", text, stage.seconds)
 
 
-def _suite(root: ET.Element, name: str, cases: Iterable[_Case], begun: str) -> ET.Element:
-    suite = ET.SubElement(root, "testsuite", {"name": name, "timestamp": begun[:19]})
+def _suite(root: ET.Element, name: str, cases: Iterable[_Case], begun: datetime) -> ET.Element:
+    suite = ET.SubElement(root, "testsuite", {"name": name, "timestamp": begun.isoformat()[:19]})
     _properties(suite, {})
     for case in cases:
         element = ET.SubElement(

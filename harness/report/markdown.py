@@ -5,28 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from harness.journal import Entry
+from harness.core.axes import Side, on
+from harness.core.entries import CellEntry, StageEntry
+from harness.core.view import View, green
 from harness.outcome import Status, worst
-from harness.report.findings import (
-    Axes,
-    also,
-    by_signature,
-    findings,
-    headline,
-    span,
-    stage_findings,
-)
-from harness.report.summary import (
-    all_green,
-    cells,
-    green,
-    incomplete,
-    known_sentences,
-    notes,
-    runs,
-    stages,
-    totals_line,
-)
+from harness.report.findings import also, by_signature, findings, headline, stage_findings
+from harness.report.sides import Page, Sides, page, span
+from harness.report.summary import known_sentences, totals_line
 from harness.report.text import counted, shortened
 
 SHOWN = 20
@@ -47,14 +32,15 @@ def code(text: str) -> str:
     return f"{fence} {line} {fence}" if "`" in line else f"`{line}`"
 
 
-def render_markdown(entries: Sequence[Entry]) -> str:
+def render_markdown(view: View) -> str:
     """Return the text: verdict, findings, timeline, one grid per session, and how to rerun."""
-    found = findings(entries)
-    sign = "✓" if all_green(entries) else "✗"
-    parts = [f"## {sign} Metaflow compatibility: {escaped(headline(entries, found))}"]
-    parts += [f"**{totals_line(entries)}**"]
-    parts += [f"**⚠ unknown:** {escaped(line)}" for line in incomplete(entries)]
-    sentences = [escaped(line) for line in stage_findings(entries)]
+    sides, stages = Sides(view), view.stages
+    found = findings(view, sides)
+    sign = "✓" if view.green else "✗"
+    parts = [f"## {sign} Metaflow compatibility: {escaped(headline(view, found))}"]
+    parts += [f"**{totals_line(view)}**"]
+    parts += [f"**⚠ unknown:** {escaped(line)}" for line in view.incomplete]
+    sentences = [escaped(line) for line in stage_findings(view)]
     sentences += [
         f"**{one.status.sign} {one.status.value}** {escaped(one.where)}"
         f"{also(len(same) - 1)}: {escaped(one.what)}"
@@ -63,23 +49,27 @@ def render_markdown(entries: Sequence[Entry]) -> str:
         for one in same[:1]
     ]
     parts.append(_list(sentences))
-    parts.append(_timeline(stages(entries)))
-    known = [line for stage in stages(entries) for line in known_sentences(stage)]
+    parts.append(_timeline(stages))
+    known = [line for stage in stages for line in known_sentences(stage)]
     parts.append(_list([escaped(line) for line in known]))
-    parts += _grids(entries)
-    parts.append(_list([escaped(text) for texts in notes(entries).values() for text in texts]))
-    bad = [cell for cell in cells(entries) if not green(cell)]
-    lines = [f"{escaped(cell['id'])}: {code(cell['rerun'])}" for cell in bad]
+    parts += _grids(view, sides)
+    parts.append(_list([escaped(text) for texts in view.notes.values() for text in texts]))
+    bad = [cell for cell in view.cells if not green(cell)]
+    # What is not shown need not be made: there may be 60,000.
+    lines = [f"{escaped(view.name(cell))}: {code(cell.rerun)}" for cell in bad[: SHOWN + 1]]
     if lines:
-        parts.append(_folded(f"How to run {counted(len(bad), 'cell')} again", _list(lines)))
-    for run in runs(entries):
-        parts.append(f"<sub>run {escaped(run['run'])} · {escaped(run['backend'])}</sub>")
+        listed = _list(lines, of=len(bad))
+        parts.append(_folded(f"How to run {counted(len(bad), 'cell')} again", listed))
+    for run in view.runs.values():
+        parts.append(f"<sub>run {escaped(run.run)} · {escaped(run.backend)}</sub>")
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
-def _list(lines: Sequence[str]) -> str:
+def _list(lines: Sequence[str], of: int | None = None) -> str:
+    """Return the first of some lines as a list, and how many more there are of all of them."""
     shown = [f"- {line}" for line in lines[:SHOWN]]
-    more = [f"- … and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+    left = (len(lines) if of is None else of) - SHOWN
+    more = [f"- … and {left} more"] if left > 0 else []
     return "\n".join(shown + more)
 
 
@@ -93,16 +83,18 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _timeline(found: Sequence[Entry]) -> str:
+def _timeline(found: Sequence[StageEntry]) -> str:
     rows = [
         (
-            str(stage["stage"]),
-            ("back to " if stage["direction"] == "rollback" else "") + escaped(stage["service"]),
-            f"{Status(stage['status']).sign} {stage['status']}",
-            f"{stage['schema_before'] or 'none'} → {stage['schema_after'] or 'none'}",
-            str(stage["rows"]),
-            str(len(stage["lost"])),
-            stage["rollback"] or "same schema",
+            str(stage.stage),
+            ("back to " if stage.direction == "rollback" else "")
+            + escaped(stage.service)
+            + (f" ({escaped(stage.walk)})" if stage.walk else ""),
+            f"{stage.status.sign} {stage.status.value}",
+            f"{stage.schema_before or 'none'} → {stage.schema_after or 'none'}",
+            str(stage.rows),
+            str(len(stage.lost)),
+            stage.rollback or "same schema",
         )
         for stage in found
     ]
@@ -110,25 +102,33 @@ def _timeline(found: Sequence[Entry]) -> str:
     return _table(head, rows) if rows else ""
 
 
-def _grids(entries: Sequence[Entry]) -> list[str]:
-    """Return a grid per session and datastore; clients with the same squares share a row."""
-    axes = Axes(entries)
-    groups: dict[tuple[str, str], dict[tuple[str, str], list[Status]]] = {}
-    for cell in cells(entries):
-        squares = groups.setdefault((cell["session"], cell["datastore"]), {})
-        squares.setdefault((cell["client"], axes.service(cell)), []).append(Status(cell["status"]))
+def _grids(view: View, sides: Sides) -> list[str]:
+    """Return a grid per session and page; clients with the same squares share a row."""
+    groups: dict[tuple[str, Page], dict[tuple[str, str], list[CellEntry]]] = {}
+    for cell in view.cells:
+        squares = groups.setdefault((cell.session, page(cell)), {})
+        squares.setdefault((sides.row(cell), sides.service(cell)), []).append(cell)
     parts = []
-    for (session, datastore), squares in groups.items():
-        sides = axes.sides[session]
-        services = [name for name in sides.services if any(name == s for _, s in squares)]
+    for (name, where), squares in groups.items():
+        session = sides.sessions[name]
+        used = {column for _, column in squares}
+        services = [column for column in session.columns if column in used]
         alike: dict[tuple[Status, ...], list[str]] = {}
-        for client in sides.clients:
-            row = tuple(worst(squares.get((client, name), ())) for name in services)
+        for client in session.rows:
+            row = tuple(_square(squares.get((client, column), ())) for column in services)
             alike.setdefault(row, []).append(client)
         rows = [
-            (escaped(span(sides.clients, clients)), *(f"{s.sign} {s.value}" for s in row))
+            (escaped(span(session.rows, clients)), *(f"{s.sign} {s.value}" for s in row))
             for row, clients in alike.items()
         ]
         table = _table(("client", *map(escaped, services)), rows)
-        parts.append(_folded(f"{session}, {datastore} data: client × service", table))
+        words = ", ".join([name, *(session.page_words(where) or [f"{where[_DATASTORE]} data"])])
+        parts.append(_folded(f"{words}: client × service", table))
     return parts
+
+
+_DATASTORE = [axis.name for axis in on(Side.PAGE)].index("datastore")
+
+
+def _square(inside: Sequence[CellEntry]) -> Status:
+    return worst(cell.status for cell in inside)

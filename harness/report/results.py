@@ -2,38 +2,95 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
+from datetime import datetime
+from typing import Literal
 
-from harness.journal import SCHEMA, Entry
-from harness.report.findings import findings, headline, stage_findings
-from harness.report.summary import (
-    all_green,
-    cells,
-    flaky_count,
-    incomplete,
-    runs,
-    stages,
-    totals,
-)
+import msgspec
+
+from harness.core.entries import SCHEMA, Begun, CellEntry, Environment, StageEntry
+from harness.core.view import View
+from harness.outcome import Status
+from harness.report.findings import Finding, findings, headline, stage_findings
+from harness.report.summary import flaky_count, totals
 
 
-def render_results(entries: Sequence[Entry]) -> str:
+class Attempt(msgspec.Struct, frozen=True):
+    """What an earlier entry of a cell came to."""
+
+    run: str
+    at: datetime
+    status: Status
+
+
+class CellResult(CellEntry, frozen=True, kw_only=True, tag="cell"):
+    """A cell's last entry, with what else is known of it.
+
+    Attributes:
+        name: its id; with what tells it apart where several cells have that id.
+        flaky: red once, and green when the same was run again.
+        earlier: its earlier entries, oldest first.
+    """
+
+    name: str
+    flaky: bool
+    earlier: list[Attempt]
+
+
+class Results(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole of results.json.
+
+    Attributes:
+        schema: version of the format.
+        green: everything planned ran and is as expected.
+        headline: the verdict in one sentence.
+        totals: how many cells have each status; statuses nobody has are left out.
+        flaky: cells that were red once and green when run again; also counted under their status.
+        incomplete: a sentence for each run that has fewer cells than it planned, or no end.
+        findings: what is wrong, the widest first.
+        stage_findings: a sentence for each thing that is wrong with a stage.
+        runs: the runs.
+        environments: what was installed for the clients.
+        stages: the stages of walks; those that are missing, too, as not-run.
+        cells: the cells; those that are missing, too, as not-run.
+    """
+
+    schema: Literal[2] = SCHEMA
+    green: bool
+    headline: str
+    totals: dict[Status, int]
+    flaky: int
+    incomplete: list[str]
+    findings: list[Finding]
+    stage_findings: list[str]
+    runs: list[Begun]
+    environments: list[Environment]
+    stages: list[StageEntry]
+    cells: list[CellResult]
+
+
+def render_results(view: View) -> str:
     """Return the JSON text."""
-    found = findings(entries)
-    body: dict[str, Any] = {
-        "schema": SCHEMA,
-        "green": all_green(entries),
-        "headline": headline(entries, found),
-        "totals": totals(entries),
-        "flaky": flaky_count(entries),
-        "incomplete": incomplete(entries),
-        "findings": [asdict(finding) for finding in found],
-        "stage_findings": stage_findings(entries),
-        "runs": runs(entries),
-        "stages": stages(entries),
-        "cells": cells(entries),
-    }
-    return json.dumps(body, indent=1, ensure_ascii=False) + "\n"
+    found = findings(view)
+    results = Results(
+        green=view.green,
+        headline=headline(view, found),
+        totals={Status(word): count for word, count in totals(view.cells).items()},
+        flaky=flaky_count(view),
+        incomplete=view.incomplete,
+        findings=found,
+        stage_findings=stage_findings(view),
+        runs=list(view.runs.values()),
+        environments=list(view.environments.values()),
+        stages=view.stages,
+        cells=[_result(view, cell) for cell in view.cells],
+    )
+    return msgspec.json.format(msgspec.json.encode(results), indent=1).decode() + "\n"
+
+
+def _result(view: View, cell: CellEntry) -> CellResult:
+    return CellResult(
+        **msgspec.structs.asdict(cell),
+        name=view.name(cell),
+        flaky=view.flaky(cell),
+        earlier=[Attempt(one.run, one.at, one.status) for one in view.earlier(cell)],
+    )

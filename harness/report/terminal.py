@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
@@ -13,18 +15,18 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from harness.journal import Entry
-from harness.outcome import Status
+from harness.core.entries import CellEntry, StageEntry
+from harness.core.view import View, green
+from harness.outcome import Status, worst
+from harness.report.findings import asides
+from harness.report.sides import REFERENCE, Page, Sides, page
 from harness.report.summary import (
-    Grid,
-    cells,
     column,
-    grid,
-    incomplete,
     known_sentences,
     rollback_lines,
     sentence,
     stage_sentences,
+    tally,
     totals_line,
 )
 from harness.report.text import counted
@@ -44,47 +46,72 @@ _LOG_COLUMNS = 2000
 _LONGEST_LINE = 400
 
 
-def grid_table(found: Grid, session: str = "") -> Table:
-    """Return the grid as a table; every square has a sign and a word beside its colour.
+def grid_tables(view: View, cells: Sequence[CellEntry]) -> Iterator[Table]:
+    """Yield the grid of each session and page as a table.
+
+    Every square has a sign and a word beside its colour, and says how its checks came out.
 
     Args:
-        found: the grid.
-        session: whose it is, for the title, where there are several.
+        view: the journal.
+        cells: those to show.
     """
-    title = f"{session}: client × service" if session else "client × service"
-    table = Table(title=title, title_justify="left")
+    sides = Sides(view, cells)
+    groups: dict[tuple[str, Page], list[CellEntry]] = {}
+    for cell in cells:
+        groups.setdefault((cell.session, page(cell)), []).append(cell)
+    for (name, where), inside in groups.items():
+        words = [name] if len(sides.sessions) > 1 else []
+        words += sides.sessions[name].page_words(where)
+        title = ", ".join(words)
+        yield _grid_table(view, sides, inside, f"{title}: client × service" if title else "")
+
+
+def _grid_table(view: View, sides: Sides, cells: Sequence[CellEntry], title: str) -> Table:
+    session = sides.sessions[cells[0].session]
+    squares: dict[tuple[str, str], list[CellEntry]] = {}
+    notes: dict[str, str] = {}
+    for cell in cells:
+        squares.setdefault((sides.row(cell), sides.service(cell)), []).append(cell)
+        notes[sides.service(cell)] = "*" if column(cell) in view.notes else ""
+    table = Table(title=title or "client × service", title_justify="left")
     table.add_column("client", no_wrap=True)
-    for service in found.services:
-        mark = "*" if service in found.notes else ""
-        table.add_column(service.removeprefix("reference-") + mark, no_wrap=True)
-    if any(name.startswith("reference-") for name in found.services):
+    columns = [name for name in session.columns if name in notes]
+    for name in columns:
+        table.add_column(name.removeprefix(REFERENCE) + notes[name], no_wrap=True)
+    if any(name.startswith(REFERENCE) for name in columns):
         table.caption = "columns are levels of the reference service, not released services"
-    for client in found.clients:
-        squares = [found.squares.get((client, name), Status.NOT_RUN) for name in found.services]
-        table.add_row(client, *(Text(f"{s.sign} {s.value}", style=_STYLES[s]) for s in squares))
+    for row in (row for row in session.rows if any((row, name) in squares for name in columns)):
+        table.add_row(row, *(_square(squares.get((row, name), ())) for name in columns))
     return table
 
 
-def timeline_table(stages: Sequence[Entry]) -> Table:
+def _square(inside: Sequence[CellEntry]) -> Text:
+    status, counts = worst(cell.status for cell in inside), tally(inside)
+    words = f"{status.sign} {status.value}{f' ({counts})' if counts else ''}"
+    return Text(words, style=_STYLES[status])
+
+
+def timeline_table(stages: Sequence[StageEntry]) -> Table:
     """Return the timeline of a walk: a row a stage."""
-    table = Table(title="one database, stage by stage", title_justify="left")
+    title = "one database, stage by stage"
+    title += f", {stages[0].walk}" if stages[0].walk else ""
+    table = Table(title=title, title_justify="left")
     table.add_column("stage", no_wrap=True)
     for name in ("service", "schema", "migrations", "rows carried", "lost", "rereads", "rollback"):
         table.add_column(name, no_wrap=True)
     table.add_column("status", no_wrap=True)
     for stage in stages:
-        status = Status(stage["status"])
-        migrated = f"{len(stage['migrations'])} in {stage['migration_seconds']:.1f} s"
+        migrated = f"{len(stage.migrations)} in {stage.migration_seconds:.1f} s"
         table.add_row(
-            f"{stage['stage']:02d}",
-            ("back to " if stage["direction"] == "rollback" else "") + stage["service"],
-            str(stage["schema_after"] or "none"),
-            migrated if stage["migrations"] else "none",
-            str(stage["carried"]),
-            str(len(stage["lost"])),
-            str(stage["rereads"]),
-            stage["rollback"] or "same schema",
-            Text(f"{status.sign} {status.value}", style=_STYLES[status]),
+            f"{stage.stage:02d}",
+            ("back to " if stage.direction == "rollback" else "") + stage.service,
+            str(stage.schema_after or "none"),
+            migrated if stage.migrations else "none",
+            str(stage.carried),
+            str(len(stage.lost)),
+            str(stage.rereads),
+            stage.rollback or "same schema",
+            Text(f"{stage.status.sign} {stage.status.value}", style=_STYLES[stage.status]),
         )
     return table
 
@@ -103,80 +130,80 @@ class Screen:
         self.console.print(escape(text))
 
     @contextmanager
-    def watching(self, entries: Sequence[Entry], planned: int, jobs: int) -> Iterator[Live | None]:
-        """Show the grid of ``entries`` while it fills; nothing of it stays behind."""
+    def watching(self, view: View, jobs: int) -> Iterator[Live | None]:
+        """Show the grid of ``view`` while it fills; nothing of it stays behind."""
         if not self.console.is_terminal:
             yield None
             return
-        view = _View(entries, planned, jobs)
+        progress = _Progress(view, jobs)
         with Live(
-            get_renderable=view.render, console=self.console, transient=True, refresh_per_second=4
+            get_renderable=progress.render,
+            console=self.console,
+            transient=True,
+            refresh_per_second=4,
         ) as live:
             yield live
 
-    def cell(self, entry: Entry, number: int, planned: int) -> None:
+    def cell(self, entry: CellEntry, number: int, planned: int) -> None:
         """Print one line for a finished cell: always where there is no live view, else if bad."""
-        status = Status(entry["status"])
+        status = entry.status
         if self.console.is_terminal and status.expected:
             return
-        line = f"[{number}/{planned}] {status.sign} {status.value}  {entry['id']}"
-        self.console.print(escape(f"{line}  {entry['seconds']:.1f} s"), style=_STYLES[status])
+        line = f"[{number}/{planned}] {status.sign} {status.value}  {entry.id}"
+        if len({check.status for check in entry.checks.values()}) > 1:
+            line += f"  ({tally([entry])})"  # a pass may hold checks that could not be asked
+        self.console.print(escape(f"{line}  {entry.seconds:.1f} s"), style=_STYLES[status])
 
-    def stage(self, entry: Entry) -> None:
+    def stage(self, entry: StageEntry) -> None:
         """Print one line for a finished stage of a walk."""
-        status = Status(entry["status"])
-        migrated = f"{len(entry['migrations'])} migrations in {entry['migration_seconds']:.1f} s"
+        status = entry.status
+        migrated = f"{len(entry.migrations)} migrations in {entry.migration_seconds:.1f} s"
         self.console.print(
             escape(
-                f"stage {entry['stage']:02d} {status.sign} {status.value}  {entry['service']}:"
-                f" {migrated}, {entry['rereads']} rereads, {entry['seconds']:.0f} s"
+                f"stage {entry.stage:02d} {status.sign} {status.value}  {entry.service}:"
+                f" {migrated}, {entry.rereads} rereads, {entry.seconds:.0f} s"
             ),
             style=_STYLES[status],
         )
 
-    def end(self, entries: Sequence[Entry], folder: Path) -> None:
+    def end(self, view: View, folder: Path) -> None:
         """Print the grid, the counts, each failure in words with its rerun line, and the path."""
-        self._grids(entries)
-        self._walk([entry for entry in entries if entry["kind"] == "stage"])
-        self.say(totals_line(entries))
-        for line in incomplete(entries):
+        for table in grid_tables(view, view.cells):
+            self.console.print(table)
+        for note in (note for notes in view.notes.values() for note in notes):
+            self.say(f"* {note}")
+        self._walk(view)
+        self.say(totals_line(view))
+        if asides(view):
+            self.say(asides(view))
+        for line in view.incomplete:
             self.say(f"unknown: {line}")
-        bad = [cell for cell in cells(entries) if not Status(cell["status"]).expected]
+        bad = [cell for cell in view.cells if not green(cell)]
         for cell in bad[:_FAILURES_SHOWN]:
             for line in sentence(cell):
                 self.console.print(escape(line), style="red")
-            self.say(f"  rerun: {cell['rerun']}")
+            self.say(f"  rerun: {cell.rerun}")
         if len(bad) > _FAILURES_SHOWN:
             self.say(f"… and {len(bad) - _FAILURES_SHOWN} more; all are in the results")
-        self._known(entries)
+        self._known(view)
         self.say(f"results: {folder}")
 
-    def _known(self, entries: Sequence[Entry]) -> None:
+    def _known(self, view: View) -> None:
         """Print a line for each check that fails as declared, with the reason of the first cell."""
         known: dict[str, list[str]] = {}
-        for cell in cells(entries):
-            for name, check in cell["checks"].items():
-                if check["status"] == Status.EXPECTED_FAIL.value:
-                    known.setdefault(name, []).append(check["reason"])
+        for cell in view.finished:
+            for name, check in cell.checks.items():
+                if check.status is Status.EXPECTED_FAIL:
+                    known.setdefault(name, []).append(check.reason)
         for name, reasons in known.items():
             where = counted(len(reasons), "cell")
             self.say(_short(f"known: {name} fails as declared, in {where}: {reasons[0]}"))
 
-    def _grids(self, entries: Sequence[Entry]) -> None:
-        """Print a grid for each session, and the notes on its services."""
-        sessions = list(dict.fromkeys(cell["session"] for cell in cells(entries)))
-        for session in sessions:
-            own = [e for e in entries if e["kind"] != "cell" or e["session"] == session]
-            found = grid(own)
-            self.console.print(grid_table(found, session if len(sessions) > 1 else ""))
-            for name in found.services:
-                for note in found.notes.get(name, ()):
-                    self.say(f"* {note}")
-
-    def _walk(self, stages: Sequence[Entry]) -> None:
-        """Print the timeline of a walk, what is wrong in it, and the verdicts on rollback."""
-        if stages:
-            self.console.print(timeline_table(stages))
+    def _walk(self, view: View) -> None:
+        """Print the timelines of walks, what is wrong in them, and the verdicts on rollback."""
+        stages = view.stages
+        for _, walk in groupby(stages, key=attrgetter("run", "walk")):
+            self.console.print(timeline_table(list(walk)))
         for line in (line for stage in stages for line in stage_sentences(stage)):
             self.console.print(escape(_short(line)), style="red")
         for line in (line for stage in stages for line in known_sentences(stage)):
@@ -190,28 +217,37 @@ def _short(line: str) -> str:
     return line if len(line) <= _LONGEST_LINE else line[: _LONGEST_LINE - 1] + "…"
 
 
-class _View:
+class _Progress:
     """The live view: the grid so far, and how far it is."""
 
-    def __init__(self, entries: Sequence[Entry], planned: int, jobs: int) -> None:
-        self._entries = entries
-        self._planned = planned
+    def __init__(self, view: View, jobs: int) -> None:
+        self._view = view
         self._jobs = jobs
         self._started = time.monotonic()
+        self._tables: list[Table] = []
+        self._next = 0.0
+
+    def _grids(self, done: Sequence[CellEntry]) -> list[Table]:
+        """Return the grids, drawn anew as often as costs a twentieth of the time at most."""
+        begun = time.monotonic()
+        if begun >= self._next:
+            self._tables = list(grid_tables(self._view, done))
+            self._next = begun + 20 * (time.monotonic() - begun)
+        return self._tables
 
     def render(self) -> RenderableType:
-        done = cells(self._entries)
+        done = self._view.finished
+        planned = self._view.planned
         elapsed = time.monotonic() - self._started
-        line = f"{len(done)}/{self._planned} cells, {elapsed:.0f} s here"
+        line = f"{len(done)}/{planned} cells, {elapsed:.0f} s here"
         if done:
-            left = self._planned - len(done)
-            mean = sum(cell["seconds"] for cell in done) / len(done)
-            line += f", about {left * mean / self._jobs:.0f} s to go"
-        return Group(grid_table(grid(list(self._entries))), Text(line))
+            mean = sum(cell.seconds for cell in done) / len(done)
+            line += f", about {(planned - len(done)) * mean / self._jobs:.0f} s to go"
+        return Group(*self._grids(done), Text(line))
 
 
-def client_line(entries: Sequence[Entry], client: str) -> str:
+def client_line(view: View, client: str) -> str:
     """Return one line on what came of one client, for the end of its nox session."""
-    own = [entry for entry in entries if entry["kind"] == "cell" and entry["client"] == client]
-    bad = [column(cell) for cell in own if not Status(cell["status"]).expected]
-    return f"{client}: {totals_line(own)}" + (f"; red with {', '.join(bad)}" if bad else "")
+    own = [cell for cell in view.finished if cell.client == client]
+    bad = [column(cell) for cell in own if not green(cell)]
+    return f"{client}: {totals_line(view, own)}" + (f"; red with {', '.join(bad)}" if bad else "")

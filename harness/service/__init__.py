@@ -25,6 +25,8 @@ class RunningService(Protocol):
     """The file the service's output goes to, appended to on restart."""
     origin: str
     """What exactly runs, as in ``image NAME:TAG sha256:…``; empty where the name says it all."""
+    code: str
+    """Digest, image id or commit of the code that runs, and of what it runs on."""
     picks_release: bool
     """Whether it decides by the schema which release it starts, as an image's start script does.
 

@@ -152,6 +152,8 @@ class _RunningCheckout:
         assert service.layout is not None
         self.service = service
         self.origin = service.label
+        # Both folders are named by what is in them.
+        self.code = f"{prepared.folder.name} on {prepared.python.parent.parent.name}"
         self.log = log
         self._layout: Layout = service.layout
         self._prepared = prepared

@@ -165,6 +165,7 @@ class _RunningInContainer:
         self.service = service
         self.log = log
         self.origin = f"image {image.reference} {image.digest or image.id}"
+        self.code = image.digest or image.id
         environment = database_settings(database.service_address)
         self._container = launcher.container(image, environment, log)
         self._read_ports()

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from harness.database import Database
+from harness.environment import digest_of_files
 from harness.errors import UsageError
 from harness.processes import HOST, ManagedProcess, free_port
 from harness.reference import faults
@@ -69,6 +70,10 @@ class _RunningReference:
         self.log = log
         level = str(service.version)
         self.origin = ""
+        package = ROOT / "harness" / "reference"
+        code = digest_of_files(sorted(package.glob("*.py")))
+        fault = os.environ.get(faults.VARIABLE, "")
+        self.code = f"{code} on {python.parent.parent.name}" + (f" with {fault}" if fault else "")
         self._command = [str(python), "-m", "harness.reference", "--level", level]
         metadata_port, migration_port = free_port(), free_port()
         self.url = f"http://{HOST}:{metadata_port}"

@@ -12,15 +12,18 @@ from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 
+import msgspec
 from packaging.version import InvalidVersion, Version
 
 from harness import expectations
+from harness.core.axes import Point, cell_id
+from harness.core.entries import Begun, CellEntry, Ended, Planned, PlannedCell, now
+from harness.core.view import View
 from harness.database.external import ExternalPostgres
 from harness.errors import InfraError
-from harness.journal import Entry, Journal, now
+from harness.journal import E, Journal
 from harness.outcome import CheckOutcome, Status, cell_status
 from harness.report.files import write_reports
-from harness.report.summary import all_green
 from harness.report.terminal import Screen
 from harness.ui import RunningUI
 from harness.ui.acceptance import judge
@@ -63,8 +66,7 @@ class Checking:
         self._screen = screen
         self._source = source
         self._journal = Journal(folder / "journal.jsonl", secrets)
-        self._entries: list[Entry] = []
-        self._planned = 0
+        self._view = View()
 
     def begin(self, versions: Sequence[Service], samples: Sequence[SampleRun], over: str) -> None:
         """Write down what is planned: every sample with every UI.
@@ -74,16 +76,24 @@ class Checking:
             samples: the runs that each must show.
             over: what they are deployed over, and where they come from, in words.
         """
-        self._planned = len(versions) * len(samples)
         self._append(
-            "run",
-            run=self._run,
-            session="ui",
-            options=list(self._options.given),
-            backend=over,
-            clients=list(dict.fromkeys(sample.client for sample in samples)),
-            services=list(dict.fromkeys(sample.service for sample in samples)),
-            planned=self._planned,
+            Begun(
+                at=now(),
+                run=self._run,
+                session=_SESSION,
+                options=list(self._options.given),
+                backend=over,
+                clients=list(dict.fromkeys(sample.client for sample in samples)),
+                services=list(dict.fromkeys(sample.service for sample in samples)),
+            )
+        )
+        self._append(
+            Planned(
+                at=now(),
+                run=self._run,
+                cells=[self._planned(one, sample) for one in versions for sample in samples],
+                checks={_probe(sample): list(UI_CHECKS) for sample in samples},
+            )
         )
 
     def judge(
@@ -143,19 +153,19 @@ class Checking:
 
     def give_up(self, version: Service, samples: Sequence[SampleRun], why: str) -> None:
         """Write down, for every sample that was not judged in a UI, why it could not be."""
-        done = {entry["id"] for entry in self._entries if entry["kind"] == "cell"}
+        done = {entry.id for entry in self._view.finished}
         for sample in samples:
-            if _cell_id(version.name, sample) not in done:
+            if self._planned(version, sample).id not in done:
                 checks = dict.fromkeys(UI_CHECKS, CheckOutcome(Status.INFRA, why))
                 self._cell(version, sample, checks, 0.0, {})
 
     def end(self) -> int:
         """Write the reports and print the end; return 1 when something is not as expected."""
-        self._append("end", run=self._run, finished=now())
+        self._append(Ended(at=now(), run=self._run))
         self._journal.close()
-        write_reports(self._entries, self._folder)
-        self._screen.end(self._entries, self._folder)
-        return int(not all_green(self._entries))
+        write_reports(self._view, self._folder)
+        self._screen.end(self._view, self._folder)
+        return int(not self._view.green)
 
     def _cell(
         self,
@@ -169,34 +179,41 @@ class Checking:
         checks = expectations.apply(
             self._options.expectations,
             checks,
-            expectations.Judged(
-                _version(sample.client), service, sample.probe or sample.flow, version.version
-            ),
+            expectations.Judged(_version(sample.client), service, _probe(sample), version.version),
             today=datetime.now(timezone.utc).date(),
         )
+        planned = self._planned(version, sample)
         entry = self._append(
-            "cell",
-            id=_cell_id(version.name, sample),
-            run=self._run,
-            session=f"ui {version.name}",
+            CellEntry(
+                **msgspec.structs.asdict(planned),
+                at=now(),
+                run=self._run,
+                status=cell_status(checks),
+                checks=dict(checks),
+                flow_run=sample.pathspec,
+                seconds=round(seconds, 2),
+                evidence=dict(evidence),
+            )
+        )
+        self._screen.cell(entry, self._view.totals.total(), self._view.planned)
+
+    def _planned(self, version: Service, sample: SampleRun) -> PlannedCell:
+        """Return what is asked of a UI about a run."""
+        service = self._services.get(sample.service)
+        point = Point(
             client=sample.client,
             service=sample.service,
-            service_kind=service and service.kind,
             datastore=sample.datastore,
-            probe=sample.probe or sample.flow,
-            stage=0,
-            status=cell_status(checks).value,
-            checks={
-                name: {"status": outcome.status.value, "reason": outcome.reason}
-                for name, outcome in checks.items()
-            },
-            flow_run=sample.pathspec,
-            seconds=round(seconds, 2),
-            evidence=dict(evidence),
+            ui=version.name,
+        )
+        return PlannedCell(
+            **msgspec.structs.asdict(point),
+            id=cell_id(_SESSION, point, _probe(sample)),
+            session=_SESSION,
+            service_kind=service.kind if service else None,
+            probe=_probe(sample),
             rerun=self._rerun(version.name, sample),
         )
-        done = sum(entry["kind"] == "cell" for entry in self._entries)
-        self._screen.cell(entry, done, self._planned)
 
     def _rerun(self, version: str, sample: SampleRun) -> str:
         """Return the command that looks for just this run in this UI again."""
@@ -208,10 +225,18 @@ class Checking:
         words += options.origin_flags
         return f"nox -s ui -- {shlex.join(words)}"
 
-    def _append(self, kind: str, **fields: object) -> Entry:
-        entry = self._journal.append(kind, **fields)
-        self._entries.append(entry)
-        return entry
+    def _append(self, entry: E) -> E:
+        written = self._journal.append(entry)
+        self._view.add(written)
+        return written
+
+
+_SESSION = "ui"
+
+
+def _probe(sample: SampleRun) -> str:
+    """Return the name of the probe that wrote a run, else that of anybody's flow."""
+    return sample.probe or sample.flow
 
 
 def _data_kept(sample: SampleRun, gone: Sequence[str]) -> CheckOutcome:
@@ -238,9 +263,3 @@ def _version(client: str) -> Version:
         return Version(client)
     except InvalidVersion:
         return Version(f"0+{re.sub('[^a-z0-9]+', '.', client.lower()).strip('.') or 'unknown'}")
-
-
-def _cell_id(version: str, sample: SampleRun) -> str:
-    """Return the stable name: ``ui/v2.5.1/2.19.39/v2.3.0/local/basics``."""
-    place = (version, sample.client, sample.service, sample.datastore, sample.probe or sample.flow)
-    return "/".join(["ui", *(part.replace("/", "-") for part in place)])

@@ -16,7 +16,7 @@ from rich.console import Console
 from harness import alive
 from harness.database import Address, Database
 from harness.options import parse
-from harness.plan import Cell
+from harness.plan import Cell, make_plan
 from harness.probes import Probe, read_probe
 from harness.processes import free_port
 from harness.report.terminal import Screen
@@ -119,7 +119,8 @@ def in_run(
     monkeypatch.setattr(alive, "RUNS", tmp_path / "runs")
     given = ["--metaflow", CLIENT, "--results", str(tmp_path / "results"), "--timeout", "20"]
     options = parse("local", given, load())
-    run = Run(options, options.clients, Screen(Console(file=io.StringIO())))
+    plan = make_plan(options, dict.fromkeys(options.clients, "3.11"))
+    run = Run(options, plan, Screen(Console(file=io.StringIO())))
     yield RunCell(run, python, probe)
     run.end()
 
@@ -133,7 +134,11 @@ def stack_over(tmp_path: Path) -> Callable[[Address], Stack]:
         log = tmp_path / "service.log"
         log.write_text("before\n", encoding="utf-8")
         running: Any = SimpleNamespace(
-            service=service, url="http://127.0.0.1:1", log=log, check_alive=lambda: None
+            service=service,
+            url="http://127.0.0.1:1",
+            log=log,
+            code="",
+            check_alive=lambda: None,
         )
         migration: Any = None
         return Stack(running, Database(address, address), migration, None, 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,8 +16,9 @@ from harness.database import Address, Database
 from harness.errors import InfraError
 from harness.outcome import Status
 from harness.versions import load
-from harness.walk import Stage, Walk
+from harness.walk import Walk
 from tests.cell.conftest import FLOW
+from tests.report import journals
 
 REFUSED = """
 import sys
@@ -115,11 +117,12 @@ def test_an_infra_cell_says_that_earlier_runs_were_not_read_again(in_run, stack_
 
 
 def test_each_client_makes_its_checks_again_on_its_own_first_and_latest_runs(in_run):
-    backend: Any = None
-    walk = Walk(in_run.run, backend, {})
+    backend: Any = SimpleNamespace(server=lambda _: None)
+    stacks: Any = None
+    walk = Walk(in_run.run, backend, stacks, {})
     new, old = in_run.run.options.clients[0], load().clients[0]
     written = {new: (1, 2, 3, 4), old: (2, 3)}
-    stage = Stage(4, "reference-2.5", "reference", "upgrade")
+    stage = journals.stage(4, "reference-2.5")
     for client, stages in written.items():
         for number in stages:
             cell = replace(in_run.cell(stage=number), client=client)

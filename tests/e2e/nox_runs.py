@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.journal import Entry, read
+from harness.core.view import View
+from harness.journal import read
 from harness.processes import marked_processes
-from harness.report.summary import cells
 from harness.tools import ROOT
 
 NOTHING_KNOWN = ROOT / "tests" / "ui" / "expectations.json"
@@ -73,14 +73,22 @@ class NoxRun:
     folder: Path
 
     @property
-    def entries(self) -> list[Entry]:
-        """The journal."""
-        return read(self.folder)
+    def view(self) -> View:
+        """What the journal says."""
+        return View(read(self.folder))
 
     @property
-    def cells(self) -> list[Entry]:
-        """The cells of the journal."""
-        return cells(self.entries)
+    def entries(self) -> list[dict[str, Any]]:
+        """The journal as a script reads it, once the harness finds it well."""
+        read(self.folder)
+        lines = (self.folder / "journal.jsonl").read_bytes().splitlines()
+        return [json.loads(line) for line in lines]
+
+    @property
+    def cells(self) -> list[dict[str, Any]]:
+        """The cells of the journal, the last entry of each."""
+        found = {entry["id"]: entry for entry in self.entries if entry["kind"] == "cell"}
+        return list(found.values())
 
     def checks(self, cell: int = 0) -> dict[str, str]:
         """Return the status of each check of a cell."""

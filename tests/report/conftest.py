@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.outcome import Status
 from tests.report import journals
 
 EVIL = "</script><script>document.title='owned'</script> <b>bold</b> \x1b[31mred\x1b[0m & ]]> \"'"
@@ -19,7 +20,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for client in journals.CLIENTS:
         for service in journals.SERVICES:
             one = journals.cell(client, service, _checks(client, service))
-            if one["status"] == "fail":
+            if one.status is Status.FAIL:
                 rows = '{"runs_v3": [{"run_number": 17}]}'
                 one = journals.evidence(folder, one, flow=EVIL, service="GET /flows", rows=rows)
             found.append(one)

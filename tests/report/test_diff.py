@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.core.view import View
 from harness.errors import UsageError
-from harness.journal import Entry
 from harness.report.commands import diff_main
 from harness.report.diff import compare
 from tests.report import journals
@@ -23,7 +23,7 @@ def _journal(
     changes: Mapping[tuple[str, str], journals.Checks] | None = None,
     clients: Sequence[str] = journals.CLIENTS,
     services: Sequence[str] = SERVICES,
-) -> list[Entry]:
+) -> View:
     cells = [
         journals.cell(client, service, (changes or {}).get((client, service)))
         for client in clients
@@ -80,7 +80,7 @@ def test_everything_at_once(tmp_path: Path):
 def test_a_new_stage_that_is_not_green_closes_the_gate(
     tmp_path: Path, cells: str, lost: str, said: str
 ):
-    def walk(name: str, services: Sequence[str]) -> list[Entry]:
+    def walk(name: str, services: Sequence[str]) -> View:
         last = {"status": "fail", "lost": [lost] if lost else []}
         return journals.write(
             tmp_path / name,
@@ -126,7 +126,7 @@ def test_a_run_cut_short_closes_the_gate_and_is_said(tmp_path: Path):
 def test_each_rollback_to_a_service_is_compared_with_the_same_one(
     tmp_path: Path, old: tuple[int, int], new: tuple[int, int]
 ):
-    def walk(name: str, red: tuple[int, int]) -> list[Entry]:
+    def walk(name: str, red: tuple[int, int]) -> View:
         return journals.write(
             tmp_path / name,
             [],
@@ -183,7 +183,7 @@ def test_what_became_red_is_what_was_as_expected(
 
 
 def test_a_walk_with_one_more_stage_is_compared_by_service(tmp_path: Path):
-    def walk(name: str, services: Sequence[str], status: str) -> list[Entry]:
+    def walk(name: str, services: Sequence[str], status: str) -> View:
         return journals.write(
             tmp_path / name,
             [

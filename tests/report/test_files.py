@@ -12,7 +12,8 @@ import pytest
 from junitparser import JUnitXml
 from lxml import etree
 
-from harness.journal import Entry, read
+from harness.core.view import View
+from harness.journal import read
 from harness.outcome import Status
 from harness.report.badge import render_badge
 from harness.report.files import write_reports
@@ -28,12 +29,12 @@ DOCS = ROOT / "docs"
 
 
 @pytest.fixture(scope="module")
-def entries(results: Path) -> list[Entry]:
-    return read(results)
+def entries(results: Path) -> View:
+    return View(read(results))
 
 
 @pytest.fixture
-def walk(tmp_path: Path) -> list[Entry]:
+def walk(tmp_path: Path) -> View:
     """A walk that lost something and did not come to its end, with a flaky cell."""
     red = journals.cell("2.0.5", "reference-1.0", {"run": "fail"}, session="fixed_db", stage=1)
     cells = [
@@ -46,7 +47,7 @@ def walk(tmp_path: Path) -> list[Entry]:
     return journals.write(tmp_path, [red, *cells], stages=stages, ended=False)
 
 
-def test_results_json_is_what_its_schema_says(entries: list[Entry], walk: list[Entry]):
+def test_results_json_is_what_its_schema_says(entries: View, walk: View):
     schema = json.loads((DOCS / "results.schema.json").read_text(encoding="utf-8"))
     jsonschema.Draft202012Validator.check_schema(schema)
     validator = jsonschema.Draft202012Validator(schema)
@@ -54,7 +55,7 @@ def test_results_json_is_what_its_schema_says(entries: list[Entry], walk: list[E
         assert [error.message for error in validator.iter_errors(_results(journal))] == []
 
 
-def test_the_schema_refuses_what_is_not_a_result(entries: list[Entry]):
+def test_the_schema_refuses_what_is_not_a_result(entries: View):
     schema = json.loads((DOCS / "results.schema.json").read_text(encoding="utf-8"))
     body = _results(entries)
     body["cells"][0]["status"] = "green"
@@ -62,18 +63,18 @@ def test_the_schema_refuses_what_is_not_a_result(entries: list[Entry]):
         jsonschema.validate(body, schema)
 
 
-def _results(entries: list[Entry]) -> dict[str, object]:
+def _results(entries: View) -> dict[str, object]:
     found: dict[str, object] = json.loads(render_results(entries))
     return found
 
 
-def test_junit_xml_is_what_its_schema_says(entries: list[Entry], walk: list[Entry]):
+def test_junit_xml_is_what_its_schema_says(entries: View, walk: View):
     schema = etree.XMLSchema(etree.parse(DOCS / "junit.xsd"))
     for journal in (entries, walk):
         schema.assertValid(etree.fromstring(render_junit(journal).encode()))
 
 
-def test_junit_has_a_case_for_each_cell_and_check_as_a_ci_server_counts_it(entries: list[Entry]):
+def test_junit_has_a_case_for_each_cell_and_check_as_a_ci_server_counts_it(entries: View):
     parsed = JUnitXml.fromstring(render_junit(entries).encode())
     found = {
         (case.classname, case.name): [type(result).__name__.lower() for result in case.result]
@@ -81,10 +82,9 @@ def test_junit_has_a_case_for_each_cell_and_check_as_a_ci_server_counts_it(entri
         for case in suite
     }
     expected = {
-        (entry["id"], name): _counted(check["status"])
-        for entry in entries
-        if entry["kind"] == "cell"
-        for name, check in entry["checks"].items()
+        (entry.id, name): _counted(check.status.value)
+        for entry in entries.cells
+        for name, check in entry.checks.items()
     }
     assert found == expected
     assert parsed.tests == len(expected)
@@ -101,13 +101,13 @@ def _counted(status: str) -> list[str]:
     return [kind for kind, statuses in kinds.items() if status in statuses]
 
 
-def test_junit_has_the_time_of_each_cell_once(entries: list[Entry]):
+def test_junit_has_the_time_of_each_cell_once(entries: View):
     root = ET.fromstring(render_junit(entries))
-    seconds = sum(entry["seconds"] for entry in entries if entry["kind"] == "cell")
+    seconds = sum(entry.seconds for entry in entries.cells)
     assert float(root.get("time", "0")) == pytest.approx(seconds)
 
 
-def test_stages_are_cases_too(walk: list[Entry]):
+def test_stages_are_cases_too(walk: View):
     suite = next(s for s in ET.fromstring(render_junit(walk)) if s.get("name") == "stages")
     assert [case.get("name") for case in suite.iter("testcase")] == [
         f"{number:02d} {service}" for number, service in enumerate(journals.SERVICES, start=1)
@@ -130,9 +130,9 @@ def test_a_stage_that_fails_as_declared_is_told_and_is_no_finding(tmp_path: Path
     assert "<b>x known</b> tables are made twice: HTTP 500" in render_html(entries, tmp_path)
 
 
-def test_totals_are_equal_in_all(entries: list[Entry], walk: list[Entry]):
+def test_totals_are_equal_in_all(entries: View, walk: View):
     for journal in (entries, walk):
-        expected = totals(journal)
+        expected = totals(journal.cells)
         words = totals_line(journal)
         assert _results(journal)["totals"] == expected
         assert words in render_markdown(journal)
@@ -145,7 +145,7 @@ def test_totals_are_equal_in_all(entries: list[Entry], walk: list[Entry]):
         assert found == expected
 
 
-def test_flaky_cells_are_counted_everywhere(walk: list[Entry]):
+def test_flaky_cells_are_counted_everywhere(walk: View):
     cell = "fixed_db/2.0.5/01-reference-1.0/local/basics"
     assert _results(walk)["flaky"] == 1
     assert f'name="flaky {cell}"' in render_junit(walk)
@@ -153,7 +153,7 @@ def test_flaky_cells_are_counted_everywhere(walk: list[Entry]):
     assert "(1 flaky)" in render_badge(walk)
 
 
-def test_the_badge_is_an_image_of_its_words(entries: list[Entry]):
+def test_the_badge_is_an_image_of_its_words(entries: View):
     image = ET.fromstring(render_badge(entries))
     (title,) = image.iter("{http://www.w3.org/2000/svg}title")
     assert title.text == f"metaflow compat: ✗ {totals_line(entries)}"
@@ -176,7 +176,7 @@ def test_the_badge_is_green_only_when_everything_is_known(
     assert f'fill="{colour}"' in render_badge(journal)
 
 
-def test_markdown_says_the_findings_and_folds_the_grid(entries: list[Entry]):
+def test_markdown_says_the_findings_and_folds_the_grid(entries: View):
     text = render_markdown(entries)
     assert "**✗ fail** client 2.2.13 fails on reference services ≥ 2.3: basics: tags" in text
     assert "<details><summary>compat, local data: client × service</summary>" in text
@@ -191,7 +191,7 @@ def test_markdown_merges_clients_with_the_same_squares(tmp_path: Path):
     assert "| ≥ 2.0.5 | ✓ pass |" in render_markdown(journal)
 
 
-def test_what_a_flow_printed_does_nothing_in_markdown(entries: list[Entry]):
+def test_what_a_flow_printed_does_nothing_in_markdown(entries: View):
     text = render_markdown(entries)
     assert "\x1b" not in text
     outside_of_code = re.sub(r"(`+).+?\1", "", text)
@@ -215,7 +215,7 @@ def test_code_spans(text: str, expected: str):
     assert code(text) == expected
 
 
-def test_the_timeline_is_in_markdown(walk: list[Entry]):
+def test_the_timeline_is_in_markdown(walk: View):
     assert "| 4 | reference-2.5 | ⚠ infra | 3 → 4 | 480 | 1 | safe |" in render_markdown(walk)
 
 
@@ -228,7 +228,7 @@ def test_a_big_report_fits_a_step_summary(tmp_path: Path):
     assert len(render_markdown(journals.write(tmp_path, cells)).encode()) < 1_000_000
 
 
-def test_all_files_are_written_and_nothing_half(tmp_path: Path, entries: list[Entry]):
+def test_all_files_are_written_and_nothing_half(tmp_path: Path, entries: View):
     write_reports(entries, tmp_path, {})
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "badge.svg",
@@ -239,7 +239,7 @@ def test_all_files_are_written_and_nothing_half(tmp_path: Path, entries: list[En
     ]
 
 
-def test_the_summary_of_a_ci_step_gets_the_markdown_once_more(tmp_path: Path, entries: list[Entry]):
+def test_the_summary_of_a_ci_step_gets_the_markdown_once_more(tmp_path: Path, entries: View):
     summary = tmp_path / "summary.md"
     summary.write_text("before\n", encoding="utf-8")
     write_reports(entries, tmp_path, {"GITHUB_STEP_SUMMARY": str(summary)})

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from harness.journal import Entry
+from harness.core.view import View
+from harness.outcome import Status
 from harness.report.findings import (
-    blocks,
     by_signature,
     findings,
     headline,
     signature,
-    span,
     stage_findings,
 )
+from harness.report.sides import blocks, span
 from tests.report import journals
 
 Checks = dict[str, str | tuple[str, str]]
@@ -43,7 +43,7 @@ def test_blocks_are_runs_of_neighbours():
     assert blocks(ORDER, set()) == []
 
 
-def _matrix(tmp_path: Path, checks: Callable[[str, str], Checks]) -> list[Entry]:
+def _matrix(tmp_path: Path, checks: Callable[[str, str], Checks]) -> View:
     return journals.write(
         tmp_path,
         [
@@ -77,7 +77,7 @@ def test_no_range_covers_a_cell_that_passed(tmp_path: Path):
         return {"run": ("fail", "exit code 1") if bad else "pass"}
 
     entries = _matrix(tmp_path, checks)
-    failed = {e["id"] for e in entries if e["kind"] == "cell" and e["status"] == "fail"}
+    failed = {cell.id for cell in entries.cells if cell.status is Status.FAIL}
     found = findings(entries)
     assert {name for finding in found for name in finding.cells} == failed
     assert sum(len(finding.cells) for finding in found) == len(failed)
@@ -197,9 +197,10 @@ def test_a_walk_that_comes_back_to_a_service_names_the_stage(tmp_path: Path):
 
 def test_stages_of_two_walks_are_both_kept(tmp_path: Path):
     lost = journals.stage(1, "1.0.0", status="fail", lost=["a row"])
-    one = journals.write(tmp_path / "a", [], run="a", stages=[lost])
-    other = journals.write(tmp_path / "b", [], run="b", stages=[journals.stage(1, "1.0.0")])
-    assert stage_findings([*one, *other]) == ["run a, stage 01, 1.0.0: lost a row"]
+    journals.write(tmp_path / "a", [], run="a", stages=[lost])
+    journals.write(tmp_path / "b", [], run="b", stages=[journals.stage(1, "1.0.0")])
+    both = [*journals.entries(tmp_path / "a"), *journals.entries(tmp_path / "b")]
+    assert stage_findings(View(both)) == ["run a, stage 01, 1.0.0: lost a row"]
 
 
 def test_the_headline_does_not_hide_that_there_are_more_places(tmp_path: Path):

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from harness.core.view import View
 from harness.errors import UsageError
-from harness.journal import Entry, read
+from harness.journal import read
 from harness.report.commands import report_main
 from harness.report.merge import merge, write_journal
-from harness.report.summary import cells, runs, totals
+from harness.report.summary import totals
 from tests.report import journals
 
 
 def _dated(folder: Path, at: str) -> None:
     """Set the time of every entry of a journal."""
-    path = folder / "journal.jsonl"
-    entries = [{**entry, "at": at} for entry in read(path)]
-    path.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    moment = datetime.fromisoformat(at)
+    entries = [msgspec.structs.replace(entry, at=moment) for entry in read(folder)]
+    write_journal(entries, folder)
 
 
 @pytest.fixture
@@ -37,12 +40,17 @@ def shards(tmp_path: Path) -> tuple[Path, Path]:
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_the_later_entry_wins_whatever_the_order(shards, tmp_path: Path, order):
-    entries = merge([shards[place] for place in order], tmp_path / "merged")
-    assert totals(entries) == {"pass": 2}
-    cell = cells(entries)[0]
-    assert cell["run"] == "b"
-    assert cell["earlier"] == [{"run": "a", "at": "2026-11-01T10:00:00+00:00", "status": "fail"}]
-    assert [run["run"] for run in runs(entries)] == ["a", "b"]
+    view = View(merge([shards[place] for place in order], tmp_path / "merged"))
+    assert totals(view.cells) == {"pass": 2}
+    cell = view.cells[0]
+    assert cell.run == "b"
+    (earlier,) = view.earlier(cell)
+    assert (earlier.run, earlier.at.isoformat(), earlier.status.value) == (
+        "a",
+        "2026-11-01T10:00:00+00:00",
+        "fail",
+    )
+    assert list(view.runs) == ["a", "b"]
 
 
 def test_a_source_given_twice_counts_once(shards, tmp_path: Path):
@@ -54,7 +62,7 @@ def test_evidence_is_found_from_the_new_place(shards, tmp_path: Path):
     folder = tmp_path / "deep" / "merged"
     entries = merge([shards[0]], folder)
     folder.mkdir(parents=True)
-    (path,) = cells(entries)[0]["evidence"].values()
+    (path,) = View(entries).cells[0].evidence.values()
     assert (folder / path).read_text() == "what it said"
 
 
@@ -100,7 +108,7 @@ def test_an_unknown_option_is_an_error(tmp_path: Path):
 def test_report_proposes_expectations_for_what_is_red(shards, capsys):
     report_main([str(shards[0]), "--write-expectations"])
     body = json.loads((shards[0] / "expectations.proposed.json").read_text(encoding="utf-8"))
-    declared: list[Entry] = body["expectations"]
+    declared = body["expectations"]
     assert declared[-1] == {
         "client": "==2.0.5",
         "service": "released ==2.3.0",

@@ -7,11 +7,10 @@ from datetime import date
 from pathlib import Path
 
 from harness import expectations
-from harness.journal import Entry
+from harness.core.view import View
 from harness.outcome import CheckOutcome, Status
 from harness.probes import FLOWS, find_probes
 from harness.report.proposals import propose, write_proposals
-from harness.report.summary import cells
 from harness.versions import load
 from tests.report import journals
 
@@ -19,7 +18,7 @@ FAILED = {"run": ("fail", "exit code 1"), "tags": ("not-run", "the run did not e
 SERVICES = ("v2.3.0", "v2.4.0", "v2.5.0", "reference-2.3", "reference-2.5")
 
 
-def _entries(tmp_path: Path) -> list[Entry]:
+def _entries(tmp_path: Path) -> View:
     red = {("2.0.5", "v2.4.0"), ("2.0.5", "v2.5.0"), ("2.7.23", "v2.3.0"), ("2.7.23", "v2.5.0")}
     red |= {("2.19.39", "reference-2.3"), ("2.19.39", "v2.3.0")}
     return journals.write(
@@ -51,21 +50,19 @@ def test_with_what_is_proposed_every_cell_is_as_expected(tmp_path: Path):
     )
     clients = {client.name: client for client in catalog.clients}
     services = {service.name: service for service in catalog.services}
-    for cell in cells(entries):
+    for cell in entries.cells:
         outcomes = {
-            name: CheckOutcome(Status(check["status"]), check["reason"])
-            for name, check in cell["checks"].items()
+            name: CheckOutcome(Status(check.status), check.reason)
+            for name, check in cell.checks.items()
         }
         changed = expectations.apply(
             declared,
             outcomes,
-            expectations.Judged(
-                clients[cell["client"]].version, services[cell["service"]], cell["probe"]
-            ),
+            expectations.Judged(clients[cell.client].version, services[cell.service], cell.probe),
             today=date(2026, 11, 1),
         )
-        assert all(outcome.status.expected for outcome in changed.values()), cell["id"]
-        assert (changed == outcomes) is (cell["status"] == "pass")
+        assert all(outcome.status.expected for outcome in changed.values()), cell.id
+        assert (changed == outcomes) is (cell.status is Status.PASS)
 
 
 def test_what_was_not_judged_is_not_declared(tmp_path: Path):

@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
+from harness.core.entries import CellEntry
+from harness.core.view import View
 from harness.outcome import Status
+from harness.report.sides import Sides
 from harness.report.summary import (
-    all_green,
     causes,
-    cells,
     column,
     flaky_count,
-    grid,
-    incomplete,
     sentence,
+    tally,
     totals,
     totals_line,
 )
@@ -27,9 +27,9 @@ FAIL = {"run": ("fail", "HTTP 500"), "tags": ("not-run", "the run did not end we
 
 @pytest.fixture
 def entries(tmp_path):
-    """Return a function that writes cells to a journal and gives its entries."""
+    """Return a function that writes cells to a journal and gives what it says."""
 
-    def written(*some: dict[str, Any], **fields: Any) -> list[dict[str, Any]]:
+    def written(*some: CellEntry, **fields: Any) -> View:
         return write(tmp_path, some, **fields)
 
     return written
@@ -42,53 +42,47 @@ def test_totals_name_what_is_not_as_expected_first(entries):
         cell("2.2.13", "reference-1.0", PASS),
         cell("2.2.13", "reference-2.0", {"run": "unsupported"}),
     )
-    assert totals(found) == {"fail": 1, "pass": 2, "unsupported": 1}
-    assert list(totals(found))[0] == "fail"  # noqa: RUF015 - the order is the point
+    assert totals(found.cells) == {"fail": 1, "pass": 2, "unsupported": 1}
+    assert list(totals(found.cells))[0] == "fail"  # noqa: RUF015 - the order is the point
     assert totals_line(found) == "1 fail, 2 pass, 1 unsupported: 4 cells"
 
 
 def test_one_cell_is_one_cell_and_none_are_none(entries):
     assert totals_line(entries(cell("2.0.5", None, PASS))) == "1 pass: 1 cell"
-    assert totals_line([]) == "none ran: 0 cells"
+    assert totals_line(View()) == "none ran: 0 cells"
 
 
-def test_a_square_is_as_bad_as_its_worst_cell(entries):
-    found = grid(
-        entries(
-            cell("2.2.13", "reference-2.5", PASS),
-            cell("2.2.13", "reference-2.5", FAIL, probe="hello"),
-            cell("2.0.5", "reference-2.5", PASS),
-        )
-    )
-    assert found.squares == {
-        ("2.2.13", "reference-2.5"): Status.FAIL,
-        ("2.0.5", "reference-2.5"): Status.PASS,
-    }
+def test_a_square_says_how_its_checks_came_out(entries):
+    known = {"run": "pass", "tags": "pass", "logs": ("expected-fail", "known")}
+    found = entries(cell("2.2.13", "v2.3.0", known), cell("2.2.13", "v2.3.0", FAIL, probe="hello"))
+    assert tally(found.cells) == "1 ✗ 1 · 1 x 2 ✓"
+    assert tally(found.cells[:1]) == "1 x 2 ✓"
+    assert tally([cell("2.2.13", "v2.3.0", PASS)]) == "", "its own word says it"
 
 
 def test_the_grid_keeps_the_order_of_the_plan(entries):
-    found = grid(
-        entries(
-            cell("2.19.39", "reference-2.5", PASS),
-            cell("2.2.13", "reference-2.0", PASS),
-            clients=["2.2.13", "2.7.23", "2.19.39"],
-            services=["reference-2.0", "reference-2.5"],
-        )
+    found = entries(
+        cell("2.19.39", "reference-2.5", PASS),
+        cell("2.2.13", "reference-2.0", PASS),
+        clients=["2.2.13", "2.7.23", "2.19.39"],
+        services=["reference-2.0", "reference-2.5"],
     )
-    assert found.clients == ("2.2.13", "2.19.39"), "a client without a cell has no row"
-    assert found.services == ("reference-2.0", "reference-2.5")
+    session = Sides(found).sessions["compat"]
+    assert session.rows == ("2.2.13", "2.19.39"), "a client without a cell has no row"
+    assert session.columns == ("reference-2.0", "reference-2.5")
 
 
 def test_cells_without_a_service_have_a_column(entries):
     found = entries(cell("2.2.13", None, PASS))
-    assert grid(found).services == (column(cells(found)[0]),) == ("no service",)
+    session = Sides(found).sessions["compat"]
+    assert session.columns == (column(found.cells[0]),) == ("no service",)
 
 
 def test_the_last_of_several_entries_counts_and_keeps_the_earlier(entries):
     found = entries(cell("2.2.13", "reference-2.5", FAIL), cell("2.2.13", "reference-2.5", PASS))
-    (last,) = cells(found)
-    assert last["status"] == "pass"
-    assert [entry["status"] for entry in last["earlier"]] == ["fail"]
+    (last,) = found.cells
+    assert last.status is Status.PASS
+    assert [entry.status for entry in found.earlier(last)] == [Status.FAIL]
     assert flaky_count(found) == 1
     assert totals_line(found) == "1 pass (1 flaky): 1 cell"
 
@@ -96,11 +90,11 @@ def test_the_last_of_several_entries_counts_and_keeps_the_earlier(entries):
 def test_a_cell_that_fails_again_is_not_flaky(entries):
     found = entries(cell("2.2.13", "reference-2.5", FAIL), cell("2.2.13", "reference-2.5", FAIL))
     assert flaky_count(found) == 0
-    assert totals(found) == {"fail": 1}
+    assert totals(found.cells) == {"fail": 1}
 
 
 def test_a_sentence_names_the_cause_and_not_what_followed(entries):
-    (found,) = cells(entries(cell("2.2.13", "reference-2.5", FAIL)))
+    (found,) = entries(cell("2.2.13", "reference-2.5", FAIL)).cells
     assert list(causes(found)) == ["run"]
     assert sentence(found) == [
         "client 2.2.13 × reference-2.5, local data, probe basics: run: fail: HTTP 500"
@@ -108,7 +102,7 @@ def test_a_sentence_names_the_cause_and_not_what_followed(entries):
 
 
 def test_a_cell_that_did_not_run_at_all_says_why(entries):
-    (found,) = cells(entries(cell("2.0.0", "reference-2.5", {"run": ("not-run", "no Python")})))
+    (found,) = entries(cell("2.0.0", "reference-2.5", {"run": ("not-run", "no Python")})).cells
     assert sentence(found) == [
         "client 2.0.0 × reference-2.5, local data, probe basics: run: not-run: no Python"
     ]
@@ -133,8 +127,8 @@ def test_green_means_all_that_was_planned_ran_well(entries, checks, planned, end
         planned=planned,
         ended=ended,
     )
-    assert all_green(found) is green
-    assert bool(incomplete(found)) is (planned != len(checks) or not ended)
+    assert found.green is green
+    assert bool(found.incomplete) is (planned != len(checks) or not ended)
 
 
 def test_checks_with_one_reason_share_a_sentence():

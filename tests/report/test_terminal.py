@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from harness.core.entries import CellEntry, Note, now
+from harness.core.view import View
 from harness.outcome import Status
-from harness.report.summary import Grid, grid
-from harness.report.terminal import Screen, client_line, grid_table
+from harness.report.terminal import Screen, client_line, grid_tables
 from tests.report.journals import cell, stage, write
 
 FAIL = {"run": ("fail", "HTTP 500 [planted]"), "tags": ("not-run", "the run did not end well")}
@@ -40,30 +41,44 @@ def terminal() -> _Paper:
     return _Paper(force_terminal=True, width=100, height=40)
 
 
-def _entries(folder: Path, *some: dict[str, Any]) -> list[dict[str, Any]]:
+def _view(folder: Path, *some: CellEntry) -> View:
     return write(folder, some)
 
 
+def _printed(view: View) -> str:
+    file = io.StringIO()
+    Console(file=file, width=100).print(*grid_tables(view, view.cells))
+    return file.getvalue()
+
+
 @pytest.mark.parametrize("status", Status, ids=lambda status: status.value)
-def test_every_status_is_shown_by_sign_and_word(status):
-    file = io.StringIO()
-    found = Grid(("2.2.13",), ("reference-2.5",), {("2.2.13", "reference-2.5"): status})
-    Console(file=file, width=100).print(grid_table(found))
-    assert f"{status.sign} {status.value}" in file.getvalue()
+def test_every_status_is_shown_by_sign_and_word(status, tmp_path):
+    view = _view(tmp_path, cell("2.2.13", "reference-2.5", {"run": status.value}))
+    assert f"{status.sign} {status.value}" in _printed(view)
 
 
-def test_what_is_not_in_the_journal_is_not_green():
-    file = io.StringIO()
-    Console(file=file, width=100).print(grid_table(Grid(("2.2.13",), ("v2.5.1",), {})))
-    assert "not-run" in file.getvalue()
+def test_what_is_not_in_the_journal_is_not_green(tmp_path):
+    some = (cell("2.2.13", "v2.5.1"), cell("2.7.23", "v2.4.3"))
+    assert _printed(_view(tmp_path, *some)).count("not-run") == 2
 
 
-def test_the_grid_says_that_levels_are_no_released_services():
+def test_what_was_planned_and_never_ran_is_in_the_grid(tmp_path):
+    view = write(tmp_path, [cell("2.2.13", "v2.5.1")], planned=2, ended=False)
+    assert _printed(view).count("not-run") == 3, (
+        "its own row and column, and no square of the other"
+    )
+
+
+def test_a_square_counts_its_checks(tmp_path):
+    checks = {"run": "pass", "tags": ("unsupported", "too old"), "logs": ("expected-fail", "known")}
+    assert "x expected-fail (1 x 1 ✓ 1 –)" in _printed(
+        _view(tmp_path, cell("2.2.13", "v2", checks))
+    )
+
+
+def test_the_grid_says_that_levels_are_no_released_services(tmp_path):
     def printed(service: str) -> str:
-        file = io.StringIO()
-        found = Grid(("2.2.13",), (service,), {("2.2.13", service): Status.PASS})
-        Console(file=file, width=100).print(grid_table(found))
-        return " ".join(file.getvalue().split())
+        return " ".join(_printed(_view(tmp_path / service, cell("2.2.13", service))).split())
 
     assert "not released services" in printed("reference-2.5")
     assert "not released services" not in printed("v2.5.1")
@@ -71,30 +86,31 @@ def test_the_grid_says_that_levels_are_no_released_services():
 
 def test_a_note_marks_its_column_and_is_told_below(log, tmp_path):
     text = "v2.4.3 reports 2.4.2 to clients, not 2.4.3"
-    entries = _entries(tmp_path, cell("2.2.13", "v2.4.3"), cell("2.2.13", "v2.5.1"))
-    entries += [{"kind": "note", "service": "v2.4.3", "text": text}] * 2
-    log.screen.end(entries, tmp_path)
+    view = _view(tmp_path, cell("2.2.13", "v2.4.3"), cell("2.2.13", "v2.5.1"))
+    for _ in range(2):
+        view.add(Note(at=now(), run=next(iter(view.runs)), service="v2.4.3", text=text))
+    log.screen.end(view, tmp_path)
     assert "v2.4.3*" in log.text
     assert "v2.5.1*" not in log.text
     assert log.text.count(f"* {text}\n") == 1
 
 
 def test_a_log_gets_a_line_for_every_cell(log, tmp_path):
-    _, good, bad, _ = _entries(
+    good, bad = _view(
         tmp_path, cell("2.2.13", "reference-2.5"), cell("2.7.23", "reference-2.5", FAIL)
-    )
+    ).cells
     log.screen.cell(good, 1, 2)
     log.screen.cell(bad, 2, 2)
     assert log.text.splitlines() == [
         "[1/2] ✓ pass  compat/2.2.13/reference-2.5/local/basics  3.2 s",
-        "[2/2] ✗ fail  compat/2.7.23/reference-2.5/local/basics  3.2 s",
+        "[2/2] ✗ fail  compat/2.7.23/reference-2.5/local/basics  (1 ✗ 1 ·)  3.2 s",
     ]
 
 
 def test_a_terminal_gets_a_line_for_a_bad_cell_only(terminal, tmp_path):
-    _, good, bad, _ = _entries(
+    good, bad = _view(
         tmp_path, cell("2.2.13", "reference-2.5"), cell("2.7.23", "reference-2.5", FAIL)
-    )
+    ).cells
     terminal.screen.cell(good, 1, 2)
     assert terminal.text == ""
     terminal.screen.cell(bad, 2, 2)
@@ -102,8 +118,8 @@ def test_a_terminal_gets_a_line_for_a_bad_cell_only(terminal, tmp_path):
 
 
 def test_a_terminal_shows_the_grid_while_it_fills(terminal, tmp_path):
-    entries = _entries(tmp_path, cell("2.2.13", "reference-2.5"))
-    with terminal.screen.watching(entries, 4, 2) as live:
+    view = write(tmp_path, [cell("2.2.13", "reference-2.5")], planned=4)
+    with terminal.screen.watching(view, 2) as live:
         assert live is not None
         live.refresh()
     assert "1/4 cells" in terminal.text
@@ -112,33 +128,33 @@ def test_a_terminal_shows_the_grid_while_it_fills(terminal, tmp_path):
 
 
 def test_a_log_shows_nothing_while_it_waits(log, tmp_path):
-    entries = _entries(tmp_path, cell("2.2.13", "reference-2.5"))
-    with log.screen.watching(entries, 4, 2) as live:
+    view = _view(tmp_path, cell("2.2.13", "reference-2.5"))
+    with log.screen.watching(view, 2) as live:
         assert live is None
     assert log.text == ""
 
 
 def test_the_end_has_grid_counts_failures_reruns_and_the_path(log, tmp_path):
     bad = cell("2.7.23", "reference-2.5", FAIL)
-    log.screen.end(_entries(tmp_path, cell("2.2.13", "reference-2.5"), bad), Path("/results/run"))
-    assert "│ 2.7.23 │ ✗ fail │" in log.text
+    log.screen.end(_view(tmp_path, cell("2.2.13", "reference-2.5"), bad), Path("/results/run"))
+    assert "│ 2.7.23 │ ✗ fail (1 ✗ 1 ·) │" in log.text
     assert log.text.splitlines()[-4:] == [
         "1 fail, 1 pass: 2 cells",
         "client 2.7.23 × reference-2.5, local data, probe basics: run: fail: HTTP 500 [planted]",
-        f"  rerun: {bad['rerun']}",
+        f"  rerun: {bad.rerun}",
         "results: /results/run",
     ]
 
 
 def test_the_end_of_a_run_without_a_cell(log, tmp_path):
-    log.screen.end(_entries(tmp_path), Path("/results/run"))
+    log.screen.end(_view(tmp_path), Path("/results/run"))
     assert log.text.splitlines() == ["none ran: 0 cells", "results: /results/run"]
 
 
 def test_many_failures_are_counted_not_all_listed(log, tmp_path):
     clients = [f"2.{minor}.{patch}" for minor, patch in itertools.product(range(5), range(6))]
     some = [cell(client, "reference-2.5", FAIL) for client in clients]
-    log.screen.end(_entries(tmp_path, *some), tmp_path)
+    log.screen.end(_view(tmp_path, *some), tmp_path)
     assert log.text.count("  rerun: ") == 20
     assert "… and 10 more; all are in the results" in log.text
 
@@ -146,7 +162,7 @@ def test_many_failures_are_counted_not_all_listed(log, tmp_path):
 def test_a_wide_grid_is_not_folded_in_a_log(log, tmp_path):
     services = [f"v2.4.{patch}" for patch in range(12)]
     some = [cell("2.2.13", service) for service in services]
-    log.screen.end(_entries(tmp_path, *some), tmp_path)
+    log.screen.end(_view(tmp_path, *some), tmp_path)
     row = next(line for line in log.text.splitlines() if "2.2.13" in line)
     assert row.count("✓ pass") == 12
 
@@ -157,13 +173,12 @@ def test_what_looks_like_markup_is_printed_as_it_is(log):
 
 
 def test_the_line_of_a_client_names_where_it_is_red(tmp_path):
-    entries = _entries(
+    entries = _view(
         tmp_path,
         cell("2.2.13", "reference-2.0", FAIL),
         cell("2.2.13", "reference-2.5"),
         cell("2.7.23", "reference-2.5"),
     )
-    assert grid(entries).clients == ("2.2.13", "2.7.23")
     assert client_line(entries, "2.2.13") == (
         "2.2.13: 1 fail, 1 pass: 2 cells; red with reference-2.0"
     )
@@ -171,20 +186,19 @@ def test_the_line_of_a_client_names_where_it_is_red(tmp_path):
 
 
 def test_the_end_says_what_was_planned_and_is_unknown(log, tmp_path):
-    entries = _entries(tmp_path, cell("2.2.13", "v2.4.3"))
-    log.screen.end([{**entries[0], "planned": 3}, *entries[1:]], tmp_path)
+    log.screen.end(write(tmp_path, [cell("2.2.13", "v2.4.3")], planned=3), tmp_path)
     assert "1 of 3 planned cells" in log.text
 
 
 def test_each_session_has_a_grid_of_its_own(log, tmp_path):
-    entries = _entries(
+    entries = _view(
         tmp_path,
         cell("2.19.39", "v2.5.1", session="ui v2.3.0"),
         cell("2.19.39", "v2.5.1", FAIL, session="ui v2.5.1"),
     )
     log.screen.end(entries, tmp_path)
-    first, second = log.text.split("ui v2.5.1: client × service")
-    assert "ui v2.3.0: client × service" in first
+    first, second = log.text.split("UI v2.5.1: client × service")
+    assert "UI v2.3.0: client × service" in first
     assert "✓ pass" in first
     assert "✗ fail" not in first
     assert "✗ fail" in second
@@ -192,7 +206,7 @@ def test_each_session_has_a_grid_of_its_own(log, tmp_path):
 
 def test_declared_failures_are_told_once_for_all_cells(log, tmp_path):
     known = {"run": "pass", "tags": ("expected-fail", "why it fails: HTTP 400")}
-    entries = _entries(tmp_path, cell("2.2.13", "v2.5.1", known), cell("2.7.23", "v2.5.1", known))
+    entries = _view(tmp_path, cell("2.2.13", "v2.5.1", known), cell("2.7.23", "v2.5.1", known))
     log.screen.end(entries, tmp_path)
     assert "known: tags fails as declared, in 2 cells: why it fails: HTTP 400\n" in log.text
     assert log.text.count("HTTP 400") == 1

@@ -13,12 +13,12 @@ import pytest
 
 from harness import alive
 from harness.alive import RunLock
+from harness.core.view import View
 from harness.database import Address, Database
 from harness.errors import InfraError, UsageError
 from harness.journal import read
 from harness.kept import Kept
 from harness.outcome import CheckOutcome, Status
-from harness.report.summary import cells
 from harness.report.terminal import Screen
 from harness.ui import check
 from harness.ui import run as ui_run
@@ -161,13 +161,13 @@ def test_a_line_that_reruns_a_cell_works_with_pgpassword(
     wanted = ("--run", written.runs["failing"].pathspec)
     with standin(address) as (launcher.api, _):
         assert show_ui(results, "--check", *wanted, "--database-url", address.url) == 0
-        (cell,) = cells(read(results / "latest"))
-        assert "[secret]" not in cell["rerun"]
-        assert address.password not in cell["rerun"]
-        again = shlex.split(cell["rerun"].partition(" -- ")[2])
+        (cell,) = View(read(results / "latest")).cells
+        assert "[secret]" not in cell.rerun
+        assert address.password not in cell.rerun
+        again = shlex.split(cell.rerun.partition(" -- ")[2])
         monkeypatch.setenv("PGPASSWORD", address.password)
         assert show(parse_ui([*again, "--results", str(results)], CATALOG), CATALOG, Screen()) == 0
-    assert [one["id"] for one in cells(read(results / "latest"))] == [cell["id"]]
+    assert [one.id for one in View(read(results / "latest")).cells] == [cell.id]
 
 
 @pytest.fixture

@@ -91,6 +91,17 @@
     const check = data.outcomes[cell.outcome].find(([name]) => name === state.check);
     return check ? check[1] : null;
   };
+  // How the checks that are looked at came out: "13 ✓ 1 –"; nothing for a single one.
+  const tallies = new Map();
+  const tally = (cells) => {
+    const key = cells.map((cell) => cell.outcome).join();
+    if (!tallies.has(key)) {
+      const words = cells.flatMap((cell) => data.outcomes[cell.outcome].map(([, word]) => word));
+      const counts = data.statuses.map(({ word, sign }) => [words.filter((one) => one === word).length, sign]);
+      tallies.set(key, words.length < 2 ? "" : counts.filter(([n]) => n).map((pair) => pair.join(" ")).join(" "));
+    }
+    return state.check ? "" : tallies.get(key);
+  };
   const describe = (cell) => {
     cell.words ??= `${cell.id}\n${cell.flow_run}\n${cell.run}${cell.flaky ? "\nflaky" : ""}`.toLowerCase();
     return cell.words;
@@ -100,7 +111,8 @@
     const status = found.length ? worst(found.map(([, word]) => word)) : "not-run";
     const on = wanted(status, found.map(([cell]) => cell));
     const flaky = found.some(([cell]) => cell.flaky);
-    const words = `${statuses.get(status).sign} ${status}${flaky ? " flaky" : ""}`;
+    const counts = tally(found.map(([cell]) => cell));
+    const words = `${statuses.get(status).sign} ${status}${flaky ? " flaky" : ""}${counts && ` (${counts})`}`;
     const look = on ? status : `${status} off`;
     if (square.seen !== words) square.at.textContent = square.seen = words;
     if (square.at.className !== look) square.at.className = look;
@@ -221,14 +233,15 @@
     const column = columnOf(cell);
     const place = `client ${grid.clients[cell.row]} × ${column.service}`;
     const inside = squares[cell.grid][cell.row][cell.column].cells;
-    openPanel(place, make("p", { class: "facts" }, `${grid.session}${column.stage ? ` · stage ${column.stage}` : ""} · ${grid.datastore} data`),
+    openPanel(place, make("p", { class: "facts" }, `${grid.title}${column.stage ? ` · stage ${column.stage}` : ""}`),
       ...inside.map(cellArticle));
     if (inside.length > 1) find(".linked", body)?.scrollIntoView({ block: "center" });
   };
   const openStage = (name) => {
-    const stage = data.stages.find(({ run, stage }) => `${run} ${stage}` === name);
+    const stage = data.stages.find((one) => one.name === name);
     if (!stage) return;
-    const inside = data.cells.filter((cell) => cell.run === stage.run && columnOf(cell).stage === stage.stage);
+    const inside = data.cells.filter((cell) => cell.run === stage.run && columnOf(cell).stage === stage.stage
+      && data.grids[cell.grid].walk === stage.walk);
     const checks = [...new Set(inside.flatMap((cell) => data.outcomes[cell.outcome].map(([check]) => check)))];
     const head = make("tr", {}, ...["Client", ...checks].map((word) => make("th", { scope: "col" }, word)));
     const rows = inside.map((cell) => {
@@ -236,7 +249,7 @@
       const link = make("a", { href: `#cell=${encodeURIComponent(cell.id)}` }, grid.clients[cell.row]);
       const found = new Map(data.outcomes[cell.outcome].map(([check, status]) => [check, status]));
       const marks = checks.map((check) => make("td", {}, ...(found.has(check) ? [mark(found.get(check))] : [])));
-      return make("tr", {}, make("th", { scope: "row" }, link, ` ${cell.probe}, ${grid.datastore} data`), ...marks);
+      return make("tr", {}, make("th", { scope: "row" }, link, ` ${cell.probe}, ${grid.title}`), ...marks);
     });
     const lists = { lost: "Lost", problems: "Problems", known: "Fails as declared", migrations: "Migrations applied", rollback_evidence: "Rolling back to" };
     const said = Object.entries(lists).filter(([key]) => stage[key].length).flatMap(([key, title]) => [

@@ -1,0 +1,286 @@
+"""The entries of a journal: typed, written and read by one library; the schemas come from them.
+
+The types say all there is to say of the format: docs/journal.schema.json and
+docs/results.schema.json are generated from them (``python -m harness.report.schema``).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from harness.core.axes import Point
+from harness.outcome import CheckOutcome, Status
+
+SCHEMA: Literal[2] = 2
+"""Version of the journal's format; it changes when a field changes meaning or goes."""
+
+
+def now() -> datetime:
+    """Return the time in UTC, in whole seconds."""
+    return datetime.now(timezone.utc).replace(microsecond=0)
+
+
+Moment = Annotated[
+    datetime, Meta(tz=True, description="when it was written, ISO 8601 with its time zone")
+]
+Count = Annotated[int, Meta(ge=0)]
+Seconds = Annotated[float, Meta(ge=0)]
+
+
+class _Entry(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
+    """What every entry has.
+
+    Attributes:
+        schema: version of the format.
+        at: when it was written.
+    """
+
+    schema: Literal[2] = SCHEMA
+    at: Moment
+
+
+class Begun(_Entry, kw_only=True, tag="run"):
+    """The first line of a run.
+
+    Attributes:
+        run: the run's id, also the name of its results folder.
+        session: ``compat``, ``fixed_db``, ``local`` or ``ui``.
+        options: what followed ``--``.
+        backend: the sentence on where database and service come from.
+        datastores: a sentence each on where clients' data is; with S3 its address and the run's
+            own prefix.
+        clients: names, in the order of the plan, which is the order of the grid.
+        services: likewise.
+    """
+
+    run: str
+    session: str
+    options: list[str]
+    backend: str
+    datastores: list[str] = []
+    clients: list[str]
+    services: list[str]
+
+
+class PlannedCell(Point, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A cell before anything came of it: its point, and what is asked there.
+
+    Attributes:
+        id: its stable name.
+        session: of its run.
+        service_kind: ``released``, ``reference`` or ``checkout``; None without a service.
+        probe: name of the probe; of what a UI shows, it may be anybody's flow.
+        probe_digest: of the probe's content; empty for a flow nobody has the file of.
+        stage: number of the stage in a walk, from 1; 0 elsewhere.
+        rerun: the command that runs just this cell.
+    """
+
+    id: str
+    session: str
+    service_kind: str | None = None
+    probe: str
+    probe_digest: str = ""
+    stage: Count = 0
+    rerun: str
+
+
+class PlannedStage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A stage of a walk before anything came of it.
+
+    Attributes:
+        stage: its number in its walk, from 1.
+        service: name.
+        service_kind: ``released``, ``reference`` or ``checkout``.
+        direction: ``upgrade``, or ``rollback`` for a step back.
+        walk: what tells its walk from others of the run: ``postgres=18``, say; mostly empty.
+    """
+
+    stage: Count
+    service: str
+    service_kind: str
+    direction: Literal["upgrade", "rollback"]
+    walk: str = ""
+
+
+class Planned(_Entry, kw_only=True, tag="planned"):
+    """What a run is going to do; written right after its beginning, and by a search again.
+
+    Attributes:
+        run: the run's id.
+        cells: in the order they are started.
+        stages: those of its walks, in order; empty in other sessions.
+        checks: by probe, the names of the checks that are made.
+    """
+
+    run: str
+    cells: list[PlannedCell]
+    stages: list[PlannedStage] = []
+    checks: dict[str, list[str]] = {}
+
+
+class Environment(_Entry, kw_only=True, tag="environment"):
+    """What is installed in the environment of a client; cells name it by its digest.
+
+    Attributes:
+        run: the run's id.
+        client: its release.
+        python: the whole version of its Python.
+        digest: of all the rest.
+        packages: versions by name.
+    """
+
+    run: str
+    client: str
+    python: str
+    digest: str
+    packages: dict[str, str]
+
+
+class Note(_Entry, kw_only=True, tag="note"):
+    """What is worth knowing of a service and is no failure.
+
+    Attributes:
+        run: the run's id.
+        service: name.
+        text: a sentence.
+    """
+
+    run: str
+    service: str
+    text: str
+
+
+class Provenance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that decided an outcome, beside the cell's own point and probe.
+
+    Attributes:
+        python: the whole version of the client's Python.
+        environment: digest of the client's environment, which an entry of that name lists.
+        service: commit, image id or digest of the code that served.
+        reported: the version it told clients; None where it tells none.
+        db_schema: newest applied migration; None without a database.
+        database: whole version of PostgreSQL; empty without.
+        harness: digest of the harness's code that makes the checks.
+        key: digest of all of this, of the point and of the probe: results of one key may be taken
+            for each other.
+    """
+
+    python: str = ""
+    environment: str = ""
+    service: str = ""
+    reported: str | None = None
+    db_schema: int | None = None
+    database: str = ""
+    harness: str = ""
+    key: str = ""
+
+
+class CellEntry(PlannedCell, frozen=True, kw_only=True, tag_field="kind", tag="cell"):
+    """What came of a cell.
+
+    Attributes:
+        schema: version of the format.
+        at: when it was written.
+        run: the run's id.
+        status: the worst of its checks.
+        checks: what came of each, by name; the reason may be empty for a pass.
+        flow_run: ``FLOW/RUN``, as the client names it; empty when there never was one.
+        seconds: wall time, without that of reading earlier runs again.
+        evidence: files to look at, by kind, relative to the journal's folder.
+        provenance: all else that decided it, as far as it got.
+    """
+
+    schema: Literal[2] = SCHEMA
+    at: Moment
+    run: str
+    status: Status
+    checks: dict[str, CheckOutcome]
+    flow_run: str = ""
+    seconds: Seconds = 0.0
+    evidence: dict[str, str] = {}
+    provenance: Provenance = Provenance()
+
+
+class StageEntry(_Entry, kw_only=True, tag="stage"):
+    """What came of one stage of a walk.
+
+    Attributes:
+        run: the run's id.
+        stage: its number in its walk, from 1.
+        service: name.
+        service_kind: ``released``, ``reference`` or ``checkout``.
+        direction: ``upgrade``, or ``rollback`` for a step back.
+        walk: what tells its walk from others of the run: ``postgres=18``, say; mostly empty.
+        status: of the whole stage.
+        reported: the version the service tells clients; None where it tells none.
+        schema_before: newest applied migration; None for an empty database.
+        schema_after: likewise.
+        migrations: those that were applied.
+        migration_seconds: from the service's start to its answer on the migrated schema.
+        migration_output: what the migration printed.
+        migration_status: what the migration service said ``before`` and ``after``.
+        seconds: wall time of the whole stage.
+        rows: in the six tables when the stage ends.
+        carried: rows that earlier stages left, all of them compared.
+        rereads: runs of earlier stages read again, counted per reader.
+        lost: rows and values that are gone or changed, in words.
+        problems: everything else that is wrong, in words.
+        known: what fails as declared in expectations.json, in words.
+        rollback: ``safe`` or ``unsafe``; None where the schema did not change.
+        rollback_evidence: what was asked of the previous service, and what came of it.
+        log: the service's log, relative to the journal's folder.
+    """
+
+    run: str
+    stage: Count
+    service: str
+    service_kind: str
+    direction: Literal["upgrade", "rollback"]
+    walk: str = ""
+    status: Status = Status.NOT_RUN
+    reported: str | None = None
+    schema_before: int | None = None
+    schema_after: int | None = None
+    migrations: list[str] = []
+    migration_seconds: Seconds = 0.0
+    migration_output: str = ""
+    migration_status: dict[str, Any] = {}
+    seconds: Seconds = 0.0
+    rows: Count = 0
+    carried: Count = 0
+    rereads: Count = 0
+    lost: list[str] = []
+    problems: list[str] = []
+    known: list[str] = []
+    rollback: Literal["safe", "unsafe"] | None = None
+    rollback_evidence: list[str] = []
+    log: str = ""
+
+
+class Rerun(_Entry, kw_only=True, tag="rerun"):
+    """Written by ``nox -s rerun``.
+
+    Attributes:
+        of: the runs whose cells were run again.
+        runs: the runs that did so; a cell that was red before and is green in one is flaky.
+    """
+
+    of: list[str]
+    runs: list[str]
+
+
+class Ended(_Entry, kw_only=True, tag="end"):
+    """The last line of a run; without it the run was cut short.
+
+    Attributes:
+        run: the run's id.
+    """
+
+    run: str
+
+
+Entry = Begun | Planned | Environment | Note | CellEntry | StageEntry | Rerun | Ended

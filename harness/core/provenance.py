@@ -1,0 +1,28 @@
+"""The key by which a result may be taken for another: a digest of all that decided it. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+from harness.core.axes import Point
+from harness.core.entries import SCHEMA, PlannedCell, Provenance
+
+
+def with_key(provenance: Provenance, cell: PlannedCell) -> Provenance:
+    """Return a cell's provenance with the key made of it, of the cell's point and of its probe."""
+    point = {name: getattr(cell, name) for name in Point.__struct_fields__}
+    decided = {
+        "format": SCHEMA,
+        "cell": [cell.session, cell.stage, cell.probe, cell.probe_digest],
+        "point": point,
+        "provenance": msgspec.structs.asdict(provenance) | {"key": ""},
+    }
+    return msgspec.structs.replace(provenance, key=digest(decided))
+
+
+def digest(value: object) -> str:
+    """Return a short digest of a value of JSON: 16 hexadecimal digits."""
+    text = msgspec.json.encode(value, order="deterministic")
+    return hashlib.sha256(text).hexdigest()[:16]

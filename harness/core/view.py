@@ -1,0 +1,241 @@
+"""What a journal comes to, built once, entry by entry; every report takes it. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+import msgspec
+
+from harness.core.axes import CIRCUMSTANCES
+from harness.core.entries import (
+    Begun,
+    CellEntry,
+    Ended,
+    Entry,
+    Environment,
+    Note,
+    Planned,
+    PlannedCell,
+    PlannedStage,
+    Rerun,
+    StageEntry,
+)
+from harness.outcome import CheckOutcome, Status
+
+Key = tuple[object, ...]
+"""What makes entries those of one cell: equal keys are attempts at the same."""
+
+NEVER = "nobody ran it: the run ended before"
+"""The reason of what was planned and is not in the journal."""
+
+
+def key_of(cell: PlannedCell) -> Key:
+    """Return what a cell is told apart by: all of its axes, circumstances too, and its probe."""
+    return (
+        cell.id,
+        cell.probe_digest,
+        *(getattr(cell, axis.name) for axis in CIRCUMSTANCES),
+    )
+
+
+def green(entry: CellEntry | StageEntry | CheckOutcome) -> bool:
+    """Whether a cell, a stage or a check of one is as expected."""
+    return entry.status.expected
+
+
+def red(entry: CellEntry | StageEntry | CheckOutcome) -> bool:
+    """Whether it ran and is not as expected; what did not run is neither green nor red."""
+    return not green(entry) and entry.status is not Status.NOT_RUN
+
+
+class View:
+    """What a journal says: the last entry of each cell and stage, and what is missing.
+
+    Adding an entry costs the same however many there are.
+
+    Args:
+        entries: of a journal, in its order.
+    """
+
+    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+        self.runs: dict[str, Begun] = {}
+        """By id, those that began."""
+        self.notes: dict[str, dict[str, None]] = {}
+        """By service, what was noted of it, each text once."""
+        self.environments: dict[str, Environment] = {}
+        """By digest."""
+        self.reruns: set[str] = set()
+        """Ids of the runs that ran cells of others again."""
+        self.repeated: set[str] = set()
+        """Ids of the runs whose cells were run again."""
+        self.checks: dict[str, list[str]] = {}
+        """By probe, the checks that were planned."""
+        self.totals: Counter[Status] = Counter()
+        """How many cells that ran have each status."""
+        self._attempts: dict[Key, list[CellEntry]] = {}
+        self._planned: dict[str, dict[Key, PlannedCell]] = {}
+        self._stages: dict[tuple[str, str, int], StageEntry] = {}
+        self._planned_stages: dict[tuple[str, str, int], PlannedStage] = {}
+        self._ended: set[str] = set()
+        self._names: dict[Key, str] | None = None
+        for entry in entries:
+            self.add(entry)
+
+    def add(self, entry: Entry) -> None:
+        """Take one more entry into account."""
+        match entry:
+            case CellEntry():
+                self._add_cell(entry)
+            case Begun():
+                self.runs.setdefault(entry.run, entry)
+            case Planned():
+                self._add_plan(entry)
+            case StageEntry():
+                self._stages[entry.run, entry.walk, entry.stage] = entry
+            case Note():
+                self.notes.setdefault(entry.service, {})[entry.text] = None
+            case Environment():
+                self.environments[entry.digest] = entry
+            case Rerun():
+                self.reruns.update(entry.runs)
+                self.repeated.update(entry.of)
+            case Ended():
+                self._ended.add(entry.run)
+
+    def _add_cell(self, entry: CellEntry) -> None:
+        key = key_of(entry)
+        attempts = self._attempts.setdefault(key, [])
+        if attempts:
+            self.totals[attempts[-1].status] -= 1
+        else:
+            self._names = None
+        attempts.append(entry)
+        self.totals[entry.status] += 1
+
+    def _add_plan(self, entry: Planned) -> None:
+        planned = self._planned.setdefault(entry.run, {})
+        planned.update((key_of(cell), cell) for cell in entry.cells)
+        self.checks.update(entry.checks)
+        self._names = None
+        for stage in entry.stages:
+            self._planned_stages[entry.run, stage.walk, stage.stage] = stage
+
+    @property
+    def attempts(self) -> Iterator[CellEntry]:
+        """Every entry of a cell, not only the last of each."""
+        for attempts in self._attempts.values():
+            yield from attempts
+
+    @property
+    def finished(self) -> list[CellEntry]:
+        """The last entry of each cell that has one, in the order they first finished."""
+        return [attempts[-1] for attempts in self._attempts.values()]
+
+    @property
+    def planned(self) -> int:
+        """How many cells were planned."""
+        return len({key for cells in self._planned.values() for key in cells})
+
+    @property
+    def missing(self) -> list[CellEntry]:
+        """The planned cells that no entry tells of, as cells that did not run."""
+        return [
+            self._never(self.runs[run], cell)
+            for run, cells in self._planned.items()
+            for key, cell in cells.items()
+            if key not in self._attempts
+        ]
+
+    def _never(self, run: Begun, cell: PlannedCell) -> CellEntry:
+        why = CheckOutcome(Status.NOT_RUN, NEVER)
+        return CellEntry(
+            **msgspec.structs.asdict(cell),
+            at=run.at,
+            run=run.run,
+            status=Status.NOT_RUN,
+            checks=dict.fromkeys(self.checks.get(cell.probe, ["run"]), why),
+        )
+
+    @property
+    def cells(self) -> list[CellEntry]:
+        """Every cell: the finished ones, then the missing ones."""
+        return self.finished + self.missing
+
+    def earlier(self, cell: CellEntry) -> Sequence[CellEntry]:
+        """Return the entries of a cell before its last, oldest first."""
+        return self._attempts.get(key_of(cell), [])[:-1]
+
+    def flaky(self, cell: CellEntry) -> bool:
+        """Tell whether a cell was red once, and green when the same was run again.
+
+        A later run that is green may be a repaired one: only a rerun of the same says flaky.
+        """
+        before = self.earlier(cell)
+        if not before or not green(cell):
+            return False
+        again = cell.run in self.reruns or any(entry.run == cell.run for entry in before)
+        return again and any(map(red, before))
+
+    def name(self, cell: CellEntry) -> str:
+        """Return the cell's id; with what tells it apart where several cells have one id."""
+        if self._names is None:
+            self._names = dict(_names(self.cells))
+        return self._names[key_of(cell)]
+
+    @property
+    def stages(self) -> list[StageEntry]:
+        """The stages of walks, run by run, by number, the last entry of each; missing ones, too.
+
+        A stage of one run is never replaced by that of another: each walk has a database of its
+        own, and what was lost in one is not found again in the next.
+        """
+        order = {run: place for place, run in enumerate(self.runs)}
+        keys = dict.fromkeys([*self._planned_stages, *self._stages])
+        in_order = sorted(keys, key=lambda key: (order[key[0]], key[1], key[2]))
+        return [self._stages.get(key) or self._stage_never(key) for key in in_order]
+
+    def _stage_never(self, key: tuple[str, str, int]) -> StageEntry:
+        planned, run = self._planned_stages[key], self.runs[key[0]]
+        return StageEntry(
+            **msgspec.structs.asdict(planned), at=run.at, run=run.run, problems=[NEVER]
+        )
+
+    @property
+    def incomplete(self) -> list[str]:
+        """A sentence for each run that has fewer cells than it planned, no plan, or no end."""
+        return [sentence for run in self.runs for sentence in self._incomplete(run)]
+
+    def _incomplete(self, run: str) -> Iterator[str]:
+        planned = self._planned.get(run)
+        count = len(planned.keys() & self._attempts.keys()) if planned else 0
+        if planned is None:
+            yield f"run {run} was cut short before it had a plan"
+        elif count < len(planned):
+            yield f"run {run} has {count} of {len(planned)} planned cells"
+        elif run not in self._ended and run not in self.repeated:
+            yield f"run {run} did not come to its end"
+
+    @property
+    def green(self) -> bool:
+        """Whether the journal shows that everything planned ran and is as expected."""
+        cells = self.finished
+        judged = any(cell.status is not Status.UNSUPPORTED for cell in cells)
+        judged = judged and all(map(green, cells)) and all(map(green, self.stages))
+        return judged and not self.incomplete
+
+
+def _names(cells: Iterable[CellEntry]) -> Iterator[tuple[Key, str]]:
+    """Yield a name for each cell that no other has: its id, and what differs where it must."""
+    same: dict[str, list[CellEntry]] = {}
+    for cell in cells:
+        same.setdefault(cell.id, []).append(cell)
+    for name, several in same.items():
+        if len(several) == 1:
+            yield key_of(several[0]), name
+            continue
+        fields = [*(axis.name for axis in CIRCUMSTANCES), "probe_digest"]
+        told = [field for field in fields if len({getattr(cell, field) for cell in several}) > 1]
+        for cell in several:
+            words = ", ".join(f"{field}={getattr(cell, field) or 'none'}" for field in told)
+            yield key_of(cell), f"{name} ({words})"
