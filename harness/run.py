@@ -29,6 +29,7 @@ from harness.backend import Backend, choose_backend
 from harness.cell import CellOutcome, discard_work, not_run, run_cell
 from harness.cell.client import Surroundings
 from harness.cell.reading import Again
+from harness.cli.options import Options
 from harness.database import Database
 from harness.database.admin import one_line
 from harness.datastore.choice import choose_datastores
@@ -36,7 +37,6 @@ from harness.errors import InfraError, UsageError
 from harness.interpreters import python_of
 from harness.journal import Entry, Journal, now
 from harness.kept import Kept
-from harness.options import Options
 from harness.outcome import CheckOutcome, Status
 from harness.plan import Cell
 from harness.processes import kill_marked, raise_exit

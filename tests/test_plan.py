@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.options import parse
+from harness.cli.options import parse
 from harness.plan import Cell, matrix, render
 from harness.probes import Check, Probe
 from harness.sessions import planned_cells

@@ -193,25 +193,32 @@ class Checking:
             flow_run=sample.pathspec,
             seconds=round(seconds, 2),
             evidence=dict(evidence),
-            rerun=self._rerun(version.name, sample),
+            rerun=rerun_line(version.name, sample, self._options, self._source),
         )
         done = sum(entry["kind"] == "cell" for entry in self._entries)
         self._screen.cell(entry, done, self._planned)
-
-    def _rerun(self, version: str, sample: SampleRun) -> str:
-        """Return the command that looks for just this run in this UI again."""
-        options = self._options
-        words = ["--check", "--ui-version", version, "--metaflow", sample.client]
-        words += ["--run", sample.pathspec]
-        words += ["--database-url", _bare(options.database_url)] if options.database_url else []
-        words += ["--from", self._source] if self._source else []
-        words += options.origin_flags
-        return f"nox -s ui -- {shlex.join(words)}"
 
     def _append(self, kind: str, **fields: object) -> Entry:
         entry = self._journal.append(kind, **fields)
         self._entries.append(entry)
         return entry
+
+
+def rerun_line(version: str, sample: SampleRun, options: UIOptions, source: str) -> str:
+    """Return the command that looks for just this run in this UI again.
+
+    Args:
+        version: of the UI.
+        sample: the run.
+        options: what was asked for.
+        source: the run whose stack is shown; empty for another database.
+    """
+    words = ["--check", "--ui-version", version, "--metaflow", sample.client]
+    words += ["--run", sample.pathspec]
+    words += ["--database-url", _bare(options.database_url)] if options.database_url else []
+    words += ["--from", source] if source else []
+    words += options.origin_flags
+    return f"nox -s ui -- {shlex.join(words)}"
 
 
 def _data_kept(sample: SampleRun, gone: Sequence[str]) -> CheckOutcome:
