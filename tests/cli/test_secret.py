@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from harness.cli.options import parse
+from harness.cli.parser import build_parser
 from harness.errors import UsageError
-from harness.ui.options import parse_ui
 from harness.versions import load
+from tests.service import upstream
 
 CATALOG = load()
 OPTION = "--database-password"
@@ -87,20 +88,27 @@ def test_lines_name_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assert parse("compat", given, CATALOG).rerun_flags("local")[-2:] == again
 
 
-def test_a_token_in_the_url_of_a_clone_is_one(monkeypatch, clone, tmp_path):
-    """It is fetched with the token; what is carried names a variable."""
+def test_where_a_clone_is_can_be_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("harness.service.git.CHECKOUTS", tmp_path / "checkouts")
-    monkeypatch.setenv("MINE", str(clone))
-    assert parse("compat", ["--checkout", "env:MINE"], CATALOG).rerun_flags("local")[-2:] == [
-        *("--checkout", "env:MINE"),
-    ]
-    asked: list[str] = []
+    monkeypatch.setenv("MINE", str(upstream.build(tmp_path / "clone", Path("absent"))))
+    given = ["--checkout", "env:MINE"]
+    options = parse("compat", given, CATALOG)
+    assert options.clone is not None
+    assert options.clone.folder == tmp_path / "clone"
+    assert options.rerun_flags("local")[-2:] == given
 
-    def open_clone(given: str) -> object:
-        asked.append(given)
-        raise UsageError("refused")
 
-    monkeypatch.setattr("harness.ui.options.open_clone", open_clone)
-    with pytest.raises(UsageError, match="refused"):
-        parse_ui(["--checkout", "https://t0ken@host/r.git"], CATALOG)
-    assert asked == ["https://t0ken@host/r.git"]
+@pytest.mark.parametrize(
+    ("url", "written"),
+    [
+        ("https://t0ken@host/r.git", "env:COMPAT_CHECKOUT"),
+        ("https://me:pw@host/r.git", "env:COMPAT_CHECKOUT"),
+        ("https://host/r.git", None),
+        ("git@host:r.git", None),
+        ("../r", None),
+    ],
+)
+def test_a_url_is_a_secret_where_it_holds_one(url: str, written: str | None):
+    raw = build_parser("compat").read(["--checkout", url])
+    assert raw.checkout == url
+    assert raw.references.get("--checkout") == written
