@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.cli.options import Options
 from harness.containers.engine import Engine, find_engine
 from harness.containers.images import Images
 from harness.containers.own import Belongings
@@ -16,7 +17,6 @@ from harness.database.container import ContainerPostgres
 from harness.database.embedded import EmbeddedPostgres
 from harness.database.external import ExternalPostgres
 from harness.datastore.container import ContainerS3
-from harness.options import Options
 from harness.service import Launcher
 from harness.service.checkout import CheckoutLauncher
 from harness.service.container import ContainerLauncher

@@ -16,6 +16,7 @@ from socket import gethostname
 from typing import Any
 
 from harness.alive import claim_if_dead, is_alive, lock_path, locks
+from harness.cli.parser import build_parser
 from harness.containers.engine import Engine, find_engine
 from harness.containers.own import HOST_LABEL, KEEP_LABEL, LABEL, LOCK_LABEL, Found, find
 from harness.database.embedded import end_server, remove_leftovers
@@ -52,7 +53,8 @@ def clean(run_ids: Sequence[str] = ()) -> Iterator[str]:
 def clean_main(arguments: Sequence[str]) -> int:
     """Do ``nox -s clean -- RUN …`` and return 0; the errors are those of ``clean``."""
     done = False
-    for line in clean(arguments):
+    raw = build_parser("clean").read(arguments)
+    for line in clean(raw.runs):
         print(line)
         done = True
     if not done:

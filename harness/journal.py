@@ -123,7 +123,8 @@ def _of_before(line: bytes) -> str:
         return ""
     if written.schema >= SCHEMA:
         return ""
-    return f"journal schema {written.schema} of an earlier harness, which this one does not read: run again"
+    known = f"of an earlier harness; this one reads {SCHEMA}: run again"
+    return f"journal schema {written.schema} {known}"
 
 
 def _check_order(path: Path, entries: Iterable[Entry]) -> None:

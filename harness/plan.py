@@ -8,9 +8,9 @@ from functools import cached_property
 
 import msgspec
 
+from harness.cli.options import Options
 from harness.core.axes import Point, cell_id, walk_name
 from harness.core.entries import Planned, PlannedCell, PlannedStage, now
-from harness.options import Options
 from harness.path import Step
 from harness.probes import STORED, Check, Probe
 from harness.versions import Client, Service

@@ -65,7 +65,9 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], .
     ),
     (
         re.compile(
+            # Not what says where it is: harness.cli.secret.
             r"(?i)(?<![\w-])(--[\w-]{0,60}(?:password|secret|token|key)[ ])"
+            r"(?!'?(?:env|file):)"
             r"(?:'[^']*'|\"[^\"]*\"|(?!-)\S+)"
         ),
         rf"\1{SECRET}",

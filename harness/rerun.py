@@ -9,22 +9,26 @@ A cell that was red and is green when the same is run again is flaky; the summar
 
 from __future__ import annotations
 
+import os
 import secrets
 import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
+from harness.cli.declared import options_of
+from harness.cli.option import value_in
+from harness.cli.parser import build_parser
+from harness.cli.secret import is_reference, read_secret
 from harness.core.axes import walk_name
 from harness.core.entries import CellEntry, Rerun, StageEntry, now
 from harness.core.view import View, green, key_of
 from harness.errors import UsageError, nearest
 from harness.outcome import Status
-from harness.parser import Parser
-from harness.report.commands import LATEST
+from harness.redact import SECRET
 from harness.report.files import write_reports
 from harness.report.merge import merge, write_journal
 from harness.report.summary import place, totals_line
@@ -36,6 +40,9 @@ from harness.tools import ROOT
 _SERVICE = "--service"
 _CLIENTS = "--metaflow"
 _DATABASE = "--database-url"
+_PASSWORD = "PGPASSWORD"  # noqa: S105 - the variable's name
+_NAMED = 3
+"""Cells that a message names, of all it is about."""
 
 FAILED = (Status.FAIL, Status.TIMEOUT, Status.INFRA)
 """What is run again when no cell is named, beside what was planned and never ran."""
@@ -84,13 +91,54 @@ def refuse_databases(view: View, chosen: Iterable[CellEntry]) -> None:
     """
     for cell in chosen:
         run = view.runs[cell.run]
-        given = any(word.partition("=")[0] == _DATABASE for word in run.options)
-        if given and _DATABASE not in shlex.split(cell.rerun):
+        given = value_in(run.options, _DATABASE)
+        if given is not None and _DATABASE not in shlex.split(cell.rerun):
             raise UsageError(
                 f"{cell.id} ran over the database of {_DATABASE}, and its rerun line makes a"
                 " fresh one, which tells nothing about yours: restore the copy and walk again:"
                 f" nox -s {run.session} -- {shlex.join(run.options)}"
             )
+
+
+def refuse_unset(view: View, chosen: Iterable[CellEntry]) -> None:
+    """Raise UsageError when a line names a secret that is not there, before anything is run.
+
+    Args:
+        view: of the journal, for how the runs were asked for.
+        chosen: the cells that are to run again.
+    """
+    needed: dict[str, list[str]] = {}
+    for cell in chosen:
+        for problem in _unset(shlex.split(cell.rerun), view.runs[cell.run].options):
+            needed.setdefault(problem, []).append(cell.id)
+    if needed:
+        said = [f"{problem} (for {_some(ids)})" for problem, ids in needed.items()]
+        raise UsageError(f"nothing was run again: {'; '.join(said)}")
+
+
+def _unset(line: Sequence[str], given: Sequence[str]) -> Iterator[str]:
+    """Yield what must be set before a line runs, for a line holds no secret.
+
+    Args:
+        line: its words.
+        given: the options of the run it is from.
+    """
+    for option in options_of(value_in(line, "-s") or ""):
+        written = value_in(line, option.name)
+        if option.secret is not None and written is not None and is_reference(written):
+            try:
+                read_secret(option.name, written)
+            except UsageError as error:
+                yield f"{error}; it must hold what {option.name} was"
+    # The line names the database without the password its URL had.
+    had_password = SECRET in (value_in(given, _DATABASE) or "")
+    if had_password and value_in(line, _DATABASE) and not os.environ.get(_PASSWORD):
+        yield f"{_DATABASE}: the variable {_PASSWORD} is not set; it must hold the URL's password"
+
+
+def _some(ids: Sequence[str]) -> str:
+    more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
+    return ", ".join(ids[:_NAMED]) + more
 
 
 def commands(chosen: Sequence[CellEntry]) -> list[list[str]]:
@@ -141,20 +189,13 @@ def rerun_main(arguments: Sequence[str]) -> int:
         UsageError: when there are no results, no such cell in them, or cells that no line runs
             again as they were.
     """
-    parser = Parser(
-        prog="nox -s rerun --",
-        description="Runs again what failed, timed out or was infra in the last results, walks to"
-        " the stages that are not green, or the cells that are named. Red before and green now is"
-        " flaky. Both runs, put together, are the latest results then.",
-    )
-    parser.add_argument("cells", nargs="*", help="ids, such as compat/2.19.39/reference-2.5/…")
-    parser.add_argument("--from", dest="source", type=Path, default=LATEST, metavar="RESULTS")
-    raw = parser.parse_args(list(arguments))
+    raw = build_parser("rerun").read(arguments)
     home = raw.source if raw.source.is_dir() else raw.source.parent
     before = View(merge([raw.source], home))
     bad = [] if raw.cells else bad_stages(before)
     chosen = named_cells(before, raw.cells) if raw.cells else _with_stages(before, bad)
     refuse_databases(before, chosen)
+    refuse_unset(before, chosen)
     screen = Screen()
     left_out = [stage for stage in bad if not cells_of(stage, before)]
     for stage in left_out:

@@ -30,6 +30,7 @@ from harness.backend import Backend, choose_backend
 from harness.cell import CellOutcome, discard_work, not_run, run_cell
 from harness.cell.client import Surroundings
 from harness.cell.reading import Again
+from harness.cli.options import Options
 from harness.core.axes import AXES
 from harness.core.entries import Begun, CellEntry, Ended, Environment, Note, Provenance, now
 from harness.core.provenance import with_key
@@ -42,7 +43,6 @@ from harness.errors import InfraError, UsageError
 from harness.interpreters import python_of
 from harness.journal import E, Journal
 from harness.kept import Kept
-from harness.options import Options
 from harness.outcome import CheckOutcome, Status
 from harness.plan import Cell, Plan, planned_cell
 from harness.processes import kill_marked, raise_exit

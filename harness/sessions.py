@@ -14,14 +14,7 @@ from typing import Any, NoReturn
 import nox
 from nox.command import CommandFailed
 
-from harness.containers.engine import find_engine
-from harness.core.view import View, green
-from harness.database.embedded import check_port, find_binaries
-from harness.database.existing import check_existing
-from harness.datastore.choice import choose_datastores
-from harness.errors import HarnessError, UsageError
-from harness.interpreters import choose_python, find_interpreters, python_of
-from harness.options import (
+from harness.cli.options import (
     FULL,
     Options,
     arguments_after_dashes,
@@ -29,6 +22,13 @@ from harness.options import (
     parse,
     requested_sessions,
 )
+from harness.containers.engine import find_engine
+from harness.core.view import View, green
+from harness.database.embedded import check_port, find_binaries
+from harness.database.existing import check_existing
+from harness.datastore.choice import choose_datastores
+from harness.errors import HarnessError, UsageError
+from harness.interpreters import choose_python, find_interpreters, python_of
 from harness.outcome import Status
 from harness.plan import Cell, Plan, make_plan
 from harness.report.terminal import Screen, client_line

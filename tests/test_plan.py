@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.options import parse
+from harness.cli.options import parse
 from harness.plan import Cell, Plan, make_plan
 from harness.probes import Check, Probe
 from harness.versions import Catalog, load

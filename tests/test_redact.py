@@ -163,6 +163,12 @@ def test_a_rerun_line_works_though_the_password_is_a_word_of_it():
     }
 
 
+def test_what_says_where_a_secret_is_stays():
+    for where in ("env:COMPAT_DATABASE_PASSWORD", "file:/run/db", "'file:/my run/db'"):
+        line = f"nox -s compat -- --database-password {where} --jobs 2"
+        assert Redactor(["metaflow"]).entry({"rerun": line}) == {"rerun": line}
+
+
 def test_secrets_of_an_environment_are_found_by_name():
     environment = {
         "AWS_SECRET_ACCESS_KEY": "a-secret",

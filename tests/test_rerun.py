@@ -10,11 +10,18 @@ from typing import Any
 import pytest
 
 from harness import rerun
+from harness.cli.options import Options, parse
 from harness.core.entries import CellEntry
 from harness.errors import UsageError
-from harness.options import Options, parse
 from harness.plan import Cell, make_plan
-from harness.rerun import commands, failed_cells, named_cells, refuse_databases, rerun_main
+from harness.rerun import (
+    commands,
+    failed_cells,
+    named_cells,
+    refuse_databases,
+    refuse_unset,
+    rerun_main,
+)
 from harness.run import rerun_line
 from harness.versions import load
 from tests.report import journals
@@ -231,6 +238,58 @@ def test_what_a_ui_showed_of_a_database_is_asked_for_there_again(tmp_path: Path)
     cell = journals.cell("2.0.5", "v2.3.0", session="ui v2.5.1", rerun=line)
     entries = journals.write(tmp_path, [cell], session="ui", options=["--database-url", "URL"])
     refuse_databases(entries, entries.cells)
+
+
+PASSWORD = "--database-password env:COMPAT_DATABASE_PASSWORD"
+
+
+def _with_password(probe: str) -> CellEntry:
+    line = f"nox -s compat -- --metaflow 2.0.5 --service v2.3.0 --probe {probe} {PASSWORD}"
+    return journals.cell("2.0.5", "v2.3.0", {"run": "fail"}, probe=probe, rerun=line)
+
+
+def test_nothing_runs_while_a_secret_of_a_line_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    other = journals.cell("2.2.13", "v2.3.0", {"run": "fail"})
+    journals.write(tmp_path / "first", [other, *map(_with_password, "abcde")], run="first")
+    ran: list[list[str]] = []
+    monkeypatch.setattr(rerun, "_run", ran.append)
+    monkeypatch.delenv("COMPAT_DATABASE_PASSWORD", raising=False)
+    with pytest.raises(UsageError) as refused:
+        rerun_main(["--from", str(tmp_path / "first")])
+    ids = ", ".join(f"compat/2.0.5/v2.3.0/local/{probe}" for probe in "abc")
+    assert str(refused.value) == (
+        f"nothing was run again: {PASSWORD}: the variable COMPAT_DATABASE_PASSWORD is not set; it"
+        f" must hold what --database-password was (for {ids} and 2 more)"
+    )
+    assert ran == []
+    # Of cells that are named, only theirs must be there.
+    assert rerun_main([other.id, "--from", str(tmp_path / "first")]) == 1
+    assert len(ran) == 1
+    monkeypatch.setenv("COMPAT_DATABASE_PASSWORD", "secret1")
+    assert rerun_main(["--from", str(tmp_path / "first")]) == 1
+    assert len(ran) == 7
+
+
+def test_the_password_of_a_shown_database_must_be_there_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    url = "postgresql://me{}@h:1/db"
+    line = f"nox -s ui -- --check --metaflow 2.0.5 --database-url {url.format('')}"
+    cell = journals.cell("2.0.5", "v2.3.0", {"run": "fail"}, session="ui v2.5.1", rerun=line)
+    monkeypatch.delenv("PGPASSWORD", raising=False)
+    for password, missing in ((":[secret]", True), ("", False)):
+        options = ["--check", "--database-url", url.format(password)]
+        folder = tmp_path / f"{missing}"
+        entries = journals.write(folder, [cell], session="ui", options=options)
+        chosen = failed_cells(entries)
+        if missing:
+            with pytest.raises(UsageError, match="--database-url: the variable PGPASSWORD is not"):
+                refuse_unset(entries, chosen)
+            monkeypatch.setenv("PGPASSWORD", "secret1")
+        refuse_unset(entries, chosen)
+        monkeypatch.delenv("PGPASSWORD", raising=False)
 
 
 @pytest.mark.parametrize(

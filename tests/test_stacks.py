@@ -13,10 +13,10 @@ import pytest
 from rich.console import Console
 
 from harness import alive
+from harness.cli.options import parse
 from harness.database import Database
 from harness.errors import InfraError
 from harness.kept import all_kept
-from harness.options import parse
 from harness.report.terminal import Screen
 from harness.run import Run
 from harness.stacks import Last, Stacks

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from harness.cli.options import Options
 from harness.datastore import Datastore, LocalDatastore
 from harness.datastore.s3 import GivenS3, OwnS3
 from harness.datastore.server import OwnServer, S3Server
-from harness.options import Options
 from harness.versions import load
 
 

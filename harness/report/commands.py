@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from harness import expectations
+from harness.cli.declared import LATEST, RESULTS
+from harness.cli.option import value_in
+from harness.cli.parser import build_parser
 from harness.core.view import View
 from harness.errors import UsageError
 from harness.journal import read
-from harness.parser import Parser
 from harness.report.diff import compare
 from harness.report.files import write_reports
 from harness.report.merge import merge, write_journal
 from harness.report.proposals import write_proposals
 from harness.report.terminal import Screen
-from harness.tools import ROOT
-
-RESULTS = ROOT / "results"
-LATEST = RESULTS / "latest"
 
 
 def report_main(arguments: Sequence[str]) -> int:
@@ -28,27 +25,7 @@ def report_main(arguments: Sequence[str]) -> int:
     Raises:
         UsageError: when there is nothing to draw from.
     """
-    parser = Parser(
-        prog="nox -s report --",
-        description="Draws every report again. Several sources are put together; of a cell that"
-        " several have, the later entry counts.",
-        epilog="examples:\n  nox -s report\n  nox -s report -- shard-1 shard-2 --output merged",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "sources", nargs="*", type=Path, help="results folders or journals (default: the latest)"
-    )
-    parser.add_argument(
-        "--output",
-        type=Path,
-        help="folder for the reports (default: the source, or results/merged for several)",
-    )
-    parser.add_argument(
-        "--write-expectations",
-        action="store_true",
-        help="write expectations.proposed.json: what the run's file declares, and all that is red",
-    )
-    raw = parser.parse_args(list(arguments))
+    raw = build_parser("report").read(arguments)
     sources = raw.sources or [LATEST]
     folder = (raw.output or _default_output(sources)).resolve()
     entries = merge(sources, folder)
@@ -76,15 +53,12 @@ def _declared(view: View) -> Path:
     Raises:
         UsageError: when they were given several, or one that is not here.
     """
-    parser = Parser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--expectations", type=Path, default=expectations.FILE)
-    given = {
-        parser.parse_known_args(run.options)[0].expectations.resolve() for run in view.runs.values()
-    }
+    found = (value_in(run.options, "--expectations") for run in view.runs.values())
+    given = {expectations.FILE if value is None else Path(value).resolve() for value in found}
     if len(given) > 1:
         files = ", ".join(map(str, sorted(given)))
         raise UsageError(f"--write-expectations: these runs were given several files: {files}")
-    file: Path = given.pop() if given else expectations.FILE
+    file = given.pop() if given else expectations.FILE
     if file != expectations.FILE and not file.is_file():
         raise UsageError(f"--write-expectations: the run's --expectations {file}: no such file")
     return file
@@ -107,14 +81,7 @@ def diff_main(arguments: Sequence[str]) -> int:
     Raises:
         UsageError: when one of the two cannot be read.
     """
-    parser = Parser(
-        prog="nox -s diff --",
-        description="What became red, green, new or gone. Fails when something became red, is new"
-        " and red, or when NEW was cut short.",
-    )
-    for name in ("old", "new"):
-        parser.add_argument(name, type=Path, help="results folder or journal")
-    raw = parser.parse_args(list(arguments))
+    raw = build_parser("diff").read(arguments)
     difference = compare(View(read(raw.old)), View(read(raw.new)))
     Screen().say(difference.render())
     return int(difference.worse)

@@ -251,9 +251,17 @@ def _fetch(url: str) -> Clone:
     return Clone(shown, folder, None, secret)
 
 
+def holds_secret(given: str) -> bool:
+    """Tell whether a URL that names a repository holds a password or token."""
+    return bool(_without_secret(given)[1])
+
+
 def _without_secret(url: str) -> tuple[str, str]:
     """Return the URL as it may be shown, and the password or token it held."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise UsageError(f"--checkout: the URL cannot be read: {error}") from error
     place = parts.netloc.rpartition("@")[2]
     if parts.password:
         return urlunsplit(parts._replace(netloc=f"{parts.username}:***@{place}")), parts.password

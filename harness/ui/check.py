@@ -212,18 +212,8 @@ class Checking:
             session=_SESSION,
             service_kind=service.kind if service else None,
             probe=_probe(sample),
-            rerun=self._rerun(version.name, sample),
+            rerun=rerun_line(version.name, sample, self._options, self._source),
         )
-
-    def _rerun(self, version: str, sample: SampleRun) -> str:
-        """Return the command that looks for just this run in this UI again."""
-        options = self._options
-        words = ["--check", "--ui-version", version, "--metaflow", sample.client]
-        words += ["--run", sample.pathspec]
-        words += ["--database-url", _bare(options.database_url)] if options.database_url else []
-        words += ["--from", self._source] if self._source else []
-        words += options.origin_flags
-        return f"nox -s ui -- {shlex.join(words)}"
 
     def _append(self, entry: E) -> E:
         written = self._journal.append(entry)
@@ -237,6 +227,23 @@ _SESSION = "ui"
 def _probe(sample: SampleRun) -> str:
     """Return the name of the probe that wrote a run, else that of anybody's flow."""
     return sample.probe or sample.flow
+
+
+def rerun_line(version: str, sample: SampleRun, options: UIOptions, source: str) -> str:
+    """Return the command that looks for just this run in this UI again.
+
+    Args:
+        version: of the UI.
+        sample: the run.
+        options: what was asked for.
+        source: the run whose stack is shown; empty for another database.
+    """
+    words = ["--check", "--ui-version", version, "--metaflow", sample.client]
+    words += ["--run", sample.pathspec]
+    words += ["--database-url", _bare(options.database_url)] if options.database_url else []
+    words += ["--from", source] if source else []
+    words += options.origin_flags
+    return f"nox -s ui -- {shlex.join(words)}"
 
 
 def _data_kept(sample: SampleRun, gone: Sequence[str]) -> CheckOutcome:

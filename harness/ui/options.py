@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness import expectations
+from harness.cli.declared import PORT_OF_UI
+from harness.cli.lines import carried
+from harness.cli.parser import build_parser, for_containers
 from harness.database.external import ExternalPostgres
 from harness.errors import InfraError, UsageError, about
 from harness.expectations import Expectation
-from harness.parser import build_ui_parser, for_containers
 from harness.probes import FLOWS, find_probes
 from harness.processes import HOST, is_free
 from harness.selectors import select_clients, select_services
@@ -19,11 +21,7 @@ from harness.service import refs
 from harness.service.git import Clone, open_clone
 from harness.ui.assets import WHERE, check_assets
 from harness.ui.checks import UI_CHECKS
-from harness.versions import LAST_PORT, Catalog, Service
-
-_DOCKERFILE = "Dockerfile"
-_PORT = 8083
-"""Where the UI is expected, by everything that is written about it."""
+from harness.versions import Catalog, Service
 
 
 @dataclass(frozen=True)
@@ -31,12 +29,13 @@ class UIOptions:
     """The options of one UI, validated.
 
     Attributes:
-        given: what was written after ``--``, for the journal.
+        given: the options that were given, as words of a command line, for the journal.
+        references: by the name of an option, what a line holds in place of its secret.
         source: the run whose kept stack is shown; None for the latest.
         database_url: an existing database to show instead.
         clone: where the UI backend comes from; None for published images.
         backend: as asked for: ``auto``, ``embedded`` or ``docker``.
-        pull, registry, dockerfile: as in harness.options.Options.
+        pull, registry, dockerfile: as in harness.cli.options.Options.
         container_only: given options that nothing but containers of the UI heeds.
         versions: which UI backends, as text; None for the one that fits what is shown.
         assets: the built page, for a backend that runs as processes.
@@ -55,6 +54,7 @@ class UIOptions:
     """
 
     given: tuple[str, ...]
+    references: Mapping[str, str]
     source: str | None
     database_url: str | None
     clone: Clone | None
@@ -81,21 +81,8 @@ class UIOptions:
     @property
     def origin_flags(self) -> list[str]:
         """What a rerun needs beside what is shown and chosen to take the same UI."""
-        declared = self.expectations_file
-        given = {
-            "--backend": self.backend if self.backend != "auto" else None,
-            "--checkout": self.clone and self.clone.given,
-            "--ui-assets": self.assets and str(self.assets),
-            "--ui-image": self.image,
-            "--ui-checkout": self.page_clone and self.page_clone.given,
-            "--pull": self.pull if self.pull != "missing" else None,
-            "--registry": self.registry,
-            "--dockerfile": self.dockerfile if self.dockerfile != _DOCKERFILE else None,
-            "--expectations": str(declared) if declared != expectations.FILE else None,
-        }
-        flags = [word for name, value in given.items() if value for word in (name, value)]
-        chosen = {"--ui-full": self.whole, "--ui-triggers": self.triggers}
-        return [*flags, *(name for name, value in chosen.items() if value)]
+        # What only containers heed is refused where the UI is not in them.
+        return carried("ui", self, self.references, backend="docker", datastore="")
 
 
 def parse_ui(arguments: Sequence[str], catalog: Catalog) -> UIOptions:
@@ -105,32 +92,22 @@ def parse_ui(arguments: Sequence[str], catalog: Catalog) -> UIOptions:
         UsageError: for the first thing that is wrong: what, where, the nearest valid choice.
         SystemExit: after printing, for ``--help``.
     """
-    raw = build_ui_parser().read(arguments)
+    raw = build_parser("ui").read(arguments)
     clone = None if raw.checkout is None else open_clone(raw.checkout)
     with about("--metaflow"):
         clients = select_clients(catalog, raw.metaflow) if raw.metaflow else ()
-    for option, value in (("--metaflow", clients), ("--run", raw.run)):
-        if value and not raw.check:
-            raise UsageError(f"{option} chooses among the runs that --check looks for; add --check")
     if raw.database_url is not None:
         ExternalPostgres(raw.database_url)  # its shape is checked; it is reached later
-    if raw.dockerfile and clone is None:
-        raise UsageError(
-            f"--dockerfile {raw.dockerfile} needs services from a clone: --checkout PATH|URL"
-        )
     # A walk over other probes may have had failures of theirs declared in the same file.
     probes = find_probes(FLOWS).values()
     declared = expectations.load(catalog, probes, raw.expectations, UI_CHECKS, of_ui_only=True)
     names = tuple(one.name for one in clients)
-    unheeded = for_containers(raw)
-    return ui_options(
-        raw, arguments, catalog, clone, declared, clients=names, container_only=unheeded
-    )
+    unheeded = [option.name for option in for_containers(raw)]
+    return ui_options(raw, catalog, clone, declared, clients=names, container_only=unheeded)
 
 
 def ui_options(
     raw: argparse.Namespace,
-    arguments: Sequence[str],
     catalog: Catalog,
     clone: Clone | None,
     declared: tuple[Expectation, ...],
@@ -142,7 +119,6 @@ def ui_options(
 
     Args:
         raw: as parsed.
-        arguments: what followed ``--``.
         catalog: what there is to select from.
         clone: of ``--checkout``.
         declared: known failures.
@@ -152,31 +128,30 @@ def ui_options(
     Raises:
         UsageError: for the first thing that is wrong.
     """
-    if raw.ui_port is not None and not 1 <= raw.ui_port <= LAST_PORT:
-        raise UsageError(f"--ui-port {raw.ui_port}: not a port (1 to {LAST_PORT})")
     if raw.ui_assets is not None:
         check_assets(raw.ui_assets)
     options = UIOptions(
-        given=tuple(arguments),
-        source=getattr(raw, "source", None),
+        given=raw.given,
+        references=raw.references,
+        source=raw.source,
         database_url=raw.database_url,
         clone=clone,
         backend=raw.backend,
-        pull=raw.pull or "missing",
+        pull=raw.pull,
         registry=raw.registry,
-        dockerfile=raw.dockerfile or _DOCKERFILE,
+        dockerfile=raw.dockerfile,
         container_only=tuple(container_only),
         versions=raw.ui_version,
         assets=raw.ui_assets and raw.ui_assets.resolve(),
         image=raw.ui_image,
         page_clone=None if raw.ui_checkout is None else open_clone(raw.ui_checkout),
-        port=raw.ui_port if raw.check else raw.ui_port or _PORT,
+        port=raw.ui_port if raw.check else raw.ui_port or PORT_OF_UI,
         whole=raw.ui_full,
         triggers=raw.ui_triggers,
         check=raw.check,
         detach=raw.detach,
         clients=clients,
-        run=getattr(raw, "run", None),
+        run=raw.run,
         expectations=declared,
         expectations_file=raw.expectations.resolve(),
         results=raw.results.resolve(),

@@ -14,8 +14,8 @@ import pytest
 from rich.console import Console
 
 from harness import alive
+from harness.cli.options import parse
 from harness.database import Address, Database
-from harness.options import parse
 from harness.plan import Cell, make_plan
 from harness.probes import Probe, read_probe
 from harness.processes import free_port

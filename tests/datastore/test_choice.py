@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from harness.cli.options import parse
 from harness.datastore import Datastore, LocalDatastore
 from harness.datastore.choice import choose_datastores
 from harness.datastore.s3 import GivenS3, OwnS3
 from harness.errors import UsageError
-from harness.options import parse
 from harness.versions import Catalog, load
 
 

@@ -23,9 +23,9 @@ from rich.console import Console
 
 from harness.alive import lock_path
 from harness.cell import CellOutcome
+from harness.cli.options import parse
 from harness.containers.engine import Engine
 from harness.containers.own import LABEL, LOCK_LABEL, find
-from harness.options import parse
 from harness.outcome import Status
 from harness.processes import marked_processes, wait_until
 from harness.reference.levels import LEVELS

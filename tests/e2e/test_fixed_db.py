@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from harness.cli.options import parse
 from harness.database import Database
 from harness.database.existing import check_existing
 from harness.database.rows import schema_version
 from harness.errors import UsageError
 from harness.journal import Entry
-from harness.options import parse
 from harness.processes import marked_processes
 from harness.reference.faults import VARIABLE
 from harness.report.summary import all_green, stage_sentences

@@ -96,7 +96,7 @@ def test_the_line_of_the_report_reproduces_the_verdict(
     finished = nox(
         *shlex.split(line)[1:],
         *("--results", str(tmp_path)),
-        env=environment(TMPDIR=str(temporary)),
+        env=environment(TMPDIR=str(temporary), COMPAT_DATABASE_PASSWORD=PASSWORD),
     )
     again = finished_run(finished.returncode, finished.stdout + finished.stderr, tmp_path)
     assert again.code != 0
@@ -108,6 +108,10 @@ def test_the_line_of_the_report_reproduces_the_verdict(
 def test_rerun_finds_the_cell_flaky_and_diff_tells(red: NoxRun, flows: Path, temporary: Path):
     results = red.folder.parent
     env = environment(TMPDIR=str(temporary))
+    without = nox("-s", "rerun", "--", "--from", str(red.folder), env=env)
+    assert without.returncode != 0
+    assert "the variable COMPAT_DATABASE_PASSWORD is not set" in without.stdout + without.stderr
+    env["COMPAT_DATABASE_PASSWORD"] = PASSWORD
     (flows / "repaired").touch()
     finished = nox("-s", "rerun", "--", "--from", str(red.folder), env=env)
     assert finished.returncode == 0, finished.stdout + finished.stderr

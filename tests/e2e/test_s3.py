@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from harness.cli.options import parse
 from harness.datastore.objects import ObjectStore, S3Root
 from harness.datastore.s3 import OwnS3
 from harness.datastore.saved import serve
 from harness.datastore.server import CREDENTIALS, S3Server
 from harness.journal import Entry
-from harness.options import parse
 from harness.plan import Cell
 from harness.processes import free_port, marked_processes, wait_until
 from harness.report.terminal import Screen

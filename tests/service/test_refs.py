@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 
+from harness.cli.options import parse
 from harness.errors import UsageError
-from harness.options import parse
 from harness.service.git import open_clone
 from harness.service.refs import (
     DEFAULT,

@@ -10,17 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import expectations
+from harness.cli.declared import DATASTORES, option_of, options_of
+from harness.cli.lines import carried
+from harness.cli.parser import build_parser, for_containers
 from harness.datastore.objects import S3Root, parse_endpoint
 from harness.errors import InfraError, UsageError, about, nearest
 from harness.expectations import Expectation
-from harness.parser import (
-    DATABASE,
-    S3_ENDPOINT_VARIABLE,
-    S3_ROOT_VARIABLE,
-    TIMEOUT,
-    build_parser,
-    for_containers,
-)
 from harness.path import Step, given, random_path, straight
 from harness.probes import FLOWS, Probe, find_probes, select_probes
 from harness.selectors import select_clients, select_services
@@ -28,9 +23,8 @@ from harness.service import refs
 from harness.service.git import Clone, open_clone
 from harness.ui.checks import UI_CHECKS
 from harness.ui.options import UIOptions, check_port, needs_processes, ui_options
-from harness.versions import LAST_PORT, Catalog, Client, Service
+from harness.versions import Catalog, Client, Service
 
-DATASTORES = ("local", "s3")
 _NOT_LOOKED_FOR = "no engine was looked for"
 FULL = "full"
 """The session that is ``fixed_db`` and then ``ui``."""
@@ -41,7 +35,8 @@ class Options:
     """The options of one run, validated.
 
     Attributes:
-        given: what was written after ``--``, for the journal.
+        given: the options that were given, as words of a command line, for the journal.
+        references: by the name of an option, what a line holds in place of its secret.
         clone: where ``--checkout`` takes services from; None for the reference service.
         scenario: what is done wrong on purpose; None for nothing.
         s3_root: where the user wants S3 data; None for a server of the run's own.
@@ -61,7 +56,7 @@ class Options:
         seed: of a random path; None for every other.
         selection: services as they were asked for; None for the default.
         on_failure: what a walk does after a migration that failed: ``next`` or ``stop``.
-        migration_timeout: seconds a migration of a walk may take; 0 in other sessions.
+        migration_timeout: seconds a migration of a walk may take.
         database_url: an existing database to walk over; None for one of the run's own.
         allow_existing: whether that database may have something in it.
         ui: what ``full`` shows after the walk; None in other sessions.
@@ -69,6 +64,7 @@ class Options:
 
     session: str
     given: tuple[str, ...]
+    references: Mapping[str, str]
     clients: tuple[Client, ...]
     services: tuple[Service, ...]
     probes: tuple[Probe, ...]
@@ -114,47 +110,9 @@ class Options:
         Args:
             datastore: of the cell; options of S3 are refused where there is none.
         """
-        flags: list[str] = []
-        if self.flow_dir != FLOWS:
-            flags += ["--flow-dir", str(self.flow_dir)]
-        if self.expectations_file != expectations.FILE:
-            flags += ["--expectations", str(self.expectations_file)]
-        if self.session != "local":
-            flags += ["--backend", self.backend]
-        if self.backend == "docker":
-            flags += ["--pull", self.pull] if self.pull != "missing" else []
-            flags += ["--postgres-image", self.postgres_image]
-            flags += ["--registry", self.registry] if self.registry else []
-            flags += ["--dockerfile", self.dockerfile] if self.clone else []
-        if self.clone is not None:
-            flags += ["--checkout", self.clone.given]
-        if self.timeout != TIMEOUT:
-            flags += ["--timeout", f"{self.timeout:g}"]
-        if self.scenario is not None:
-            flags += ["--scenario", self.scenario]
-        if self.postgres is not None:
-            flags += ["--postgres", str(self.postgres)]
-        flags += self._database_flags
-        return [*flags, *self._s3_flags] if datastore == "s3" else flags
-
-    @property
-    def _database_flags(self) -> list[str]:
-        given = {"name": self.database_name, "user": self.database_user}
-        return [
-            word
-            for what, value in given.items()
-            if value not in {"", DATABASE}
-            for word in (f"--database-{what}", value)
-        ]
-
-    @property
-    def _s3_flags(self) -> list[str]:
-        flags = {
-            "--s3-root": self.s3_root and self.s3_root.url,
-            "--s3-endpoint": self.s3_endpoint,
-            "--s3-image": self.s3_image,
-        }
-        return [word for name, value in flags.items() if value for word in (name, value)]
+        return carried(
+            self.session, self, self.references, backend=self.backend, datastore=datastore
+        )
 
 
 def parse(
@@ -178,14 +136,13 @@ def parse(
         SystemExit: after printing, for ``--help``.
     """
     raw = build_parser(session).read(arguments)
-    _check_numbers(raw)
     probes = find_probes(raw.flow_dir.resolve())
-    clone = _clone(raw)
+    datastores = _datastores(raw.datastore)
+    _check_datastores(raw, datastores)
+    clone = None if raw.checkout is None else open_clone(raw.checkout)
     backend, why = _backend(raw, engine) if session != "local" else ("none", "")
-    named = getattr(raw, "path", None) is not None
-    if named and raw.service is not None:
-        raise UsageError("--path names its services itself; leave out --service")
     _check_heeded(raw, backend, why)
+    named = raw.path is not None
 
     def find(text: str | None) -> tuple[Service, ...]:
         with about("--path" if named else "--service"):
@@ -195,13 +152,12 @@ def parse(
         clients = select_clients(catalog, raw.metaflow)
     services = () if named or session == "local" else find(raw.service)
     path = _path(raw, services, find) if session in {"fixed_db", FULL} else ()
-    datastores = _datastores(raw.datastore)
     declared = _expectations(raw.expectations, catalog, probes)
-    s3_image = _s3_image(raw, datastores, backend, why)
-    s3_root, s3_endpoint = (None, None) if s3_image else _s3(raw, datastores)
+    s3_root, s3_endpoint = (None, None) if raw.s3_image else _s3(raw, datastores)
     return Options(
         session="fixed_db" if session == FULL else session,
-        given=tuple(arguments),
+        given=raw.given,
+        references=raw.references,
         clients=clients,
         services=tuple(dict.fromkeys(step.service for step in path)) if path else services,
         probes=select_probes(probes, raw.probe),
@@ -211,43 +167,40 @@ def parse(
         datastores=datastores,
         backend=backend,
         backend_why=why,
-        pull=getattr(raw, "pull", None) or "missing",
-        registry=getattr(raw, "registry", ""),
-        remove_images=getattr(raw, "remove_images", False),
-        postgres_image=_postgres_image(raw, catalog),
-        dockerfile=getattr(raw, "dockerfile", None) or "Dockerfile",
+        pull=raw.pull,
+        registry=raw.registry,
+        remove_images=raw.remove_images,
+        postgres_image=_postgres_image(raw.postgres_image or catalog.postgres.default),
+        dockerfile=raw.dockerfile,
         jobs=raw.jobs,
         timeout=raw.timeout,
         clone=clone,
-        scenario=getattr(raw, "scenario", None),
-        postgres=getattr(raw, "postgres", None),
-        database_name=getattr(raw, "database_name", ""),
-        database_user=getattr(raw, "database_user", ""),
-        database_password=getattr(raw, "database_password", None),
-        database_port=getattr(raw, "database_port", None),
+        scenario=raw.scenario,
+        postgres=raw.postgres,
+        database_name=raw.database_name,
+        database_user=raw.database_user,
+        database_password=raw.database_password,
+        database_port=raw.database_port,
         s3_root=s3_root,
         s3_endpoint=s3_endpoint,
-        s3_image=s3_image,
+        s3_image=raw.s3_image and _s3_image(raw.s3_image),
         with_service_logs=raw.with_service_logs,
         keep=raw.keep or session == FULL,
         results=raw.results.resolve(),
         plan=raw.plan,
         path=path,
-        seed=getattr(raw, "seed", None),
-        selection=getattr(raw, "service", None),
-        on_failure=getattr(raw, "on_failure", "next"),
-        migration_timeout=getattr(raw, "migration_timeout", 0),
-        database_url=getattr(raw, "database_url", None),
-        allow_existing=getattr(raw, "allow_existing", False),
-        ui=_ui(raw, arguments, catalog, clone, declared, walk=(backend, engine))
-        if session == FULL
-        else None,
+        seed=raw.seed,
+        selection=raw.service,
+        on_failure=raw.on_failure,
+        migration_timeout=raw.migration_timeout,
+        database_url=raw.database_url,
+        allow_existing=raw.allow_existing,
+        ui=_ui(raw, catalog, clone, declared, walk=(backend, engine)) if session == FULL else None,
     )
 
 
 def _ui(
     raw: argparse.Namespace,
-    arguments: Sequence[str],
     catalog: Catalog,
     clone: Clone | None,
     declared: tuple[Expectation, ...],
@@ -258,7 +211,6 @@ def _ui(
 
     Args:
         raw: as parsed.
-        arguments: what followed ``--``.
         catalog: what there is to select from.
         clone: of ``--checkout``.
         declared: known failures, of the walk's probes, too.
@@ -271,7 +223,7 @@ def _ui(
             raise InfraError(_NOT_LOOKED_FOR)
         return engine()
 
-    options = ui_options(raw, arguments, catalog, clone, declared)
+    options = ui_options(raw, catalog, clone, declared)
     needs_processes(options, backend, describe)
     if options.port is not None:
         check_port(options.port)
@@ -280,15 +232,7 @@ def _ui(
 
 def _backend(raw: argparse.Namespace, engine: Callable[[], str] | None) -> tuple[str, str]:
     """Return the backend and why it is that one."""
-    embedded_only = [
-        option
-        for option, value in (
-            ("--postgres", raw.postgres),
-            ("--scenario", raw.scenario),
-            ("--database-url", getattr(raw, "database_url", None)),
-        )
-        if value is not None
-    ]
+    embedded_only = [option.name for option in raw.named if option.backend == "embedded"]
     if raw.backend == "embedded":
         return "embedded", "asked for"
     if engine is None:
@@ -309,19 +253,31 @@ def _backend(raw: argparse.Namespace, engine: Callable[[], str] | None) -> tuple
 
 def _check_heeded(raw: argparse.Namespace, backend: str, why: str) -> None:
     """Refuse an option that only containers heed, where there are none."""
-    in_containers = getattr(raw, "ui_image", None) or getattr(raw, "ui_checkout", None)
-    if backend != "embedded" or why == _NOT_LOOKED_FOR or in_containers:
+    if backend != "embedded" or why == _NOT_LOOKED_FOR:
         return
+    # The UI that follows may be in containers where the walk is not.
+    ui = options_of("ui") if raw.ui_image or raw.ui_checkout else []
+    of_ui = {option.name for option in ui}
     for option in for_containers(raw):
-        raise UsageError(f"{option} needs containers, and the backend is embedded: {why}")
+        if option.name not in of_ui:
+            raise UsageError(f"{option.name} needs containers, and the backend is embedded: {why}")
 
 
-def _postgres_image(raw: argparse.Namespace, catalog: Catalog) -> str:
+def _check_datastores(raw: argparse.Namespace, datastores: Sequence[str]) -> None:
+    """Refuse an option about a datastore that is not asked for."""
+    for option in raw.named:
+        if option.datastore not in {"", *datastores}:
+            raise UsageError(f"{option.name} is of no use without --datastore {option.datastore}")
+
+
+def _postgres_image(given: str) -> str:
     """Return the whole name of the database's image."""
-    given = getattr(raw, "postgres_image", None) or catalog.postgres.default
-    if not re.fullmatch(r"[\w./:@-]+", given):
-        raise UsageError(f"--postgres-image {given}: neither a tag nor the name of an image")
     return given if re.search("[/:]", given) else f"postgres:{given}"
+
+
+def _s3_image(given: str) -> str:
+    """Return the whole name of the image of the S3 server."""
+    return given if re.search(r"[:@][^/]*$", given) else f"{given}:latest"
 
 
 def _path(
@@ -349,30 +305,6 @@ def _expectations(
     # The project's file speaks of the project's probes, whatever folder the run's are in.
     known = (*find_probes(FLOWS).values(), *probes.values())
     return expectations.load(catalog, known, path, UI_CHECKS)
-
-
-def _check_numbers(raw: argparse.Namespace) -> None:
-    if raw.jobs < 1:
-        raise UsageError(f"--jobs {raw.jobs}: at least 1 cell must run at a time")
-    if not raw.timeout > 0:  # nan, which compares with nothing, is refused too
-        raise UsageError(f"--timeout {raw.timeout:g}: a cell needs more than 0 seconds")
-    if not getattr(raw, "migration_timeout", 1) > 0:
-        given = f"{raw.migration_timeout:g}"
-        raise UsageError(f"--migration-timeout {given}: a migration needs more than 0 seconds")
-    port = getattr(raw, "database_port", None)
-    if port is not None and not 1 <= port <= LAST_PORT:
-        raise UsageError(f"--database-port {port}: not a port (1 to {LAST_PORT})")
-
-
-def _clone(raw: argparse.Namespace) -> Clone | None:
-    given = getattr(raw, "checkout", None)
-    if given is not None:
-        return open_clone(given)
-    for option in ("scenario", "dockerfile"):
-        value = getattr(raw, option, None)
-        if value:
-            raise UsageError(f"--{option} {value} needs services from a clone: --checkout PATH|URL")
-    return None
 
 
 def _services(
@@ -404,12 +336,8 @@ def _datastores(text: str) -> tuple[str, ...]:
 def _s3(raw: argparse.Namespace, datastores: Sequence[str]) -> tuple[S3Root | None, str | None]:
     """Return root and endpoint: as given, else as Metaflow's own variables say."""
     if "s3" not in datastores:
-        for option, value in (("--s3-root", raw.s3_root), ("--s3-endpoint", raw.s3_endpoint)):
-            if value is not None:
-                raise UsageError(f"{option} is of no use without --datastore s3")
         return None, None
-    root = _given_or_set(raw.s3_root, "--s3-root", S3_ROOT_VARIABLE)
-    endpoint = _given_or_set(raw.s3_endpoint, "--s3-endpoint", S3_ENDPOINT_VARIABLE)
+    root, endpoint = (_given_or_set(raw, name) for name in ("--s3-root", "--s3-endpoint"))
     if root is None:
         if raw.s3_endpoint is not None:
             raise UsageError("--s3-endpoint needs --s3-root s3://bucket/prefix")
@@ -417,31 +345,14 @@ def _s3(raw: argparse.Namespace, datastores: Sequence[str]) -> tuple[S3Root | No
     return S3Root.parse(*root), parse_endpoint(*endpoint) if endpoint else None
 
 
-def _s3_image(
-    raw: argparse.Namespace, datastores: Sequence[str], backend: str, why: str
-) -> str | None:
-    """Return the whole name of the S3 server's image; None when none is asked for."""
-    given: str | None = getattr(raw, "s3_image", None)
-    if given is None:
-        return None
-    if not re.fullmatch(r"[\w.-]+(:\d+)?(/[\w.-]+)*(:[\w.-]+)?(@[\w:]+)?", given):
-        raise UsageError(f"--s3-image {given}: not the name of an image, such as minio/minio")
-    if "s3" not in datastores:
-        raise UsageError("--s3-image is of no use without --datastore s3")
-    for option, value in (("--s3-root", raw.s3_root), ("--s3-endpoint", raw.s3_endpoint)):
-        if value is not None:
-            raise UsageError(f"--s3-image and {option} exclude each other: each says where data is")
-    if backend != "docker":
-        raise UsageError(f"--s3-image needs containers, and the backend is {backend}: {why}")
-    return given if re.search(r"[:@][^/]*$", given) else f"{given}:latest"
-
-
-def _given_or_set(given: str | None, option: str, variable: str) -> tuple[str, str] | None:
-    """Return a value and what it was named by; None when there is none."""
+def _given_or_set(raw: argparse.Namespace, name: str) -> tuple[str, str] | None:
+    """Return the value of an option and what it was named by, a variable too; None without one."""
+    option = option_of("local", name)
+    given: str | None = getattr(raw, option.dest)
     if given is not None:
-        return given, option
-    value = os.environ.get(variable)
-    return (value, variable) if value else None
+        return given, name
+    found = ((os.environ.get(variable), variable) for variable in option.variables)
+    return next(((value, variable) for value, variable in found if value), None)
 
 
 def arguments_after_dashes(argv: Sequence[str]) -> list[str]:

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import InfraError, UsageError
-from harness.options import (
+from harness.cli.options import (
     FULL,
     Options,
     arguments_after_dashes,
@@ -17,7 +16,8 @@ from harness.options import (
     parse,
     requested_sessions,
 )
-from harness.parser import build_parser
+from harness.cli.parser import build_parser
+from harness.errors import InfraError, UsageError
 from harness.probes import FLOWS
 from harness.tools import ROOT
 from harness.versions import Catalog, load

@@ -1,0 +1,48 @@
+"""What is wrong with one value, looked at alone: a sentence, or nothing. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from harness.cli.option import Value
+from harness.versions import LAST_PORT
+
+
+def more_than_zero(what: str) -> Callable[[Value], str]:
+    """Return what finds a number of seconds wrong for what needs some."""
+
+    def check(value: Value) -> str:
+        # nan, which compares with nothing, is refused too.
+        more = isinstance(value, float) and value > 0
+        return "" if more else f"{what} needs more than 0 seconds"
+
+    return check
+
+
+def at_least_one_cell(value: Value) -> str:
+    """Find a number of cells wrong that lets nothing run."""
+    return "" if isinstance(value, int) and value >= 1 else "at least 1 cell must run at a time"
+
+
+def port(value: Value) -> str:
+    """Find wrong what is no port."""
+    there = isinstance(value, int) and 1 <= value <= LAST_PORT
+    return "" if there else f"not a port (1 to {LAST_PORT})"
+
+
+def image_or_tag(value: Value) -> str:
+    """Find wrong what is no tag and no name of an image."""
+    fits = re.fullmatch(r"[\w./:@-]+", str(value))
+    return "" if fits else "neither a tag nor the name of an image"
+
+
+def image(value: Value) -> str:
+    """Find wrong what is no name of an image."""
+    fits = re.fullmatch(r"[\w.-]+(:\d+)?(/[\w.-]+)*(:[\w.-]+)?(@[\w:]+)?", str(value))
+    return "" if fits else "not the name of an image, such as minio/minio"
+
+
+def always(_: str) -> bool:
+    """Tell that every value is a secret."""
+    return True
