@@ -151,7 +151,7 @@ class Plan:
             run=run,
             cells=[planned_cell(cell, rerun[cell]) for cell in self.cells],
             stages=[planned_stage(step, walk) for walk in self.walks for step in self.path],
-            checks={cell.probe.name: [check.name for check in cell.checks] for cell in self.cells},
+            asked={cell.probe.name: [check.name for check in cell.checks] for cell in self.cells},
         )
 
 
