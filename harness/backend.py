@@ -160,7 +160,7 @@ def _processes(options: Options, folder: Path, mark: str) -> Backend:
     database = EmbeddedPostgres(
         folder / "postgres",
         mark,
-        binaries=options.postgres,
+        binaries=str(options.postgres or ""),
         port=options.database_port,
         user=options.database_user,
         password=password,

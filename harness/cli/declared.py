@@ -188,7 +188,7 @@ _STACK = (
         _STACKS,
         _STACK_GROUP,
         "do something wrong on purpose (--checkout)",
-        Role.CARRIED,
+        Role.AXIS,
         choices=tuple(SCENARIOS),
         needs={"--checkout": _FROM_A_CLONE},
         backend="embedded",

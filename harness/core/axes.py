@@ -81,7 +81,7 @@ AXES = (
     Axis("client", Side.ROW, "client {}", place=2, option="--metaflow"),
     Axis("service", Side.COLUMN, "service {}", place=3, option="--service"),
     Axis("datastore", Side.PAGE, "{} data", place=4, option="--datastore"),
-    Axis("scenario", Side.PAGE, "scenario {}", stack=True),
+    Axis("scenario", Side.PAGE, "scenario {}", option="--scenario", stack=True),
     Axis("python", Side.ROW, "Python {}", chosen=False),
     Axis("build", Side.COLUMN, chosen=False, stack=True),
     Axis("backend", Side.PAGE, "backend {}", chosen=False, stack=True),
