@@ -1,8 +1,8 @@
-"""How long all reports of a journal take to draw, a cell, and whether that grows with their number.
+"""How long all reports of a journal take, a cell, and whether that grows with their number.
 
-Run it with the harness's dependencies: ``python benchmarks/reports.py``. The journal of 267 clients ×
-45 services × 5 probes is read, viewed and drawn as every file of a report, and so is one of a tenth
-of it: a cell of the large one must cost about as much as one of the small.
+Run it with the harness's dependencies: ``python benchmarks/reports.py``. The journal of 267
+clients × 45 services × 5 probes is read, viewed and drawn as every file of a report, and so is one
+of a tenth of it: a cell of the large one must cost about as much as one of the small.
 """
 
 from __future__ import annotations
