@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shlex
@@ -15,8 +16,16 @@ from harness.database import Address
 from harness.errors import InfraError
 from harness.processes import ManagedProcess, tail
 
-# Clients end with lines like "Step failure", which say nothing of the cause.
-_ERROR = re.compile(r"\b\w*(Error|Exception|Conflict)\b.*:")
+# The last line of a traceback, with a message or without one, and what click says.
+_ERROR = re.compile(
+    r"\b\w*(Error|Exception|Conflict)\b.*:"
+    r"|(^|\s)[\w.]*(Error|Exception|Conflict|Interrupt|Exit)$"
+    r"|(^|\] )\w+(\.\w+)+: "
+)
+# Metaflow's own errors: a headline of words, and the message below it, both indented by four.
+_HEADLINE = re.compile(r"    [A-Z][\w' -]*:$")
+# Says nothing of the cause, which stands above it.
+_NO_CAUSE = "    Step failure:"
 
 
 class ClientError(Exception):
@@ -145,7 +154,17 @@ def run_program(
 
 
 def last_words(log: Path) -> str:
-    """Return the last line of a client's output that names an error, else its last lines."""
-    lines = tail(log, 60).splitlines()
-    errors = [line for line in lines if _ERROR.search(line)]
-    return errors[-1].strip() if errors else " / ".join(lines[-3:])
+    """Return the last error of a client's output in its own words, else its last lines."""
+    lines = [line.rstrip() for line in tail(log, 60).splitlines()]
+    for number in range(len(lines) - 1, -1, -1):
+        if _HEADLINE.match(lines[number]) and lines[number] != _NO_CAUSE:
+            below = itertools.takewhile(_is_message, lines[number + 1 :])
+            return " ".join(line.strip() for line in (lines[number], *below))
+        if _ERROR.search(lines[number]):
+            return lines[number].strip()
+    return " / ".join(lines[-3:])
+
+
+def _is_message(line: str) -> bool:
+    """Tell whether a line below a headline belongs to it."""
+    return line.startswith("    ") and not _HEADLINE.match(line)

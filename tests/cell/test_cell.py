@@ -77,7 +77,7 @@ def test_a_check_that_passed_is_made_again_at_later_stages(cell: MakeCell, aroun
     assert first.written is not None
     now = cell(FLOW.replace("pass\n\ndef check_bad", "assert 0, 'lost'\n\ndef check_bad"), stage=2)
     second = _run(now, around(), [Again(first.written, checked=True)])
-    assert [text.rpartition(": ")[2] for text in second.reread_problems] == ["lost"]
+    assert [text.rpartition(": ")[2] for text in second.reread_problems] == ["lost (odd.py:13)"]
     third = _run(now, around(), [Again(first.written, checked=False)])
     assert third.reread_problems == []
 

@@ -79,7 +79,70 @@ def check_bytes(run):
 
 def check_raises(run):
     raise KeyError("häß")
+
+class ServiceException(Exception):
+    headline = "Metaflow service error"
+
+    def __init__(self, message):
+        self.message = message
+        super().__init__()
+
+class Unwilling:
+    def __repr__(self):
+        raise ValueError("no")
+
+LIMIT = 3
+ODD = Unwilling()
+
+def check_values(run):
+    numbers = list(range(100))
+    assert (len(numbers) <
+            LIMIT) and ODD and run
+
+def check_called(run):
+    helper()
+
+def helper():
+    raise ServiceException("code 500")
+
+def check_elsewhere(run):
+    metaflow.Run("F/absent")
+
+def check_hidden(run):
+    try:
+        {}["first"]
+    except KeyError:
+        raise ServiceException("")
+
+def check_cause(run):
+    try:
+        int("x")
+    except ValueError as error:
+        raise RuntimeError("last") from error
+
+def check_raised_bare(run):
+    raise AssertionError
 """
+
+
+def _at(source: str) -> str:
+    lines = PROBE.splitlines()
+    return f"probe_file.py:{next(n for n, line in enumerate(lines, 1) if source in line)}"
+
+
+EMPTY = 'ServiceException("")'
+
+REASONS = {
+    "values": "assert (len(numbers) < LIMIT) and ODD and run; "
+    "numbers is [0, 1, 2, 3, 4, 5, ...]; LIMIT is 3; ODD is <Unwilling instance at 0x",
+    "called": f"ServiceException: Metaflow service error: code 500 ({_at('code 500')})",
+    "elsewhere": f"RuntimeError: Run('F/absent') does not exist ({_at('F/absent')}, raised at ",
+    "hidden": f"ServiceException: Metaflow service error ({_at(EMPTY)}); "
+    f"after KeyError: 'first' ({_at('first')})",
+    "cause": f"RuntimeError: last ({_at('last')}); "
+    f"after ValueError: invalid literal for int() with base 10: 'x' ({_at('int(')})",
+    "raised_bare": f"AssertionError ({_at('raise AssertionError')})",
+}
 
 
 @pytest.fixture(scope="module")
@@ -118,11 +181,9 @@ def test_each_check_gets_its_outcome(oldest, tmp_path):
     found = {name: (check["status"], check["reason"]) for name, check in answer["checks"].items()}
     assert list(found) == names
     assert found["run"] == found["good"] == found["nothing"] == ("pass", "")
-    assert found["wrong"] == ("fail", "id is '1'")
-    assert found["bare"] == ("fail", "AssertionError()")
-    # 3.6 writes a comma behind the only argument.
-    assert found["raises"][0] == "fail"
-    assert found["raises"][1].startswith("KeyError('häß'")
+    assert found["wrong"] == ("fail", f"id is '1' ({_at('other')})")
+    assert found["bare"] == ("fail", f"assert False ({_at('assert False')})")
+    assert found["raises"] == ("fail", f"KeyError: 'häß' ({_at('häß')})")
     assert answer["checks"]["good"]["rows"] == {"runs_v3": [{"tags": ["t"]}]}
     assert answer["checks"]["nothing"]["rows"] == {}
     assert errors.count("Traceback") == 3
@@ -144,6 +205,19 @@ def test_a_check_that_returns_something_else_than_rows_fails_and_the_next_is_mad
     assert answer["checks"]["bytes"]["status"] == "fail"
     assert "JSON" in answer["checks"]["bytes"]["reason"]
     assert answer["checks"]["good"]["status"] == "pass"
+
+
+@pytest.mark.parametrize("minor", ["3.6", "3.11", "3.13"])
+def test_a_reason_says_what_was_raised_where_and_after_what(minor, tmp_path):
+    python = find_interpreters().get(minor)
+    if python is None:
+        pytest.skip(f"no Python {minor} here")
+    (answer,), _ = _read(python, tmp_path, {"run_id": "1", "checks": list(REASONS)})
+    found = {name: check["reason"] for name, check in answer["checks"].items()}
+    if minor == "3.6":  # it cannot tell where an expression ends
+        assert found.pop("values").startswith("assert (len(numbers) <; numbers is [0, 1, 2,")
+    for name, reason in found.items():
+        assert reason.startswith(REASONS[name])
 
 
 def test_the_inventory_is_sorted(oldest, tmp_path):
