@@ -156,6 +156,10 @@ def _read_back(
     if answer.inventory is not None:
         passed = [name for name, check in answer.checks.items() if check.status is Status.PASS]
         outcome.written = WrittenRun(outcome.cell, outcome.run_id, answer.inventory, tuple(passed))
+    elif answer.checks.get(RUN_CHECK) == CheckOutcome(Status.PASS):
+        status = Status.TIMEOUT if answer.late else Status.FAIL
+        unlisted = CheckOutcome(status, f"the run cannot be listed: {answer.error}")
+        return {**answer.checks, RUN_CHECK: unlisted}
     return answer.checks
 
 

@@ -115,7 +115,12 @@ class Surroundings:
 
 
 def run_program(
-    around: Surroundings, arguments: Sequence[str], *, name: str, deadline: float
+    around: Surroundings,
+    arguments: Sequence[str],
+    *,
+    name: str,
+    deadline: float,
+    grace: float = 0.0,
 ) -> Path:
     """Run the client's Python and return the file with its output.
 
@@ -124,6 +129,7 @@ def run_program(
         arguments: of the interpreter.
         name: of the output's file, and of the program in errors: ``flow``.
         deadline: when it is over, by ``time.monotonic()``.
+        grace: seconds beyond the deadline, for a program that heeds it by itself.
 
     Raises:
         ClientError: when it ends with another exit code than 0.
@@ -143,14 +149,19 @@ def run_program(
     )
     try:
         around.check_not_cancelled()  # who ended the run meanwhile may not have found it to kill
-        code = process.wait(max(0.0, deadline - time.monotonic()))
+        code = process.wait(max(0.0, deadline - time.monotonic()) + grace)
     finally:
         process.kill()
     if code is None:
-        raise ClientTimeoutError(f"{name} was not done within {around.timeout:g} s (--timeout)")
+        raise not_in_time(around, name)
     if code:
         raise ClientError(f"{name} ended with exit code {code}: {last_words(log)}")
     return log
+
+
+def not_in_time(around: Surroundings, name: str) -> ClientTimeoutError:
+    """Return the error of a program that was not done at the deadline."""
+    return ClientTimeoutError(f"{name} was not done within {around.timeout:g} s (--timeout)")
 
 
 def last_words(log: Path) -> str:

@@ -1,20 +1,27 @@
 """Reads runs back with the client's own API. Run by the client's own Python, 3.6 or newer.
 
-``python readback.py REQUEST ANSWER`` reads the request, a JSON list of ``{"flow_file", "flow",
-"run_id", "ends", "checks"}``, where ``ends`` is how the run must have ended, and writes the answer,
-a JSON list in the same order of ``{"checks": {name: {"status": "pass" | "fail", "reason", "rows":
-{table: [columns, …]}}}, "inventory", "error"}``.
-The inventory is what the API lists of the run; it is None, and the error says why, when the run
-could not be listed. It imports nothing of the harness, and only names that every Metaflow since
-2.0.0 has.
+``python readback.py REQUEST ANSWER`` reads the request, ``{"deadline": seconds since 1970, "runs":
+[{"flow_file", "flow", "run_id", "ends", "checks"}]}``, where ``ends`` is how the run must have
+ended, and writes the answer, a JSON list in the same order of ``{"checks": {name: outcome},
+"inventory", "listing": outcome}``. An outcome is ``{"status": "pass" | "fail" | "timeout" |
+"not-run", "reason", "rows": {table: [columns, …]}}``. The inventory is what the API lists of the
+run; it is None, and the listing says why, when the run could not be listed.
+
+Every check, and every listing, is made in a child process: what one of them leaves, breaks, or
+never ends touches no other. The program imports nothing of the harness, and only names that every
+Metaflow since 2.0.0 has.
 """
 
 import ast
 import importlib.util
 import json
 import linecache
+import os
 import reprlib
+import select
+import signal
 import sys
+import time
 import traceback
 from pathlib import Path
 
@@ -210,21 +217,106 @@ def is_promise(rows):
     )
 
 
-def apply_check(check, pathspec, path):
-    """Call one check and tell what came of it; the path is that of the probe's file."""
-    from metaflow import Run, namespace  # noqa: PLC0415 - found in the client's environment only
-
+def tell(error, path=""):
+    """Return why something failed, whatever was raised, and show the whole of it in the log."""
     try:
-        # A fresh object and namespace each time: what one check left must not touch the next.
-        namespace(None)
+        traceback.print_exception(type(error), error, error.__traceback__)
+        return words(error, path)
+    except BaseException as worse:  # noqa: BLE001 - the exception may be a probe's own
+        return "%s, of which nothing can be told: %s" % (type(error).__name__, type(worse).__name__)
+
+
+def outcome(status, reason="", rows=None):
+    """Return what came of a check or a listing."""
+    return {"status": status, "reason": reason, "rows": rows or {}}
+
+
+def apply_check(find_check, pathspec, path):
+    """Call one check and tell what came of it; the path is that of the probe's file."""
+    try:
+        from metaflow import Run, namespace  # noqa: PLC0415 - found in the client's environment
+
+        check = find_check()
+        namespace(None)  # the probe's file may have set one
         rows = check(Run(pathspec))
         rows = {} if rows is None else rows
-        assert is_promise(rows), "returned %.200r, not {table: [columns, ...]}" % (rows,)
-        json.dumps(rows)  # what cannot be written is this check's failure alone
-    except Exception as error:  # noqa: BLE001 - a check may fail in any way; the reason is kept
-        traceback.print_exc()
-        return {"status": "fail", "reason": words(error, path), "rows": {}}
-    return {"status": "pass", "reason": "", "rows": rows}
+        assert is_promise(rows), "returned %s, not {table: [columns, ...]}" % short(rows)
+        json.dumps(rows)
+    except BaseException as error:  # noqa: BLE001 - a check may fail in any way; the reason is kept
+        return outcome("fail", tell(error, path))
+    return outcome("pass", rows=rows)
+
+
+def apply_listing(pathspec):
+    """List a run and tell what came of it."""
+    try:
+        found = inventory(pathspec)
+        json.dumps(found)
+    except BaseException as error:  # noqa: BLE001 - whatever it was, the run could not be listed
+        return {"inventory": None, "listing": outcome("fail", tell(error))}
+    return {"inventory": found, "listing": outcome("pass")}
+
+
+def in_child(function, seconds):
+    """Call a function in a child process; return what it returned, as JSON knows it.
+
+    Returns:
+        It, and None; or None and the outcome that says why there is none.
+    """
+    flush()  # or the child says it again
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(reading)
+        answer_and_exit(function, writing)
+    os.close(writing)
+    line, late = read_line(reading, time.monotonic() + seconds)
+    os.close(reading)
+    os.kill(child, signal.SIGKILL)  # where it has ended already, it is only waited for
+    _, status = os.waitpid(child, 0)
+    if late:
+        return None, outcome("timeout", "not done within %.3g s" % seconds)
+    if not line:
+        how = "exit code %d" % (status >> 8) if status >> 8 else "signal %d" % (status & 127)
+        how = how if status else "an exit as if all were well"
+        return None, outcome("fail", "ended the process that made it, by %s" % how)
+    try:
+        return json.loads(line.decode("ascii")), None
+    except (ValueError, RecursionError) as error:
+        return None, outcome("fail", "left an answer that cannot be read: %s" % tell(error))
+
+
+def flush():
+    """Write out what was printed."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+
+
+def answer_and_exit(function, writing):
+    """Write what a function returns, as one line, and end this process for good."""
+    try:
+        data = json.dumps(function()).encode("ascii") + b"\n"
+        try:
+            flush()  # whoever reads the answer kills this process at once
+        finally:
+            while data:
+                data = data[os.write(writing, data) :]
+    finally:
+        os._exit(0)  # no thread or handler that a check left keeps it alive
+
+
+def read_line(reading, deadline):
+    """Return the first line of a pipe, empty if it ends before, and whether that took too long."""
+    data = b""
+    while b"\n" not in data:
+        ready, _, _ = select.select([reading], [], [], max(0.0, deadline - time.monotonic()))
+        if not ready:
+            return b"", True
+        part = os.read(reading, 1 << 16)
+        if not part:
+            return b"", False
+        data += part
+    return data.split(b"\n")[0], False
 
 
 def inventory(pathspec):
@@ -245,31 +337,65 @@ def inventory(pathspec):
     return {"tags": sorted(run.tags), "steps": steps}
 
 
-def read_run(request, probes):
+class Clock:
+    """Gives each check and listing its time: half of what is left, while others wait behind it."""
+
+    def __init__(self, deadline, items):
+        self.deadline = time.monotonic() + deadline - time.time()
+        self.waiting = items
+
+    def limit(self):
+        """Return how many seconds the next one may take; 0 when the time is over."""
+        self.waiting -= 1
+        left = max(0.0, self.deadline - time.monotonic())
+        return left / 2 if self.waiting else left
+
+
+def timed(function, clock):
+    """Call a function in a child process as long as the clock lets it; see ``in_child``."""
+    seconds = clock.limit()
+    if not seconds:
+        return None, outcome("not-run", "the time was over before it began")
+    return in_child(function, seconds)
+
+
+def find_check(request, name):
+    """Return the function of a check; those of a probe are in its file."""
+    common = CHECKS[request["ends"]]
+    return (
+        common[name]
+        if name in common
+        else getattr(load_probe(request["flow_file"]), "check_" + name)
+    )
+
+
+def read_run(request, clock):
     """Answer one request."""
-    pathspec = "%s/%s" % (request["flow"], request["run_id"])
-    checks, common = {}, CHECKS[request["ends"]]
-    path = request["flow_file"]
+    pathspec, path = "%s/%s" % (request["flow"], request["run_id"]), request["flow_file"]
+    checks = {}
     for name in request["checks"]:
-        if name not in common and path not in probes:
-            probes[path] = load_probe(path)
-        check = common[name] if name in common else getattr(probes[path], "check_" + name)
-        checks[name] = apply_check(check, pathspec, path)
-    try:
-        return {"checks": checks, "inventory": inventory(pathspec), "error": ""}
-    except Exception as error:  # noqa: BLE001 - whatever it was, the run could not be listed
-        traceback.print_exc()
-        return {"checks": checks, "inventory": None, "error": words(error)}
+        made, failed = timed(
+            lambda name=name: apply_check(lambda: find_check(request, name), pathspec, path), clock
+        )
+        checks[name] = failed or made
+    listed, failed = timed(lambda: apply_listing(pathspec), clock)
+    return dict(listed or {"inventory": None, "listing": failed}, checks=checks)
 
 
 def main(request_file, answer_file):
     """Answer all requests."""
     with open(request_file, encoding="utf-8") as file:
-        requests = json.load(file)
-    probes = {}
-    answers = [read_run(request, probes) for request in requests]
+        request = json.load(file)
+    try:
+        import metaflow  # noqa: F401, PLC0415 - once, for all the children
+    except Exception:  # noqa: BLE001 - each child meets it again, and tells it
+        traceback.print_exc()
+    clock = Clock(request["deadline"], sum(len(run["checks"]) + 1 for run in request["runs"]))
+    answers = [read_run(run, clock) for run in request["runs"]]
     with open(answer_file, "w", encoding="utf-8") as file:
         json.dump(answers, file)
+    flush()
+    os._exit(0)  # nothing is left to do that takes time
 
 
 if __name__ == "__main__":

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.cell.client import ClientError, Surroundings, last_words, run_program
+from harness.cell.client import (
+    ClientError,
+    Surroundings,
+    last_words,
+    not_in_time,
+    run_program,
+)
 from harness.cell.rows import OBJECTS, Row, missing_rows
 from harness.database.rows import run_rows
 from harness.outcome import CheckOutcome, Status
 from harness.plan import Cell
 
 READBACK = Path(__file__).with_name("readback.py")
+
+_GRACE_SECONDS = 10.0
+"""The program ends in time by itself; it may begin late, and has its answer to write."""
+
+
+_LATE = (Status.TIMEOUT, Status.NOT_RUN)
 
 
 @dataclass(frozen=True)
@@ -68,11 +81,18 @@ class Answer:
     Attributes:
         inventory: what its API lists of the run; None when it could not.
         error: why it could not.
+        late: whether that is because it was not done in time.
     """
 
     checks: dict[str, CheckOutcome]
     inventory: dict[str, Any] | None
     error: str
+    late: bool = False
+
+    @property
+    def nothing(self) -> bool:
+        """Whether nothing at all was read in time."""
+        return self.late and all(check.status in _LATE for check in self.checks.values())
 
 
 def read_runs(
@@ -97,17 +117,22 @@ def read_runs(
         }
         for request in requests
     ]
-    request_file.write_text(json.dumps(questions), encoding="utf-8")
+    left = deadline - time.monotonic()
+    question = {"deadline": time.time() + left, "runs": questions}
+    request_file.write_text(json.dumps(question), encoding="utf-8")
     arguments = [str(READBACK), str(request_file), str(answer_file)]
-    log = run_program(around, arguments, name=name, deadline=deadline)
-    if not answer_file.exists():  # a probe may end the program, and as if all were well
+    log = run_program(around, arguments, name=name, deadline=deadline, grace=_GRACE_SECONDS)
+    if not answer_file.exists():
         raise ClientError(f"{name} ended well but left no answer: {last_words(log)}")
-    answers = json.loads(answer_file.read_text(encoding="utf-8"))
+    raw = json.loads(answer_file.read_text(encoding="utf-8"))
     objects = around.objects() if any(request.checks for request in requests) else None
-    return [
+    answers = [
         _answer(around, request, answer, objects)
-        for request, answer in zip(requests, answers, strict=True)
+        for request, answer in zip(requests, raw, strict=True)
     ]
+    if all(answer.nothing for answer in answers):
+        raise not_in_time(around, name)
+    return answers
 
 
 def _answer(
@@ -122,13 +147,14 @@ def _answer(
     if around.database is not None and request.checks:
         found |= run_rows(around.database, request.cell.probe.flow, request.run_id)
     checks = {name: _judge(check, found) for name, check in answer["checks"].items()}
-    return Answer(checks, answer["inventory"], answer["error"])
+    listing = _judge(answer["listing"], {})
+    return Answer(checks, answer["inventory"], listing.reason, listing.status in _LATE)
 
 
 def _judge(check: dict[str, Any], found: dict[str, Sequence[Row]]) -> CheckOutcome:
     """Believe a check only when what it promises is in the database and the object store."""
     if check["status"] != "pass":
-        return CheckOutcome(Status.FAIL, check["reason"])
+        return CheckOutcome(Status(check["status"]), _clean(check["reason"]))
     # Without a database, or an object store, nothing can be compared with what would be in it.
     has_database = bool(set(found) - {OBJECTS})
     promised = {
@@ -138,6 +164,11 @@ def _judge(check: dict[str, Any], found: dict[str, Sequence[Row]]) -> CheckOutco
     }
     missing = missing_rows(promised, found)
     return CheckOutcome(Status.FAIL, missing) if missing else CheckOutcome(Status.PASS)
+
+
+def _clean(text: str) -> str:
+    """Return a text without lone surrogates, which no file or database takes. Pure."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def problems(reader: str, run: WrittenRun, answer: Answer) -> list[str]:

@@ -142,6 +142,22 @@ def test_a_probe_that_ends_the_client_that_reads_it_fails(
         "module": f"{FLOW}else:\n    {ends}\n",
     }[where]
     outcome = _run(cell(text), around())
-    assert {check.status for check in outcome.checks.values()} == {Status.FAIL}
-    assert "readback ended well but left no answer" in outcome.checks["run"].reason
-    assert "enough" in outcome.checks["run"].reason
+    assert _statuses(outcome) == {"run": "pass", "good": "fail", "bad": "fail"}
+    assert outcome.checks["good"].reason.startswith("SystemExit (odd.py:")
+    assert "enough" in outcome.evidence["readback"].read_text(encoding="utf-8")
+
+
+def test_a_check_that_never_ends_leaves_time_to_the_others(cell: MakeCell, around: Around):
+    text = FLOW.replace("pass\n\ndef check_bad", "while True: pass\n\ndef check_bad")
+    outcome = _run(cell(text), around(timeout=6))
+    assert _statuses(outcome) == {"run": "pass", "good": "timeout", "bad": "fail"}
+
+
+def test_a_run_that_its_own_client_cannot_list_fails(cell: MakeCell, around: Around, python: Path):
+    client = python.parent.parent / "lib" / "metaflow.py"
+    listed = client.read_text(encoding="utf-8").replace("iter(())", "iter([None])")
+    client.write_text(listed, encoding="utf-8")
+    outcome = _run(cell(), around())
+    assert _statuses(outcome) == {"run": "fail", "good": "pass", "bad": "fail"}
+    assert outcome.checks["run"].reason.startswith("the run cannot be listed: TypeError: ")
+    assert outcome.written is None

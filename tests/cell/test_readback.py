@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import json
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,12 @@ def Run(pathspec):
 """
 
 PROBE = """
+import os
+import signal
+import sys
+import threading
+import time
+
 import metaflow
 
 def check_good(run):
@@ -122,6 +129,74 @@ def check_cause(run):
 
 def check_raised_bare(run):
     raise AssertionError
+
+def check_exits(run):
+    sys.exit()
+
+def check_exits_at_once(run):
+    os._exit(0)
+
+def check_exits_badly(run):
+    os._exit(7)
+
+def check_killed(run):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def check_interrupts(run):
+    raise KeyboardInterrupt
+
+def check_base(run):
+    raise BaseException("of its own")
+
+def check_recurses(run):
+    check_recurses(run)
+
+def check_forks(run):
+    os.fork()
+
+def check_closes(run):
+    os.closerange(3, 200)
+
+def check_spoils(run):
+    for number in range(3, 20):
+        try:
+            os.write(number, b"{" + bytes([10]))
+        except OSError:
+            pass
+
+def check_leaves(run):
+    os.chdir("/")
+    os.environ["LEFT"] = "1"
+    sys.setrecursionlimit(60)
+    metaflow.Run = None
+    sys.stdout.close()
+    threading.Thread(target=time.sleep, args=(600,)).start()
+
+def check_sees_nothing_of_it(run):
+    assert os.getcwd() != "/" and "LEFT" not in os.environ
+
+class Untold(Exception):
+    def __str__(self):
+        raise SystemExit
+
+def check_untold(run):
+    raise Untold
+
+class Endless(dict):
+    def values(self):
+        return iter(list, 1)
+
+def check_endless(run):
+    return Endless()
+
+def check_loops(run):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    while True:
+        pass
+
+def check_blocks(run):
+    os.read(os.pipe()[0], 1)
 """
 
 
@@ -152,13 +227,14 @@ def oldest() -> Path:
 
 
 def _read(
-    oldest: Path, folder: Path, *requests: dict[str, Any]
+    oldest: Path, folder: Path, *requests: dict[str, Any], seconds: float = 60
 ) -> tuple[list[dict[str, Any]], str]:
     """Run the program; return its answers and what it printed."""
     (folder / "metaflow.py").write_text(FAKE_CLIENT, encoding="utf-8")
     (folder / "probe_file.py").write_text(PROBE, encoding="utf-8")
     common = {"flow_file": str(folder / "probe_file.py"), "flow": "F", "ends": "completed"}
-    whole = [{**common, **one} for one in requests]
+    runs = [{**common, **one} for one in requests]
+    whole = {"deadline": time.time() + seconds, "runs": runs}
     (folder / "request.json").write_text(json.dumps(whole), encoding="utf-8")
     finished = subprocess.run(
         [str(oldest), str(READBACK), "request.json", "answer.json"],
@@ -220,13 +296,56 @@ def test_a_reason_says_what_was_raised_where_and_after_what(minor, tmp_path):
         assert reason.startswith(REASONS[name])
 
 
+ALONE = {
+    "exits": f"SystemExit ({_at('sys.exit()')})",
+    "exits_at_once": "ended the process that made it, by an exit as if all were well",
+    "exits_badly": "ended the process that made it, by exit code 7",
+    "killed": "ended the process that made it, by signal 9",
+    "interrupts": f"KeyboardInterrupt ({_at('raise KeyboardInterrupt')})",
+    "base": f"BaseException: of its own ({_at('of its own')})",
+    "recurses": "RecursionError: maximum recursion depth exceeded",
+    "forks": "",
+    "closes": "ended the process that made it, by ",
+    "spoils": "left an answer that cannot be read: ",
+    "leaves": "",
+    "sees_nothing_of_it": "",
+    "untold": "Untold",
+}
+
+
+def test_a_check_that_does_odd_things_fails_alone(oldest, tmp_path):
+    (answer,), _ = _read(oldest, tmp_path, {"run_id": "1", "checks": [*ALONE, "good", "run"]})
+    found = {name: check["reason"] for name, check in answer["checks"].items()}
+    for name, reason in ALONE.items():
+        assert found[name].startswith(reason)
+        assert answer["checks"][name]["status"] == ("fail" if reason else "pass")
+    assert answer["checks"]["good"]["status"] == answer["checks"]["run"]["status"] == "pass"
+    assert answer["listing"]["status"] == "pass"
+
+
+def test_a_check_that_never_ends_times_out_alone(oldest, tmp_path):
+    names = ["loops", "good", "blocks", "endless", "run"]
+    (answer,), _ = _read(oldest, tmp_path, {"run_id": "1", "checks": names}, seconds=4)
+    found = {name: check["status"] for name, check in answer["checks"].items()}
+    ended = dict.fromkeys(["loops", "blocks", "endless"], "timeout")
+    assert found == {**ended, "good": "pass", "run": "pass"}
+    assert answer["checks"]["loops"]["reason"].startswith("not done within ")
+    assert answer["listing"]["status"] == "pass"
+
+
+def test_what_had_no_time_is_not_run(oldest, tmp_path):
+    (answer,), _ = _read(oldest, tmp_path, {"run_id": "1", "checks": ["good"]}, seconds=0)
+    assert answer["checks"]["good"]["status"] == answer["listing"]["status"] == "not-run"
+    assert answer["inventory"] is None
+
+
 def test_the_inventory_is_sorted(oldest, tmp_path):
     (answer,), _ = _read(oldest, tmp_path, {"run_id": "1", "checks": []})
     assert answer["inventory"] == {
         "tags": ["s", "t"],
         "steps": {"start": {"7": {"artifacts": ["x", "y"], "metadata": ["a=1", "b=2"]}}},
     }
-    assert answer["error"] == ""
+    assert answer["listing"]["reason"] == ""
 
 
 def test_a_namespace_that_a_check_left_does_not_hide_the_next_run(oldest, tmp_path):
@@ -265,7 +384,7 @@ def test_a_run_that_is_not_there_is_told_and_the_next_is_read(oldest, tmp_path):
         oldest, tmp_path, {"run_id": "absent", "checks": ["run"]}, {"run_id": "1", "checks": []}
     )
     assert answers[0]["inventory"] is None
-    assert "Run('F/absent') does not exist" in answers[0]["error"]
+    assert "Run('F/absent') does not exist" in answers[0]["listing"]["reason"]
     assert answers[0]["checks"]["run"]["status"] == "fail"
     assert answers[1]["inventory"] is not None
 
