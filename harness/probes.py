@@ -10,10 +10,12 @@ A probe is a Metaflow flow in a file. These module-level names make it more than
 ``DATASTORES``  list of the datastores the probe is for, ``["s3"]``; with another one all of its
             checks are ``unsupported``. Without it the probe is for all of them.
 ``ENDS``    ``"failed"`` for a flow that fails on purpose; without it the flow must end well.
+``FLOW``    the name of the flow, where the file has several.
 ``SHOWS``   dict of what the Metaflow UI must show of the run: ``{"log": [step, line], "artifact":
             [name, value], "card": step}``, each of them optional.
 
-A file without ``CHECKS`` is a plain flow; its single check is ``run``.
+A file without ``CHECKS`` is a plain flow; its single check is ``run``. What is declared must stand
+there as one literal: what is built when the file runs cannot be read, and is refused.
 """
 
 from __future__ import annotations
@@ -22,10 +24,8 @@ import ast
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
-
+from harness.declarations import Literal, Source, read_source
 from harness.errors import UsageError, nearest
 from harness.tools import ROOT
 
@@ -94,6 +94,12 @@ _RUN_ABOUT = {
 STORED = Check("stored", "what the client says it stored lies in the object store")
 """The check every cell with S3 data has: artifacts, their rows and the objects agree."""
 
+DATASTORES = ("local", "s3")
+"""The datastores there are."""
+
+_NAMES = ("FLOW", "CHECKS", "TAGS", "DATASTORES", "ENDS", "SHOWS")
+_RESERVED = (RUN_CHECK, STORED.name)
+
 
 def find_probes(folder: Path) -> dict[str, Probe]:
     """Return the probes of a folder by name (the file's stem), in order of name.
@@ -136,32 +142,22 @@ def read_probe(path: Path) -> Probe | None:
     Raises:
         UsageError: for a file that cannot be read as Python, or whose declarations are malformed.
     """
-    try:
-        module = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-    except (SyntaxError, ValueError, OSError) as error:
-        raise UsageError(f"{path}: cannot be read as Python: {error}") from error
-    classes = [node for node in module.body if isinstance(node, ast.ClassDef)]
-    flow = next((node.name for node in classes if _is_flow(node)), None)
-    if flow is None:
+    source = read_source(path)
+    if not any(_is_flow(node) for node in source.classes):
         return None
-    functions = {node.name for node in module.body if isinstance(node, ast.FunctionDef)}
-    declared = _literal(path, module, "CHECKS", dict)
-    ends = _literal(path, module, "ENDS", str) or COMPLETED
-    if ends not in _RUN_ABOUT:
-        raise UsageError(f"{path}: ENDS is {ends!r}; {' or '.join(_RUN_ABOUT)} is expected")
-    checks = [Check(RUN_CHECK, _RUN_ABOUT[ends])]
-    checks += [_check(path, name, entry, functions) for name, entry in declared.items()]
-    tags = _literal(path, module, "TAGS", list)
-    datastores = _literal(path, module, "DATASTORES", list)
+    declared = source.literals(_NAMES)
+    ends = declared["ENDS"].one_of(_RUN_ABOUT) if "ENDS" in declared else COMPLETED
+    entries = declared["CHECKS"].entries() if "CHECKS" in declared else {}
+    checks = [_check(source, name, entry) for name, entry in entries.items()]
     return Probe(
         name=path.stem,
         path=path,
-        flow=flow,
-        checks=tuple(checks),
-        tags=tuple(tags),
-        datastores=tuple(datastores),
+        flow=_flow(source, declared.get("FLOW")),
+        checks=(Check(RUN_CHECK, _RUN_ABOUT[ends]), *checks),
+        tags=declared["TAGS"].texts() if "TAGS" in declared else (),
+        datastores=_datastores(declared.get("DATASTORES")),
         ends=ends,
-        shows=_shows(path, _literal(path, module, "SHOWS", dict)),
+        shows=_shows(declared.get("SHOWS")),
     )
 
 
@@ -172,46 +168,56 @@ def _is_flow(node: ast.ClassDef) -> bool:
     )
 
 
-def _literal(path: Path, module: ast.Module, name: str, kind: type) -> Any:
-    for node in module.body:
-        if isinstance(node, ast.Assign) and [ast.unparse(t) for t in node.targets] == [name]:
-            try:
-                value = ast.literal_eval(node.value)
-            except ValueError as error:
-                raise UsageError(f"{path}:{node.lineno}: {name} is not a literal") from error
-            if not isinstance(value, kind):
-                raise UsageError(f"{path}:{node.lineno}: {name} is not a {kind.__name__}")
-            return value
-    return kind()
+def _flow(source: Source, declared: Literal | None) -> str:
+    """Return the name of the flow; which of several it is must be declared."""
+    flows = [node for node in source.classes if _is_flow(node)]
+    if declared is not None:
+        # It may be a flow by way of another one.
+        return declared.one_of([node.name for node in source.classes])
+    if len(flows) > 1:
+        names = ", ".join(node.name for node in flows)
+        raise UsageError(
+            f"{source.path}:{flows[1].lineno}: the file has several flows ({names});"
+            f' say which one is run: FLOW = "{flows[0].name}"'
+        )
+    return flows[0].name
 
 
-def _shows(path: Path, declared: dict[object, object]) -> Shows:
-    for name, value in declared.items():
-        pair = isinstance(value, list) and [type(part) for part in value] == [str, str]
-        if not (pair if name in {"log", "artifact"} else name == "card" and isinstance(value, str)):
-            raise UsageError(
-                f"{path}: SHOWS[{name!r}]: expected 'log' with [step, line], 'artifact' with"
-                " [name, value], or 'card' with a step"
-            )
-    values: dict[str, Any] = {
-        str(name): tuple(value) if isinstance(value, list) else value
-        for name, value in declared.items()
-    }
-    return Shows(**values)
+def _datastores(declared: Literal | None) -> tuple[str, ...]:
+    if declared is None:
+        return ()
+    found = tuple(item.one_of(DATASTORES) for item in declared.items())
+    if not found:
+        raise declared.error(" is empty: the probe would be for none")
+    return found
 
 
-def _check(path: Path, name: object, entry: object, functions: set[str]) -> Check:
-    where = f"{path}: CHECKS[{name!r}]"
-    if not isinstance(name, str) or not isinstance(entry, dict) or "about" not in entry:
-        raise UsageError(f"{where}: a name with a dict that has 'about' is expected")
-    unknown = set(entry) - {"about", "client", "service"}
-    if unknown:
-        raise UsageError(f"{where}: unknown field {min(unknown)!r}")
-    if f"check_{name}" not in functions:
-        raise UsageError(f"{where}: the file has no function check_{name}(run)")
-    for side in ("client", "service"):
-        try:
-            SpecifierSet(entry.get(side, ""))
-        except InvalidSpecifier as error:
-            raise UsageError(f"{where}: {side}: {error}") from error
-    return Check(name, entry["about"], entry.get("client", ""), entry.get("service", ""))
+def _shows(declared: Literal | None) -> Shows:
+    pairs: dict[str, tuple[str, str]] = {}
+    card = ""
+    for name, part in (declared.entries() if declared else {}).items():
+        match name, part.value:
+            case "log" | "artifact", [str(first), str(second)]:
+                pairs[str(name)] = (first, second)
+            case "card", str(step):
+                card = step
+            case _:
+                raise part.error(
+                    ": expected 'log' with [step, line], 'artifact' with [name, value], or 'card'"
+                    " with a step"
+                )
+    return Shows(pairs.get("log"), pairs.get("artifact"), card)
+
+
+def _check(source: Source, name: object, entry: Literal) -> Check:
+    if not isinstance(name, str) or not isinstance(entry.value, dict) or "about" not in entry.value:
+        raise entry.error(": a name with a dict that has 'about' is expected")
+    if name in _RESERVED:
+        reserved = " and ".join(_RESERVED)
+        raise entry.error(f": the name is reserved: every cell makes checks named {reserved}")
+    fields = entry.fields(("about", "client", "service"))
+    function = source.functions.get(f"check_{name}")
+    if function is None:
+        raise entry.error(f": the file has no function check_{name}(run)")
+    ranges = {side: fields[side].specifier() for side in ("client", "service") if side in fields}
+    return Check(name, fields["about"].text(), **ranges)
