@@ -57,10 +57,15 @@ _WORST_FIRST = (
 
 @dataclass(frozen=True)
 class CheckOutcome:
-    """The status of one check, with the reason in words when it is not a plain pass."""
+    """The status of one check, with the reason in words when it is not a plain pass.
+
+    Attributes:
+        because: of a check that did not run: the one that kept it from that; empty for ``run``.
+    """
 
     status: Status
     reason: str = ""
+    because: str = ""
 
 
 def worst(statuses: Iterable[Status]) -> Status:

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.actions import COMPLETED, FAILED
 from harness.errors import UsageError
 from harness.probes import (
-    COMPLETED,
-    FAILED,
     FLOWS,
     Shows,
     find_probes,
@@ -258,7 +257,8 @@ def test_every_check_of_an_own_flow_is_declared(path):
     }
     probe = read_probe(path)
     assert probe is not None
-    assert functions == {check.name for check in probe.checks} - {"run"}
+    of_actions = {action.name for action in probe.actions}
+    assert functions == {check.name for check in probe.checks} - of_actions
 
 
 def test_a_probe_may_be_for_some_datastores_only(tmp_path):

@@ -1,11 +1,17 @@
 """Reads runs back with the client's own API. Run by the client's own Python, 3.6 or newer.
 
 ``python readback.py REQUEST ANSWER`` reads the request, ``{"deadline": seconds since 1970, "runs":
-[{"flow_file", "flow", "run_id", "ends", "checks"}]}``, where ``ends`` is how the run must have
-ended, and writes the answer, a JSON list in the same order of ``{"checks": {name: outcome},
-"inventory", "listing": outcome}``. An outcome is ``{"status": "pass" | "fail" | "timeout" |
-"not-run", "reason", "rows": {table: [columns, …]}}``. The inventory is what the API lists of the
-run; it is None, and the listing says why, when the run could not be listed.
+[{"flow_file", "flow", "run_id", "checks": [{"name", "kind", "action", "run_id"}], "results":
+{action: {"run_id", "wrong", "code", "stdout", "stderr"}}, "listed": bool}]}``, and writes the
+answer, a JSON list in the same order of ``{"checks": {name: outcome}, "inventory", "listing":
+outcome}``.
+
+The kind of a check is ``completed`` or ``failed``, for how its run must have ended, ``stored``, or
+``probe`` for one in the flow's file; its run is the one it is given. Results are what came of the
+probe's actions, the outputs as names of files. An outcome is ``{"status": "pass" | "fail" |
+"timeout" | "not-run", "reason", "rows": {table: [columns, …]}}``, and of one that asks for what an
+action did not leave ``"because"``, its name. The inventory is what the API
+lists of the run; it is None where it was not asked for, or could not be: then the listing says why.
 
 Every check, and every listing, is made in a child process: what one of them leaves, breaks, or
 never ends touches no other. The program imports nothing of the harness, and only names that every
@@ -14,6 +20,7 @@ Metaflow since 2.0.0 has.
 
 import ast
 import importlib.util
+import inspect
 import json
 import linecache
 import os
@@ -83,11 +90,85 @@ def check_stored(run):
     return {"artifact_v3": rows, "objects": [{"url": url} for url in sorted(urls)]}
 
 
-# The checks that belong to no probe, by how the run ends and by name.
-CHECKS = {
-    "completed": {"run": check_run, "stored": check_stored},
-    "failed": {"run": check_failed_run, "stored": check_stored},
-}
+# The checks that belong to no probe.
+COMMON = {"completed": check_run, "failed": check_failed_run, "stored": check_stored}
+
+
+class NotThereError(Exception):
+    """A check asks for what came of an action that did not end as it should."""
+
+    def __init__(self, action, why):
+        super().__init__("the action %s: %s" % (action, why))
+        self.action = action
+
+
+class Output:
+    """What a check may know of how an action's program ended.
+
+    ``code`` is its exit code; ``stdout`` and ``stderr`` are what it printed, as text. What a run or
+    a resume printed is all in ``stdout``.
+    """
+
+    def __init__(self, result):
+        self.code = result["code"]
+        self._stdout, self._stderr = result["stdout"], result["stderr"]
+
+    @property
+    def stdout(self):
+        """The standard output."""
+        text = self._read(self._stdout)
+        # The harness puts the command before what the two outputs together are.
+        return text if self._stderr else text.partition("\n")[2]
+
+    @property
+    def stderr(self):
+        """The standard error."""
+        return self._read(self._stderr) if self._stderr else ""
+
+    @staticmethod
+    def _read(name):
+        with open(name, encoding="utf-8", errors="replace") as file:
+            return file.read()
+
+
+class ByAction:
+    """What came of the actions, by name."""
+
+    def __init__(self, results, make):
+        self._results, self._make = results, make
+
+    def __getitem__(self, name):
+        result = self._results.get(name, {"wrong": "it was not done"})
+        if result["wrong"]:
+            raise NotThereError(name, result["wrong"])
+        return self._make(result)
+
+
+def provided(request, check):
+    """Return what a check's function may ask for, each as a function that makes it."""
+    from metaflow import Run  # noqa: PLC0415 - found in the client's environment only
+
+    def run(result):
+        return Run("%s/%s" % (request["flow"], result["run_id"]))
+
+    runs, outputs = (ByAction(request["results"], make) for make in (run, Output))
+    return {
+        "run": lambda: run(check),
+        "runs": lambda: runs,
+        "output": lambda: outputs[check["action"]],
+        "outputs": lambda: outputs,
+    }
+
+
+def arguments(function, known):
+    """Return the arguments a function asks for; the first one is the run, whatever its name."""
+    wanted = {}
+    for at, name in enumerate(inspect.signature(function).parameters):
+        if name in known:
+            wanted[name] = known[name]()
+        elif not at:
+            wanted[name] = known["run"]()
+    return wanted
 
 
 def short(value):
@@ -231,17 +312,20 @@ def outcome(status, reason="", rows=None):
     return {"status": status, "reason": reason, "rows": rows or {}}
 
 
-def apply_check(find_check, pathspec, path):
-    """Call one check and tell what came of it; the path is that of the probe's file."""
+def apply_check(request, check):
+    """Make one check and tell what came of it."""
+    path = request["flow_file"]
     try:
-        from metaflow import Run, namespace  # noqa: PLC0415 - found in the client's environment
+        from metaflow import namespace  # noqa: PLC0415 - found in the client's environment only
 
-        check = find_check()
+        function = COMMON.get(check["kind"]) or getattr(load_probe(path), "check_" + check["name"])
         namespace(None)  # the probe's file may have set one
-        rows = check(Run(pathspec))
+        rows = function(**arguments(function, provided(request, check)))
         rows = {} if rows is None else rows
         assert is_promise(rows), "returned %s, not {table: [columns, ...]}" % short(rows)
         json.dumps(rows)
+    except NotThereError as error:
+        return dict(outcome("not-run", str(error)), because=error.action)
     except BaseException as error:  # noqa: BLE001 - a check may fail in any way; the reason is kept
         return outcome("fail", tell(error, path))
     return outcome("pass", rows=rows)
@@ -359,27 +443,18 @@ def timed(function, clock):
     return in_child(function, seconds)
 
 
-def find_check(request, name):
-    """Return the function of a check; those of a probe are in its file."""
-    common = CHECKS[request["ends"]]
-    return (
-        common[name]
-        if name in common
-        else getattr(load_probe(request["flow_file"]), "check_" + name)
-    )
-
-
 def read_run(request, clock):
     """Answer one request."""
-    pathspec, path = "%s/%s" % (request["flow"], request["run_id"]), request["flow_file"]
     checks = {}
-    for name in request["checks"]:
-        made, failed = timed(
-            lambda name=name: apply_check(lambda: find_check(request, name), pathspec, path), clock
-        )
-        checks[name] = failed or made
-    listed, failed = timed(lambda: apply_listing(pathspec), clock)
-    return dict(listed or {"inventory": None, "listing": failed}, checks=checks)
+    for check in request["checks"]:
+        made, failed = timed(lambda check=check: apply_check(request, check), clock)
+        checks[check["name"]] = failed or made
+    answer = {"inventory": None, "listing": outcome("pass")}
+    if request["listed"]:
+        pathspec = "%s/%s" % (request["flow"], request["run_id"])
+        listed, failed = timed(lambda: apply_listing(pathspec), clock)
+        answer = listed or {"inventory": None, "listing": failed}
+    return dict(answer, checks=checks)
 
 
 def main(request_file, answer_file):
@@ -390,7 +465,9 @@ def main(request_file, answer_file):
         import metaflow  # noqa: F401, PLC0415 - once, for all the children
     except Exception:  # noqa: BLE001 - each child meets it again, and tells it
         traceback.print_exc()
-    clock = Clock(request["deadline"], sum(len(run["checks"]) + 1 for run in request["runs"]))
+    clock = Clock(
+        request["deadline"], sum(len(run["checks"]) + run["listed"] for run in request["runs"])
+    )
     answers = [read_run(run, clock) for run in request["runs"]]
     with open(answer_file, "w", encoding="utf-8") as file:
         json.dump(answers, file)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,41 +14,7 @@ from harness.cell.reading import Again
 from harness.errors import InfraError
 from harness.outcome import Status
 from harness.plan import Cell
-from harness.probes import Probe
-from harness.versions import load
-from tests.cell.conftest import CLIENT, FLOW
-
-Around = Callable[..., Surroundings]
-MakeCell = Callable[..., Cell]
-
-
-@pytest.fixture
-def around(python: Path, tmp_path: Path) -> Around:
-    """Make surroundings of local metadata."""
-
-    def around(**changes: Any) -> Surroundings:
-        fields: dict[str, Any] = {
-            "python": python,
-            "work": tmp_path / "work",
-            "logs": tmp_path / "logs",
-            "datastore": {},
-            "mark": f"tests-{tmp_path.name}",
-            "timeout": 20,
-        }
-        return Surroundings(**{**fields, **changes})
-
-    return around
-
-
-@pytest.fixture
-def cell(probe: Callable[[str], Probe]) -> MakeCell:
-    """Make a cell of a flow's text."""
-    client = next(one for one in load().clients if one.name == CLIENT)
-
-    def cell(text: str = FLOW, stage: int = 0) -> Cell:
-        return Cell("fixed_db", client, None, "local", probe(text), stage)
-
-    return cell
+from tests.cell.conftest import CLIENT, FLOW, Around, MakeCell
 
 
 def _run(cell: Cell, around: Surroundings, earlier: Sequence[Again] = ()) -> CellOutcome:

@@ -44,7 +44,7 @@ TypeError: 'str' object
         ("Traceback\n    assert False\nAssertionError\n", "AssertionError"),
         ("Usage: f.py\n\nError: no such option: --nope\n", "Error: no such option: --nope"),
         ("a\nb\nc\nd\n", "b / c / d"),
-        ("", ""),
+        ("$ python flow.py run\n", "it printed nothing"),
     ],
 )
 def test_the_last_words_are_the_last_error_s_own(tmp_path: Path, output: str, words: str):

@@ -10,6 +10,7 @@ import ast
 import json
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,20 @@ def check_cause(run):
 def check_raised_bare(run):
     raise AssertionError
 
+def check_given(first, output, runs, *, outputs, more=1):
+    assert (first.id, runs["resume"].id, output.code) == ("1", "2", 3)
+    assert (output.stdout, output.stderr) == ("häß\\n", "no\\n")
+    assert (outputs["run"].stdout, outputs["run"].stderr) == ("all\\n", "")
+
+def check_not_done(run, outputs):
+    outputs["broken"]
+
+def check_nobody(runs):
+    runs["unknown"]
+
+def check_alone():
+    pass
+
 def check_exits(run):
     sys.exit()
 
@@ -232,8 +247,7 @@ def _read(
     """Run the program; return its answers and what it printed."""
     (folder / "metaflow.py").write_text(FAKE_CLIENT, encoding="utf-8")
     (folder / "probe_file.py").write_text(PROBE, encoding="utf-8")
-    common = {"flow_file": str(folder / "probe_file.py"), "flow": "F", "ends": "completed"}
-    runs = [{**common, **one} for one in requests]
+    runs = [_question(folder, **one) for one in requests]
     whole = {"deadline": time.time() + seconds, "runs": runs}
     (folder / "request.json").write_text(json.dumps(whole), encoding="utf-8")
     finished = subprocess.run(
@@ -245,6 +259,29 @@ def _read(
         check=True,
     )
     return json.loads((folder / "answer.json").read_text(encoding="utf-8")), finished.stderr
+
+
+def _question(
+    folder: Path,
+    *,
+    run_id: str,
+    checks: Sequence[str],
+    ends: str = "completed",
+    action: str = "run",
+    results: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    kinds = {name: ends if name == "run" else "probe" for name in checks}
+    return {
+        "flow_file": str(folder / "probe_file.py"),
+        "flow": "F",
+        "run_id": run_id,
+        "checks": [
+            {"name": name, "kind": kind, "action": action, "run_id": run_id}
+            for name, kind in kinds.items()
+        ],
+        "results": results or {},
+        "listed": True,
+    }
 
 
 def test_its_syntax_is_that_of_the_oldest_python():
@@ -294,6 +331,28 @@ def test_a_reason_says_what_was_raised_where_and_after_what(minor, tmp_path):
         assert found.pop("values").startswith("assert (len(numbers) <; numbers is [0, 1, 2,")
     for name, reason in found.items():
         assert reason.startswith(REASONS[name])
+
+
+def test_a_check_is_given_what_it_asks_for_by_name(oldest, tmp_path):
+    texts = {"out": "häß\n", "err": "no\n", "log": "$ python flow.py\nall\n"}
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    results = {
+        "run": {"run_id": "1", "wrong": "", "code": 0, "stdout": "log", "stderr": ""},
+        "resume": {"run_id": "2", "wrong": "", "code": 0, "stdout": "log", "stderr": ""},
+        "dump": {"run_id": "", "wrong": "", "code": 3, "stdout": "out", "stderr": "err"},
+        "broken": {"run_id": "", "wrong": "it is odd", "code": None, "stdout": "", "stderr": ""},
+    }
+    names = ["given", "not_done", "nobody", "alone"]
+    request = {"run_id": "1", "checks": names, "action": "dump", "results": results}
+    (answer,), _ = _read(oldest, tmp_path, request)
+    found = {name: (check["status"], check["reason"]) for name, check in answer["checks"].items()}
+    assert found == {
+        "given": ("pass", ""),
+        "not_done": ("not-run", "the action broken: it is odd"),
+        "nobody": ("not-run", "the action unknown: it was not done"),
+        "alone": ("pass", ""),
+    }
 
 
 ALONE = {
