@@ -305,8 +305,8 @@ def apply(
     """Return the outcomes of a cell's checks, changed by what is declared of them. Pure.
 
     A declared check that fails or times out becomes ``expected-fail``, one that passes
-    ``unexpected-pass``. What was not judged stays as it is; only when the run itself fails as
-    declared, the checks it kept from running are ``expected-fail`` with it.
+    ``unexpected-pass``. What was not judged stays as it is; only when the run itself, or another
+    action, fails as declared, the checks it kept from running are ``expected-fail`` with it.
 
     Args:
         expectations: what is declared.
@@ -318,12 +318,12 @@ def apply(
     for name, outcome in checks.items():
         declared = [one for one in expectations if one.concerns(cell, name)]
         changed[name] = _judged(outcome, declared, today)
-    run = changed.get(RUN_CHECK)
-    if run is not None and run.status is Status.EXPECTED_FAIL:
-        for name, outcome in changed.items():
-            if outcome.status is Status.NOT_RUN:
-                why = f"{outcome.reason}, as declared: {run.reason}"
-                changed[name] = CheckOutcome(Status.EXPECTED_FAIL, why)
+    for name, outcome in changed.items():
+        kept_by = changed.get(outcome.because or RUN_CHECK)
+        declared_so = kept_by is not None and kept_by.status is Status.EXPECTED_FAIL
+        if outcome.status is Status.NOT_RUN and kept_by is not None and declared_so:
+            why = f"{outcome.reason}, as declared: {kept_by.reason}"
+            changed[name] = CheckOutcome(Status.EXPECTED_FAIL, why)
     return changed
 
 

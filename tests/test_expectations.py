@@ -163,6 +163,18 @@ def test_checks_that_a_declared_failure_of_the_run_kept_back_do_not_turn_the_cel
     assert cell_status(_applied(_declared(), checks)) is Status.EXPECTED_FAIL
 
 
+def test_checks_that_a_declared_failure_of_an_action_kept_back_are_expected_with_it():
+    checks = {
+        "resume": CheckOutcome(Status.PASS),
+        "run": CheckOutcome(Status.FAIL, "HTTP 400"),
+        "again": CheckOutcome(Status.NOT_RUN, "it did not end", because="run"),
+        "other": CheckOutcome(Status.NOT_RUN, "it did not end", because="resume"),
+    }
+    found = _applied(_declared(), checks)
+    assert found["again"].status is Status.EXPECTED_FAIL
+    assert found["other"].status is Status.NOT_RUN
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
