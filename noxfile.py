@@ -10,6 +10,7 @@ Loading this file parses and validates what files alone can tell, and asks nothi
 """
 
 import functools
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,8 @@ nox.needs_version = ">=2026.4.10"
 nox.options.sessions = ["compat"]
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_existing_virtualenvs = True
+# Only so does nox make an environment anew that has another Python than the session wants.
+os.environ.setdefault("NOX_ENABLE_STALENESS_CHECK", "1")
 # A client whose Python is missing is skipped with the reason, and counted; on CI too.
 nox.options.error_on_missing_interpreters = False
 

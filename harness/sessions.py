@@ -142,6 +142,8 @@ class Sessions:
             exit_with(error)
         if any(one.options.plan for one in self._planned.values()):
             self._print_plans()
+        if FULL not in others:  # which has to queue its clients before
+            session.notify("verdict")
 
     def _plan(
         self, clients: Sequence[Coming], full: bool, arguments: Sequence[str], catalog: Catalog
@@ -224,7 +226,7 @@ class Sessions:
         self._planned["fixed_db"].prepared[client] = python
 
     def _start(self, session: nox.Session, name: str) -> Run:
-        """Return the run the session belongs to, made by the first one; the verdict follows."""
+        """Return the run the session belongs to, made by the first one."""
         if name in self._refused:
             session.error(str(self._refused[name]))
         if name not in self._planned:
@@ -236,7 +238,6 @@ class Sessions:
                     " or what else makes nox use none"
                 )
             )
-        session.notify("verdict")
         planned = self._planned[name]
         if planned.run is None:
             try:
@@ -254,8 +255,13 @@ class Sessions:
             run.skip(cells, Status.NOT_RUN, why)
             session.skip(why)
         python = Path(session.virtualenv.bin) / "python"
+        minor, planned = python_of(python), cells[0].python
+        if planned and minor != planned:
+            why = f"its environment has Python {minor}, {planned} is planned: nox -N makes it anew"
+            run.skip(cells, Status.INFRA, why)
+            session.error(why)
         try:
-            pins = [*client.pins, *run.pins(client, python_of(python))]
+            pins = [*client.pins, *run.pins(client, minor)]
             session.install(f"metaflow=={client.name}", *pins, silent=True)
         except CommandFailed:
             run.skip(cells, Status.INFRA, f"metaflow=={client.name} could not be installed")
@@ -266,6 +272,7 @@ class Sessions:
         """Queue a walk of all clients; the verdict on it queues the UI."""
         for client in self._choice.clients["fixed_db"]:
             session.notify(f"fixed_db({client.name})", posargs=())
+        session.notify("verdict")
 
     def end_runs(self, session: nox.Session) -> None:
         """End every run, after its walk; then ``ui`` follows, where it is asked for.
@@ -273,7 +280,7 @@ class Sessions:
         Red when a walk has an unexpected outcome, or when a run had no cell that ran.
         """
         if not self._runs:
-            session.error("nothing ran: this session is queued by the others, e.g. nox -s compat")
+            session.error("nothing ran: no client's session came so far, or none was asked for")
         wrong = []
         for name, run in self._runs.items():
             prepared = self._planned[name].prepared

@@ -5,6 +5,7 @@ Nothing is asked but files: what else decides, the session ``plan`` asks before 
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -60,10 +61,20 @@ def choose() -> Choice:
 
     What is wrong is printed in one line, and the process exits with 2, before anything starts.
     """
+    asked = ask_nox()
+    _show_to_nox(asked.pythons)
     try:
-        return choose_from(ask_nox(), load())
+        return choose_from(asked, load())
     except HarnessError as error:
         exit_with(error)
+
+
+def _show_to_nox(minors: Sequence[str]) -> None:
+    """Put Pythons behind all of PATH, where nox looks for one that it is told by its version."""
+    found = find_interpreters()
+    folders = [str(found[minor].parent) for minor in minors if minor in found]
+    if folders:
+        os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), *folders])
 
 
 def exit_with(error: HarnessError) -> NoReturn:
