@@ -73,6 +73,7 @@ class View:
         """By probe, the checks that were planned."""
         self.totals: Counter[Status] = Counter()
         """How many cells that ran have each status."""
+        self._all_planned: set[Key] = set()
         self._attempts: dict[Key, list[CellEntry]] = {}
         self._planned: dict[str, dict[Key, PlannedCell]] = {}
         self._stages: dict[tuple[str, str, int], StageEntry] = {}
@@ -116,6 +117,7 @@ class View:
     def _add_plan(self, entry: Planned) -> None:
         planned = self._planned.setdefault(entry.run, {})
         planned.update((key_of(cell), cell) for cell in entry.cells)
+        self._all_planned.update(planned)
         self.asked.update(entry.asked)
         self._names = None
         for stage in entry.stages:
@@ -135,7 +137,7 @@ class View:
     @property
     def planned(self) -> int:
         """How many cells were planned."""
-        return len({key for cells in self._planned.values() for key in cells})
+        return len(self._all_planned)
 
     @property
     def missing(self) -> list[CellEntry]:
