@@ -3,37 +3,28 @@
 from __future__ import annotations
 
 import re
-import socket
 from pathlib import Path
 
 import nox.project
 import pytest
 
-from harness.sessions import Choice, choose
+from harness.cli.asked import Asked
+from harness.cli.choice import Choice, choose, choose_from
+from harness.errors import UsageError
 from harness.tools import ROOT
+from harness.versions import load
 
 
-def _choose(*words: str, environment: dict[str, str] | None = None) -> Choice:
-    # Without a Docker engine, so that the choice is the same wherever the tests run.
-    return choose(["nox", *words], {"DOCKER_HOST": "unix:///none", **(environment or {})})
+def _choose(*arguments: str, sessions: tuple[str, ...] = (), lists: bool = True) -> Choice:
+    return choose_from(Asked(sessions=sessions, lists=lists, arguments=arguments), load())
 
 
 def _sessions(choice: Choice, session: str) -> list[str]:
     return [str(parameter) for parameter in choice.parameters(session)]
 
 
-def _refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    with pytest.raises(SystemExit) as caught:
-        _choose(*words)
-    assert caught.value.code == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert re.fullmatch(r"error: [^\n]+\n", err)
-    return err
-
-
 def test_each_session_has_one_entry_per_default_client():
-    choice = _choose("-l")
+    choice = _choose()
     for session in ("compat", "fixed_db", "local"):
         names = _sessions(choice, session)
         assert len(names) == 20
@@ -41,90 +32,82 @@ def test_each_session_has_one_entry_per_default_client():
 
 
 def test_all_clients_are_listed():
-    assert len(_sessions(_choose("-l", "--", "--metaflow", "all"), "compat")) == 267
+    assert len(_sessions(_choose("--metaflow", "all"), "compat")) == 267
 
 
 def test_a_named_client_joins_the_list():
-    choice = _choose("-s", "compat(2.2.1)")
+    choice = _choose(sessions=("compat(2.2.1)",))
     names = _sessions(choice, "compat")
     assert len(names) == 21
     assert "2.2.1" in names
     assert "2.2.1" not in _sessions(choice, "local")
-    # nox comes with this one alone, so the plan has no other.
-    assert [client.name for client in choice.expected("compat")] == ["2.2.1"]
 
 
-def test_a_client_named_in_the_environment_joins_too():
-    choice = _choose(environment={"NOXSESSION": "local(2.2.1)"})
-    assert [client.name for client in choice.expected("local")] == ["2.2.1"]
+def test_a_named_client_that_does_not_exist_is_refused():
+    with pytest.raises(UsageError, match=re.escape("unknown client '2.2.99'")):
+        _choose(sessions=("compat(2.2.99)",))
 
 
-def test_a_named_client_that_does_not_exist_is_refused(capsys):
-    assert "unknown client '2.2.99'" in _refused(capsys, "-s", "compat(2.2.99)")
+def test_what_is_wrong_is_one_line_and_the_end(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["nox", "-s", "compat", "--", "--metafow", "2.2.1"])
+    with pytest.raises(SystemExit) as caught:
+        choose()
+    assert caught.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(r"error: unknown option --metafow[^\n]+\n", err)
 
 
 @pytest.mark.parametrize("session", ["tests", "lint"])
 def test_what_follows_the_dashes_is_left_to_other_sessions(session):
-    choice = _choose("-s", session, "--", "-k", "journal", "--metaflow", "nonsense")
-    assert choice.options["compat"].given == ()
+    choice = _choose("-k", "journal", "--metaflow", "nonsense", "--help", sessions=(session,))
+    assert len(_sessions(choice, "compat")) == 20
 
 
 def test_without_a_session_one_must_take_the_options():
-    choice = _choose("-l", "--", "--seed", "7")
-    assert list(choice.options) == ["fixed_db"]
-    assert set(choice.refused) == {"compat", "local"}
-    choice = _choose("-l", "--", "--service", "2.5")
-    assert set(choice.refused) == {"local"}
+    choice = _choose("--seed", "7", "--metaflow", "2.2.1")
+    assert _sessions(choice, "fixed_db") == ["2.2.1"]
+    with pytest.raises(UsageError, match="unknown option --sed "):
+        _choose("--sed", "7")
 
 
-def test_without_a_session_nox_runs_compat(capsys):
-    assert "unknown option --seed" in _refused(capsys, "--", "--seed", "7")
+def test_without_a_session_nox_runs_compat():
+    with pytest.raises(UsageError, match="unknown option --seed: it goes with fixed_db"):
+        _choose("--seed", "7", lists=False)
 
 
-def test_the_plan_is_printed_and_nothing_else(capsys, tmp_path):
-    results = tmp_path / "results"
-    with pytest.raises(SystemExit) as caught:
-        _choose(
-            "-s", "compat(2.2.1)", "--", "--plan", "--service", "2.5", "--results", f"{results}"
-        )
-    assert caught.value.code == 0
-    assert capsys.readouterr().out == (
-        "compat/2.2.1/reference-2.5/local/basics:"
-        " run, parameters, artifacts, foreach, join, tags, namespace\n1 cells\n"
-    )
-    assert not results.exists()
+def test_of_several_sessions_one_must_take_the_options():
+    sessions = ("compat", "local")
+    given = ("--service", "2.5", "--metaflow", "2.2.1")
+    assert _sessions(_choose(*given, sessions=sessions), "local") == ["2.2.1"]
+    with pytest.raises(UsageError, match="unknown option --seed"):
+        _choose("--seed", "7", sessions=sessions)
 
 
-def test_a_port_in_use_is_refused_unless_sessions_are_only_listed(capsys):
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = str(taken.getsockname()[1])
-        assert f"port {port} cannot be used" in _refused(
-            capsys, "-s", "compat", "--", "--database-port", port
-        )
-        assert _choose("-l", "-s", "compat", "--", "--database-port", port)
-        assert _choose("--list", "--", "--database-port", port)
-
-
-def test_results_that_cannot_be_written_are_refused(capsys, tmp_path):
-    file = tmp_path / "file"
-    file.touch()
-    message = _refused(capsys, "-s", "local", "--", "--results", str(file / "a" / "b"))
-    assert f"--results {file}/a/b: cannot be written: {file} is no folder" in message
-    assert list(tmp_path.iterdir()) == [file]
-
-
-def test_postgres_that_is_none_is_refused(capsys, tmp_path):
-    message = _refused(capsys, "-s", "compat", "--", "--postgres", str(tmp_path))
-    assert f"no PostgreSQL at {tmp_path}" in message
+def test_help_of_sessions_that_only_nox_knows_waits_for_them(capsys):
+    asked = Asked(by_expression=True, arguments=("--help",))
+    assert len(_sessions(choose_from(asked, load()), "local")) == 20
+    assert capsys.readouterr().out == ""
 
 
 def test_an_interpreter_that_is_missing_is_a_reason_not_an_error():
-    choice = _choose("-l", "--", "--metaflow", "2.0.0,2.19.39")
-    for python in choice.pythons.values():
+    choice = _choose("--metaflow", "2.0.0,2.19.39")
+    for found in choice.pythons.values():
         # A client that no Python of this machine runs has a sentence in place of a path.
-        assert isinstance(python, Path) or "runs on Python" in python
+        if isinstance(found, str):
+            assert "runs on Python" in found
+        else:
+            assert isinstance(found[1], Path)
+
+
+def test_pythons_are_named_as_nox_is_told_to_choose_them():
+    names = {str(one): one.args[0] for one in _choose().parameters("local")}
+    told = choose_from(Asked(lists=True, pythons=("3.11",)), load())
+    for parameter in told.parameters("local"):
+        path = str(names[str(parameter)])
+        assert parameter.args[0] == (
+            "3.11" if path.endswith("python3.11") else names[str(parameter)]
+        )
 
 
 def test_script_metadata_and_pyproject_name_the_same_dependencies():

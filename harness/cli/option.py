@@ -113,7 +113,7 @@ class Option:
 
     def words(self, text: str) -> list[str]:
         """Return it as words of a command line; an option without a value has no use for text."""
-        if self.kind is bool:
+        if self.kind is bool or text == self.bare:
             return [self.name]
         return [f"{self.name}={text}"] if text.startswith("-") else [self.name, text]
 

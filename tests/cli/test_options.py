@@ -1,4 +1,4 @@
-"""What follows ``--`` becomes options, or one clear error; and what nox was asked for."""
+"""What follows ``--`` becomes options, or one clear error."""
 
 from __future__ import annotations
 
@@ -8,14 +8,7 @@ import shlex
 
 import pytest
 
-from harness.cli.options import (
-    FULL,
-    Options,
-    arguments_after_dashes,
-    only_lists,
-    parse,
-    requested_sessions,
-)
+from harness.cli.options import FULL, Options, parse
 from harness.cli.parser import build_parser
 from harness.errors import InfraError, UsageError
 from harness.plan import make_plan
@@ -44,7 +37,7 @@ def test_what_nothing_given_means(catalog, session):
     assert options.results == ROOT / "results"
     assert options.flow_dir == FLOWS
     assert (options.database_password, options.database_port, options.database_url) == (None,) * 3
-    assert (options.plan, options.keep, options.with_service_logs) == (False,) * 3
+    assert (options.plan, options.keep, options.with_service_logs) == (None, False, False)
     assert options.rerun_flags("local") == ([] if session == "local" else ["--backend", "embedded"])
 
 
@@ -208,54 +201,11 @@ def test_help_stops_before_anything_is_checked(catalog, capsys):
     assert "--metaflow" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("argv", "arguments"),
-    [
-        (["nox", "-l"], []),
-        (["nox", "--", "--jobs", "1"], ["--jobs", "1"]),
-        (["nox", "-s", "tests", "--", "-k", "x", "--", "y"], ["-k", "x", "--", "y"]),
-    ],
-)
-def test_arguments_are_what_follows_the_first_dashes(argv, arguments):
-    assert arguments_after_dashes(argv) == arguments
-
-
-@pytest.mark.parametrize(
-    ("argv", "environment", "sessions"),
-    [
-        (["nox", "-l"], {}, []),
-        (["nox", "-s", "compat", "local", "--", "-s", "x"], {}, ["compat", "local"]),
-        (["nox", "-s", "compat(2.2.1)", "-s", "tests"], {}, ["compat(2.2.1)", "tests"]),
-        (["nox", "-e", "local", "-R"], {}, ["local"]),
-        (["nox", "--session=compat"], {}, ["compat"]),
-        (["nox", "--sessions", "compat"], {}, ["compat"]),
-        (["nox"], {"NOXSESSION": "compat,local"}, ["compat", "local"]),
-        (["nox", "-s", "tests"], {"NOXSESSION": "compat"}, ["tests"]),
-    ],
-)
-def test_sessions_nox_was_asked_for(argv, environment, sessions):
-    assert requested_sessions(argv, environment) == sessions
-
-
 def test_options_cannot_be_changed_after_they_were_checked(catalog):
     options = parse("compat", [], catalog)
     assert isinstance(options, Options)
     with pytest.raises(AttributeError):
         options.jobs = 0  # type: ignore[misc]
-
-
-@pytest.mark.parametrize(
-    ("argv", "lists"),
-    [
-        (["nox", "-l"], True),
-        (["nox", "--list", "-s", "compat"], True),
-        (["nox", "--list-sessions"], True),
-        (["nox", "-s", "tests", "--", "-l"], False),
-        (["nox"], False),
-    ],
-)
-def test_listing_is_not_running(argv, lists):
-    assert only_lists(argv) is lists
 
 
 def _no_engine() -> str:

@@ -198,7 +198,7 @@ def test_bad_input_is_one_error_before_anything_starts(tmp_path, given, root, cr
     assert finished.returncode != 0
     assert words in output
     assert "Traceback" not in output
-    assert "Running session" not in output
+    assert "Running session local(" not in output
     assert not results.exists()
 
 
