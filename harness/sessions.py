@@ -32,12 +32,13 @@ from harness.interpreters import choose_python, find_interpreters, python_of
 from harness.outcome import Status
 from harness.plan import Cell, Plan, make_plan
 from harness.report.terminal import Screen, client_line
-from harness.run import Run, check_results
+from harness.run.folder import check_results
+from harness.run.run import Run
+from harness.run.walk import walk
 from harness.selectors import select_clients
 from harness.ui.options import UIOptions
 from harness.ui.run import show, ui_main
 from harness.versions import Catalog, Client, load
-from harness.walk import walk
 
 # nox shows every library's log lines; each readiness question would be one.
 for library in ("urllib3", "docker"):
@@ -252,7 +253,7 @@ def run_client(choice: Choice, session: nox.Session, name: str, client_name: str
         outcomes = run.compat(cells, python)
     except HarnessError as error:
         session.error(str(error))
-    line = client_line(run.view, client.name)
+    line = client_line(run.record.view, client.name)
     if not all(outcome.status.expected for outcome in outcomes):
         session.error(line)
     run.screen.say(line)
@@ -291,7 +292,7 @@ def _install(
         session.skip(python)
     bin_folder = Path(session.virtualenv.bin)
     try:
-        pins = [*client.pins, *run.pins(client, python_of(bin_folder / "python"))]
+        pins = [*client.pins, *run.clients.pins(client, python_of(bin_folder / "python"))]
         session.install(f"metaflow=={client.name}", *pins, silent=True)
     except CommandFailed:
         run.skip(cells, Status.INFRA, f"metaflow=={client.name} could not be installed")
@@ -321,11 +322,11 @@ def end_runs(session: nox.Session) -> None:
                 wrong.append(str(error))
         run.end()
         if run.options.ui is not None:
-            _shown[run.id] = run.options.ui
+            _shown[run.folder.run] = run.options.ui
             session.notify("ui", posargs=())
-        if all(cell.status is Status.NOT_RUN for cell in run.view.finished):
+        if all(cell.status is Status.NOT_RUN for cell in run.record.view.finished):
             wrong.append(f"no cell of {name} ran")
-        elif name == "fixed_db" and not _green(run.view):
+        elif name == "fixed_db" and not _green(run.record.view):
             wrong.append("the walk has unexpected outcomes; see above")
     if wrong:
         session.error("; ".join(wrong))

@@ -18,7 +18,7 @@ from harness.database import Database
 from harness.errors import InfraError
 from harness.kept import all_kept
 from harness.report.terminal import Screen
-from harness.run import Run
+from harness.run.run import Run
 from harness.stacks import Last, Stacks
 from harness.versions import load
 

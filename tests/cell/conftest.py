@@ -21,7 +21,7 @@ from harness.plan import Cell, make_plan
 from harness.probes import Probe, read_probe
 from harness.processes import free_port
 from harness.report.terminal import Screen
-from harness.run import Run
+from harness.run.run import Run
 from harness.stacks import Stack
 from harness.versions import load
 

@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from harness.walk import Walk
 from rich.console import Console
 
 from harness.cli.options import parse
@@ -25,7 +26,6 @@ from harness.run import Run
 from harness.selectors import select_clients
 from harness.service import Launcher, RunningService
 from harness.versions import Catalog, Service, load
-from harness.walk import Walk
 from tests.e2e.nox_runs import declare
 
 pytestmark = pytest.mark.e2e
