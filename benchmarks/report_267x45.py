@@ -20,6 +20,8 @@ from selenium import webdriver
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from harness.core.entries import CellEntry  # noqa: E402 - found beside this file
+from harness.core.view import View  # noqa: E402 - as above
 from harness.report.html import render_html  # noqa: E402 - found beside this file
 from harness.versions import load  # noqa: E402 - as above
 from tests.report import journals  # noqa: E402 - as above
@@ -45,7 +47,7 @@ requestAnimationFrame(function frame(now) {
 """
 
 
-def entries(folder: Path) -> list[dict[str, object]]:
+def entries(folder: Path) -> View:
     """Return a journal of every client and 45 services; one cell in twelve fails with evidence."""
     catalog = load()
     services = [service.name for service in catalog.released]
@@ -53,9 +55,7 @@ def entries(folder: Path) -> list[dict[str, object]]:
     return journals.write(folder, _cells([c.name for c in catalog.clients], services, folder))
 
 
-def _cells(
-    clients: Sequence[str], services: Sequence[str], folder: Path
-) -> Iterator[dict[str, object]]:
+def _cells(clients: Sequence[str], services: Sequence[str], folder: Path) -> Iterator[CellEntry]:
     for row, client in enumerate(clients):
         for column, service in enumerate(services):
             checks: dict[str, str | tuple[str, str]] = dict.fromkeys(_CHECKS, "pass")
@@ -69,12 +69,11 @@ def _cells(
             yield journals.evidence(folder, one, flow=output, service=output) if failing else one
 
 
-def bare(journal: Sequence[dict[str, object]]) -> str:
+def bare(journal: View) -> str:
     """Return the smallest page with a table of the same squares."""
-    by_client: dict[object, list[object]] = {}
-    for entry in journal:
-        if entry["kind"] == "cell":
-            by_client.setdefault(entry["client"], []).append(entry["status"])
+    by_client: dict[str, list[str]] = {}
+    for cell in journal.cells:
+        by_client.setdefault(cell.client, []).append(cell.status.value)
     rows = "".join(
         f"<tr><th>{client}{''.join(f'<td>{status}' for status in squares)}"
         for client, squares in by_client.items()

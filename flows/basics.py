@@ -102,7 +102,8 @@ def check_namespace(run):
         try:
             Run(run.pathspec)
         except Exception as error:
-            assert "namespace" in type(error).__name__.lower(), repr(error)
+            name = type(error).__name__
+            assert "namespace" in name.lower(), "%s: %s" % (name, error)
         else:
             raise AssertionError("the run is visible in another user's namespace")
     finally:

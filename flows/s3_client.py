@@ -28,7 +28,7 @@ def attempt(operation):
     try:
         return {"value": operation()}
     except Exception as error:
-        return {"error": repr(error)}
+        return {"error": "%s: %s" % (type(error).__name__, error)}
 
 
 def value(outcome):
@@ -95,7 +95,8 @@ def check_missing(run):
         try:
             s3.get("never")
         except Exception as error:
-            assert "NotFound" in type(error).__name__, repr(error)
+            name = type(error).__name__
+            assert "NotFound" in name, "%s: %s" % (name, error)
         else:
             raise AssertionError("no error for an object that does not exist")
 

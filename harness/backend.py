@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +36,8 @@ class Backend:
 
     Attributes:
         why: the sentence on which backend this is and why it was taken; printed first.
-        servers: where databases are made; each is started when the first asks for one.
+        by_postgres: where databases are made, by the PostgreSQL that was asked for; each is
+            started when the first asks for one.
         existing: the database of ``--database-url``; None when each is made by the run.
         secrets: strings that must never be recorded.
         object_store: the S3 server of ``--s3-image``; None without it.
@@ -46,7 +48,7 @@ class Backend:
 
     name: str
     why: str
-    servers: tuple[DatabaseServer, ...]
+    by_postgres: Mapping[str, DatabaseServer]
     launcher: Launcher
     existing: Database | None
     secrets: tuple[str, ...]
@@ -55,9 +57,14 @@ class Backend:
     cancel: Callable[[], None] = _nothing
     close: Callable[[], None] = _nothing
 
-    def server(self, _: Point) -> DatabaseServer:
+    @property
+    def servers(self) -> tuple[DatabaseServer, ...]:
+        """Every server."""
+        return tuple(self.by_postgres.values())
+
+    def server(self, point: Point) -> DatabaseServer:
         """Return the server that has the databases of a cell."""
-        return self.servers[0]
+        return self.by_postgres[point.postgres]
 
 
 def choose_backend(
@@ -85,17 +92,22 @@ def _containers(options: Options, folder: Path, run_id: str, say: Callable[[str]
     belongings = Belongings(engine, run_id, keep=options.keep)
     images = Images(engine, options.pull, options.registry, say)
     password = options.database_password or secrets.token_urlsafe(16)
-    database = ContainerPostgres(
-        belongings,
-        images,
-        options.postgres_image,
-        folder / "logs" / "postgres.log",
-        user=options.database_user,
-        password=password,
-        port=options.database_port,
-    )
+    wanted = {one: f"postgres:{one}" if one else options.postgres_image for one in options.postgres}
+    databases = {
+        variant: ContainerPostgres(
+            belongings,
+            images,
+            image,
+            folder / "logs" / f"{_named('postgres', variant)}.log",
+            user=options.database_user,
+            password=password,
+            port=options.database_port,
+            host=_named("database", variant),
+        )
+        for variant, image in wanted.items()
+    }
     object_store = _object_store(options, belongings, images, folder)
-    needed = [options.postgres_image, *([options.s3_image] if options.s3_image else [])]
+    needed = [*wanted.values(), *([options.s3_image] if options.s3_image else [])]
     launcher = ContainerLauncher(
         belongings,
         images,
@@ -111,13 +123,13 @@ def _containers(options: Options, folder: Path, run_id: str, say: Callable[[str]
         engine.close()
 
     why = (
-        f"backend: docker ({options.backend_why}): {options.postgres_image} and"
+        f"backend: docker ({options.backend_why}): {', '.join(wanted.values())} and"
         f" {launcher.description}"
     )
     return Backend(
         "docker",
         why,
-        (database,),
+        databases,
         launcher,
         None,
         (password, options.clone.secret) if options.clone else (password,),
@@ -155,19 +167,27 @@ def _processes(options: Options, folder: Path, mark: str) -> Backend:
         existing = external.existing()
         why = f"backend: {external.description}, and the {launcher.description}"
         password = existing.address.password
-        return Backend("external", why, (external,), launcher, existing, (password, *hidden))
+        return Backend("external", why, {"": external}, launcher, existing, (password, *hidden))
     password = options.database_password or secrets.token_urlsafe(16)
-    database = EmbeddedPostgres(
-        folder / "postgres",
-        mark,
-        binaries=options.postgres,
-        port=options.database_port,
-        user=options.database_user,
-        password=password,
-    )
+    databases = {
+        variant: EmbeddedPostgres(
+            folder / _named("postgres", variant),
+            mark,
+            binaries=variant,
+            port=options.database_port,
+            user=options.database_user,
+            password=password,
+        )
+        for variant in options.postgres
+    }
+    postgres = " ".join(["PostgreSQL", " and ".join(filter(None, options.postgres))]).strip()
+    why = f"backend: embedded ({options.backend_why}): {postgres} and the {launcher.description}"
+    return Backend("embedded", why, databases, launcher, None, (password, *hidden))
 
-    why = f"backend: embedded ({options.backend_why}): PostgreSQL and the {launcher.description}"
-    return Backend("embedded", why, (database,), launcher, None, (password, *hidden))
+
+def _named(what: str, variant: str) -> str:
+    """Return a name of the part of a run that is of a variant: a folder's, a host's."""
+    return "-".join(filter(None, [what, re.sub(r"[^a-z0-9]+", "-", variant.lower()).strip("-")]))
 
 
 def _launcher(options: Options, mark: str) -> Launcher:

@@ -75,7 +75,7 @@ def _clean_processes(run_id: str, *, keep: bool) -> Iterator[str]:
         work = folder / "work"
         if not keep:
             # The database first: asked to end, it gives its shared memory back.
-            _remove_database(work / "postgres")
+            _remove_databases(work)
         killed = kill_marked(lambda mark: mark == run_id or mark.startswith(f"{run_id}/"))
         if not keep:
             _remove_folder(work)
@@ -83,11 +83,13 @@ def _clean_processes(run_id: str, *, keep: bool) -> Iterator[str]:
     yield f"{run_id}: ended {len(killed)} processes{files}"
 
 
-def _remove_database(folder: Path) -> None:
-    try:
-        remove_leftovers(folder)
-    except OSError as error:
-        raise _refused(folder, error) from error
+def _remove_databases(work: Path) -> None:
+    """End every server of a run, and remove its cluster."""
+    for folder in sorted(work.glob("postgres*")):
+        try:
+            remove_leftovers(folder)
+        except OSError as error:
+            raise _refused(folder, error) from error
 
 
 def _remove_folder(folder: Path) -> None:
@@ -114,7 +116,7 @@ def _clean_kept(kept: Kept, *, named: bool) -> Iterator[str]:
     restore_all(kept.data)
     if named:
         if embedded:
-            _remove_database(kept.data / "postgres")
+            _remove_databases(kept.data)
         _remove_folder(kept.data)
         forget(kept.run)
         what = "the kept database and the data" if embedded else "the data"

@@ -24,6 +24,12 @@ class InfraError(HarnessError):
     """A part of the harness or of the machine failed; the product was not judged."""
 
 
+def in_words(error: BaseException) -> str:
+    """Return what an exception says with its type: a ``repr`` loses the one or the other."""
+    said = str(error)
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
 @contextmanager
 def about(option: str) -> Iterator[None]:
     """Begin what a UsageError of the block says with an option, unless it begins with one."""

@@ -6,7 +6,7 @@ A declared check that fails is ``expected-fail``; one that passes is ``unexpecte
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from harness import records
+from harness.core.axes import AXES, Point
 from harness.errors import UsageError, nearest
 from harness.outcome import CheckOutcome, Status
 from harness.probes import RUN_CHECK, STORED, Probe
@@ -31,6 +32,9 @@ KINDS = ("released", "reference", "checkout")
 
 MIGRATION = "migration"
 """The check of a stage of a walk: that the service migrated the database to its schema."""
+
+_OTHERS = [axis.name for axis in AXES if axis.name not in {"client", "service", "ui"}]
+"""The axes whose variants are told by name; an entry may name some of them."""
 
 _FAILING = {Status.FAIL, Status.TIMEOUT}
 
@@ -65,12 +69,14 @@ class Judged:
         service: None where clients run alone, or where nobody knows it.
         probe: the name of the probe.
         ui: the release of the UI backend that showed it; None where no UI is asked.
+        point: its variants on the other axes.
     """
 
     client: Version
     service: Service | None
     probe: str
     ui: Version | None = None
+    point: Point | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,7 @@ class Expectation:
         until: the last day it is expected; None for always.
         ui: which UI backends show it so; None for a failure of clients with services.
         before: for a migration, the services that used the database last; None for a cell's check.
+        others: by name of another axis, its variant; where it has another, nothing is declared.
     """
 
     where: str
@@ -98,14 +105,13 @@ class Expectation:
     until: date | None
     ui: Range | None = None
     before: Range | None = None
+    others: Mapping[str, str] = field(default_factory=dict)
 
     def concerns(self, cell: Judged, check: str) -> bool:
         """Tell whether a check of a cell is declared by this."""
         if self.before is not None or (self.ui is None) != (cell.ui is None):
             return False
-        if self.ui is not None and cell.ui is not None and not self.ui.holds(cell.ui):
-            return False
-        if self.check not in {check, f"{cell.probe}/{check}"}:
+        if self.check not in {check, f"{cell.probe}/{check}"} or not self._elsewhere(cell):
             return False
         if not self.client.holds(cell.client):
             return False
@@ -113,6 +119,16 @@ class Expectation:
         if service is None:
             return self.service.nothing or self.service == Range()
         return self.service.holds(service.version, service.kind)
+
+    def _elsewhere(self, cell: Judged) -> bool:
+        """Tell whether a cell is on the UI, and on the variants of other axes, that it names."""
+        if self.ui is not None and cell.ui is not None and not self.ui.holds(cell.ui):
+            return False
+        point = cell.point
+        return all(
+            point is not None and getattr(point, name) == variant
+            for name, variant in self.others.items()
+        )
 
     def concerns_migration(self, service: Service, before: Service | None) -> bool:
         """Tell whether the migration of a database by a service is declared by this.
@@ -215,9 +231,11 @@ def parse(
         if of_ui_only and named and "ui" not in named:
             continue
         fields = of_stages if "before" in named else about_ui if "ui" in named else of_cells
-        parts = records.record(where, entry, fields)
+        others = {name: records.text for name in _OTHERS if name in named and "before" not in named}
+        parts = records.record(where, entry, {**fields, **others})
+        told = {name: parts.pop(name) for name in others}
         # No client has a part in a migration.
-        found.append(Expectation(where=where, **{"client": Range(), **parts}))
+        found.append(Expectation(where=where, **{"client": Range(), **parts}, others=told))
     return tuple(found)
 
 
@@ -287,8 +305,8 @@ def apply(
     """Return the outcomes of a cell's checks, changed by what is declared of them. Pure.
 
     A declared check that fails or times out becomes ``expected-fail``, one that passes
-    ``unexpected-pass``. What was not judged stays as it is; only when the run itself fails as
-    declared, the checks it kept from running are ``expected-fail`` with it.
+    ``unexpected-pass``. What was not judged stays as it is; only when the run itself, or another
+    action, fails as declared, the checks it kept from running are ``expected-fail`` with it.
 
     Args:
         expectations: what is declared.
@@ -300,12 +318,12 @@ def apply(
     for name, outcome in checks.items():
         declared = [one for one in expectations if one.concerns(cell, name)]
         changed[name] = _judged(outcome, declared, today)
-    run = changed.get(RUN_CHECK)
-    if run is not None and run.status is Status.EXPECTED_FAIL:
-        for name, outcome in changed.items():
-            if outcome.status is Status.NOT_RUN:
-                why = f"{outcome.reason}, as declared: {run.reason}"
-                changed[name] = CheckOutcome(Status.EXPECTED_FAIL, why)
+    for name, outcome in changed.items():
+        kept_by = changed.get(outcome.because or RUN_CHECK)
+        declared_so = kept_by is not None and kept_by.status is Status.EXPECTED_FAIL
+        if outcome.status is Status.NOT_RUN and kept_by is not None and declared_so:
+            why = f"{outcome.reason}, as declared: {kept_by.reason}"
+            changed[name] = CheckOutcome(Status.EXPECTED_FAIL, why)
     return changed
 
 

@@ -48,8 +48,18 @@ def choose_python(client: Client, interpreters: Mapping[str, Path]) -> tuple[str
     here = ", ".join(sorted(interpreters, key=_by_minor)) or "none"
     return (
         f"Metaflow {client.name} runs on Python {_in_words(client.pythons)}; "
-        f"found: {here} (looked on {_LOOKED})"
+        f"found: {here} (looked on {_LOOKED}){_causes(client, interpreters)}"
     )
+
+
+def _causes(client: Client, interpreters: Mapping[str, Path]) -> str:
+    """Return why the Pythons that are here do not run a client, as the end of a sentence."""
+    by_cause: dict[str, list[str]] = {}
+    for python in sorted(interpreters, key=_by_minor):
+        if python in client.fails:
+            by_cause.setdefault(client.fails[python], []).append(python)
+    told = [f"on {_in_words(tuple(pythons))}: {cause}" for cause, pythons in by_cause.items()]
+    return f"; {'; '.join(told)}" if told else ""
 
 
 def python_of(interpreter: Path) -> str:

@@ -57,10 +57,16 @@ _WORST_FIRST = (
 
 
 class CheckOutcome(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The status of one check, with the reason in words when it is not a plain pass."""
+    """The status of one check, with the reason in words when it is not a plain pass.
+
+    Attributes:
+        because: of a check that did not run: the one that kept it from that;
+            unset, and not written, for ``run``.
+    """
 
     status: Status
     reason: str = ""
+    because: str | msgspec.UnsetType = msgspec.UNSET
 
 
 def worst(statuses: Iterable[Status]) -> Status:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 
 import msgspec
 
@@ -26,6 +27,7 @@ class Cell:
         stage: number of the stage in a fixed-database walk, from 1; 0 elsewhere.
         python: minor version of the Python its client runs on; empty where none works.
         build: what the service's name stands for: an image, or a git ref.
+        postgres: the PostgreSQL that was asked for; empty for the one unasked.
         scenario: what is done wrong on purpose; empty for nothing.
         backend: where database and service come from.
     """
@@ -38,6 +40,7 @@ class Cell:
     stage: int = 0
     python: str = ""
     build: str = ""
+    postgres: str = ""
     scenario: str = ""
     backend: str = ""
 
@@ -50,6 +53,7 @@ class Cell:
             service=self.service.name if self.service else None,
             build=self.build,
             datastore=self.datastore,
+            postgres=self.postgres,
             scenario=self.scenario,
             backend=self.backend,
         )
@@ -151,7 +155,7 @@ class Plan:
             run=run,
             cells=[planned_cell(cell, rerun[cell]) for cell in self.cells],
             stages=[planned_stage(step, walk) for walk in self.walks for step in self.path],
-            checks={cell.probe.name: [check.name for check in cell.checks] for cell in self.cells},
+            asked={cell.probe.name: [check.name for check in cell.checks] for cell in self.cells},
         )
 
 
@@ -199,12 +203,18 @@ def make_plan(options: Options, pythons: Mapping[Client, str]) -> Plan:
 
 
 def _cells(options: Options, pythons: Mapping[Client, str]) -> Iterator[Cell]:
-    places: list[tuple[int, Service | None, Client]] = (
-        [(step.number, step.service, client) for step in options.path for client in pythons]
-        if options.path
-        else [(0, one, client) for client in pythons for one in options.services or (None,)]
+    places: Iterable[tuple[str, int, Service | None, Client]] = (
+        (postgres, step.number, step.service, client)
+        for postgres, step, client in product(options.postgres, options.path, pythons)
     )
-    for stage, service, client in places:
+    if not options.path:
+        places = (
+            (postgres, 0, service, client)
+            for client, postgres, service in product(
+                pythons, options.postgres, options.services or (None,)
+            )
+        )
+    for postgres, stage, service, client in places:
         for datastore in options.datastores:
             for probe in options.probes:
                 yield Cell(
@@ -215,6 +225,7 @@ def _cells(options: Options, pythons: Mapping[Client, str]) -> Iterator[Cell]:
                     probe,
                     stage,
                     python=pythons[client],
+                    postgres=postgres,
                     scenario=options.scenario or "",
                     backend=_backend_name(options),
                 )

@@ -2,42 +2,53 @@
 
 A probe is a Metaflow flow in a file. These module-level names make it more than that, all optional:
 
-``CHECKS``  dict of check name to ``{"about": str, "client": range, "service": range}``; the ranges
-            are PEP 440 specifiers, and outside of them the check is ``unsupported``. For each name
-            the file has a function ``check_NAME(run)`` that asserts on the run read back by the
-            client, and may return ``{table: [columns a row must have, …]}``.
-``TAGS``    list of tags the run is started with.
+``CHECKS``  dict of check name to ``{"about": str, "client": range, "service": range, "action":
+            name}``; the ranges are PEP 440 specifiers, and outside of them the check is
+            ``unsupported``. For each name the file has a function ``check_NAME(run)`` that asserts
+            on the run read back by the client, and may return ``{table: [columns a row must have,
+            …]}``. It judges the result of one action: that of the first run, unless it says which.
+``ACTIONS``  list of what is done with the flow, in order; see ``Action``. Without it the flow is
+            run, and read back.
+``TAGS``    list of tags every run is started with.
 ``DATASTORES``  list of the datastores the probe is for, ``["s3"]``; with another one all of its
             checks are ``unsupported``. Without it the probe is for all of them.
-``ENDS``    ``"failed"`` for a flow that fails on purpose; without it the flow must end well.
+``ENDS``    ``"failed"`` for a flow that fails on purpose; without it the flow must end well. With
+            ``ACTIONS`` each of them says it.
+``FLOW``    the name of the flow, where the file has several.
 ``SHOWS``   dict of what the Metaflow UI must show of the run: ``{"log": [step, line], "artifact":
             [name, value], "card": step}``, each of them optional.
 
-A file without ``CHECKS`` is a plain flow; its single check is ``run``.
+A file without ``CHECKS`` is a plain flow; its single check is ``run``. What is declared must stand
+there as one literal: what is built when the file runs cannot be read, and is refused.
 """
 
 from __future__ import annotations
 
 import ast
-import functools
 import hashlib
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
-
+from harness.actions import (
+    COMPLETED,
+    FIRST_RUN,
+    RESERVED,
+    ROLES,
+    RUN_ABOUT,
+    Action,
+    both,
+    parse_actions,
+)
+from harness.declarations import Literal, Source, read_source
 from harness.errors import UsageError, nearest
 from harness.tools import ROOT
 
 FLOWS = ROOT / "flows"
 
-RUN_CHECK = "run"
+RUN_CHECK = FIRST_RUN
 """The check every probe has: the run ends as the probe says, is read back so, and has its row."""
-
-COMPLETED, FAILED = "completed", "failed"
-"""How a run ends, in the words of the Metaflow UI."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +60,21 @@ class Check:
         about: what it asserts, in words.
         client: PEP 440 range of clients that can do it; empty for all.
         service: the same for the version that the service reports to clients.
+        action: the action whose result it judges.
+        wants: what its function is called with, of ``PROVIDED``.
     """
 
     name: str
     about: str
     client: str = ""
     service: str = ""
+    action: str = RUN_CHECK
+    wants: tuple[str, ...] = ("run",)
+
+    @property
+    def of_first_run(self) -> bool:
+        """Whether the first run is all it looks at: then it can be made again at any time."""
+        return self.action == RUN_CHECK and set(self.wants) <= {"run"}
 
 
 @dataclass(frozen=True)
@@ -86,23 +106,27 @@ class Probe:
     ends: str = COMPLETED
     """How its run must end: ``completed`` or ``failed``."""
     shows: Shows = Shows()
+    actions: tuple[Action, ...] = (Action("run", "run"), Action("read", "read"))
+    """What is done, in order; the first run is called ``run``, and a read is the last."""
+    digest: str = ""
+    """SHA-256 of the file and of the files in ``included`` beside it that it names, in hex."""
 
-    @functools.cached_property
-    def digest(self) -> str:
-        """Of its content: what another content answered tells nothing of this one."""
-        try:
-            return hashlib.sha256(self.path.read_bytes()).hexdigest()[:16]
-        except OSError:
-            return ""  # nobody has the file
+    def action(self, name: str) -> Action:
+        """Return the action of a name."""
+        return next(action for action in self.actions if action.name == name)
 
-
-_RUN_ABOUT = {
-    COMPLETED: "the run ends well, is read back finished, and has its row",
-    FAILED: "the run fails as it should, is read back so, and has its row",
-}
 
 STORED = Check("stored", "what the client says it stored lies in the object store")
 """The check every cell with S3 data has: artifacts, their rows and the objects agree."""
+
+PROVIDED = ("run", "runs", "output", "outputs")
+"""What a check's function may ask for by name. The run, and what was printed, of its action; and
+those of all actions by name."""
+
+DATASTORES = ("local", "s3")
+"""The datastores there are."""
+
+_NAMES = ("FLOW", "CHECKS", "ACTIONS", "TAGS", "DATASTORES", "ENDS", "SHOWS")
 
 
 def find_probes(folder: Path) -> dict[str, Probe]:
@@ -146,33 +170,54 @@ def read_probe(path: Path) -> Probe | None:
     Raises:
         UsageError: for a file that cannot be read as Python, or whose declarations are malformed.
     """
-    try:
-        module = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-    except (SyntaxError, ValueError, OSError) as error:
-        raise UsageError(f"{path}: cannot be read as Python: {error}") from error
-    classes = [node for node in module.body if isinstance(node, ast.ClassDef)]
-    flow = next((node.name for node in classes if _is_flow(node)), None)
-    if flow is None:
+    source = read_source(path)
+    if not any(_is_flow(node) for node in source.classes):
         return None
-    functions = {node.name for node in module.body if isinstance(node, ast.FunctionDef)}
-    declared = _literal(path, module, "CHECKS", dict)
-    ends = _literal(path, module, "ENDS", str) or COMPLETED
-    if ends not in _RUN_ABOUT:
-        raise UsageError(f"{path}: ENDS is {ends!r}; {' or '.join(_RUN_ABOUT)} is expected")
-    checks = [Check(RUN_CHECK, _RUN_ABOUT[ends])]
-    checks += [_check(path, name, entry, functions) for name, entry in declared.items()]
-    tags = _literal(path, module, "TAGS", list)
-    datastores = _literal(path, module, "DATASTORES", list)
+    declared = source.literals(_NAMES)
+    actions = _actions(declared)
+    own = tuple(_check_of(action) for action in actions if action.verb != "read")
+    entries = declared["CHECKS"].entries() if "CHECKS" in declared else {}
+    checks = tuple(_check(source, name, entry, actions) for name, entry in entries.items())
+    _refuse_reads(declared, actions, checks)
     return Probe(
         name=path.stem,
         path=path,
-        flow=flow,
-        checks=tuple(checks),
-        tags=tuple(tags),
-        datastores=tuple(datastores),
-        ends=ends,
-        shows=_shows(path, _literal(path, module, "SHOWS", dict)),
+        flow=_flow(source, declared.get("FLOW")),
+        checks=(*own, *checks),
+        tags=declared["TAGS"].texts() if "TAGS" in declared else (),
+        datastores=_datastores(declared.get("DATASTORES")),
+        ends=next(action.ends for action in actions if action.name == FIRST_RUN),
+        shows=_shows(declared.get("SHOWS")),
+        actions=actions,
+        digest=_digest(source),
     )
+
+
+def _actions(declared: Mapping[str, Literal]) -> tuple[Action, ...]:
+    ends = declared.get("ENDS")
+    if "ACTIONS" in declared:
+        if ends is not None:
+            raise ends.error(" is said by each action where there are ACTIONS")
+        return parse_actions(declared["ACTIONS"])
+    how = ends.one_of(RUN_ABOUT) if ends else COMPLETED
+    run = Action("run", FIRST_RUN, ROLES["run"], about=RUN_ABOUT[how], ends=how)
+    return (run, Action("read", "read", ROLES["read"]))
+
+
+def _check_of(action: Action) -> Check:
+    """Return the check that an action ends as it should."""
+    return Check(action.name, action.about, action.client, action.service, action.name)
+
+
+def _digest(source: Source) -> str:
+    """Return what changes when the file changes, or a file in ``included`` that it names."""
+    digest, texts = hashlib.sha256(source.content), source.texts
+    folder = source.path.parent / "included"
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and {name, path.name} & texts:
+            digest.update(b"\0" + name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
 
 
 def _is_flow(node: ast.ClassDef) -> bool:
@@ -182,46 +227,112 @@ def _is_flow(node: ast.ClassDef) -> bool:
     )
 
 
-def _literal(path: Path, module: ast.Module, name: str, kind: type) -> Any:
-    for node in module.body:
-        if isinstance(node, ast.Assign) and [ast.unparse(t) for t in node.targets] == [name]:
-            try:
-                value = ast.literal_eval(node.value)
-            except ValueError as error:
-                raise UsageError(f"{path}:{node.lineno}: {name} is not a literal") from error
-            if not isinstance(value, kind):
-                raise UsageError(f"{path}:{node.lineno}: {name} is not a {kind.__name__}")
-            return value
-    return kind()
+def _flow(source: Source, declared: Literal | None) -> str:
+    """Return the name of the flow; which of several it is must be declared."""
+    flows = [node for node in source.classes if _is_flow(node)]
+    if declared is not None:
+        # It may be a flow by way of another one.
+        return declared.one_of([node.name for node in source.classes])
+    if len(flows) > 1:
+        names = ", ".join(node.name for node in flows)
+        raise UsageError(
+            f"{source.path}:{flows[1].lineno}: the file has several flows ({names});"
+            f' say which one is run: FLOW = "{flows[0].name}"'
+        )
+    return flows[0].name
 
 
-def _shows(path: Path, declared: dict[object, object]) -> Shows:
-    for name, value in declared.items():
-        pair = isinstance(value, list) and [type(part) for part in value] == [str, str]
-        if not (pair if name in {"log", "artifact"} else name == "card" and isinstance(value, str)):
-            raise UsageError(
-                f"{path}: SHOWS[{name!r}]: expected 'log' with [step, line], 'artifact' with"
-                " [name, value], or 'card' with a step"
-            )
-    values: dict[str, Any] = {
-        str(name): tuple(value) if isinstance(value, list) else value
-        for name, value in declared.items()
+def _datastores(declared: Literal | None) -> tuple[str, ...]:
+    if declared is None:
+        return ()
+    found = tuple(item.one_of(DATASTORES) for item in declared.items())
+    if not found:
+        raise declared.error(" is empty: the probe would be for none")
+    return found
+
+
+def _shows(declared: Literal | None) -> Shows:
+    pairs: dict[str, tuple[str, str]] = {}
+    card = ""
+    for name, part in (declared.entries() if declared else {}).items():
+        match name, part.value:
+            case "log" | "artifact", [str(first), str(second)]:
+                pairs[str(name)] = (first, second)
+            case "card", str(step):
+                card = step
+            case _:
+                raise part.error(
+                    ": expected 'log' with [step, line], 'artifact' with [name, value], or 'card'"
+                    " with a step"
+                )
+    return Shows(pairs.get("log"), pairs.get("artifact"), card)
+
+
+def _check(source: Source, name: object, entry: Literal, actions: Sequence[Action]) -> Check:
+    if not isinstance(name, str) or not isinstance(entry.value, dict) or "about" not in entry.value:
+        raise entry.error(": a name with a dict that has 'about' is expected")
+    _refuse_reserved(name, entry, actions)
+    fields = entry.fields(("about", "client", "service", "action"))
+    done = [action.name for action in actions if action.verb != "read"]
+    judged = fields["action"].one_of(done) if "action" in fields else FIRST_RUN
+    ranges = {
+        side: fields[side].specifier() if side in fields else "" for side in ("client", "service")
     }
-    return Shows(**values)
+    action = next(action for action in actions if action.name == judged)
+    return Check(
+        name,
+        fields["about"].text(),
+        both(action.client, ranges["client"]),
+        both(action.service, ranges["service"]),
+        judged,
+        _wants(source, name, entry),
+    )
 
 
-def _check(path: Path, name: object, entry: object, functions: set[str]) -> Check:
-    where = f"{path}: CHECKS[{name!r}]"
-    if not isinstance(name, str) or not isinstance(entry, dict) or "about" not in entry:
-        raise UsageError(f"{where}: a name with a dict that has 'about' is expected")
-    unknown = set(entry) - {"about", "client", "service"}
+def _refuse_reserved(name: str, entry: Literal, actions: Sequence[Action]) -> None:
+    if name in (FIRST_RUN, STORED.name):
+        raise entry.error(
+            f": the name is reserved: every cell makes checks named {FIRST_RUN} and {STORED.name}"
+        )
+    if name in RESERVED:
+        raise entry.error(": the name is reserved for what every cell has")
+    if name in {action.name for action in actions}:
+        raise entry.error(f": the name is reserved: it is the check of the action {name!r}")
+
+
+def _wants(source: Source, name: str, entry: Literal) -> tuple[str, ...]:
+    """Return what a check's function is to be called with; the first one may have any name."""
+    function = source.functions.get(f"check_{name}")
+    if function is None:
+        raise entry.error(f": the file has no function check_{name}(run)")
+    arguments = function.args
+    names = [one.arg for one in (*arguments.posonlyargs, *arguments.args)]
+    wants = [one if one in PROVIDED or at else "run" for at, one in enumerate(names)]
+    wants += [one.arg for one in arguments.kwonlyargs]
+    unknown = [one for one in wants if one not in PROVIDED]
     if unknown:
-        raise UsageError(f"{where}: unknown field {min(unknown)!r}")
-    if f"check_{name}" not in functions:
-        raise UsageError(f"{where}: the file has no function check_{name}(run)")
-    for side in ("client", "service"):
-        try:
-            SpecifierSet(entry.get(side, ""))
-        except InvalidSpecifier as error:
-            raise UsageError(f"{where}: {side}: {error}") from error
-    return Check(name, entry["about"], entry.get("client", ""), entry.get("service", ""))
+        raise entry.error(
+            f": check_{name} wants {unknown[0]!r}, and there are {', '.join(PROVIDED)}"
+        )
+    return tuple(wants)
+
+
+def _refuse_reads(
+    declared: Mapping[str, Literal], actions: Sequence[Action], checks: Sequence[Check]
+) -> None:
+    """Refuse reads of checks that are not there, or of what is done only later."""
+    own = {check.name: check for check in checks}
+    made: set[str] = set()
+    done: set[str] = set()
+    for action in actions:
+        done.add(action.name)
+        for name in action.checks:
+            where = f": the read {action.name!r} makes the check {name!r}, "
+            if name not in own:
+                raise declared["ACTIONS"].error(f"{where}which is not in CHECKS")
+            if name in made:
+                raise declared["ACTIONS"].error(f"{where}which another read makes")
+            if own[name].action not in done:
+                later = own[name].action
+                raise declared["ACTIONS"].error(f"{where}which judges {later!r}, done later")
+            made.add(name)

@@ -104,6 +104,7 @@ class ManagedProcess:
         env: the whole environment; the mark is added.
         mark: what the process belongs to, to find its whole tree again.
         log: appended to with both outputs.
+        errors: appended to with the standard error instead; None for the log.
         cwd: where it runs.
         user: user name or id to run as; root only.
     """
@@ -115,6 +116,7 @@ class ManagedProcess:
         env: Mapping[str, str],
         mark: str,
         log: Path,
+        errors: Path | None = None,
         cwd: Path | None = None,
         user: int | None = None,
     ) -> None:
@@ -122,14 +124,15 @@ class ManagedProcess:
         self.mark = mark
         self.log = log
         log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as output:
+        with log.open("ab") as output, (errors or log).open("ab") as other:
             self._process = subprocess.Popen(
                 self.command,
                 env={**env, MARK: mark},
                 cwd=cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
-                stderr=subprocess.STDOUT,
+                # The same file opened twice would not keep the order of what is printed.
+                stderr=other if errors else subprocess.STDOUT,
                 start_new_session=True,
                 user=user,
                 group=user,

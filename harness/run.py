@@ -329,7 +329,9 @@ class Run:
         outcome.checks = expectations.apply(
             self.options.expectations,
             outcome.checks,
-            expectations.Judged(cell.client.version, cell.service, cell.probe.name),
+            expectations.Judged(
+                cell.client.version, cell.service, cell.probe.name, point=cell.point
+            ),
             today=datetime.now(timezone.utc).date(),
         )
         for path in outcome.evidence.values():

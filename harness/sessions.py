@@ -222,8 +222,9 @@ def _check_places(options: Options) -> None:
     check_results(options.results)
     if options.database_port is not None:
         check_port(options.database_port)
-    if options.postgres is not None:
-        find_binaries(options.postgres)
+    for variant in options.postgres:
+        if "/" in variant:
+            find_binaries(variant)
     if options.database_url is not None:
         check_existing(options.database_url, options.path, allow=options.allow_existing)
     for datastore in choose_datastores(options, options.results, os.environ).values():

@@ -175,7 +175,10 @@ class Stacks:
                 ending.callback(running.stop)
 
     def stop_others(self) -> None:
-        """Stop every service but the last; that one and its database stay."""
+        """Stop every service and server but the last; that one and its database stay."""
         for running in self._running:
             if self.last is None or running is not self.last.running:
                 running.stop()
+        for server in self._backend.servers:
+            if self.last is None or server is not self.last.server:
+                server.stop()

@@ -206,7 +206,8 @@ class Walk:
     def _started(
         self, service: Service, database: Database, number: int, suffix: str = ""
     ) -> Iterator[RunningService]:
-        log = self._logs / f"{number:02d}-{service.slug}{suffix}.log"
+        walk = f"{self._name.replace('/', '-')}-" if self._name else ""
+        log = self._logs / f"{walk}{number:02d}-{service.slug}{suffix}.log"
         running = self._backend.launcher.start(service, database, log)
         try:
             yield running

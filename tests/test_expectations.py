@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from packaging.version import Version
 
 from harness import expectations
+from harness.core.axes import Point
 from harness.errors import UsageError
 from harness.expectations import apply, judge_migration, load, parse
 from harness.outcome import CheckOutcome, Status, cell_status
@@ -161,6 +163,18 @@ def test_checks_that_a_declared_failure_of_the_run_kept_back_do_not_turn_the_cel
     assert cell_status(_applied(_declared(), checks)) is Status.EXPECTED_FAIL
 
 
+def test_checks_that_a_declared_failure_of_an_action_kept_back_are_expected_with_it():
+    checks = {
+        "resume": CheckOutcome(Status.PASS),
+        "run": CheckOutcome(Status.FAIL, "HTTP 400"),
+        "again": CheckOutcome(Status.NOT_RUN, "it did not end", because="run"),
+        "other": CheckOutcome(Status.NOT_RUN, "it did not end", because="resume"),
+    }
+    found = _applied(_declared(), checks)
+    assert found["again"].status is Status.EXPECTED_FAIL
+    assert found["other"].status is Status.NOT_RUN
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -291,3 +305,22 @@ def test_no_cell_is_concerned_by_a_declared_migration():
 def test_bad_declarations_of_a_migration(fields, message):
     with pytest.raises(UsageError, match=message):
         parse([{**MIGRATION, **fields}], "a.json", CATALOG, PROBES)
+
+
+@pytest.mark.parametrize(
+    ("more", "concerned"),
+    [
+        ({}, True),
+        ({"datastore": "s3"}, True),
+        ({"datastore": "local"}, False),
+        ({"backend": "docker", "python": "3.11"}, True),
+        ({"backend": "docker", "python": "3.12"}, False),
+    ],
+)
+def test_any_other_axis_narrows_what_is_declared(more: dict[str, str], concerned: bool):
+    (declared,) = _declared(**more)
+    point = Point(client="2.2.13", datastore="s3", backend="docker", python="3.11")
+    service = select_services(CATALOG, "v2.3.0", "released")[0]
+    cell = expectations.Judged(Version("2.2.13"), service, "basics", point=point)
+    assert declared.concerns(cell, "run") is concerned
+    assert declared.concerns(replace(cell, point=None), "run") is (not more)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.interpreters import choose_python, find_interpreters, python_of
-from harness.versions import Client
+from harness.versions import Client, load
 
 OWN = f"3.{sys.version_info.minor}"
 
@@ -123,6 +123,17 @@ def test_without_a_python_the_reason_names_what_would_do(here, found):
         f"Metaflow 2.0.0 runs on Python 3.6, 3.7 or 3.8; found: {found} "
         "(looked on PATH, in pyenv's and uv's folders)"
     )
+
+
+def test_the_cause_is_told_of_the_pythons_that_are_here():
+    (old,) = (client for client in load().clients if client.name == "2.0.0")
+    reason = choose_python(old, {"3.12": Path("/a"), "3.11": Path("/b")})
+    assert isinstance(reason, str)
+    assert reason.endswith("; on 3.11 or 3.12: collections.Sequence is gone")
+    (imp,) = (client for client in load().clients if client.name == "2.8.5")
+    reason = choose_python(imp, {"3.12": Path("/a")})
+    assert isinstance(reason, str)
+    assert reason.endswith("; on 3.12: No module named 'imp' (zombie-imp would bring it)")
 
 
 def test_an_environments_interpreter_tells_its_version_by_its_folder(tmp_path):

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.actions import COMPLETED, FAILED
 from harness.errors import UsageError
 from harness.probes import (
-    COMPLETED,
-    FAILED,
     FLOWS,
     Shows,
     find_probes,
@@ -105,6 +104,97 @@ def test_what_is_malformed_is_named(tmp_path, text, message):
         read_probe(path)
 
 
+TWO = "from metaflow import FlowSpec\nclass A(FlowSpec): pass\nclass B(FlowSpec): pass\n"
+ONE = '{"a": {"about": "words"}}'
+
+
+def test_annotated_declarations_are_read_like_plain_ones(tmp_path):
+    text = PROBE + f"CHECKS: dict = {ONE}\nTAGS: list = ['x']\n"
+    probe = read_probe(_file(tmp_path, "f.py", text))
+    assert probe is not None
+    assert [check.name for check in probe.checks] == ["run", "a"]
+    assert probe.tags == ("x",)
+
+
+def test_the_flow_of_a_file_with_several_is_the_one_that_it_names(tmp_path):
+    probe = read_probe(_file(tmp_path, "f.py", TWO + 'FLOW = "B"\n'))
+    assert probe is not None
+    assert probe.flow == "B"
+    derived = read_probe(_file(tmp_path, "f.py", PLAIN + 'class C(Plain): pass\nFLOW = "C"\n'))
+    assert derived is not None
+    assert derived.flow == "C"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            PROBE + 'CHECKS = {\n"a": {"about": ""},\n"a": {"about": ""}}\n',
+            "8: .*a'. is given twice",
+        ),
+        (
+            PROBE + 'CHECKS = {"run": {"about": ""}}\n',
+            r"6: CHECKS\['run'\]: the name is reserved.* run",
+        ),
+        (PROBE + 'CHECKS = {"stored": {"about": ""}}\n', "6: .*the name is reserved.* stored"),
+        (
+            PROBE + 'CHECKS = {"a": {"about": "", "client": 5}}\n',
+            "6: CHECKS.'a'.: client is not a str",
+        ),
+        (PROBE + 'CHECKS = {"a": {"about": 5}}\n', "6: CHECKS.'a'.: about is not a str"),
+        (PROBE + 'CHECKS = {"a": {**{}, "about": ""}}\n', "6: CHECKS is not a literal"),
+        (PROBE + "CHECKS: dict\n", "6: CHECKS is built or changed"),
+        (PROBE + "TAGS = [1]\n", r"6: TAGS\[0\] is not a str"),
+        (PROBE + "TAGS = ['a',\n 1]\n", r"7: TAGS\[1\] is not a str"),
+        (PROBE + "TAGS = ('a',)\n", "6: TAGS is not a list"),
+        (
+            PROBE + 'DATASTORES = ["local", "s4"]\n',
+            r"DATASTORES\[1\] is 's4'; local or s3 .*nearest",
+        ),
+        (PROBE + "DATASTORES = []\n", "6: DATASTORES is empty"),
+        (TWO, r'f.py:3: the file has several flows \(A, B\); say .* FLOW = "A"'),
+        (TWO + 'FLOW = "C"\n', "4: FLOW is 'C'; A or B is expected"),
+        (TWO + "FLOW = A\n", "4: FLOW is not a literal"),
+        (PROBE + "TAGS = []\nTAGS = ['a']\n", "7: TAGS is assigned twice, first in line 6"),
+        (PROBE + "TAGS = []\nTAGS += ['a']\n", "7: TAGS is built or changed here"),
+        (PROBE + "TAGS = []\nTAGS.append('a')\n", "7: TAGS is built or changed here"),
+        (PROBE + "TAGS = MORE = []\n", "6: TAGS is built or changed here"),
+        (PROBE + "CHECKS = {}\nCHECKS['a'] = {}\n", "7: CHECKS is built or changed here"),
+        (PROBE + f"if True:\n  CHECKS = {ONE}\n", "7: CHECKS is built or changed here"),
+        (PROBE + f"try:\n  CHECKS: dict = {ONE}\nfinally:\n  pass\n", "7: CHECKS is built"),
+        (PROBE + "for TAGS in []:\n  pass\n", "6: TAGS is built or changed here"),
+        (PROBE + "from checks import CHECKS\n", "6: CHECKS is built or changed here"),
+        (PROBE + "def CHECKS():\n  pass\n", "6: CHECKS is built or changed here"),
+        (PROBE + "def f():\n  global TAGS\n  TAGS = []\n", "7: TAGS is built or changed here"),
+    ],
+)
+def test_what_would_not_be_what_it_looks_like_is_refused_with_its_line(tmp_path, text, message):
+    path = _file(tmp_path, "f.py", text)
+    with pytest.raises(UsageError, match=message) as refused:
+        read_probe(path)
+    assert str(refused.value).startswith(f"{path}:")
+    assert "\n" not in str(refused.value)
+
+
+def test_names_of_their_own_within_functions_are_nobody_s_business(tmp_path):
+    text = PROBE + f"CHECKS = {ONE}\ndef f():\n  TAGS = []\n  return [CHECKS for CHECKS in TAGS]\n"
+    assert read_probe(_file(tmp_path, "f.py", text + "NAMES = sorted(CHECKS)\n")) is not None
+
+
+DEEP = 20_000
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["[" * DEEP + "]" * DEEP, "-" * DEEP + "1", "+".join(["1"] * DEEP), "a" + ".b" * DEEP],
+    ids=["list", "minus", "plus", "attribute"],
+)
+def test_what_is_nested_too_deeply_is_refused(tmp_path, value):
+    path = _file(tmp_path, "f.py", f"{PLAIN}CHECKS = {value}\n")
+    with pytest.raises(UsageError, match=r"f\.py.* (cannot be read as Python|not a literal)"):
+        read_probe(path)
+
+
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "gone.py").symlink_to(tmp_path / "absent")
     with pytest.raises(UsageError, match=r"gone\.py: cannot be read as Python: .*No such file"):
@@ -167,7 +257,8 @@ def test_every_check_of_an_own_flow_is_declared(path):
     }
     probe = read_probe(path)
     assert probe is not None
-    assert functions == {check.name for check in probe.checks} - {"run"}
+    of_actions = {action.name for action in probe.actions}
+    assert functions == {check.name for check in probe.checks} - of_actions
 
 
 def test_a_probe_may_be_for_some_datastores_only(tmp_path):

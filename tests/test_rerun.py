@@ -11,10 +11,16 @@ import pytest
 
 from harness import rerun
 from harness.cli.options import Options, parse
-from harness.core.entries import CellEntry
+from harness.core.entries import CellEntry, Ended, StageEntry
+from harness.core.view import View
 from harness.errors import UsageError
+from harness.journal import read
+from harness.outcome import Status
 from harness.plan import Cell, make_plan
+from harness.report.summary import totals
 from harness.rerun import (
+    bad_stages,
+    cells_of,
     commands,
     failed_cells,
     named_cells,
@@ -331,3 +337,44 @@ def test_the_line_of_a_random_walk_of_full_has_its_probes_and_nothing_of_the_ui(
         again = parse("fixed_db", words[4:], load(), lambda: "Docker Engine 99")
         assert [probe.name for probe in again.probes] == [cell.probe.name]
     assert [cell.probe.name for cell in cells] == ["basics", "card", "failing"]
+
+
+def test_what_was_planned_and_never_ran_is_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """A killed run with one of three cells is not all well."""
+    results = tmp_path / "results"
+    done = journals.cell("2.0.5", "v2.3.0")
+    killed = journals.write(results / "first", [done], run="first", planned=3, ended=False)
+    assert totals(killed.cells) == {"not-run": 2, "pass": 1}
+    again = [journals.cell("2.99.0", "v9.9.9", probe=f"missing{number}") for number in (1, 2)]
+    assert [cell.id for cell in failed_cells(killed)] == [cell.id for cell in again]
+
+    def run(words: list[str]) -> None:
+        probe = words[words.index("--probe") + 1]
+        folder = Path(words[words.index("--results") + 1]) / probe
+        cells = [cell for cell in again if cell.probe == probe]
+        journals.write(folder, cells, run=probe)
+
+    monkeypatch.setattr(rerun, "_run", run)
+    assert rerun_main(["--from", str(results / "first")]) == 0
+    assert "run again: 2 pass: 2 cells" in capsys.readouterr().out
+    whole = View(read(results / "latest"))
+    assert totals(whole.cells) == {"pass": 3}
+    assert whole.green, whole.incomplete
+
+
+def test_a_stage_that_was_planned_and_never_came_is_walked_to(tmp_path: Path):
+    walk = _walk("pass")
+    whole = journals.write(tmp_path / "whole", **walk, run="whole")
+    assert whole.green
+    entries = [
+        entry
+        for entry in read(tmp_path / "whole")
+        if not (isinstance(entry, StageEntry) and entry.stage == 2) and not isinstance(entry, Ended)
+    ]
+    cut = View(entries)
+    (stage,) = bad_stages(cut)
+    assert (stage.stage, stage.status) == (2, Status.NOT_RUN)
+    assert len(cells_of(stage, cut)) == 2
+    assert not cut.green

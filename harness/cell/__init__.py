@@ -5,18 +5,23 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.cell.client import ClientError, ClientTimeoutError, Surroundings, run_program
-from harness.cell.reading import Again, Request, WrittenRun, problems, read_runs
+from harness.actions import FIRST_RUN, Action
+from harness.cell.actions import Doer, label
+from harness.cell.client import ClientError, ClientTimeoutError, Surroundings
+from harness.cell.reading import Again, Answer, Request, WrittenRun, problems, read_runs
 from harness.core.entries import Provenance
 from harness.database.rows import run_rows
 from harness.errors import InfraError
 from harness.outcome import CheckOutcome, Status, cell_status
 from harness.plan import Cell
-from harness.probes import FAILED, RUN_CHECK
+from harness.probes import RUN_CHECK, Check
+
+READBACK = "readback"
+"""The name of what the last read leaves; others are called as their action."""
 
 
 @dataclass
@@ -102,63 +107,102 @@ def run_cell(outcome: CellOutcome, around: Surroundings, earlier: Sequence[Again
 
 
 def _make_checks(outcome: CellOutcome, around: Surroundings, deadline: float) -> None:
-    asked = _asked(outcome.cell)
-    answered = _run_flow(outcome, around, deadline) if asked else {}
-    if asked and not answered:
-        answered = _read_back(outcome, around, deadline, asked)
-    outcome.checks = _in_order(outcome.cell, asked, answered)
-
-
-def _run_flow(
-    outcome: CellOutcome, around: Surroundings, deadline: float
-) -> dict[str, CheckOutcome]:
-    """Run the flow; return the outcome of ``run`` if it ended as it should not, else nothing."""
+    """Do the probe's actions in order, and note what came of every check."""
     cell = outcome.cell
-    run_id_file = around.work / "run-id"
-    # Old clients run pylint on the flow first, which says nothing of the service.
-    arguments = [str(cell.probe.path), "--no-pylint", "run", "--run-id-file", str(run_id_file)]
-    arguments += [part for tag in (*cell.probe.tags, *around.tags) for part in ("--tag", tag)]
-    outcome.evidence["flow"] = around.logs / "flow.txt"
-    must_fail = cell.probe.ends == FAILED
-    wrong: CheckOutcome | None = None
-    failure = ""
-    try:
-        run_program(around, arguments, name="flow", deadline=deadline)
-    except ClientTimeoutError as error:
-        wrong = CheckOutcome(Status.TIMEOUT, str(error))
-    except ClientError as error:
-        failure = str(error)
-        wrong = None if must_fail else CheckOutcome(Status.FAIL, failure)
-    else:
-        if must_fail:
-            wrong = CheckOutcome(Status.FAIL, "the flow ended well, and it should fail")
-    if run_id_file.exists():
-        outcome.run_id = run_id_file.read_text(encoding="utf-8").strip()
-    elif wrong is None:
-        how = (
-            f"failed before it had a run: {failure}"
-            if failure
-            else "ended well but wrote no run id"
-        )
-        wrong = CheckOutcome(Status.FAIL, f"the flow {how}")
-    return {RUN_CHECK: wrong} if wrong else {}
+    doer = Doer(cell, around, deadline)
+    asked = {check.name: check for check in cell.checks if not cell.unsupported(check)}
+    answered: dict[str, CheckOutcome] = {}
+    reads = [action for action in cell.probe.actions if action.verb == "read"]
+    for action in cell.probe.actions:
+        if action.verb == "read":
+            made = _made_by(action, reads, asked.values())
+            name = READBACK if action is reads[-1] else action.name
+            _read(outcome, doer, made, answered, name)
+        elif action.name in asked:
+            outcome.evidence[label(action)] = around.logs / f"{label(action)}.txt"
+            done = doer.do(action)
+            if action.name == FIRST_RUN:
+                outcome.run_id = done.run_id
+            if done.wrong or not action.makes_run:
+                answered[action.name] = done.wrong or CheckOutcome(Status.PASS)
+    outcome.checks = {
+        check.name: answered[check.name]
+        if check.name in asked
+        else CheckOutcome(Status.UNSUPPORTED, cell.unsupported(check))
+        for check in cell.checks
+    }
+
+
+def _made_by(action: Action, reads: Sequence[Action], asked: Iterable[Check]) -> list[Check]:
+    """Return the checks that a read makes: those it names, or the last one what is left."""
+    named = {name for one in reads for name in one.checks}
+    if action is reads[-1]:
+        return [check for check in asked if check.name in action.checks or check.name not in named]
+    return [check for check in asked if check.name in action.checks]
+
+
+def _read(
+    outcome: CellOutcome,
+    doer: Doer,
+    checks: Sequence[Check],
+    answered: dict[str, CheckOutcome],
+    name: str,
+) -> None:
+    """Make checks on what the actions left, unless what they judge is not as it should be."""
+    for check in checks:
+        kept_by = _kept_by(check, doer)
+        if check.name not in answered and kept_by:
+            why = doer.did_not_end(kept_by)
+            answered[check.name] = CheckOutcome(Status.NOT_RUN, why, because=kept_by)
+    left = [check for check in checks if check.name not in answered]
+    if left:
+        answered |= _read_back(outcome, doer, left, name)
+
+
+def _kept_by(check: Check, doer: Doer) -> str:
+    """Return the action that did not end as it should, so that a check has nothing to judge."""
+    judged = doer.done.get(check.action)
+    if judged is None or judged.wrong is not None:
+        return check.action
+    if not judged.run_id and "run" in check.wants and doer.done[FIRST_RUN].wrong:
+        return FIRST_RUN
+    return ""
 
 
 def _read_back(
-    outcome: CellOutcome, around: Surroundings, deadline: float, asked: tuple[str, ...]
+    outcome: CellOutcome, doer: Doer, asked: Sequence[Check], name: str
 ) -> dict[str, CheckOutcome]:
-    """Read the new run and return its checks."""
-    outcome.evidence["readback"] = around.logs / "readback.txt"
-    request = Request(outcome.cell, outcome.run_id, asked)
+    """Read what the actions left and return the checks that were asked."""
+    last = name == READBACK
+    outcome.evidence[name] = doer.around.logs / f"{name}.txt"
+    names = tuple(check.name for check in asked)
+    request = Request(outcome.cell, outcome.run_id, names, doer.done, listed=last)
     try:
-        (answer,) = read_runs(around, [request], name="readback", deadline=deadline)
+        (answer,) = read_runs(doer.around, [request], name=name, deadline=doer.deadline)
     except ClientTimeoutError as error:
-        return dict.fromkeys(asked, CheckOutcome(Status.TIMEOUT, str(error)))
+        return dict.fromkeys(names, CheckOutcome(Status.TIMEOUT, str(error)))
     except ClientError as error:
-        return dict.fromkeys(asked, CheckOutcome(Status.FAIL, str(error)))
+        return dict.fromkeys(names, CheckOutcome(Status.FAIL, str(error)))
+    if last:
+        return _with_listing(outcome, asked, answer)
+    return answer.checks
+
+
+def _with_listing(
+    outcome: CellOutcome, asked: Sequence[Check], answer: Answer
+) -> dict[str, CheckOutcome]:
+    """Note the run as its client listed it, and return the checks: of a run that can be listed."""
     if answer.inventory is not None:
-        passed = [name for name, check in answer.checks.items() if check.status is Status.PASS]
+        passed = [
+            check.name
+            for check in asked
+            if check.of_first_run and answer.checks[check.name].status is Status.PASS
+        ]
         outcome.written = WrittenRun(outcome.cell, outcome.run_id, answer.inventory, tuple(passed))
+    elif answer.checks.get(RUN_CHECK) == CheckOutcome(Status.PASS):
+        status = Status.TIMEOUT if answer.late else Status.FAIL
+        unlisted = CheckOutcome(status, f"the run cannot be listed: {answer.error}")
+        return {**answer.checks, RUN_CHECK: unlisted}
     return answer.checks
 
 
@@ -180,26 +224,6 @@ def _read_again(outcome: CellOutcome, around: Surroundings, earlier: Sequence[Ag
     for again, answer in zip(earlier, answers, strict=True):
         outcome.reread_problems += problems(outcome.cell.client.name, again.run, answer)
     outcome.rereads = len(earlier)
-
-
-def _asked(cell: Cell) -> tuple[str, ...]:
-    return tuple(check.name for check in cell.checks if not cell.unsupported(check))
-
-
-def _in_order(
-    cell: Cell, asked: Sequence[str], answered: dict[str, CheckOutcome]
-) -> dict[str, CheckOutcome]:
-    """Return the outcome of every check of the probe, in the probe's order."""
-    checks = {}
-    for check in cell.checks:
-        if check.name not in asked:
-            checks[check.name] = CheckOutcome(Status.UNSUPPORTED, cell.unsupported(check))
-        else:
-            why = CheckOutcome(
-                Status.NOT_RUN, f"the run did not end as it should: {cell.probe.ends}"
-            )
-            checks[check.name] = answered.get(check.name, why)
-    return checks
 
 
 def _keep_service_log(outcome: CellOutcome, around: Surroundings, start: int) -> None:

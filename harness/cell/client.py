@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.cell.rows import Row
@@ -15,12 +16,20 @@ from harness.database import Address
 from harness.errors import InfraError
 from harness.processes import ManagedProcess, tail
 
-# Clients end with lines like "Step failure", which say nothing of the cause.
-_ERROR = re.compile(r"\b\w*(Error|Exception|Conflict)\b.*:")
+# The last line of a traceback, with a message or without one, and what click says.
+_ERROR = re.compile(
+    r"\b\w*(Error|Exception|Conflict)\b.*:"
+    r"|(^|\s)[\w.]*(Error|Exception|Conflict|Interrupt|Exit)$"
+    r"|(^|\] )\w+(\.\w+)+: "
+)
+# Metaflow's own errors: a headline of words, and the message below it, both indented by four.
+_HEADLINE = re.compile(r"    [A-Z][\w' -]*:$")
+# Says nothing of the cause, which stands above it.
+_NO_CAUSE = "    Step failure:"
 
 
 class ClientError(Exception):
-    """A client's program ended with an error; the text says how, with its last lines."""
+    """A client's program broke; the text says how, with its last lines."""
 
 
 class ClientTimeoutError(Exception):
@@ -105,47 +114,113 @@ class Surroundings:
         }
 
 
-def run_program(
-    around: Surroundings, arguments: Sequence[str], *, name: str, deadline: float
-) -> Path:
-    """Run the client's Python and return the file with its output.
+@dataclass(frozen=True)
+class Program:
+    """A program of a client.
+
+    Attributes:
+        name: of the file with its output, and in errors: ``flow``.
+        command: program and arguments.
+        environment: variables beside those of the cell.
+        apart: whether the two outputs are wanted apart, too.
+        grace: seconds beyond the deadline, for a program that heeds it by itself.
+    """
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    apart: bool = False
+    grace: float = 0.0
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A program that ended by itself.
+
+    Attributes:
+        code: its exit code.
+        log: the command, and what it printed.
+        stdout: its standard output; the log, where the two are not apart.
+        stderr: its standard error; None where the two are not apart.
+    """
+
+    code: int
+    log: Path
+    stdout: Path
+    stderr: Path | None = None
+
+
+def run_program(around: Surroundings, program: Program, deadline: float) -> Finished:
+    """Run a program of the client to its end.
 
     Args:
         around: what it runs in.
-        arguments: of the interpreter.
-        name: of the output's file, and of the program in errors: ``flow``.
+        program: what to run.
         deadline: when it is over, by ``time.monotonic()``.
 
     Raises:
-        ClientError: when it ends with another exit code than 0.
         ClientTimeoutError: when it still runs at the deadline; its whole tree is killed.
         InfraError: when the run is being ended: what would answer it is gone.
     """
     around.check_not_cancelled()
-    log = around.logs / f"{name}.txt"
-    command = [str(around.python), *arguments]
-    log.write_text(f"$ {shlex.join(command)}\n", encoding="utf-8")
+    log = around.logs / f"{program.name}.txt"
+    log.write_text(f"$ {shlex.join(program.command)}\n", encoding="utf-8")
+    stdout, stderr = log, None
+    if program.apart:
+        stdout, stderr = (around.work / f"{program.name}.{name}" for name in ("out", "err"))
+    try:
+        code = _wait(around, program, deadline, stdout, stderr)
+    finally:
+        if stderr is not None:
+            _put_together(log, stdout, stderr)
+    if code is None:
+        raise not_in_time(around, program.name)
+    return Finished(code, log, stdout, stderr)
+
+
+def _wait(
+    around: Surroundings, program: Program, deadline: float, log: Path, errors: Path | None
+) -> int | None:
+    """Return the exit code of a program; None if it had to be killed."""
     process = ManagedProcess(
-        command,
-        env=around.environment(),
+        program.command,
+        env={**around.environment(), **program.environment},
         mark=around.mark,
         log=log,
+        errors=errors,
         cwd=around.cwd,
     )
     try:
         around.check_not_cancelled()  # who ended the run meanwhile may not have found it to kill
-        code = process.wait(max(0.0, deadline - time.monotonic()))
+        return process.wait(max(0.0, deadline - time.monotonic()) + program.grace)
     finally:
         process.kill()
-    if code is None:
-        raise ClientTimeoutError(f"{name} was not done within {around.timeout:g} s (--timeout)")
-    if code:
-        raise ClientError(f"{name} ended with exit code {code}: {last_words(log)}")
-    return log
+
+
+def _put_together(log: Path, stdout: Path, stderr: Path) -> None:
+    with log.open("ab") as output:
+        for path in (stdout, stderr):
+            if path.exists() and path.stat().st_size:
+                output.write(f"--- {path.suffix[1:]}\n".encode() + path.read_bytes())
+
+
+def not_in_time(around: Surroundings, name: str) -> ClientTimeoutError:
+    """Return the error of a program that was not done at the deadline."""
+    return ClientTimeoutError(f"{name} was not done within {around.timeout:g} s (--timeout)")
 
 
 def last_words(log: Path) -> str:
-    """Return the last line of a client's output that names an error, else its last lines."""
-    lines = tail(log, 60).splitlines()
-    errors = [line for line in lines if _ERROR.search(line)]
-    return errors[-1].strip() if errors else " / ".join(lines[-3:])
+    """Return the last error of a client's output in its own words, else its last lines."""
+    lines = [line.rstrip() for line in tail(log, 60).splitlines() if line[:2] != "$ "]
+    for number in range(len(lines) - 1, -1, -1):
+        if _HEADLINE.match(lines[number]) and lines[number] != _NO_CAUSE:
+            below = itertools.takewhile(_is_message, lines[number + 1 :])
+            return " ".join(line.strip() for line in (lines[number], *below))
+        if _ERROR.search(lines[number]):
+            return lines[number].strip()
+    return " / ".join(lines[-3:]) or "it printed nothing"
+
+
+def _is_message(line: str) -> bool:
+    """Tell whether a line below a headline belongs to it."""
+    return line.startswith("    ") and not _HEADLINE.match(line)

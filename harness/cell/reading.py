@@ -3,19 +3,37 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.cell.client import ClientError, Surroundings, last_words, run_program
+import msgspec
+
+from harness.cell.actions import Done
+from harness.cell.client import (
+    ClientError,
+    Program,
+    Surroundings,
+    last_words,
+    not_in_time,
+    run_program,
+)
 from harness.cell.rows import OBJECTS, Row, missing_rows
 from harness.database.rows import run_rows
 from harness.outcome import CheckOutcome, Status
 from harness.plan import Cell
+from harness.probes import STORED
 
 READBACK = Path(__file__).with_name("readback.py")
+
+_GRACE_SECONDS = 10.0
+"""The program ends in time by itself; it may begin late, and has its answer to write."""
+
+
+_LATE = (Status.TIMEOUT, Status.NOT_RUN)
 
 
 @dataclass(frozen=True)
@@ -54,11 +72,56 @@ class Again:
 
 @dataclass(frozen=True)
 class Request:
-    """A run to read, and the checks to make on it."""
+    """A run to read, and the checks to make on it.
+
+    Attributes:
+        run_id: of the probe's first run.
+        checks: names of those to make.
+        done: what came of the probe's actions; of a run of an earlier stage nothing is known.
+        listed: whether the run is listed, too.
+    """
 
     cell: Cell
     run_id: str
     checks: tuple[str, ...]
+    done: Mapping[str, Done] = field(default_factory=dict)
+    listed: bool = True
+
+    def run_of(self, action: str) -> str:
+        """Return the id of an action's run, of the first run where it has none."""
+        return (self.done[action].run_id if action in self.done else "") or self.run_id
+
+    def question(self) -> dict[str, Any]:
+        """Return what the program in the client is told of it."""
+        return {
+            "flow_file": str(self.cell.probe.path),
+            "flow": self.cell.probe.flow,
+            "run_id": self.run_id,
+            "checks": [self._check(name) for name in self.checks],
+            "results": {name: _result(done) for name, done in self.done.items()},
+            "listed": self.listed,
+        }
+
+    def _check(self, name: str) -> dict[str, str]:
+        probe = self.cell.probe
+        check = next(one for one in self.cell.checks if one.name == name)
+        kind = "stored" if check is STORED else "probe"
+        if check.name == check.action:
+            kind = probe.action(check.action).ends
+        run_id = self.run_of(check.action)
+        return {"name": name, "kind": kind, "action": check.action, "run_id": run_id}
+
+
+def _result(done: Done) -> dict[str, Any]:
+    """Return what a check may know of an action."""
+    finished = done.finished
+    return {
+        "run_id": done.run_id,
+        "wrong": "it did not end as it should" if done.wrong else "",
+        "code": finished.code if finished else None,
+        "stdout": str(finished.stdout) if finished else "",
+        "stderr": str(finished.stderr) if finished and finished.stderr else "",
+    }
 
 
 @dataclass(frozen=True)
@@ -68,11 +131,18 @@ class Answer:
     Attributes:
         inventory: what its API lists of the run; None when it could not.
         error: why it could not.
+        late: whether that is because it was not done in time.
     """
 
     checks: dict[str, CheckOutcome]
     inventory: dict[str, Any] | None
     error: str
+    late: bool = False
+
+    @property
+    def nothing(self) -> bool:
+        """Whether nothing at all was read in time."""
+        return self.late and all(check.status in _LATE for check in self.checks.values())
 
 
 def read_runs(
@@ -87,27 +157,24 @@ def read_runs(
     token = uuid.uuid4().hex
     request_file = around.work / f"request-{token}.json"
     answer_file = around.work / f"answer-{token}.json"
-    questions = [
-        {
-            "flow_file": str(request.cell.probe.path),
-            "flow": request.cell.probe.flow,
-            "run_id": request.run_id,
-            "ends": request.cell.probe.ends,
-            "checks": list(request.checks),
-        }
-        for request in requests
-    ]
-    request_file.write_text(json.dumps(questions), encoding="utf-8")
-    arguments = [str(READBACK), str(request_file), str(answer_file)]
-    log = run_program(around, arguments, name=name, deadline=deadline)
-    if not answer_file.exists():  # a probe may end the program, and as if all were well
-        raise ClientError(f"{name} ended well but left no answer: {last_words(log)}")
-    answers = json.loads(answer_file.read_text(encoding="utf-8"))
+    left = deadline - time.monotonic()
+    runs = [request.question() for request in requests]
+    question = {"deadline": time.time() + left, "runs": runs}
+    request_file.write_text(json.dumps(question), encoding="utf-8")
+    command = [str(around.python), str(READBACK), str(request_file), str(answer_file)]
+    finished = run_program(around, Program(name, command, grace=_GRACE_SECONDS), deadline)
+    if finished.code or not answer_file.exists():
+        how = f"ended with exit code {finished.code} and left no answer"
+        raise ClientError(f"{name} {how}: {last_words(finished.log)}")
+    raw = json.loads(answer_file.read_text(encoding="utf-8"))
     objects = around.objects() if any(request.checks for request in requests) else None
-    return [
+    answers = [
         _answer(around, request, answer, objects)
-        for request, answer in zip(requests, answers, strict=True)
+        for request, answer in zip(requests, raw, strict=True)
     ]
+    if all(answer.nothing for answer in answers):
+        raise not_in_time(around, name)
+    return answers
 
 
 def _answer(
@@ -116,19 +183,36 @@ def _answer(
     answer: dict[str, Any],
     objects: Sequence[Row] | None,
 ) -> Answer:
+    actions = {check.name: check.action for check in request.cell.checks}
+    found = {
+        run_id: _found(around, request, run_id, objects)
+        for run_id in {request.run_of(actions[name]) for name in request.checks}
+    }
+    checks = {
+        name: _judge(check, found[request.run_of(actions[name])])
+        for name, check in answer["checks"].items()
+    }
+    listing = _judge(answer["listing"], {})
+    return Answer(checks, answer["inventory"], listing.reason, listing.status in _LATE)
+
+
+def _found(
+    around: Surroundings, request: Request, run_id: str, objects: Sequence[Row] | None
+) -> dict[str, Sequence[Row]]:
+    """Return what the database and the object store have of a run."""
     found: dict[str, Sequence[Row]] = {}
     if objects is not None:
         found[OBJECTS] = objects
-    if around.database is not None and request.checks:
-        found |= run_rows(around.database, request.cell.probe.flow, request.run_id)
-    checks = {name: _judge(check, found) for name, check in answer["checks"].items()}
-    return Answer(checks, answer["inventory"], answer["error"])
+    if around.database is not None:
+        found |= run_rows(around.database, request.cell.probe.flow, run_id)
+    return found
 
 
 def _judge(check: dict[str, Any], found: dict[str, Sequence[Row]]) -> CheckOutcome:
     """Believe a check only when what it promises is in the database and the object store."""
     if check["status"] != "pass":
-        return CheckOutcome(Status.FAIL, check["reason"])
+        because = check.get("because") or msgspec.UNSET
+        return CheckOutcome(Status(check["status"]), _clean(check["reason"]), because)
     # Without a database, or an object store, nothing can be compared with what would be in it.
     has_database = bool(set(found) - {OBJECTS})
     promised = {
@@ -138,6 +222,11 @@ def _judge(check: dict[str, Any], found: dict[str, Sequence[Row]]) -> CheckOutco
     }
     missing = missing_rows(promised, found)
     return CheckOutcome(Status.FAIL, missing) if missing else CheckOutcome(Status.PASS)
+
+
+def _clean(text: str) -> str:
+    """Return a text without lone surrogates, which no file or database takes. Pure."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def problems(reader: str, run: WrittenRun, answer: Answer) -> list[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from harness import expectations
 from harness.cli.checks import always, at_least_one_cell, image, image_or_tag, more_than_zero, port
 from harness.cli.option import Option, Role
+from harness.database.embedded import MAJORS
 from harness.probes import FLOWS
 from harness.service import refs
 from harness.service.checkout import SCENARIOS
@@ -188,7 +189,7 @@ _STACK = (
         _STACKS,
         _STACK_GROUP,
         "do something wrong on purpose (--checkout)",
-        Role.CARRIED,
+        Role.AXIS,
         choices=tuple(SCENARIOS),
         needs={"--checkout": _FROM_A_CLONE},
         backend="embedded",
@@ -197,12 +198,12 @@ _STACK = (
         "--postgres",
         _STACKS,
         _STACK_GROUP,
-        "use the PostgreSQL binaries found there",
-        Role.CARRIED,
-        kind=Path,
-        unasked="those of a wheel",
-        metavar="PATH",
-        backend="embedded",
+        f"PostgreSQL, one or several: embedded a major of a wheel ({', '.join(MAJORS)}) or the"
+        " folder of binaries; with containers a tag of the image postgres",
+        Role.AXIS,
+        unasked="the wheel's first; with containers the tag in versions.json",
+        metavar="VARIANTS",
+        excludes={"--postgres-image": "", "--database-url": ""},
     ),
     Option(
         "--database-name",

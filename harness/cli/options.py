@@ -13,6 +13,7 @@ from harness import expectations
 from harness.cli.declared import DATASTORES, option_of, options_of
 from harness.cli.lines import carried
 from harness.cli.parser import build_parser, for_containers
+from harness.database.embedded import MAJORS
 from harness.datastore.objects import S3Root, parse_endpoint
 from harness.errors import InfraError, UsageError, about, nearest
 from harness.expectations import Expectation
@@ -42,7 +43,7 @@ class Options:
         s3_root: where the user wants S3 data; None for a server of the run's own.
         s3_endpoint: address of the server that has it; None for Amazon's.
         s3_image: whole name of the image the run's own S3 server comes from; None for moto.
-        postgres: folder of the system's PostgreSQL binaries; None for the tool environment's.
+        postgres: majors, tags or folders of binaries; an empty one for what a backend has unasked.
         database_password: None for a random one.
         database_port: None for one the system chooses.
         backend: ``embedded`` or ``docker``, already decided.
@@ -83,7 +84,7 @@ class Options:
     timeout: float
     clone: Clone | None
     scenario: str | None
-    postgres: Path | None
+    postgres: tuple[str, ...]
     database_name: str
     database_user: str
     database_password: str | None
@@ -176,7 +177,7 @@ def parse(
         timeout=raw.timeout,
         clone=clone,
         scenario=raw.scenario,
-        postgres=raw.postgres,
+        postgres=_postgres(raw, backend),
         database_name=raw.database_name,
         database_user=raw.database_user,
         database_password=raw.database_password,
@@ -233,6 +234,8 @@ def _ui(
 def _backend(raw: argparse.Namespace, engine: Callable[[], str] | None) -> tuple[str, str]:
     """Return the backend and why it is that one."""
     embedded_only = [option.name for option in raw.named if option.backend == "embedded"]
+    if any("/" in variant for variant in _variants(raw)):
+        embedded_only.append("--postgres")
     if raw.backend == "embedded":
         return "embedded", "asked for"
     if engine is None:
@@ -268,6 +271,40 @@ def _check_datastores(raw: argparse.Namespace, datastores: Sequence[str]) -> Non
     for option in raw.named:
         if option.datastore not in {"", *datastores}:
             raise UsageError(f"{option.name} is of no use without --datastore {option.datastore}")
+
+
+def _variants(raw: argparse.Namespace) -> tuple[str, ...]:
+    """Return the parts of ``--postgres``; none without it."""
+    return tuple(part.strip() for part in raw.postgres.split(",")) if raw.postgres else ()
+
+
+def _postgres(raw: argparse.Namespace, backend: str) -> tuple[str, ...]:
+    """Return every PostgreSQL that is asked for, paths whole; an empty one unasked.
+
+    Raises:
+        UsageError: for a major that the wheel has not, or one given twice; for several on one
+            port.
+    """
+    variants = _variants(raw) or ("",)
+    for variant in variants if raw.postgres is not None else ():
+        if not re.fullmatch(r"[\w./~-]+", variant) or variants.count(variant) > 1:
+            wrong = (
+                "is given twice" if variants.count(variant) > 1 else "is no major, tag or folder"
+            )
+            raise UsageError(f"--postgres {raw.postgres}: {variant!r} {wrong}")
+    for variant in variants:
+        if backend == "embedded" and "/" not in variant and variant not in {"", *MAJORS}:
+            raise UsageError(
+                f"--postgres {variant}: the wheel has {' and '.join(MAJORS)}"
+                f"{nearest(variant, MAJORS)}; name a folder of binaries, such as"
+                f" /usr/lib/postgresql/{variant}/bin, or use --backend docker"
+            )
+    if raw.database_port is not None and len(variants) > 1:
+        raise UsageError(
+            f"--database-port {raw.database_port}: one port, and --postgres names"
+            f" {len(variants)} servers"
+        )
+    return tuple(str(Path(one).resolve()) if "/" in one else one for one in variants)
 
 
 def _postgres_image(given: str) -> str:

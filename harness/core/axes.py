@@ -31,6 +31,8 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
         build: what the service's name stood for: an image, or a git ref; empty for the reference
             service.
         datastore: ``local`` or ``s3``.
+        postgres: the PostgreSQL that was asked for: a major, a tag of its image, or a folder of
+            binaries; empty for the one that a backend has unasked.
         scenario: what was done wrong on purpose; empty for nothing.
         backend: ``embedded``, ``docker``, ``external`` or ``none``.
         ui: release of the Metaflow UI that was looked at; empty outside of ``ui``.
@@ -41,6 +43,7 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     service: str | None = None
     build: str = ""
     datastore: str = "local"
+    postgres: str = ""
     scenario: str = ""
     backend: str = ""
     ui: str = ""
@@ -81,7 +84,8 @@ AXES = (
     Axis("client", Side.ROW, "client {}", place=2, option="--metaflow"),
     Axis("service", Side.COLUMN, "service {}", place=3, option="--service"),
     Axis("datastore", Side.PAGE, "{} data", place=4, option="--datastore"),
-    Axis("scenario", Side.PAGE, "scenario {}", stack=True),
+    Axis("postgres", Side.PAGE, "PostgreSQL {}", option="--postgres", stack=True),
+    Axis("scenario", Side.PAGE, "scenario {}", option="--scenario", stack=True),
     Axis("python", Side.ROW, "Python {}", chosen=False),
     Axis("build", Side.COLUMN, chosen=False, stack=True),
     Axis("backend", Side.PAGE, "backend {}", chosen=False, stack=True),

@@ -113,13 +113,13 @@ class Planned(_Entry, kw_only=True, tag="planned"):
         run: the run's id.
         cells: in the order they are started.
         stages: those of its walks, in order; empty in other sessions.
-        checks: by probe, the names of the checks that are made.
+        asked: by probe, the names of the checks that are made.
     """
 
     run: str
     cells: list[PlannedCell]
     stages: list[PlannedStage] = []
-    checks: dict[str, list[str]] = {}
+    asked: dict[str, list[str]] = {}
 
 
 class Environment(_Entry, kw_only=True, tag="environment"):

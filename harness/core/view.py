@@ -69,10 +69,11 @@ class View:
         """Ids of the runs that ran cells of others again."""
         self.repeated: set[str] = set()
         """Ids of the runs whose cells were run again."""
-        self.checks: dict[str, list[str]] = {}
+        self.asked: dict[str, list[str]] = {}
         """By probe, the checks that were planned."""
         self.totals: Counter[Status] = Counter()
         """How many cells that ran have each status."""
+        self._all_planned: set[Key] = set()
         self._attempts: dict[Key, list[CellEntry]] = {}
         self._planned: dict[str, dict[Key, PlannedCell]] = {}
         self._stages: dict[tuple[str, str, int], StageEntry] = {}
@@ -116,7 +117,8 @@ class View:
     def _add_plan(self, entry: Planned) -> None:
         planned = self._planned.setdefault(entry.run, {})
         planned.update((key_of(cell), cell) for cell in entry.cells)
-        self.checks.update(entry.checks)
+        self._all_planned.update(planned)
+        self.asked.update(entry.asked)
         self._names = None
         for stage in entry.stages:
             self._planned_stages[entry.run, stage.walk, stage.stage] = stage
@@ -135,7 +137,7 @@ class View:
     @property
     def planned(self) -> int:
         """How many cells were planned."""
-        return len({key for cells in self._planned.values() for key in cells})
+        return len(self._all_planned)
 
     @property
     def missing(self) -> list[CellEntry]:
@@ -154,7 +156,7 @@ class View:
             at=run.at,
             run=run.run,
             status=Status.NOT_RUN,
-            checks=dict.fromkeys(self.checks.get(cell.probe, ["run"]), why),
+            checks=dict.fromkeys(self.asked.get(cell.probe, ["run"]), why),
         )
 
     @property

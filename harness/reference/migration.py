@@ -67,7 +67,7 @@ class _MigrationApi:
         try:
             current = await self._migrator.current()
         except psycopg.Error as error:
-            return _json({"detail": repr(error)}, status=500)
+            return _json({"detail": f"{type(error).__name__}: {error}"}, status=500)
         pending = self._pending(current)
         return _json(
             {

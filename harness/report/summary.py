@@ -113,7 +113,8 @@ def rollback_lines(stage: StageEntry) -> list[str]:
     # Each piece of evidence begins with the service that was asked.
     evidence = [line.partition(": ") for line in stage.rollback_evidence]
     to = f" to {evidence[0][0]}" if evidence else ""
-    verdict = f"stage {stage.stage:02d}: rolling back{to} is {stage.rollback}"
+    walk = f" ({stage.walk})" if stage.walk else ""
+    verdict = f"stage {stage.stage:02d}{walk}: rolling back{to} is {stage.rollback}"
     shown = evidence if stage.rollback == UNSAFE else []
     return [verdict, *(f"  {said}" for _, _, said in shown)]
 

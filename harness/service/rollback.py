@@ -13,7 +13,7 @@ from uuid import uuid4
 import requests
 
 from harness.database import Address
-from harness.errors import InfraError
+from harness.errors import InfraError, in_words
 from harness.processes import tail
 from harness.service import RunningService
 from harness.service.contract import exercise
@@ -99,7 +99,7 @@ def _reads(running: RunningService, runs: Sequence[tuple[str, str]]) -> _Answer:
         try:
             problem = _unread(run)
         except (requests.RequestException, ValueError, KeyError, TypeError) as error:
-            problem = f"{run}: {error!r}"
+            problem = f"{run}: {in_words(error)}"
         if problem:
             return _Answer(False, f"It does not read the runs of the newer service: {problem}.")
     told = f"{len(runs)} of {len(runs)} runs" if runs else "no run, for there is none,"

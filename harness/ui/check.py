@@ -92,7 +92,7 @@ class Checking:
                 at=now(),
                 run=self._run,
                 cells=[self._planned(one, sample) for one in versions for sample in samples],
-                checks={_probe(sample): list(UI_CHECKS) for sample in samples},
+                asked={_probe(sample): list(UI_CHECKS) for sample in samples},
             )
         )
 

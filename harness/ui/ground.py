@@ -134,10 +134,10 @@ class KeptContainers:
     def start(self) -> Database:
         """Find the container's port, which is another one after a restart of the engine."""
         self.environment = self._store.start(self._gateway)
-        wanted = f"-{NAME}"
+        host = self._kept.place.get("host", NAME)
         with self._engine.doing(f"looking for the database of {self._kept.run}"):
             containers = find(self._engine, self._kept.run).containers
-            database = next((one for one in containers if str(one.name).endswith(wanted)), None)
+            database = next((one for one in containers if str(one.name).endswith(f"-{host}")), None)
         if database is None:
             raise InfraError(
                 f"the containers of {self._kept.run} are gone; nox -s clean -- {self._kept.run}"
@@ -149,7 +149,7 @@ class KeptContainers:
                 f"the container {database.name} does not run; docker start {database.name}"
             )
         address = replace(self._kept.database, port=int(bound[0]["HostPort"]))
-        return Database(address, replace(address, host=NAME, port=PORT))
+        return Database(address, replace(address, host=host, port=PORT))
 
     def stop(self) -> None:
         """End the server of the objects; the containers go on."""

@@ -17,8 +17,9 @@ from packaging.version import InvalidVersion, Version
 from psycopg2 import sql
 from psycopg2.extras import RealDictCursor
 
+from harness.actions import COMPLETED, FAILED
 from harness.database import Address
-from harness.probes import COMPLETED, FAILED, FLOWS, Probe, find_probes
+from harness.probes import FLOWS, Probe, find_probes
 
 CLIENT_TAG = "metaflow_version:"
 SERVICE_TAG = "service_version:"

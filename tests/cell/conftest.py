@@ -14,6 +14,7 @@ import pytest
 from rich.console import Console
 
 from harness import alive
+from harness.cell.client import Surroundings
 from harness.cli.options import parse
 from harness.database import Address, Database
 from harness.plan import Cell, make_plan
@@ -68,6 +69,10 @@ if __name__ == "__main__":
 """
 
 
+Around = Callable[..., Surroundings]
+MakeCell = Callable[..., Cell]
+
+
 @pytest.fixture
 def python(tmp_path: Path) -> Path:
     """The interpreter of a client that finds every run well, but takes for ever over ``slow``."""
@@ -95,6 +100,35 @@ def probe(tmp_path: Path) -> Callable[[str], Probe]:
         return found
 
     return probe
+
+
+@pytest.fixture
+def around(python: Path, tmp_path: Path) -> Around:
+    """Make surroundings of local metadata."""
+
+    def around(**changes: Any) -> Surroundings:
+        fields: dict[str, Any] = {
+            "python": python,
+            "work": tmp_path / "work",
+            "logs": tmp_path / "logs",
+            "datastore": {},
+            "mark": f"tests-{tmp_path.name}",
+            "timeout": 20,
+        }
+        return Surroundings(**{**fields, **changes})
+
+    return around
+
+
+@pytest.fixture
+def cell(probe: Callable[[str], Probe]) -> MakeCell:
+    """Make a cell of a flow's text."""
+    client = next(one for one in load().clients if one.name == CLIENT)
+
+    def cell(text: str = FLOW, stage: int = 0) -> Cell:
+        return Cell("fixed_db", client, None, "local", probe(text), stage)
+
+    return cell
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,41 +14,7 @@ from harness.cell.reading import Again
 from harness.errors import InfraError
 from harness.outcome import Status
 from harness.plan import Cell
-from harness.probes import Probe
-from harness.versions import load
-from tests.cell.conftest import CLIENT, FLOW
-
-Around = Callable[..., Surroundings]
-MakeCell = Callable[..., Cell]
-
-
-@pytest.fixture
-def around(python: Path, tmp_path: Path) -> Around:
-    """Make surroundings of local metadata."""
-
-    def around(**changes: Any) -> Surroundings:
-        fields: dict[str, Any] = {
-            "python": python,
-            "work": tmp_path / "work",
-            "logs": tmp_path / "logs",
-            "datastore": {},
-            "mark": f"tests-{tmp_path.name}",
-            "timeout": 20,
-        }
-        return Surroundings(**{**fields, **changes})
-
-    return around
-
-
-@pytest.fixture
-def cell(probe: Callable[[str], Probe]) -> MakeCell:
-    """Make a cell of a flow's text."""
-    client = next(one for one in load().clients if one.name == CLIENT)
-
-    def cell(text: str = FLOW, stage: int = 0) -> Cell:
-        return Cell("fixed_db", client, None, "local", probe(text), stage)
-
-    return cell
+from tests.cell.conftest import CLIENT, FLOW, Around, MakeCell
 
 
 def _run(cell: Cell, around: Surroundings, earlier: Sequence[Again] = ()) -> CellOutcome:
@@ -77,7 +42,7 @@ def test_a_check_that_passed_is_made_again_at_later_stages(cell: MakeCell, aroun
     assert first.written is not None
     now = cell(FLOW.replace("pass\n\ndef check_bad", "assert 0, 'lost'\n\ndef check_bad"), stage=2)
     second = _run(now, around(), [Again(first.written, checked=True)])
-    assert [text.rpartition(": ")[2] for text in second.reread_problems] == ["lost"]
+    assert [text.rpartition(": ")[2] for text in second.reread_problems] == ["lost (odd.py:13)"]
     third = _run(now, around(), [Again(first.written, checked=False)])
     assert third.reread_problems == []
 
@@ -142,6 +107,22 @@ def test_a_probe_that_ends_the_client_that_reads_it_fails(
         "module": f"{FLOW}else:\n    {ends}\n",
     }[where]
     outcome = _run(cell(text), around())
-    assert {check.status for check in outcome.checks.values()} == {Status.FAIL}
-    assert "readback ended well but left no answer" in outcome.checks["run"].reason
-    assert "enough" in outcome.checks["run"].reason
+    assert _statuses(outcome) == {"run": "pass", "good": "fail", "bad": "fail"}
+    assert outcome.checks["good"].reason.startswith("SystemExit (odd.py:")
+    assert "enough" in outcome.evidence["readback"].read_text(encoding="utf-8")
+
+
+def test_a_check_that_never_ends_leaves_time_to_the_others(cell: MakeCell, around: Around):
+    text = FLOW.replace("pass\n\ndef check_bad", "while True: pass\n\ndef check_bad")
+    outcome = _run(cell(text), around(timeout=6))
+    assert _statuses(outcome) == {"run": "pass", "good": "timeout", "bad": "fail"}
+
+
+def test_a_run_that_its_own_client_cannot_list_fails(cell: MakeCell, around: Around, python: Path):
+    client = python.parent.parent / "lib" / "metaflow.py"
+    listed = client.read_text(encoding="utf-8").replace("iter(())", "iter([None])")
+    client.write_text(listed, encoding="utf-8")
+    outcome = _run(cell(), around())
+    assert _statuses(outcome) == {"run": "fail", "good": "pass", "bad": "fail"}
+    assert outcome.checks["run"].reason.startswith("the run cannot be listed: TypeError: ")
+    assert outcome.written is None

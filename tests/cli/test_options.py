@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
+import shlex
 
 import pytest
 
@@ -18,7 +18,9 @@ from harness.cli.options import (
 )
 from harness.cli.parser import build_parser
 from harness.errors import InfraError, UsageError
+from harness.plan import make_plan
 from harness.probes import FLOWS
+from harness.run import rerun_line
 from harness.tools import ROOT
 from harness.versions import Catalog, load
 
@@ -69,7 +71,7 @@ def test_every_option_arrives(catalog, tmp_path):
     assert (options.backend, options.jobs, options.timeout) == ("embedded", 3, 12.5)
     assert (options.database_name, options.database_user) == ("n", "u")
     assert (options.database_password, options.database_port) == ("p", 5433)
-    assert options.postgres == Path("/pg")
+    assert options.postgres == ("/pg",)
     assert options.results == tmp_path
     assert options.with_service_logs
     assert options.keep
@@ -176,9 +178,11 @@ def test_services_of_a_random_path_are_named_once(catalog):
 
 def test_what_a_rerun_must_repeat(catalog, tmp_path):
     (tmp_path / "plain.py").write_text("class F(FlowSpec): pass\n", encoding="utf-8")
-    flags = ["--flow-dir", str(tmp_path), "--backend", "embedded", "--postgres", "/pg"]
-    options = parse("compat", [*flags, "--probe", "plain"], catalog)
+    flags = ["--flow-dir", str(tmp_path), "--backend", "embedded"]
+    options = parse("compat", [*flags, "--postgres", "/pg", "--probe", "plain"], catalog)
     assert options.rerun_flags("local") == flags
+    cell = make_plan(options, dict.fromkeys(options.clients, "3.11")).cells[0]
+    assert {*flags, "--postgres", "/pg"} <= set(shlex.split(rerun_line(cell, options)))
 
 
 @pytest.mark.parametrize("session", ["compat", "fixed_db"])
@@ -390,3 +394,45 @@ def test_the_image_of_the_object_store_needs_containers(catalog, flags, words):
 def test_a_session_without_containers_takes_no_image(catalog):
     with pytest.raises(UsageError, match="unknown option --s3-image"):
         parse("local", [*S3_IMAGE], catalog)
+
+
+@pytest.mark.parametrize(
+    ("given", "variants"),
+    [
+        ([], ("",)),
+        (["--postgres", "16"], ("16",)),
+        (["--postgres", "18, 16"], ("18", "16")),
+        (["--postgres", "16,/pg/bin"], ("16", "/pg/bin")),
+    ],
+)
+def test_postgres_takes_majors_of_the_wheel_and_folders(catalog, given, variants):
+    options = parse("compat", ["--metaflow", "latest", "--service", "2.5", *given], catalog)
+    assert options.postgres == variants
+    cells = make_plan(options, dict.fromkeys(options.clients, "3.11")).cells
+    assert [cell.postgres for cell in cells] == list(variants)
+    assert len({cell.id for cell in cells}) == len(variants)
+
+
+def test_postgres_takes_tags_with_containers(catalog):
+    given = ["--postgres", "11,18-alpine", "--backend", "docker"]
+    options = parse("compat", given, catalog, lambda: "Docker Engine 99")
+    assert (options.backend, options.postgres) == ("docker", ("11", "18-alpine"))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--postgres", "17"], "--postgres 17: the wheel has 16 and 18 (nearest: 1"),
+        (["--postgres", "16,16"], "--postgres 16,16: '16' is given twice"),
+        (["--postgres", "16,,18"], "--postgres 16,,18: '' is no major, tag or folder"),
+        (["--postgres", "16 beta"], "'16 beta' is no major, tag or folder"),
+        (["--postgres", ""], "--postgres"),
+        (["--postgres", "16,18", "--database-port", "5433"], "--database-port 5433: one port"),
+        (["--postgres", "16", "--postgres-image", "16"], "--postgres-image"),
+    ],
+)
+def test_postgres_that_cannot_be_had_is_refused(catalog, given, message):
+    with pytest.raises(UsageError) as refused:
+        parse("compat", given, catalog)
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)

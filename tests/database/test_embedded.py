@@ -182,14 +182,14 @@ def test_before_the_start_there_is_no_address(own_server: EmbeddedPostgres) -> N
 
 
 def test_finds_the_binaries_from_folder_parent_or_program() -> None:
-    folder = find_binaries(None)
+    folder = find_binaries()
     for given in (folder, folder.parent, folder / "postgres"):
-        assert find_binaries(given) == folder
+        assert find_binaries(str(given)) == folder
 
 
 def test_a_folder_without_binaries_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=f"no PostgreSQL at {tmp_path}"):
-        find_binaries(tmp_path)
+        find_binaries(str(tmp_path))
 
 
 def test_cleans_up_after_a_killed_harness(tmp_path: Path) -> None:
@@ -265,7 +265,7 @@ def test_as_root_a_private_folder_is_left_for_a_temporary_one(tmp_path: Path) ->
 def test_as_root_a_folder_every_user_can_reach_holds_the_cluster() -> None:
     nobody = embedded_module._unprivileged_user()
     assert nobody is not None
-    if not embedded_module._reaches(nobody, find_binaries(None) / "postgres", "-x"):
+    if not embedded_module._reaches(nobody, find_binaries() / "postgres", "-x"):
         pytest.skip("this checkout lies where only root can reach it")
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
@@ -283,8 +283,8 @@ def test_as_root_a_folder_every_user_can_reach_holds_the_cluster() -> None:
 def test_as_root_private_binaries_are_copied(tmp_path: Path) -> None:
     private = tmp_path / "private"
     private.mkdir(mode=0o700)
-    copied = embedded_module._copy_installation(find_binaries(None), private)
-    server = EmbeddedPostgres(tmp_path / "run", "copied", binaries=copied)
+    copied = embedded_module._copy_installation(find_binaries(), private)
+    server = EmbeddedPostgres(tmp_path / "run", "copied", binaries=str(copied))
     server.start()
     try:
         home = Path((tmp_path / "run" / "postgres.temporary-folder").read_text())
@@ -334,6 +334,6 @@ def test_a_kept_cluster_is_served_again_with_what_was_in_it(
 
 
 def test_a_kept_cluster_that_is_gone_is_said(own_server: EmbeddedPostgres, tmp_path: Path) -> None:
-    cluster = Cluster(tmp_path / "nowhere", find_binaries(None))
+    cluster = Cluster(tmp_path / "nowhere", find_binaries())
     with pytest.raises(InfraError, match=r"kept database cannot be served: .*nowhere/data is gone"):
         own_server.resume(cluster)

@@ -154,7 +154,7 @@ def plan(
         run=run,
         cells=list(found.values()),
         stages=[part(one, PlannedStage) for one in stages],
-        checks={one.probe: list(one.checks) for one in cells},
+        asked={one.probe: list(one.checks) for one in cells},
     )
 
 

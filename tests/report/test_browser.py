@@ -238,3 +238,16 @@ def test_it_prints_without_its_controls(page: Page):
         assert page.colour("td.fail") == "rgba(198, 40, 40, 1)"
     finally:
         page.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def test_one_grid_of_several_can_be_looked_at_alone(tmp_path: Path, chromium: webdriver.Chrome):
+    cells = [journals.cell("2.0.5", "v2.3.0", datastore=kind) for kind in ("local", "s3")]
+    file = tmp_path / "report.html"
+    file.write_text(render_html(journals.write(tmp_path, cells), tmp_path), encoding="utf-8")
+    page = Page(chromium, file.as_uri())
+    page.open("#grid=compat · s3 data")
+    shown = page.all("section.grid:not([hidden]) h2")
+    assert [title.partition(" client")[0] for title in shown] == ["compat · s3 data"]
+    assert page.one("#shown").text == "1 of 2 squares"
+    page.open("#")
+    assert len(page.all("section.grid:not([hidden]) h2")) == 2

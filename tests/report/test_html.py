@@ -180,6 +180,24 @@ def test_the_headline(tmp_path: Path, checks, fields, words: str):
     assert headline(entries, findings(entries)) == words
 
 
+def test_the_headline_counts_known_failures_and_steps_that_are_no_way_back(tmp_path: Path):
+    known = {"run": "pass", "tags": ("expected-fail", "known"), "logs": ("expected-fail", "known")}
+    view = journals.write(
+        tmp_path,
+        [journals.cell("2.0.5", "v2.3.0", known, session="fixed_db", stage=1)],
+        stages=[
+            journals.stage(1, "v2.2.0", rollback=None, rollback_evidence=[]),
+            journals.stage(2, "v2.3.0", rollback="unsafe"),
+            journals.stage(3, "v2.4.0", rollback=None, rollback_evidence=[]),
+            journals.stage(4, "v2.5.0", rollback="unsafe"),
+        ],
+    )
+    assert headline(view, findings(view)) == (
+        "Everything is as expected: 1 cell, 2 known failures,"
+        " 2 of 3 steps cannot be rolled back by image alone"
+    )
+
+
 def test_nothing_ran_is_said_and_not_green(tmp_path: Path):
     entries = journals.write(tmp_path, [])
     page = render_html(entries, tmp_path)

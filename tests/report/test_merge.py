@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from harness.core.entries import Rerun
 from harness.core.view import View
 from harness.errors import UsageError
 from harness.journal import read
 from harness.report.commands import report_main
+from harness.report.diff import compare
+from harness.report.html import render_html
 from harness.report.merge import merge, write_journal
 from harness.report.summary import totals
 from tests.report import journals
@@ -143,3 +146,52 @@ def test_of_runs_with_several_files_nothing_is_proposed(tmp_path: Path):
         journals.write(folder, [journals.cell("2.0.5", "v2.3.0")], run=folder.name, options=options)
     with pytest.raises(UsageError, match="these runs were given several files"):
         report_main([*map(str, folders), "--output", str(tmp_path), "--write-expectations"])
+
+
+@pytest.mark.parametrize(
+    "differs",
+    [
+        {"backend": ("embedded", "docker")},
+        {"python": ("3.10", "3.11")},
+        {"build": ("branch main at 1a2b", "branch main at 3c4d")},
+        {"probe_digest": ("aa", "bb")},
+    ],
+)
+def test_runs_that_differ_never_overwrite_one_another(tmp_path: Path, differs):
+    ((field, values),) = differs.items()
+    folders = [tmp_path / name for name in ("a", "b")]
+    for folder, value, status in zip(folders, values, ("fail", "pass"), strict=True):
+        one = journals.cell("2.0.5", "HEAD", {"run": status}, **{field: value})
+        journals.write(folder, [one], run=folder.name)
+    view = View(merge(folders, tmp_path))
+    assert totals(view.cells) == {"fail": 1, "pass": 1}
+    names = {view.name(cell) for cell in view.cells}
+    assert names == {f"compat/2.0.5/HEAD/local/basics ({field}={value})" for value in values}
+    page = render_html(view, tmp_path)
+    assert all(name in page for name in names)
+    assert compare(view, view).render() == "no difference"
+
+
+def test_the_same_cell_run_twice_is_one(tmp_path: Path):
+    folders = [tmp_path / name for name in ("a", "b")]
+    for folder in folders:
+        journals.write(folder, [journals.cell("2.0.5", "HEAD", backend="docker")], run=folder.name)
+    assert totals(View(merge(folders, tmp_path)).cells) == {"pass": 1}
+
+
+def test_a_rerun_comes_after_what_it_repeats_whatever_the_clock_says(tmp_path: Path):
+    first = datetime(2026, 11, 1, 12, tzinfo=timezone.utc)
+    folders = [tmp_path / name for name in ("a", "b")]
+    for folder, status, at in zip(
+        folders, ("fail", "pass"), (first, first - timedelta(hours=1)), strict=True
+    ):
+        cell = journals.cell("2.0.5", "v2.3.0", {"run": status})
+        journals.write(folder, [cell], run=folder.name, at=at)
+    assert totals(View(merge(folders, tmp_path)).cells) == {"fail": 1}, "the clock alone"
+    note = Rerun(at=first, of=["a"], runs=["b"])
+    together = tmp_path / "both"
+    together.mkdir()
+    write_journal([*merge(folders, together), note], together)
+    view = View(merge([together], together))
+    assert totals(view.cells) == {"pass": 1}
+    assert view.flaky(view.cells[0])

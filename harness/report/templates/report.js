@@ -31,7 +31,7 @@
   const outcomeText = data.outcomes.map((checks) => checks.flat().join("\n").toLowerCase());
 
   // The state is what the address says after #.
-  const fields = ["client", "service", "check", "probe", "text"];
+  const fields = ["client", "service", "check", "probe", "grid", "text"];
   const read = () => {
     const params = new URLSearchParams(location.hash.slice(1));
     const state = Object.fromEntries([...fields, "cell", "stage"].map((key) => [key, params.get(key) ?? ""]));
@@ -132,6 +132,7 @@
     const rules = [];
     tables.forEach((table, g) => {
       const grid = data.grids[g];
+      table.closest("section").hidden = Boolean(state.grid) && grid.title !== state.grid;
       const columns = grid.columns.map((column) => isService(column.service));
       const used = columns.map(() => false);
       grid.clients.forEach((client, r) => {
@@ -139,7 +140,7 @@
         const own = isClient(client);
         squares[g][r].forEach((square, c) => {
           all += 1;
-          const on = show(square, wanted) && own && columns[c];
+          const on = show(square, wanted) && own && columns[c] && (!state.grid || grid.title === state.grid);
           if (on) shown += 1;
           inRow ||= on;
           used[c] ||= on;

@@ -1,0 +1,47 @@
+"""The key of a result: it changes with each part of what decided it, and with nothing else."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from harness.core.axes import AXES
+from harness.core.entries import PlannedCell, Provenance
+from harness.core.provenance import with_key
+
+CELL = PlannedCell(client="2.19.39", id="x", session="compat", probe="basics", rerun="nox")
+WHOLE = Provenance(
+    python="3.11.7",
+    environment="aa",
+    service="sha256:1",
+    reported="2.5.1",
+    db_schema=1,
+    database="16.14",
+    harness="bb",
+)
+
+
+def _key(cell: PlannedCell = CELL, provenance: Provenance = WHOLE) -> str:
+    return with_key(provenance, cell).key
+
+
+@pytest.mark.parametrize("part", [name for name in Provenance.__struct_fields__ if name != "key"])
+def test_each_part_of_the_provenance_changes_the_key(part: str):
+    other = msgspec.structs.replace(WHOLE, **{part: 2 if part == "db_schema" else "other"})
+    assert _key(provenance=other) != _key()
+
+
+@pytest.mark.parametrize("axis", AXES, ids=lambda axis: axis.name)
+def test_each_axis_changes_the_key(axis):
+    assert _key(msgspec.structs.replace(CELL, **{axis.name: "other"})) != _key()
+
+
+@pytest.mark.parametrize("field", ["probe", "probe_digest", "session"])
+def test_the_probe_and_the_session_change_the_key(field: str):
+    assert _key(msgspec.structs.replace(CELL, **{field: "other"})) != _key()
+
+
+def test_nothing_else_does():
+    same = msgspec.structs.replace(CELL, id="y", rerun="nox -s compat")
+    assert _key(same) == _key()
+    assert with_key(with_key(WHOLE, CELL), CELL).key == _key(), "a key is not part of itself"
