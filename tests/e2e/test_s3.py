@@ -26,6 +26,7 @@ from harness.tools import tool_python
 from harness.versions import load
 from tests.datastore.objects_of import urls
 from tests.e2e.nox_runs import environment, nox
+from tests.marks import mark_of
 
 pytestmark = pytest.mark.e2e
 
@@ -153,7 +154,7 @@ def test_a_store_that_dies_in_mid_run_is_infra_and_leaves_nothing(alone):
 @pytest.fixture
 def given(tmp_path: Path) -> Iterator[tuple[ObjectStore, S3Root]]:
     """A store and a bucket that a user has."""
-    server = S3Server(f"tests-{tmp_path.name}", tmp_path / "given.log")
+    server = S3Server(mark_of(tmp_path), tmp_path / "given.log")
     server.start()
     store = ObjectStore(server.endpoint, CREDENTIALS)
     store.make_bucket("given")
