@@ -24,6 +24,7 @@ from harness.report.terminal import Screen
 from harness.run.run import Run
 from harness.stacks import Stack
 from harness.versions import load
+from tests.marks import mark_of
 
 CLIENT = "2.19.39"
 
@@ -112,7 +113,7 @@ def around(python: Path, tmp_path: Path) -> Around:
             "work": tmp_path / "work",
             "logs": tmp_path / "logs",
             "datastore": {},
-            "mark": f"tests-{tmp_path.name}",
+            "mark": mark_of(tmp_path),
             "timeout": 20,
         }
         return Surroundings(**{**fields, **changes})
