@@ -1,94 +1,119 @@
 # /// script
 # requires-python = ">=3.10"
-# dependencies = ["nox[uv]", "docker", "psycopg2-binary", "rich", "packaging", "requests", "jinja2", "msgspec"]
+# dependencies = [
+#   "nox[uv]", "docker", "psycopg2-binary", "rich", "packaging", "requests", "jinja2", "msgspec",
+# ]
 # ///
-"""The sessions. Thin: choose versions, install the client, hand over to harness/."""
+"""The sessions. Thin: choose versions, install the client, hand over to harness/.
 
+Loading this file parses and validates what files alone can tell, and asks nothing else.
+"""
+
+import functools
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nox
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from harness import sessions
-from harness.clean import clean_main
-from harness.report.commands import diff_main, report_main
-from harness.rerun import rerun_main
-from harness.service.reference import REQUIREMENTS as REFERENCE_REQUIREMENTS
+from harness.cli.choice import choose
+
+if TYPE_CHECKING:
+    from harness.sessions import Sessions
 
 nox.needs_version = ">=2026.4.10"
 nox.options.sessions = ["compat"]
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_existing_virtualenvs = True
+# Only so does nox make an environment anew that has another Python than the session wants.
+os.environ.setdefault("NOX_ENABLE_STALENESS_CHECK", "1")
 # A client whose Python is missing is skipped with the reason, and counted; on CI too.
 nox.options.error_on_missing_interpreters = False
 
-CHOICE = sessions.choose(sys.argv, os.environ)
+CHOICE = choose()
 
 
-@nox.session
+@functools.cache
+def sessions() -> "Sessions":
+    """Return what the sessions do, one object for all of this process."""
+    # Half a second of imports, which a listing does not need.
+    from harness.sessions import Sessions  # noqa: PLC0415
+
+    return Sessions(CHOICE)
+
+
+@nox.session(requires=["plan"])
 @nox.parametrize("python,client", CHOICE.parameters("compat"))
-def compat(session: nox.Session, client: str) -> None:
+def compat(session: nox.Session, client: str, **_: str) -> None:
     """Run a client against every selected service, each with a fresh database."""
-    sessions.run_client(CHOICE, session, "compat", client)
+    # nox leaves our python to the function, in **_, where --force-python replaces it.
+    sessions().run_client(session, "compat", client)
 
 
-@nox.session(default=False)
+@nox.session(default=False, requires=["plan"])
 @nox.parametrize("python,client", CHOICE.parameters("fixed_db"))
-def fixed_db(session: nox.Session, client: str) -> None:
+def fixed_db(session: nox.Session, client: str, **_: str) -> None:
     """Prepare a client for one walk of all of them: one database through every service."""
-    sessions.prepare_client(CHOICE, session, client)
+    sessions().prepare_client(session, client)
 
 
-@nox.session(default=False)
+@nox.session(default=False, requires=["plan"])
 @nox.parametrize("python,client", CHOICE.parameters("local"))
-def local(session: nox.Session, client: str) -> None:
+def local(session: nox.Session, client: str, **_: str) -> None:
     """Run a client alone: local metadata, no service."""
-    sessions.run_client(CHOICE, session, "local", client)
+    sessions().run_client(session, "local", client)
 
 
-@nox.session(python=False, default=False)
+# The backend none, rather than python=False: --force-python gives a Python to each session.
+@nox.session(venv_backend="none", default=False)
+def plan(session: nox.Session) -> None:
+    """Ask what files do not tell, and plan (queued by the sessions above); -- --plan prints it."""
+    sessions().plan(session)
+
+
+@nox.session(venv_backend="none", default=False)
 def verdict(session: nox.Session) -> None:
     """Walk fixed_db, end the run and print its grid (queued by the sessions above)."""
-    sessions.end_runs(session)
+    sessions().end_runs(session)
 
 
-@nox.session(python=False, default=False)
+@nox.session(venv_backend="none", default=False)
 def ui(session: nox.Session) -> None:
     """Deploy the Metaflow UI over what a run kept, or over a database, at localhost:8083."""
-    sessions.show_ui(session)
+    sessions().show_ui(session)
 
 
-@nox.session(python=False, default=False)
+@nox.session(venv_backend="none", default=False, requires=["plan"])
 def full(session: nox.Session) -> None:
     """fixed_db, keep what it leaves, then the Metaflow UI over it."""
-    sessions.run_full(CHOICE, session)
+    sessions().run_full(session)
 
 
-@nox.session(python=False, default=False)
+@nox.session(venv_backend="none", default=False)
 def clean(session: nox.Session) -> None:
     """Remove what killed runs left; after -- also the stacks kept by the runs named."""
-    sessions.run_command(session, clean_main)
+    sessions().run_command(session, "clean")
 
 
-@nox.session(python=False, default=False)
+@nox.session(venv_backend="none", default=False)
 def report(session: nox.Session) -> None:
     """Draw the reports again, of the last run or of several put together."""
-    sessions.run_command(session, report_main)
+    sessions().run_command(session, "report")
 
 
-@nox.session(python=False, default=False)
+@nox.session(venv_backend="none", default=False)
 def diff(session: nox.Session) -> None:
     """Compare two results, -- OLD NEW; red when something became red, or is new and red."""
-    sessions.run_command(session, diff_main)
+    sessions().run_command(session, "diff")
 
 
-@nox.session(python=False, default=False)
+@nox.session(venv_backend="none", default=False)
 def rerun(session: nox.Session) -> None:
     """Run again what failed in the last results, stages too, or cells by their ids."""
-    sessions.run_command(session, rerun_main)
+    sessions().run_command(session, "rerun")
 
 
 @nox.session(default=False)
@@ -103,10 +128,12 @@ def tests(session: nox.Session) -> None:
 @nox.session(default=False)
 def lint(session: nox.Session) -> None:
     """Check style and types."""
+    from harness.service.reference import REQUIREMENTS  # noqa: PLC0415 - as in sessions()
+
     session.install(*nox.project.load_toml("noxfile.py")["dependencies"])
     session.install("ruff", "mypy", "types-requests", "types-psycopg2", "types-docker")
     # What the parts with tool environments of their own import.
-    session.install(*REFERENCE_REQUIREMENTS)
+    session.install(*REQUIREMENTS)
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     session.run("mypy")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -143,6 +144,32 @@ class Plan:
             lines.append(f"{cell.id}: {', '.join(asked)}{left_out}")
         return "\n".join([*lines, f"{len(self.cells)} cells"])
 
+    def to_json(self, rerun: Mapping[Cell, str]) -> str:
+        """Return what a journal says of the plan, and what each cell is asked, as one object.
+
+        Args:
+            rerun: by cell, the line that runs it.
+        """
+        entry = msgspec.to_builtins(self.entry("", rerun))
+        asked = [_asked(cell) for cell in self.cells]
+        answers = [answer["asked"] for checks in asked for answer in checks.values()]
+        whole = {
+            "session": self.session,
+            "cells": [
+                {**planned, "checks": checks}
+                for planned, checks in zip(entry["cells"], asked, strict=True)
+            ],
+            "stages": entry["stages"],
+            "totals": {
+                "clients": len(self.clients),
+                "cells": len(self.cells),
+                "stages": len(entry["stages"]),
+                "asked": answers.count(True),
+                "unsupported": answers.count(False),
+            },
+        }
+        return json.dumps(whole)
+
     def entry(self, run: str, rerun: Mapping[Cell, str]) -> Planned:
         """Return the plan as an entry of a journal.
 
@@ -157,6 +184,15 @@ class Plan:
             stages=[planned_stage(step, walk) for walk in self.walks for step in self.path],
             asked={cell.probe.name: [check.name for check in cell.checks] for cell in self.cells},
         )
+
+
+def _asked(cell: Cell) -> dict[str, dict[str, str | bool]]:
+    """Return for each check of a cell whether it is asked, and why it is not."""
+    reasons = {check.name: cell.unsupported(check) for check in cell.checks}
+    return {
+        name: {"asked": False, "reason": reason} if reason else {"asked": True}
+        for name, reason in reasons.items()
+    }
 
 
 def planned_cell(cell: Cell, rerun: str) -> PlannedCell:

@@ -1,42 +1,39 @@
-"""Between nox and the harness: what the sessions of noxfile.py call."""
+"""Between nox and the harness: what the sessions of noxfile.py do."""
 
 from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
 
 import nox
 from nox.command import CommandFailed
 
-from harness.cli.options import (
-    FULL,
-    Options,
-    arguments_after_dashes,
-    only_lists,
-    parse,
-    requested_sessions,
-)
+from harness.clean import clean_main
+from harness.cli.asked import CLIENT_SESSIONS, FULL
+from harness.cli.choice import Choice, exit_with
+from harness.cli.options import Options, parse
 from harness.containers.engine import find_engine
 from harness.core.view import View, green
 from harness.database.embedded import check_port, find_binaries
 from harness.database.existing import check_existing
 from harness.datastore.choice import choose_datastores
 from harness.errors import HarnessError, UsageError
-from harness.interpreters import choose_python, find_interpreters, python_of
+from harness.interpreters import python_of
 from harness.outcome import Status
 from harness.plan import Cell, Plan, make_plan
+from harness.report.commands import diff_main, report_main
 from harness.report.terminal import Screen, client_line
+from harness.rerun import rerun_main
 from harness.run.folder import check_results
+from harness.run.lines import rerun_line
 from harness.run.run import Run
 from harness.run.walk import walk
-from harness.selectors import select_clients
-from harness.ui.options import UIOptions
 from harness.ui.run import show, ui_main
 from harness.versions import Catalog, Client, load
 
@@ -44,178 +41,318 @@ from harness.versions import Catalog, Client, load
 for library in ("urllib3", "docker"):
     logging.getLogger(library).setLevel(logging.WARNING)
 
-CLIENT_SESSIONS = ("compat", "fixed_db", "local")
-"""The sessions that are parametrized by client and take the harness's options."""
+_OF_THE_HARNESS = {"plan", "verdict"}
+"""Sessions that are there for those of clients."""
+
+_COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
+    "clean": clean_main,
+    "diff": diff_main,
+    "report": report_main,
+    "rerun": rerun_main,
+    "ui": ui_main,
+}
 
 
 @dataclass(frozen=True)
-class Choice:
-    """What the command line chose, read when the noxfile loads.
+class Coming:
+    """A session of this process.
 
     Attributes:
-        options: by session, for those whose options are valid.
-        clients: by session, every client that has a session of its own.
-        refused: by session, what is wrong with the options for those that do not take them.
-        named: by session, the clients named as ``compat(2.2.1)``; empty when none was.
-        pythons: by client's name: the interpreter, or why there is none.
-        minors: by client's name: the minor version of its Python; nothing where there is none.
+        session: its name, without parameters.
+        client: the client's name; empty for a session that is not parametrized by one.
+        python: as nox finds it; False where none works.
+        selected: whether it is going to run, as far as it is not queued later.
     """
 
-    options: Mapping[str, Options]
-    refused: Mapping[str, UsageError]
-    clients: Mapping[str, tuple[Client, ...]]
-    named: Mapping[str, tuple[Client, ...]]
-    pythons: Mapping[str, Path | str]
-    minors: Mapping[str, str]
-
-    def parameters(self, session: str) -> list[Any]:
-        """Return the ``python,client`` parameters of a session; no Python where none works."""
-        return [
-            nox.param(
-                str(python) if isinstance(python := self.pythons[client.name], Path) else False,
-                client.name,
-                id=client.name,
-            )
-            for client in self.clients[session]
-        ]
-
-    def expected(self, session: str) -> tuple[Client, ...]:
-        """Return the clients that nox will come with, as far as the command line tells."""
-        return self.named[session] or self.clients[session]
-
-    def plan(self, session: str) -> Plan:
-        """Return what the run of a session is going to do."""
-        pythons = {client: self._minor(client) for client in self.expected(session)}
-        return make_plan(self.options[session], pythons)
-
-    def _minor(self, client: Client) -> str:
-        """Return the minor version of the Python a client gets; empty where none works."""
-        return "" if isinstance(self.pythons[client.name], str) else self.minors[client.name]
-
-    def client(self, session: str, name: str) -> Client:
-        """Return a client of a session by its name."""
-        return next(client for client in self.clients[session] if client.name == name)
+    session: str
+    client: str
+    python: object
+    selected: bool
 
 
-def choose(argv: Sequence[str], environment: Mapping[str, str]) -> Choice:
-    """Read versions.json and nox's command line; print the plan and exit when asked for it.
+def coming(session: nox.Session) -> list[Coming]:
+    """Return all sessions there are, and whether nox is going to run them.
 
-    What is wrong is printed in one line, and the process exits with 2, before anything starts.
+    Its manifest alone tells what all of its flags come to, and is private: it is asked here only.
     """
-    try:
-        requested = requested_sessions(argv, dict(environment))
-        choice = _choose(argv, load(), requested, partial(describe_engine, environment))
-        _check_pythons(choice)
-        if not only_lists(argv):
-            for options in choice.options.values():
-                _check_places(options)
-    except HarnessError as error:
-        _exit(str(error))
-    plans = [options for options in choice.options.values() if options.plan]
-    if plans:
-        for options in plans:
-            print(choice.plan(options.session).render())
-        sys.exit(0)
-    return choice
+    manifest = session._runner.manifest  # noqa: SLF001 - see above
+    return [
+        Coming(
+            session=runner.name,
+            client=getattr(runner.func, "call_spec", {}).get("client", ""),
+            python=runner.func.python,
+            selected=selected,
+        )
+        for runner, selected in manifest.list_all_sessions()
+    ]
 
 
-def _exit(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(2)
-
-
-def _choose(
-    argv: Sequence[str], catalog: Catalog, requested: Sequence[str], engine: Callable[[], str]
-) -> Choice:
-    arguments = arguments_after_dashes(argv)
-    bases = {_base(name) for name in requested}
-    asked = [name for name in CLIENT_SESSIONS if name in bases]
-    refused: dict[str, UsageError] = {}
-    if FULL in bases:
-        if len(bases) > 1:
-            raise UsageError(f"{FULL} is fixed_db and then ui: run it by itself")
-        options = {"fixed_db": parse(FULL, arguments, catalog, engine)}
-    elif asked:
-        options = {name: parse(name, arguments, catalog, engine) for name in asked}
-    elif requested:
-        # tests, lint and the like: what follows -- is theirs, not the harness's.
-        options = {"compat": parse("compat", [], catalog)}
-    else:
-        options, refused = _parse_for_any(arguments, catalog, engine)
-        # nox runs compat when no session is named.
-        if "compat" in refused and not only_lists(argv):
-            raise refused["compat"]
-    first = next(iter(options.values()))
-    named = {name: _named(name, requested, catalog) for name in CLIENT_SESSIONS}
-    clients = {
-        name: _union(catalog, options.get(name, first).clients, named[name])
-        for name in CLIENT_SESSIONS
-    }
-    found = find_interpreters()
-    chosen = {
-        client.name: choose_python(client, found) for group in clients.values() for client in group
-    }
-    pythons = {name: one if isinstance(one, str) else one[1] for name, one in chosen.items()}
-    minors = {name: one[0] for name, one in chosen.items() if not isinstance(one, str)}
-    return Choice(options, refused, clients, named, pythons, minors)
-
-
-def describe_engine(environment: Mapping[str, str]) -> str:
+def describe_engine() -> str:
     """Describe the Docker engine that answers; the first line of a run shows it.
-
-    Args:
-        environment: the variables that may name it.
 
     Raises:
         InfraError: when none does, saying why.
     """
-    engine = find_engine(environment)
+    engine = find_engine(os.environ)
     engine.close()
     return engine.description
 
 
-def _parse_for_any(
-    arguments: Sequence[str], catalog: Catalog, engine: Callable[[], str]
-) -> tuple[dict[str, Options], dict[str, UsageError]]:
-    """Without ``-s`` every session is possible: one must accept the options, not all."""
-    options: dict[str, Options] = {}
-    refused: dict[str, UsageError] = {}
-    for name in CLIENT_SESSIONS:
+@dataclass
+class ClientRun:
+    """What becomes of all clients of one session.
+
+    Attributes:
+        options: of the run.
+        plan: what it is going to do.
+        run: None until the first of its clients comes.
+        prepared: the clients of a walk whose environments are ready, each with its interpreter.
+    """
+
+    options: Options
+    plan: Plan
+    run: Run | None = None
+    prepared: dict[Client, Path] = field(default_factory=dict)
+
+
+class Sessions:
+    """What the sessions of one nox process do, one after the other.
+
+    Args:
+        choice: what was chosen when the noxfile was loaded.
+    """
+
+    def __init__(self, choice: Choice) -> None:
+        self._choice = choice
+        self._planned: dict[str, ClientRun] = {}
+        self._refused: dict[str, UsageError] = {}
+
+    def plan(self, session: nox.Session) -> None:
+        """Ask what is not in files, once and before any client's session; print a plan and exit.
+
+        What is wrong is told in one line, and ends the process unless other sessions run, too.
+        """
+        all_of_them = coming(session)
+        selected = [one for one in all_of_them if one.selected]
+        others = {one.session for one in selected if not one.client} - _OF_THE_HARNESS
         try:
-            options[name] = parse(name, arguments, catalog, engine)
-        except UsageError as error:
-            refused[name] = error
-    if not options:
-        raise refused["compat"]
-    return options, refused
+            clients = _clients_to_come(all_of_them, selected, others)
+            self._plan(clients, FULL in others, session.posargs, load())
+        except HarnessError as error:
+            if others - {FULL}:
+                session.error(str(error))
+            exit_with(error)
+        if any(one.options.plan for one in self._planned.values()):
+            self._print_plans()
+        if FULL not in others:  # which has to queue its clients before
+            session.notify("verdict")
+
+    def _plan(
+        self, clients: Sequence[Coming], full: bool, arguments: Sequence[str], catalog: Catalog
+    ) -> None:
+        for name in CLIENT_SESSIONS:
+            own = [one for one in clients if one.session == name]
+            if not own:
+                continue
+            try:
+                options = parse(FULL if full else name, arguments, catalog, describe_engine)
+            except UsageError as error:
+                self._refused[name] = error
+                continue
+            self._planned[name] = self._run_of(options, own)
+        # Of several sessions one must take the options, not all.
+        if not self._planned:
+            raise next(iter(self._refused.values()))
+
+    def _run_of(self, options: Options, own: Sequence[Coming]) -> ClientRun:
+        """Return the run of the clients that come, with every place it needs checked."""
+        minors: dict[Client, str] = {}
+        for one in own:
+            client = self._choice.client(one.session, one.client)
+            if client in minors:
+                raise UsageError(
+                    f"{one.session}({one.client}) comes several times: a client runs on one Python,"
+                    " so name one"
+                )
+            minors[client] = self._minor(one)
+        if not any(one.python for one in own):
+            reasons = (self._choice.pythons[client.name] for client in minors)
+            raise UsageError(f"no selected client can run here: {next(reasons)}")
+        _check_places(options)
+        return ClientRun(options, make_plan(options, minors))
+
+    def _minor(self, one: Coming) -> str:
+        """Return the minor version of the Python a client gets; empty where none works."""
+        found = self._choice.pythons[one.client]
+        if not isinstance(one.python, str):
+            return ""
+        if not isinstance(found, str) and one.python == str(found[1]):
+            return found[0]
+        match = re.search(r"3\.\d+", Path(one.python).name)
+        return match[0] if match else ""
+
+    def _print_plans(self) -> None:
+        for one in self._planned.values():
+            if one.options.plan == "json":
+                lines = {cell: rerun_line(cell, one.options) for cell in one.plan.cells}
+                print(one.plan.to_json(lines))
+            else:
+                print(one.plan.render())
+        for error in self._refused.values():
+            exit_with(error)
+        sys.exit(0)
+
+    def run_client(self, session: nox.Session, name: str, client_name: str) -> None:
+        """Install one client in the session's environment and run its cells.
+
+        The session is red when a cell has an unexpected outcome, and skipped where no Python works.
+        """
+        client = self._choice.client(name, client_name)
+        run = self._start(session, name)
+        cells = run.plan.of_client(client)
+        python = self._install(session, run, client, cells)
+        try:
+            outcomes = run.compat(cells, python)
+        except HarnessError as error:
+            session.error(str(error))
+        line = client_line(run.record.view, client.name)
+        if not all(outcome.status.expected for outcome in outcomes):
+            session.error(line)
+        run.screen.say(line)
+
+    def prepare_client(self, session: nox.Session, client_name: str) -> None:
+        """Install one client of the walk, which starts when the last one is ready."""
+        client = self._choice.client("fixed_db", client_name)
+        run = self._start(session, "fixed_db")
+        python = self._install(session, run, client, run.plan.of_client(client))
+        self._planned["fixed_db"].prepared[client] = python
+
+    def _start(self, session: nox.Session, name: str) -> Run:
+        """Return the run the session belongs to, made by the first one."""
+        if name in self._refused:
+            session.error(str(self._refused[name]))
+        if name not in self._planned:
+            session.error("the session plan did not run, which nox leaves out by --no-dependencies")
+        if session.venv_backend == "none" and session.python:
+            exit_with(
+                UsageError(
+                    "each client is installed in an environment of its own: leave out --no-venv,"
+                    " or what else makes nox use none"
+                )
+            )
+        planned = self._planned[name]
+        if planned.run is None:
+            try:
+                planned.run = Run(planned.options, planned.plan, Screen())
+            except HarnessError as error:
+                exit_with(error)
+        return planned.run
+
+    def _install(
+        self, session: nox.Session, run: Run, client: Client, cells: Sequence[Cell]
+    ) -> Path:
+        """Install the client, return its interpreter; what cannot be is recorded for its cells."""
+        why = self._choice.pythons[client.name]
+        if isinstance(why, str) and not session.python:
+            run.skip(cells, Status.NOT_RUN, why)
+            session.skip(why)
+        python = Path(session.virtualenv.bin) / "python"
+        minor, planned = python_of(python), cells[0].python
+        if planned and minor != planned:
+            why = f"its environment has Python {minor}, {planned} is planned: nox -N makes it anew"
+            run.skip(cells, Status.INFRA, why)
+            session.error(why)
+        try:
+            pins = [*client.pins, *run.clients.pins(client, minor)]
+            session.install(f"metaflow=={client.name}", *pins, silent=True)
+        except CommandFailed:
+            run.skip(cells, Status.INFRA, f"metaflow=={client.name} could not be installed")
+            raise
+        return python
+
+    def run_full(self, session: nox.Session) -> None:
+        """Queue a walk of all clients; the verdict on it queues the UI."""
+        for client in self._choice.clients["fixed_db"]:
+            session.notify(f"fixed_db({client.name})", posargs=())
+        session.notify("verdict")
+
+    def end_runs(self, session: nox.Session) -> None:
+        """End every run, after its walk; then ``ui`` follows, where it is asked for.
+
+        Red when a walk has an unexpected outcome, or when a run had no cell that ran.
+        """
+        if not self._runs:
+            session.error("nothing ran: no client's session came so far, or none was asked for")
+        wrong = []
+        for name, run in self._runs.items():
+            prepared = self._planned[name].prepared
+            if prepared:
+                try:
+                    walk(run, prepared)
+                except HarnessError as error:
+                    wrong.append(str(error))
+            run.end()
+            if run.options.ui is not None:
+                session.notify("ui", posargs=())
+            if all(cell.status is Status.NOT_RUN for cell in run.record.view.finished):
+                wrong.append(f"no cell of {name} ran")
+            elif name == "fixed_db" and not _green(run.record.view):
+                wrong.append("the walk has unexpected outcomes; see above")
+        if wrong:
+            session.error("; ".join(wrong))
+
+    @property
+    def _runs(self) -> dict[str, Run]:
+        """The runs that were started, by session."""
+        return {name: one.run for name, one in self._planned.items() if one.run is not None}
+
+    def show_ui(self, session: nox.Session) -> None:
+        """Show the UI over what the walk of ``full`` left, or over what was asked for."""
+        walks = [run for run in self._runs.values() if run.options.ui is not None]
+        if not walks:
+            self.run_command(session, "ui")
+        for run in walks:
+            options = run.options.ui
+            assert options is not None
+            shown = replace(options, source=None if options.database_url else run.folder.run)
+            _end_with(session, partial(show, shown, load(), Screen()))
+
+    def run_command(self, session: nox.Session, name: str) -> None:
+        """Do what a session without clients does; red when it comes to anything but 0."""
+        _end_with(session, partial(_COMMANDS[name], session.posargs))
 
 
-def _base(session: str) -> str:
-    return session.partition("(")[0]
+def _end_with(session: nox.Session, main: Callable[[], int]) -> None:
+    try:
+        code = main()
+    except HarnessError as error:
+        session.error(str(error))
+    if code:
+        session.error("red; see above")
 
 
-def _named(session: str, requested: Sequence[str], catalog: Catalog) -> tuple[Client, ...]:
-    names = [
-        name.partition("(")[2].rstrip(")")
-        for name in requested
-        if _base(name) == session and "(" in name
-    ]
-    return select_clients(catalog, ",".join(names)) if names else ()
+def _clients_to_come(
+    all_of_them: Sequence[Coming], selected: Sequence[Coming], others: set[str]
+) -> list[Coming]:
+    """Return the sessions of clients that will run.
 
-
-def _union(
-    catalog: Catalog, first: Sequence[Client], second: Sequence[Client]
-) -> tuple[Client, ...]:
-    wanted = {client.name for client in (*first, *second)}
-    return tuple(client for client in catalog.clients if client.name in wanted)
-
-
-def _check_pythons(choice: Choice) -> None:
-    for name in choice.options:
-        pythons = [choice.pythons[client.name] for client in choice.expected(name)]
-        reasons = [reason for reason in pythons if isinstance(reason, str)]
-        if pythons and len(reasons) == len(pythons):
-            raise UsageError(f"no selected client can run here: {reasons[0]}")
+    Args:
+        all_of_them: all sessions there are.
+        selected: those nox is going to run.
+        others: the names of sessions among them that have no clients.
+    """
+    clients = [one for one in selected if one.client]
+    if FULL in others:
+        if clients or len(others) > 1:
+            raise UsageError(f"{FULL} is fixed_db and then ui: run it by itself")
+        # It queues them when it comes itself.
+        return [one for one in all_of_them if one.session == "fixed_db"]
+    if not clients:
+        raise UsageError(
+            "nothing is planned: this session is queued by the others, e.g. nox -s compat; they"
+            " share stacks: leave out --parallel and --allow-parallel, use -- --jobs N"
+        )
+    return clients
 
 
 def _check_places(options: Options) -> None:
@@ -232,124 +369,5 @@ def _check_places(options: Options) -> None:
         datastore.check()
 
 
-_runs: dict[str, Run] = {}
-_shown: dict[str, UIOptions] = {}
-"""By the id of a walk, what ``full`` shows after it."""
-
-_prepared: dict[Client, Path] = {}
-"""The clients of a walk whose environments are ready, each with its interpreter."""
-
-
-def run_client(choice: Choice, session: nox.Session, name: str, client_name: str) -> None:
-    """Install one client in the session's environment and run its cells.
-
-    The session is red when a cell has an unexpected outcome, and skipped where no Python works.
-    """
-    client = choice.client(name, client_name)
-    run = _run_of(choice, session, name)
-    cells = run.plan.of_client(client)
-    python = _install(choice, session, run, client, cells)
-    try:
-        outcomes = run.compat(cells, python)
-    except HarnessError as error:
-        session.error(str(error))
-    line = client_line(run.record.view, client.name)
-    if not all(outcome.status.expected for outcome in outcomes):
-        session.error(line)
-    run.screen.say(line)
-
-
-def prepare_client(choice: Choice, session: nox.Session, client_name: str) -> None:
-    """Install one client of the walk, which starts when the last one is ready."""
-    client = choice.client("fixed_db", client_name)
-    run = _run_of(choice, session, "fixed_db")
-    cells = run.plan.of_client(client)
-    _prepared[client] = _install(choice, session, run, client, cells)
-
-
-def _run_of(choice: Choice, session: nox.Session, name: str) -> Run:
-    """Return the run the session belongs to, made by the first one; the verdict follows."""
-    if session.parallel:
-        session.error("stacks are shared by sessions: leave out --allow-parallel, use -- --jobs N")
-    if name in choice.refused:
-        session.error(str(choice.refused[name]))
-    session.notify("verdict")
-    if name not in _runs:
-        try:
-            _runs[name] = Run(choice.options[name], choice.plan(name), Screen())
-        except HarnessError as error:
-            _exit(str(error))
-    return _runs[name]
-
-
-def _install(
-    choice: Choice, session: nox.Session, run: Run, client: Client, cells: Sequence[Cell]
-) -> Path:
-    """Install the client and return its interpreter; what cannot be is recorded for its cells."""
-    python = choice.pythons[client.name]
-    if isinstance(python, str):
-        run.skip(cells, Status.NOT_RUN, python)
-        session.skip(python)
-    bin_folder = Path(session.virtualenv.bin)
-    try:
-        pins = [*client.pins, *run.clients.pins(client, python_of(bin_folder / "python"))]
-        session.install(f"metaflow=={client.name}", *pins, silent=True)
-    except CommandFailed:
-        run.skip(cells, Status.INFRA, f"metaflow=={client.name} could not be installed")
-        raise
-    return bin_folder / "python"
-
-
-def run_full(choice: Choice, session: nox.Session) -> None:
-    """Queue a walk of all clients; the verdict on it queues the UI."""
-    for client in choice.clients["fixed_db"]:
-        session.notify(f"fixed_db({client.name})", posargs=())
-
-
-def end_runs(session: nox.Session) -> None:
-    """End every run of this process, after its walk; then ``ui`` follows, where it is asked for.
-
-    Red when a walk has an unexpected outcome, or when a run had no cell that ran.
-    """
-    if not _runs:
-        session.error("nothing ran: this session is queued by the others, e.g. nox -s compat")
-    wrong = []
-    for name, run in _runs.items():
-        if name == "fixed_db" and _prepared:
-            try:
-                walk(run, _prepared)
-            except HarnessError as error:
-                wrong.append(str(error))
-        run.end()
-        if run.options.ui is not None:
-            _shown[run.folder.run] = run.options.ui
-            session.notify("ui", posargs=())
-        if all(cell.status is Status.NOT_RUN for cell in run.record.view.finished):
-            wrong.append(f"no cell of {name} ran")
-        elif name == "fixed_db" and not _green(run.record.view):
-            wrong.append("the walk has unexpected outcomes; see above")
-    if wrong:
-        session.error("; ".join(wrong))
-
-
-def show_ui(session: nox.Session) -> None:
-    """Show the UI over what the walk of ``full`` left, or over what was asked for."""
-    if not _shown:
-        run_command(session, ui_main)
-    for run_id, options in _shown.items():
-        shown = replace(options, source=None if options.database_url else run_id)
-        run_command(session, lambda _, shown=shown: show(shown, load(), Screen()))  # type: ignore[misc]
-
-
 def _green(view: View) -> bool:
     return all(map(green, view.finished)) and all(map(green, view.stages))
-
-
-def run_command(session: nox.Session, main: Callable[[Sequence[str]], int]) -> None:
-    """Do what a session without clients does; red when it comes to anything but 0."""
-    try:
-        code = main(session.posargs)
-    except HarnessError as error:
-        session.error(str(error))
-    if code:
-        session.error("red; see above")

@@ -14,12 +14,11 @@ from pathlib import Path
 from harness import expectations
 from harness.cli.checks import always, at_least_one_cell, image, image_or_tag, more_than_zero, port
 from harness.cli.option import Option, Role
-from harness.database.embedded import MAJORS
+from harness.database.wheel import MAJORS
 from harness.probes import FLOWS
 from harness.service import refs
-from harness.service.checkout import SCENARIOS
 from harness.service.git import holds_secret
-from harness.service.migration import MIGRATION_SECONDS
+from harness.service.settings import MIGRATION_SECONDS, SCENARIOS
 from harness.tools import ROOT
 
 DATASTORES = ("local", "s3")
@@ -121,11 +120,11 @@ _SELECTION = (
         "--plan",
         _RUNS,
         _WHAT,
-        "print the plan and stop",
+        "print the plan and stop: as text, or as one JSON object a session",
         Role.NOT_NEEDED,
         "a run that only prints its plan has no cells",
-        kind=bool,
-        default=False,
+        choices=("text", "json"),
+        bare="text",
     ),
 )
 

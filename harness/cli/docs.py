@@ -57,6 +57,7 @@ def _row(cells: list[str]) -> str:
 def _cells(option: Option) -> list[str]:
     value = option.metavar or "|".join(option.choices) or option.dest.upper()
     wanted = option.has_dashes and option.kind is not bool
+    value = f"[{value}]" if option.bare else value
     names = [f"{option.name} {value}" if wanted else option.name, *option.aliases]
     named = ", ".join(f"`{name}`" for name in names)
     variables = ", ".join(f"`{name}`" for name in option.variables)

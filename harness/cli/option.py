@@ -43,6 +43,7 @@ class Option:
         why: the reason for what is not carried.
         kind: reads the text; ``bool`` is an option without a value.
         default: what it is unasked.
+        bare: what an option means that may stand without its value; None where it needs one.
         unasked: the default in words, where its text would not say it.
         metavar: stands for the value in the help.
         choices: all values there are; empty where they cannot be listed.
@@ -70,6 +71,7 @@ class Option:
     why: str = ""
     kind: type[str | int | float | Path | bool] = str
     default: Value = None
+    bare: str | None = None
     unasked: str = ""
     metavar: str = ""
     choices: tuple[str, ...] = ()

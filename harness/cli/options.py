@@ -1,34 +1,31 @@
-"""What follows ``--`` on the command line, parsed when the noxfile loads. Pure but for paths."""
+"""What follows ``--``, validated whole: a clone is opened, and who knows is asked for an engine."""
 
 from __future__ import annotations
 
 import argparse
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import expectations
-from harness.cli.declared import DATASTORES, option_of, options_of
+from harness.cli.asked import FULL
+from harness.cli.declared import options_of
+from harness.cli.draft import Draft, read
 from harness.cli.lines import carried
-from harness.cli.parser import build_parser, for_containers
-from harness.database.embedded import MAJORS
-from harness.datastore.objects import S3Root, parse_endpoint
+from harness.cli.parser import for_containers
+from harness.database.wheel import MAJORS
+from harness.datastore.objects import S3Root
 from harness.errors import InfraError, UsageError, about, nearest
 from harness.expectations import Expectation
 from harness.path import Step, given, random_path, straight
-from harness.probes import FLOWS, Probe, find_probes, select_probes
-from harness.selectors import select_clients, select_services
+from harness.probes import Probe
+from harness.selectors import select_services
 from harness.service import refs
 from harness.service.git import Clone, open_clone
-from harness.ui.checks import UI_CHECKS
 from harness.ui.options import UIOptions, check_port, needs_processes, ui_options
 from harness.versions import Catalog, Client, Service
 
 _NOT_LOOKED_FOR = "no engine was looked for"
-FULL = "full"
-"""The session that is ``fixed_db`` and then ``ui``."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +50,7 @@ class Options:
         postgres_image: name and tag of the database's image.
         dockerfile: path in the checkout of the Dockerfile its images are built from.
         timeout: seconds a cell may take.
+        plan: how the plan is printed, ``text`` or ``json``; None for a run that does something.
         path: the stages of a fixed-database walk; empty in other sessions.
         seed: of a random path; None for every other.
         selection: services as they were asked for; None for the default.
@@ -95,7 +93,7 @@ class Options:
     with_service_logs: bool
     keep: bool
     results: Path
-    plan: bool
+    plan: str | None
     path: tuple[Step, ...]
     seed: int | None
     selection: str | None
@@ -136,10 +134,8 @@ def parse(
         UsageError: for the first thing that is wrong: what, where, the nearest valid choice.
         SystemExit: after printing, for ``--help``.
     """
-    raw = build_parser(session).read(arguments)
-    probes = find_probes(raw.flow_dir.resolve())
-    datastores = _datastores(raw.datastore)
-    _check_datastores(raw, datastores)
+    draft = read(session, arguments, catalog)
+    raw = draft.raw
     clone = None if raw.checkout is None else open_clone(raw.checkout)
     backend, why = _backend(raw, engine) if session != "local" else ("none", "")
     _check_heeded(raw, backend, why)
@@ -149,23 +145,19 @@ def parse(
         with about("--path" if named else "--service"):
             return _services(catalog, clone, backend, text)
 
-    with about("--metaflow"):
-        clients = select_clients(catalog, raw.metaflow)
     services = () if named or session == "local" else find(raw.service)
     path = _path(raw, services, find) if session in {"fixed_db", FULL} else ()
-    declared = _expectations(raw.expectations, catalog, probes)
-    s3_root, s3_endpoint = (None, None) if raw.s3_image else _s3(raw, datastores)
     return Options(
         session="fixed_db" if session == FULL else session,
         given=raw.given,
         references=raw.references,
-        clients=clients,
+        clients=draft.clients,
         services=tuple(dict.fromkeys(step.service for step in path)) if path else services,
-        probes=select_probes(probes, raw.probe),
+        probes=draft.probes,
         flow_dir=raw.flow_dir.resolve(),
-        expectations=declared,
+        expectations=draft.expectations,
         expectations_file=raw.expectations.resolve(),
-        datastores=datastores,
+        datastores=draft.datastores,
         backend=backend,
         backend_why=why,
         pull=raw.pull,
@@ -182,8 +174,8 @@ def parse(
         database_user=raw.database_user,
         database_password=raw.database_password,
         database_port=raw.database_port,
-        s3_root=s3_root,
-        s3_endpoint=s3_endpoint,
+        s3_root=draft.s3_root,
+        s3_endpoint=draft.s3_endpoint,
         s3_image=raw.s3_image and _s3_image(raw.s3_image),
         with_service_logs=raw.with_service_logs,
         keep=raw.keep or session == FULL,
@@ -196,25 +188,23 @@ def parse(
         migration_timeout=raw.migration_timeout,
         database_url=raw.database_url,
         allow_existing=raw.allow_existing,
-        ui=_ui(raw, catalog, clone, declared, walk=(backend, engine)) if session == FULL else None,
+        ui=_ui(draft, catalog, clone, walk=(backend, engine)) if session == FULL else None,
     )
 
 
 def _ui(
-    raw: argparse.Namespace,
+    draft: Draft,
     catalog: Catalog,
     clone: Clone | None,
-    declared: tuple[Expectation, ...],
     *,
     walk: tuple[str, Callable[[], str] | None],
 ) -> UIOptions:
     """Return the options of the UI that follows a walk, with what it needs checked before.
 
     Args:
-        raw: as parsed.
+        draft: of the walk, whose expectations are of its probes, too.
         catalog: what there is to select from.
         clone: of ``--checkout``.
-        declared: known failures, of the walk's probes, too.
         walk: its backend, and what describes the engine.
     """
     backend, engine = walk
@@ -224,7 +214,7 @@ def _ui(
             raise InfraError(_NOT_LOOKED_FOR)
         return engine()
 
-    options = ui_options(raw, catalog, clone, declared)
+    options = ui_options(draft.raw, catalog, clone, draft.expectations)
     needs_processes(options, backend, describe)
     if options.port is not None:
         check_port(options.port)
@@ -264,13 +254,6 @@ def _check_heeded(raw: argparse.Namespace, backend: str, why: str) -> None:
     for option in for_containers(raw):
         if option.name not in of_ui:
             raise UsageError(f"{option.name} needs containers, and the backend is embedded: {why}")
-
-
-def _check_datastores(raw: argparse.Namespace, datastores: Sequence[str]) -> None:
-    """Refuse an option about a datastore that is not asked for."""
-    for option in raw.named:
-        if option.datastore not in {"", *datastores}:
-            raise UsageError(f"{option.name} is of no use without --datastore {option.datastore}")
 
 
 def _variants(raw: argparse.Namespace) -> tuple[str, ...]:
@@ -336,14 +319,6 @@ def _one_service(found: Sequence[Service], name: str) -> Service:
     return found[0]
 
 
-def _expectations(
-    path: Path, catalog: Catalog, probes: Mapping[str, Probe]
-) -> tuple[Expectation, ...]:
-    # The project's file speaks of the project's probes, whatever folder the run's are in.
-    known = (*find_probes(FLOWS).values(), *probes.values())
-    return expectations.load(catalog, known, path, UI_CHECKS)
-
-
 def _services(
     catalog: Catalog, clone: Clone | None, backend: str, text: str | None
 ) -> tuple[Service, ...]:
@@ -355,65 +330,3 @@ def _services(
         # Each released code once is what a first run can take: about twenty images.
         return select_services(catalog, "groups" if text is None else text, "released")
     return select_services(catalog, "all" if text is None else text, "reference")
-
-
-def _datastores(text: str) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-    if not names:
-        raise UsageError(f"--datastore: the list is empty; available: {', '.join(DATASTORES)}")
-    for name in names:
-        if name not in DATASTORES:
-            raise UsageError(
-                f"--datastore {name}: no such datastore{nearest(name, DATASTORES)};"
-                f" available: {', '.join(DATASTORES)}"
-            )
-    return names
-
-
-def _s3(raw: argparse.Namespace, datastores: Sequence[str]) -> tuple[S3Root | None, str | None]:
-    """Return root and endpoint: as given, else as Metaflow's own variables say."""
-    if "s3" not in datastores:
-        return None, None
-    root, endpoint = (_given_or_set(raw, name) for name in ("--s3-root", "--s3-endpoint"))
-    if root is None:
-        if raw.s3_endpoint is not None:
-            raise UsageError("--s3-endpoint needs --s3-root s3://bucket/prefix")
-        return None, None
-    return S3Root.parse(*root), parse_endpoint(*endpoint) if endpoint else None
-
-
-def _given_or_set(raw: argparse.Namespace, name: str) -> tuple[str, str] | None:
-    """Return the value of an option and what it was named by, a variable too; None without one."""
-    option = option_of("local", name)
-    given: str | None = getattr(raw, option.dest)
-    if given is not None:
-        return given, name
-    found = ((os.environ.get(variable), variable) for variable in option.variables)
-    return next(((value, variable) for value, variable in found if value), None)
-
-
-def arguments_after_dashes(argv: Sequence[str]) -> list[str]:
-    """Return what follows the first ``--`` of nox's command line."""
-    return list(argv[argv.index("--") + 1 :]) if "--" in argv else []
-
-
-def requested_sessions(argv: Sequence[str], environment: dict[str, str]) -> list[str]:
-    """Return the sessions nox was asked for by ``-s``, without their parameters.
-
-    nox tells a noxfile what was asked for only once a session runs, but options are checked, and
-    plans printed, before.
-    """
-    end = list(argv).index("--") if "--" in argv else len(argv)
-    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
-    parser.add_argument("-s", "-e", "--session", "--sessions", nargs="*", action="extend")
-    try:
-        asked = parser.parse_known_args(list(argv[1:end]))[0].session
-    except argparse.ArgumentError:
-        asked = None  # nox itself will say what is wrong
-    return asked or environment.get("NOXSESSION", "").replace(",", " ").split()
-
-
-def only_lists(argv: Sequence[str]) -> bool:
-    """Tell whether nox was asked to list its sessions, not to run them."""
-    end = list(argv).index("--") if "--" in argv else len(argv)
-    return any(word in {"-l", "--list", "--list-sessions"} for word in argv[1:end])

@@ -227,6 +227,8 @@ def _add(group: argparse._ActionsContainer, option: Option) -> None:
             default=option.default,
             metavar=option.metavar or None,
             choices=option.choices or None,
+            nargs="?" if option.bare else None,
+            const=option.bare,
             help=about,
         )
 

@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import quote
 
-import psycopg2
-
 
 @dataclass(frozen=True)
 class Address:
@@ -40,6 +38,8 @@ class Address:
         Raises:
             psycopg2.OperationalError: when the server does not answer.
         """
+        import psycopg2  # noqa: PLC0415 - everything knows addresses, a listing of sessions too
+
         connection = psycopg2.connect(
             host=self.host,
             port=self.port,

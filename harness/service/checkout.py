@@ -17,15 +17,9 @@ from harness.service import RunningService
 from harness.service.git import CHECKOUTS, Clone
 from harness.service.migration import await_ready
 from harness.service.refs import reported_by, requirements_of, source_of
-from harness.service.settings import service_settings
+from harness.service.settings import SCENARIOS, WRONG_ORDER, service_settings
 from harness.tools import ROOT, tool_python
 from harness.versions import Layout, Program, Service
-
-WRONG_ORDER = "wrong-order"
-SCENARIOS = {
-    WRONG_ORDER: "the metadata service is started on the empty database before it is migrated",
-}
-"""What can be done wrong on purpose, by the name ``--scenario`` takes."""
 
 GOOSE_FOLDER = ROOT / "harness" / "goose" / "bin"
 PACKAGE = "metadata_service"

@@ -16,9 +16,9 @@ import requests
 from harness.errors import InfraError
 from harness.processes import tail_note, wait_until
 from harness.service import RunningService
+from harness.service.settings import MIGRATION_SECONDS
 
 READY_SECONDS = 60.0
-MIGRATION_SECONDS = 600.0
 _REQUEST_SECONDS = 30.0
 
 

@@ -5,6 +5,15 @@ from __future__ import annotations
 from harness.database import Address
 from harness.processes import HOST
 
+MIGRATION_SECONDS = 600.0
+"""What a migration may take, unasked."""
+
+WRONG_ORDER = "wrong-order"
+SCENARIOS = {
+    WRONG_ORDER: "the metadata service is started on the empty database before it is migrated",
+}
+"""What can be done wrong on purpose, by the name ``--scenario`` takes."""
+
 
 def database_settings(database: Address) -> dict[str, str]:
     """Return the variables that every part of a released service finds its database by."""

@@ -21,6 +21,7 @@ from harness.errors import InfraError
 from harness.outcome import CheckOutcome, Status
 from harness.processes import moments
 from harness.tools import tool_python
+from harness.ui.checks import API_CHECKS as CHECKS
 from harness.ui.sample import SampleArtifact, SampleRun
 
 SEARCH_REQUIREMENTS = ("websocket-client==1.8.0",)
@@ -364,20 +365,11 @@ def _search(backend: _Backend, run: SampleRun, artifact: SampleArtifact) -> None
         raise _FaultError(f"{urls[1]} finds {len(readable[1])} tasks, though none has that value")
 
 
-_CHECKS: dict[str, Callable[[_Backend, SampleRun], None]] = {
-    "listed": _listed,
-    "status": _status,
-    "timeline": _timeline,
-    "dag": _dag,
-    "tags": _tags,
-    "artifact_search": _artifact_search,
-    "logs": _logs,
-    "search_after_log": _search_after_log,
-    "card": _card,
-}
-
-CHECKS = tuple(_CHECKS)
-"""The names of the checks, in order."""
+_ASKED: tuple[Callable[[_Backend, SampleRun], None], ...] = (
+    *(_listed, _status, _timeline, _dag, _tags),
+    *(_artifact_search, _logs, _search_after_log, _card),
+)
+_CHECKS = dict(zip(CHECKS, _ASKED, strict=True))
 
 
 def _only(run: SampleRun) -> dict[str, str]:

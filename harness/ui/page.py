@@ -20,6 +20,7 @@ from harness.outcome import CheckOutcome, Status
 from harness.processes import ManagedProcess, tail_note
 from harness.tools import tool_python
 from harness.ui.acceptance import no_card, no_graph, reported_version
+from harness.ui.checks import PAGE_CHECKS as CHECKS
 from harness.ui.sample import CLIENT_TAG, SampleRun
 
 REQUIREMENTS = ("selenium>=4.20,<5",)
@@ -27,9 +28,6 @@ REQUIREMENTS = ("selenium>=4.20,<5",)
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 DRIVER = "chromedriver"
-
-CHECKS = ("page_list", "page_timeline", "page_dag", "page_log", "page_card")
-"""The names of the checks, in order."""
 
 SECONDS = 40.0
 """How long a page may take to show what it should; at half of it, it is opened anew."""

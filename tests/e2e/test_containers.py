@@ -32,7 +32,7 @@ from harness.plan import make_plan
 from harness.processes import marked_processes, wait_until
 from harness.reference.levels import LEVELS
 from harness.report.terminal import Screen
-from harness.run import Run
+from harness.run.run import Run
 from harness.selectors import select_services
 from harness.versions import load
 from tests.e2e.nox_runs import (

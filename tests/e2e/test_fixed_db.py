@@ -9,7 +9,6 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from harness.walk import Walk
 from rich.console import Console
 
 from harness.cli.options import parse
@@ -24,7 +23,8 @@ from harness.processes import marked_processes
 from harness.reference.faults import VARIABLE
 from harness.report.summary import stage_sentences
 from harness.report.terminal import Screen
-from harness.run import Run
+from harness.run.run import Run
+from harness.run.walk import Walk
 from harness.service import Launcher, RunningService
 from harness.versions import Catalog, Service, load
 from tests.e2e.nox_runs import declare
@@ -66,12 +66,12 @@ def walk_over(
             backend = dataclasses.replace(backend, launcher=meddler)
         Walk(run, backend, stacks, dict.fromkeys(plan.clients, newest_client)).go(plan.path)
         run.end()
-        return run.view
+        return run.record.view
 
     yield walk_over
     for run in runs:
         run.end()
-        left = [mark for _, mark in marked_processes() if mark.startswith(run.id)]
+        left = [mark for _, mark in marked_processes() if mark.startswith(run.folder.run)]
         assert not left, f"processes are left: {left}"
 
 

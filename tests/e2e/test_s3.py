@@ -21,7 +21,7 @@ from harness.interpreters import python_of
 from harness.plan import make_plan
 from harness.processes import free_port, marked_processes, wait_until
 from harness.report.terminal import Screen
-from harness.run import Run
+from harness.run.run import Run
 from harness.tools import tool_python
 from harness.versions import load
 from tests.datastore.objects_of import urls
@@ -56,13 +56,13 @@ class Alone:
             self.run.compat(self.run.plan.cells, self.python)
         finally:
             self.run.end()
-        (cell,) = self.run.view.cells
+        (cell,) = self.run.record.view.cells
         return cell
 
     @property
     def listed(self) -> list[str]:
         """The keys of the objects that were there at the end, below the cell's folder."""
-        listing = (self.run.folder / "logs" / "s3-objects.txt").read_text(encoding="utf-8")
+        listing = (self.run.folder.path / "logs" / "s3-objects.txt").read_text(encoding="utf-8")
         return [line.split("/data/", 1)[1] for line in listing.splitlines()]
 
 
@@ -77,7 +77,7 @@ def alone(tmp_path: Path) -> Iterator[Callable[..., Alone]]:
     yield make
     for one in runs:
         one.run.end()
-        left = [mark for _, mark in marked_processes() if mark.startswith(one.run.id)]
+        left = [mark for _, mark in marked_processes() if mark.startswith(one.run.folder.run)]
         assert not left, f"processes are left: {left}"
 
 
@@ -97,9 +97,9 @@ def test_what_a_client_stored_lies_in_the_store(alone):
 def test_what_is_kept_is_saved_and_can_be_served_again(alone, tmp_path):
     one = alone("--probe", "hello", "--keep")
     assert one.go().status == "pass"
-    folder = one.run.folder / "work" / "s3"
+    folder = one.run.folder.path / "work" / "s3"
     assert f"saved in {folder}" in one.said.getvalue()
-    server = serve(folder, one.run.id, tmp_path / "again.log")
+    server = serve(folder, one.run.folder.run, tmp_path / "again.log")
     try:
         found = urls(ObjectStore(server.endpoint, CREDENTIALS), S3Root("compat-local"))
     finally:
@@ -148,7 +148,7 @@ def test_a_store_that_dies_in_mid_run_is_infra_and_leaves_nothing(alone):
         killed.result()
     assert entry.status == "infra"
     assert "the S3 server ended with exit code -9" in entry.checks["run"].reason
-    assert not (one.run.folder / "work").exists()
+    assert not (one.run.folder.path / "work").exists()
 
 
 @pytest.fixture
@@ -173,8 +173,9 @@ def test_a_bucket_the_user_names_is_used_and_left_as_it_was(alone, given, monkey
     assert any(key.startswith("HelloFlow/data/") for key in one.listed)
     left = urls(store, S3Root("given"))
     assert bool(left) is keep
-    assert all(url.startswith(f"{root.url}/{one.run.id}/") for url in left)
-    assert f"{'kept' if keep else 'removed'}: {root.url}/{one.run.id}" in one.said.getvalue()
+    assert all(url.startswith(f"{root.url}/{one.run.folder.run}/") for url in left)
+    verb = "kept" if keep else "removed"
+    assert f"{verb}: {root.url}/{one.run.folder.run}" in one.said.getvalue()
 
 
 @pytest.mark.parametrize(

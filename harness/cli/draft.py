@@ -1,0 +1,123 @@
+"""Options as far as files alone tell them: no network, no Docker, no process is asked."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import expectations
+from harness.cli.declared import DATASTORES, option_of
+from harness.cli.parser import build_parser
+from harness.datastore.objects import S3Root, parse_endpoint
+from harness.errors import UsageError, about, nearest
+from harness.expectations import Expectation
+from harness.probes import FLOWS, Probe, find_probes, select_probes
+from harness.selectors import select_clients
+from harness.ui.checks import UI_CHECKS
+from harness.versions import Catalog, Client
+
+
+@dataclass(frozen=True)
+class Draft:
+    """The options of one run, validated as far as that asks nobody.
+
+    Attributes:
+        raw: as parsed.
+        clients: those selected.
+        probes: those selected.
+        datastores: by name.
+        expectations: known failures that are declared.
+        s3_root: where the user wants S3 data; None for a server of the run's own.
+        s3_endpoint: address of the server that has it; None for Amazon's.
+    """
+
+    raw: argparse.Namespace
+    clients: tuple[Client, ...]
+    probes: tuple[Probe, ...]
+    datastores: tuple[str, ...]
+    expectations: tuple[Expectation, ...]
+    s3_root: S3Root | None
+    s3_endpoint: str | None
+
+
+def read(session: str, arguments: Sequence[str], catalog: Catalog) -> Draft:
+    """Parse what follows ``--`` for one session and validate what files alone can tell.
+
+    Args:
+        session: its name.
+        arguments: what follows ``--``.
+        catalog: what there is to select from.
+
+    Raises:
+        UsageError: for the first thing that is wrong: what, where, the nearest valid choice.
+        SystemExit: after printing, for ``--help``.
+    """
+    raw = build_parser(session).read(arguments)
+    probes = find_probes(raw.flow_dir.resolve())
+    datastores = _datastores(raw.datastore)
+    _check_datastores(raw, datastores)
+    with about("--metaflow"):
+        clients = select_clients(catalog, raw.metaflow)
+    s3_root, s3_endpoint = (None, None) if raw.s3_image else _s3(raw, datastores)
+    return Draft(
+        raw=raw,
+        clients=clients,
+        probes=select_probes(probes, raw.probe),
+        datastores=datastores,
+        expectations=_expectations(raw.expectations, catalog, probes),
+        s3_root=s3_root,
+        s3_endpoint=s3_endpoint,
+    )
+
+
+def _check_datastores(raw: argparse.Namespace, datastores: Sequence[str]) -> None:
+    """Refuse an option about a datastore that is not asked for."""
+    for option in raw.named:
+        if option.datastore not in {"", *datastores}:
+            raise UsageError(f"{option.name} is of no use without --datastore {option.datastore}")
+
+
+def _expectations(
+    path: Path, catalog: Catalog, probes: Mapping[str, Probe]
+) -> tuple[Expectation, ...]:
+    # The project's file speaks of the project's probes, whatever folder the run's are in.
+    known = (*find_probes(FLOWS).values(), *probes.values())
+    return expectations.load(catalog, known, path, UI_CHECKS)
+
+
+def _datastores(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not names:
+        raise UsageError(f"--datastore: the list is empty; available: {', '.join(DATASTORES)}")
+    for name in names:
+        if name not in DATASTORES:
+            raise UsageError(
+                f"--datastore {name}: no such datastore{nearest(name, DATASTORES)};"
+                f" available: {', '.join(DATASTORES)}"
+            )
+    return names
+
+
+def _s3(raw: argparse.Namespace, datastores: Sequence[str]) -> tuple[S3Root | None, str | None]:
+    """Return root and endpoint: as given, else as Metaflow's own variables say."""
+    if "s3" not in datastores:
+        return None, None
+    root, endpoint = (_given_or_set(raw, name) for name in ("--s3-root", "--s3-endpoint"))
+    if root is None:
+        if raw.s3_endpoint is not None:
+            raise UsageError("--s3-endpoint needs --s3-root s3://bucket/prefix")
+        return None, None
+    return S3Root.parse(*root), parse_endpoint(*endpoint) if endpoint else None
+
+
+def _given_or_set(raw: argparse.Namespace, name: str) -> tuple[str, str] | None:
+    """Return the value of an option and what it was named by, a variable too; None without one."""
+    option = option_of("local", name)
+    given: str | None = getattr(raw, option.dest)
+    if given is not None:
+        return given, name
+    found = ((os.environ.get(variable), variable) for variable in option.variables)
+    return next(((value, variable) for value, variable in found if value), None)
