@@ -34,7 +34,7 @@ from harness.report.merge import merge, write_journal
 from harness.report.summary import place, totals_line
 from harness.report.terminal import Screen
 from harness.report.text import counted
-from harness.run import make_latest
+from harness.run.folder import make_latest
 from harness.tools import ROOT
 
 _SERVICE = "--service"
@@ -280,5 +280,5 @@ def _together(source: Path, journals: Sequence[Path], folder: Path) -> View:
     write_journal(entries, folder)
     view = View(entries)
     write_reports(view, folder)
-    make_latest(folder.parent, folder.name)
+    make_latest(folder)
     return view

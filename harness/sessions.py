@@ -30,10 +30,12 @@ from harness.plan import Cell, Plan, make_plan
 from harness.report.commands import diff_main, report_main
 from harness.report.terminal import Screen, client_line
 from harness.rerun import rerun_main
-from harness.run import Run, check_results, rerun_line
+from harness.run.folder import check_results
+from harness.run.lines import rerun_line
+from harness.run.run import Run
+from harness.run.walk import walk
 from harness.ui.run import show, ui_main
 from harness.versions import Catalog, Client, load
-from harness.walk import walk
 
 # nox shows every library's log lines; each readiness question would be one.
 for library in ("urllib3", "docker"):
@@ -213,7 +215,7 @@ class Sessions:
             outcomes = run.compat(cells, python)
         except HarnessError as error:
             session.error(str(error))
-        line = client_line(run.view, client.name)
+        line = client_line(run.record.view, client.name)
         if not all(outcome.status.expected for outcome in outcomes):
             session.error(line)
         run.screen.say(line)
@@ -261,7 +263,7 @@ class Sessions:
             run.skip(cells, Status.INFRA, why)
             session.error(why)
         try:
-            pins = [*client.pins, *run.pins(client, minor)]
+            pins = [*client.pins, *run.clients.pins(client, minor)]
             session.install(f"metaflow=={client.name}", *pins, silent=True)
         except CommandFailed:
             run.skip(cells, Status.INFRA, f"metaflow=={client.name} could not be installed")
@@ -292,9 +294,9 @@ class Sessions:
             run.end()
             if run.options.ui is not None:
                 session.notify("ui", posargs=())
-            if all(cell.status is Status.NOT_RUN for cell in run.view.finished):
+            if all(cell.status is Status.NOT_RUN for cell in run.record.view.finished):
                 wrong.append(f"no cell of {name} ran")
-            elif name == "fixed_db" and not _green(run.view):
+            elif name == "fixed_db" and not _green(run.record.view):
                 wrong.append("the walk has unexpected outcomes; see above")
         if wrong:
             session.error("; ".join(wrong))
@@ -312,7 +314,7 @@ class Sessions:
         for run in walks:
             options = run.options.ui
             assert options is not None
-            shown = replace(options, source=None if options.database_url else run.id)
+            shown = replace(options, source=None if options.database_url else run.folder.run)
             _end_with(session, partial(show, shown, load(), Screen()))
 
     def run_command(self, session: nox.Session, name: str) -> None:

@@ -82,11 +82,11 @@ class Stacks:
         backend: where the parts come from.
         base: the first part of each database's name.
         logs: folder for the services' logs.
-        note: called with a service and each note on it, when its stack is up.
+        note: called with a service's name and each note on it, when its stack is up.
     """
 
     def __init__(
-        self, backend: Backend, base: str, logs: Path, note: Callable[[Service, str], None]
+        self, backend: Backend, base: str, logs: Path, note: Callable[[str, str], None]
     ) -> None:
         self._note = note
         self._backend = backend
@@ -138,7 +138,7 @@ class Stacks:
         schema = schema_version(database.address) or 0
         reported = identified_version(running, schema)
         for note in identity_notes(running, reported, schema):
-            self._note(service, note)
+            self._note(service.name, note)
         self.last = Last(service, server, database, running)
         version = server_version(database.address)
         return Stack(running, database, migration, reported, schema, version)

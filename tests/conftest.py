@@ -9,6 +9,8 @@ from typing import NoReturn
 from uuid import uuid4
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadGroupScheduling
 
 from harness.containers.engine import Engine, find_engine
 from harness.database import Database
@@ -16,6 +18,35 @@ from harness.database.embedded import EmbeddedPostgres
 from harness.errors import InfraError
 from tests.images.build import push_all, push_page, push_s3
 from tests.images.registry import serve_registry
+
+ENGINE = pytest.mark.xdist_group("engine")
+"""One worker has all tests that count what is on the Docker engine, or clean up after any run."""
+
+
+class ByFile(LoadGroupScheduling):
+    """Gives each worker whole files, whose tests share servers and runs, or a whole group."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        scope = super()._split_scope(nodeid)
+        return scope.partition("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
+    """Share the tests out among the workers of ``-n N --dist loadgroup``."""
+    return ByFile(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put what takes longest first: workers are idle at the end for as long as the last file."""
+    for item in items:
+        if item.get_closest_marker("docker"):
+            item.add_marker(ENGINE)
+    items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> int:
+    names = ("xdist_group", "e2e")
+    return next((n for n, name in enumerate(names) if item.get_closest_marker(name)), len(names))
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,7 @@ from harness.rerun import (
     refuse_unset,
     rerun_main,
 )
-from harness.run import rerun_line
+from harness.run.lines import rerun_line
 from harness.versions import load
 from tests.report import journals
 

@@ -14,11 +14,14 @@ from rich.console import Console
 
 from harness import alive
 from harness.cli.options import parse
+from harness.core.axes import Point
 from harness.database import Database
+from harness.database.embedded import EmbeddedPostgres
 from harness.errors import InfraError
 from harness.kept import all_kept
+from harness.plan import make_plan
 from harness.report.terminal import Screen
-from harness.run import Run
+from harness.run.run import Run
 from harness.stacks import Last, Stacks
 from harness.versions import load
 
@@ -34,14 +37,14 @@ class _Running:
 
 
 def test_what_was_brought_up_last_stays_and_not_what_was_started_last(
-    database: Database, tmp_path: Path
+    postgres: EmbeddedPostgres, database: Database, tmp_path: Path
 ):
-    backend: Any = SimpleNamespace()
+    backend: Any = SimpleNamespace(servers=[postgres])
     stacks = Stacks(backend, "metaflow", tmp_path, note=lambda *_: None)
     first, up, never_up = _Running(), _Running(), _Running()
     for running in (first, up, never_up):
         stacks.adopt(running)  # type: ignore[arg-type]
-    stacks.last = Last(load().reference[0], database, up)  # type: ignore[arg-type]
+    stacks.last = Last(load().reference[0], postgres, database, up)  # type: ignore[arg-type]
     stacks.stop_others()
     assert [one.stopped for one in (first, up, never_up)] == [True, False, True]
 
@@ -53,11 +56,11 @@ def test_a_walk_that_was_interrupted_between_its_services_keeps_no_stack(
     given = ["--keep", "--metaflow", "2.19.39", "--results", str(tmp_path / "results")]
     options = parse("fixed_db", given, load())
     said = io.StringIO()
-    run = Run(options, options.clients, Screen(Console(file=said)))
-    assert run.backend is not None
-    assert run.stacks is not None
-    run.backend = dataclasses.replace(run.backend, outlives=True)  # as containers do
-    run.stacks.last = Last(load().reference[0], database, None)
+    plan = make_plan(options, dict.fromkeys(options.clients, "3.11"))
+    run = Run(options, plan, Screen(Console(file=said)))
+    backend, stacks = run.services()
+    run.backend = dataclasses.replace(backend, outlives=True)  # as containers do
+    stacks.last = Last(load().reference[0], backend.servers[0], database, None)
     run.end()
     assert all_kept() == []
     assert "kept:" not in said.getvalue()
@@ -67,8 +70,11 @@ def test_a_database_that_dies_while_a_stack_starts_is_infra_for_all_who_ask(tmp_
     def dead(_: str) -> Database:
         raise psycopg2.OperationalError("server closed the connection")
 
-    backend: Any = SimpleNamespace(database=SimpleNamespace(start=lambda: None, create=dead))
+    server = SimpleNamespace(start=lambda: None, create=dead)
+    backend: Any = SimpleNamespace(server=lambda _: server)
     stacks = Stacks(backend, "metaflow", tmp_path, note=lambda *_: None)
+    service = load().reference[0]
+    point = Point(client="2.19.39", service=service.name)
     for _ in range(2):
         with pytest.raises(InfraError, match="does not answer any more: server closed"):
-            stacks.get(load().reference[0])
+            stacks.get(service, point)

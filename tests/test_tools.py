@@ -80,9 +80,9 @@ def test_a_failure_shows_the_installers_own_words(tmp_path, folder):
     assert not list(folder.glob("*/complete"))
 
 
-def test_a_python_that_is_none_is_a_failure_too():
+def test_a_python_that_is_none_is_a_failure_too(tmp_path):
     with pytest.raises(InfraError, match="could not be made"):
-        tools.tool_python("broken", [], python="/nonexistent/python")
+        tools.tool_python("broken", [], python=str(tmp_path / "python"))
 
 
 def test_uv_is_the_one_nox_brings():

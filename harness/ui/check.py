@@ -10,21 +10,18 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from itertools import groupby
 from operator import attrgetter
-from pathlib import Path
 
 import msgspec
 from packaging.version import InvalidVersion, Version
 
 from harness import expectations
 from harness.core.axes import Point, cell_id
-from harness.core.entries import Begun, CellEntry, Ended, Planned, PlannedCell, now
-from harness.core.view import View
+from harness.core.entries import Begun, CellEntry, Planned, PlannedCell, now
 from harness.database.external import ExternalPostgres
 from harness.errors import InfraError
-from harness.journal import E, Journal
 from harness.outcome import CheckOutcome, Status, cell_status
-from harness.report.files import write_reports
 from harness.report.terminal import Screen
+from harness.run.record import Record
 from harness.ui import RunningUI
 from harness.ui.acceptance import judge
 from harness.ui.checks import DATA_CHECK, UI_CHECKS
@@ -36,37 +33,24 @@ from harness.versions import Catalog, Service
 
 
 class Checking:
-    """The journal of one run of ``ui``, filled UI by UI.
+    """What one run of ``ui`` finds, filled in UI by UI.
 
     Args:
-        run: the run's id.
-        folder: of its results.
+        record: of the run.
         options: what is asked for.
         catalog: what there is.
         screen: where to print.
         source: the run whose stack is shown; empty for another database.
-        secrets: what must not be written down.
     """
 
     def __init__(
-        self,
-        run: str,
-        folder: Path,
-        options: UIOptions,
-        catalog: Catalog,
-        screen: Screen,
-        *,
-        source: str,
-        secrets: Sequence[str],
+        self, record: Record, options: UIOptions, catalog: Catalog, screen: Screen, *, source: str
     ) -> None:
-        self._run = run
-        self._folder = folder
+        self._record = record
         self._options = options
         self._services = {service.name: service for service in catalog.services}
         self._screen = screen
         self._source = source
-        self._journal = Journal(folder / "journal.jsonl", secrets)
-        self._view = View()
 
     def begin(self, versions: Sequence[Service], samples: Sequence[SampleRun], over: str) -> None:
         """Write down what is planned: every sample with every UI.
@@ -76,10 +60,10 @@ class Checking:
             samples: the runs that each must show.
             over: what they are deployed over, and where they come from, in words.
         """
-        self._append(
+        self._record.add(
             Begun(
                 at=now(),
-                run=self._run,
+                run=self._record.run,
                 session=_SESSION,
                 options=list(self._options.given),
                 backend=over,
@@ -87,10 +71,10 @@ class Checking:
                 services=list(dict.fromkeys(sample.service for sample in samples)),
             )
         )
-        self._append(
+        self._record.add(
             Planned(
                 at=now(),
-                run=self._run,
+                run=self._record.run,
                 cells=[self._planned(one, sample) for one in versions for sample in samples],
                 asked={_probe(sample): list(UI_CHECKS) for sample in samples},
             )
@@ -132,7 +116,7 @@ class Checking:
 
         The API first: what a page opens, a log say, can be in the way of what is asked later.
         """
-        pictures = self._folder / "pictures" / f"ui-{version.slug}"
+        pictures = self._record.folder / "pictures" / f"ui-{version.slug}"
         gone: list[str] = []
         answers: list[tuple[dict[str, CheckOutcome], float]] = []
         for sample in samples:
@@ -140,7 +124,9 @@ class Checking:
             answers.append((judge(running.api, sample), time.monotonic() - started))
             gone += guard.put_back() if guard else []
         started = time.monotonic()
-        pages = look(running.page, running.api, samples, pictures, mark=f"{self._run}/browser")
+        pages = look(
+            running.page, running.api, samples, pictures, mark=f"{self._record.run}/browser"
+        )
         gone += guard.put_back() if guard else []
         each = (time.monotonic() - started) / len(samples)
         for sample, (answer, seconds), page in zip(samples, answers, pages, strict=True):
@@ -148,12 +134,14 @@ class Checking:
             if guard is not None:
                 checks[DATA_CHECK] = _data_kept(sample, gone)
             evidence = {"ui": running.log, **taken(sample, pictures)}
-            places = {kind: str(path.relative_to(self._folder)) for kind, path in evidence.items()}
+            places = {
+                kind: str(path.relative_to(self._record.folder)) for kind, path in evidence.items()
+            }
             self._cell(version, sample, checks, seconds + each, places)
 
     def give_up(self, version: Service, samples: Sequence[SampleRun], why: str) -> None:
         """Write down, for every sample that was not judged in a UI, why it could not be."""
-        done = {entry.id for entry in self._view.finished}
+        done = {entry.id for entry in self._record.view.finished}
         for sample in samples:
             if self._planned(version, sample).id not in done:
                 checks = dict.fromkeys(UI_CHECKS, CheckOutcome(Status.INFRA, why))
@@ -161,11 +149,9 @@ class Checking:
 
     def end(self) -> int:
         """Write the reports and print the end; return 1 when something is not as expected."""
-        self._append(Ended(at=now(), run=self._run))
-        self._journal.close()
-        write_reports(self._view, self._folder)
-        self._screen.end(self._view, self._folder)
-        return int(not self._view.green)
+        self._record.end()
+        self._screen.end(self._record.view, self._record.folder)
+        return int(not self._record.view.green)
 
     def _cell(
         self,
@@ -183,11 +169,11 @@ class Checking:
             today=datetime.now(timezone.utc).date(),
         )
         planned = self._planned(version, sample)
-        entry = self._append(
+        entry = self._record.add(
             CellEntry(
                 **msgspec.structs.asdict(planned),
                 at=now(),
-                run=self._run,
+                run=self._record.run,
                 status=cell_status(checks),
                 checks=dict(checks),
                 flow_run=sample.pathspec,
@@ -195,7 +181,7 @@ class Checking:
                 evidence=dict(evidence),
             )
         )
-        self._screen.cell(entry, self._view.totals.total(), self._view.planned)
+        self._screen.cell(entry, self._record.view.totals.total(), self._record.view.planned)
 
     def _planned(self, version: Service, sample: SampleRun) -> PlannedCell:
         """Return what is asked of a UI about a run."""
@@ -214,11 +200,6 @@ class Checking:
             probe=_probe(sample),
             rerun=rerun_line(version.name, sample, self._options, self._source),
         )
-
-    def _append(self, entry: E) -> E:
-        written = self._journal.append(entry)
-        self._view.add(written)
-        return written
 
 
 _SESSION = "ui"

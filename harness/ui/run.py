@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import shutil
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from datetime import datetime, timezone
 from functools import partial
 
 from harness.alive import RunLock
@@ -22,7 +20,8 @@ from harness.kept import Kept, find_kept
 from harness.processes import free_port, kill_marked, raise_exit
 from harness.redact import Redactor, from_environment
 from harness.report.terminal import Screen
-from harness.run import check_results, make_folder, make_latest
+from harness.run.folder import RunFolder, check_results
+from harness.run.record import Record
 from harness.service.image import Builder
 from harness.ui import Ground, RunningUI, UILauncher
 from harness.ui.backend import await_ui
@@ -117,13 +116,15 @@ class UIRun:
         self.screen = screen
         self.kept = kept
         self.guard: DataGuard | None = None
-        moment = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
-        self.id = f"{moment}-ui-{secrets.token_hex(2)}"
-        self.folder = options.results / self.id
-        self.logs = self.folder / "logs"
+        self._results = RunFolder(options.results, "ui")
+        self.id, self.folder, self.logs = (
+            self._results.run,
+            self._results.path,
+            self._results.logs,
+        )
         if kept is not None:
             self.guard = DataGuard(kept, self.id)
-        make_folder(options.results, self.id)
+        self._results.make()
         self.logs.mkdir()
         self._lock = RunLock(self.id, self.folder)
         self._secrets = [*from_environment(os.environ)]
@@ -197,18 +198,16 @@ class UIRun:
             whose = f" of {', '.join(self.options.clients)}" if self.options.clients else ""
             raise UsageError(f"{over}: no client{whose} has written a run there: nothing to check")
         checking = Checking(
-            self.id,
-            self.folder,
+            Record(self.id, self.folder, self._secrets),
             self.options,
             self.catalog,
             self.screen,
             source=self.kept.run if self.kept else "",
-            secrets=self._secrets,
         )
         try:
             checking.begin(versions, samples, over)
             # Now there is a journal to draw reports of, and to run again from.
-            make_latest(self.options.results, self.id)
+            self._results.make_latest()
             for version in versions:
                 try:
                     with started(version, database) as running:

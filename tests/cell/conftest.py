@@ -21,9 +21,10 @@ from harness.plan import Cell, make_plan
 from harness.probes import Probe, read_probe
 from harness.processes import free_port
 from harness.report.terminal import Screen
-from harness.run import Run
+from harness.run.run import Run
 from harness.stacks import Stack
 from harness.versions import load
+from tests.marks import mark_of
 
 CLIENT = "2.19.39"
 
@@ -112,7 +113,7 @@ def around(python: Path, tmp_path: Path) -> Around:
             "work": tmp_path / "work",
             "logs": tmp_path / "logs",
             "datastore": {},
-            "mark": f"tests-{tmp_path.name}",
+            "mark": mark_of(tmp_path),
             "timeout": 20,
         }
         return Surroundings(**{**fields, **changes})

@@ -15,8 +15,8 @@ from harness.cell.reading import Again, WrittenRun
 from harness.database import Address, Database
 from harness.errors import InfraError
 from harness.outcome import Status
+from harness.run.walk import Walk
 from harness.versions import load
-from harness.walk import Walk
 from tests.cell.conftest import FLOW
 from tests.report import journals
 
@@ -46,27 +46,29 @@ def shut(database: Database) -> Iterator[Address]:
 
 
 def test_a_client_that_fails_over_a_dead_database_is_infra(in_run, stack_over, nowhere):
-    outcome = in_run.run.cell(in_run.cell(REFUSED), in_run.python, stack_over(nowhere))
+    outcome = in_run.run.clients.cell(in_run.cell(REFUSED), in_run.python, stack_over(nowhere))
     assert outcome.status is Status.INFRA
     assert "the database does not answer any more" in outcome.checks["run"].reason
 
 
 def test_a_client_that_fails_over_a_living_database_has_failed(in_run, stack_over, database):
-    outcome = in_run.run.cell(in_run.cell(REFUSED), in_run.python, stack_over(database.address))
+    outcome = in_run.run.clients.cell(
+        in_run.cell(REFUSED), in_run.python, stack_over(database.address)
+    )
     assert outcome.status is Status.FAIL
     assert outcome.checks["run"].reason.endswith("ServiceException: 500")
 
 
 def test_a_run_that_was_interrupted_starts_no_more_programs(in_run):
-    with pytest.raises(KeyboardInterrupt), in_run.run.pool():
+    with pytest.raises(KeyboardInterrupt), in_run.run.executor.pool():
         raise KeyboardInterrupt
-    outcome = in_run.run.cell(in_run.cell(), in_run.python, None)
+    outcome = in_run.run.clients.cell(in_run.cell(), in_run.python, None)
     assert outcome.status is Status.INFRA
     assert outcome.checks["run"].reason == "the run was ended meanwhile"
 
 
 def test_a_table_that_may_not_be_read_is_infra(in_run, stack_over, shut):
-    outcome = in_run.run.cell(in_run.cell(), in_run.python, stack_over(shut))
+    outcome = in_run.run.clients.cell(in_run.cell(), in_run.python, stack_over(shut))
     assert outcome.status is Status.INFRA
     reason = outcome.checks["run"].reason
     assert reason == "the database could not be read: permission denied for table flows_v3"
@@ -79,7 +81,7 @@ WELL = FLOW.replace('__main__":', '__main__":\n    open(LOG, "a").write("meanwhi
 def test_an_infra_cell_keeps_what_was_found_before(in_run, stack_over, nowhere):
     stack = stack_over(nowhere)
     cell = in_run.cell(WELL.replace("LOG", repr(str(stack.running.log))))
-    outcome = in_run.run.cell(cell, in_run.python, stack)
+    outcome = in_run.run.clients.cell(cell, in_run.python, stack)
     assert {check.status for check in outcome.checks.values()} == {Status.INFRA}
     assert outcome.pathspec == "OddFlow/1"
     assert outcome.seconds > 0
@@ -90,7 +92,7 @@ def test_an_infra_cell_keeps_what_was_found_before(in_run, stack_over, nowhere):
 
 def test_an_infra_cell_keeps_what_was_read_again(in_run, stack_over, database, monkeypatch):
     run, stack = in_run.run, stack_over(database.address)
-    first = run.cell(in_run.cell(stage=1), in_run.python, stack)
+    first = run.clients.cell(in_run.cell(stage=1), in_run.python, stack)
     assert first.written is not None
     again = [Again(first.written, checked=False)]
 
@@ -98,7 +100,7 @@ def test_an_infra_cell_keeps_what_was_read_again(in_run, stack_over, database, m
         raise InfraError("the service ended")
 
     monkeypatch.setattr(stack.running, "check_alive", dead)
-    second = run.cell(in_run.cell(stage=2), in_run.python, stack, earlier=again)
+    second = run.clients.cell(in_run.cell(stage=2), in_run.python, stack, earlier=again)
     assert second.checks["run"].reason == "the service ended"
     assert second.written is not None
     assert (second.rereads, second.reread_problems) == (1, [])
@@ -106,10 +108,12 @@ def test_an_infra_cell_keeps_what_was_read_again(in_run, stack_over, database, m
 
 def test_an_infra_cell_says_that_earlier_runs_were_not_read_again(in_run, stack_over, nowhere):
     run = in_run.run
-    first = run.cell(in_run.cell(stage=1), in_run.python, None)
+    first = run.clients.cell(in_run.cell(stage=1), in_run.python, None)
     assert first.written is not None
     again = [Again(first.written, checked=True)]
-    second = run.cell(in_run.cell(stage=2), in_run.python, stack_over(nowhere), earlier=again)
+    second = run.clients.cell(
+        in_run.cell(stage=2), in_run.python, stack_over(nowhere), earlier=again
+    )
     (problem,) = second.reread_problems
     assert problem.startswith(
         "client 2.19.39: earlier runs not read again: the database does not answer any more"

@@ -21,7 +21,7 @@ from harness.errors import UsageError
 from harness.plan import Cell, make_plan
 from harness.probes import FLOWS
 from harness.processes import free_port
-from harness.run import rerun_line
+from harness.run.lines import rerun_line
 from harness.tools import ROOT
 from harness.ui.check import rerun_line as ui_line
 from harness.ui.options import UIOptions, parse_ui

@@ -13,7 +13,7 @@ from harness.cli.parser import build_parser
 from harness.errors import InfraError, UsageError
 from harness.plan import make_plan
 from harness.probes import FLOWS
-from harness.run import rerun_line
+from harness.run.lines import rerun_line
 from harness.tools import ROOT
 from harness.versions import Catalog, load
 

@@ -14,6 +14,7 @@ from harness.datastore.objects import REQUIREMENTS, ObjectStore
 from harness.datastore.server import CREDENTIALS, S3Server
 from harness.processes import ManagedProcess, free_port, wait_until
 from harness.tools import tool_python
+from tests.marks import mark_of
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +30,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[S3Server]:
     """A server not started yet, which the test may stop or kill."""
-    server = S3Server(f"tests-{tmp_path.name}-{os.getpid()}", tmp_path / "s3.log")
+    server = S3Server(mark_of(tmp_path), tmp_path / "s3.log")
     yield server
     server.stop()
 
@@ -60,7 +61,7 @@ def guarded(tmp_path: Path) -> Iterator[ObjectStore]:
         [python, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
         # The three requests that make the bucket and the user are free.
         env={"PATH": os.defpath, "INITIAL_NO_AUTH_ACTION_COUNT": "3"},
-        mark=f"tests-{tmp_path.name}-{os.getpid()}",
+        mark=mark_of(tmp_path),
         log=tmp_path / "guarded.log",
     )
     endpoint = f"http://127.0.0.1:{port}"

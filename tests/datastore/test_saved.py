@@ -16,6 +16,7 @@ from harness.datastore.server import CREDENTIALS, S3Server
 from harness.errors import InfraError, UsageError
 from harness.processes import marked_processes
 from tests.datastore.objects_of import put_keys, read_all, urls
+from tests.marks import mark_of
 
 ODD_KEYS = [
     "a",
@@ -50,7 +51,7 @@ def served(tmp_path: Path) -> Iterator[Serve]:
     servers: list[S3Server] = []
 
     def served(folder: Path, **more: str) -> S3Server:
-        servers.append(serve(folder, f"tests-{tmp_path.name}", tmp_path / "again.log", **more))
+        servers.append(serve(folder, mark_of(tmp_path), tmp_path / "again.log", **more))
         return servers[-1]
 
     yield served
@@ -147,7 +148,7 @@ def test_a_file_that_is_gone_is_told_and_no_server_is_left(store, buckets, serve
     (tmp_path / "s3" / first / "key").unlink()
     with pytest.raises(InfraError, match=r"(?s)the S3 tool broke at load.*FileNotFoundError"):
         served(tmp_path / "s3")
-    left = [mark for _, mark in marked_processes() if mark.startswith(f"tests-{tmp_path.name}/")]
+    left = [mark for _, mark in marked_processes() if mark.startswith(f"{mark_of(tmp_path)}/")]
     assert left == []
 
 

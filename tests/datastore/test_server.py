@@ -10,6 +10,7 @@ import requests
 
 from harness.datastore.server import S3Server
 from harness.errors import InfraError
+from tests.marks import mark_of
 
 
 def test_it_answers_after_start_and_is_gone_after_stop(own_server: S3Server):
@@ -36,7 +37,7 @@ def test_a_port_that_is_taken_is_told_at_once(tmp_path: Path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-        server = S3Server(f"tests-{tmp_path.name}", tmp_path / "s3.log", port=port)
+        server = S3Server(mark_of(tmp_path), tmp_path / "s3.log", port=port)
         with pytest.raises(InfraError, match="the S3 server ended with exit code"):
             server.start()
     server.stop()

@@ -39,9 +39,14 @@ def environment(**more: str) -> dict[str, str]:
     return {**inherited, "NOX_SCRIPT_MODE": "none", **more}
 
 
-def command(*words: str) -> list[str]:
-    """Return the nox command with these words behind it."""
-    return [sys.executable, "-m", "nox", *words]
+def command(*words: str, cwd: Path = ROOT) -> list[str]:
+    """Return the nox command with these words behind it.
+
+    Two runs must not make a client's environment at once: each worker of pytest has its own.
+    """
+    worker = os.environ.get("PYTEST_XDIST_WORKER") if cwd == ROOT else None
+    own = ["--envdir", str(ROOT / ".nox" / f"tests-{worker}")] if worker else []
+    return [sys.executable, "-m", "nox", *own, *words]
 
 
 def nox(
@@ -53,7 +58,7 @@ def nox(
 ) -> subprocess.CompletedProcess[str]:
     """Run nox to its end, which must come within the seconds given."""
     return subprocess.run(
-        command(*words),
+        command(*words, cwd=cwd),
         cwd=cwd,
         env=dict(env or environment()),
         capture_output=True,

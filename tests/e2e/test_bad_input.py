@@ -46,8 +46,8 @@ def _one_error(finished: subprocess.CompletedProcess[str], *words: str) -> None:
         (["--s3-image", "minio/minio"], ["--s3-image is of no use without --datastore s3"]),
         (["--jobs", "0"], ["--jobs 0"]),
         (["--timeout", "-1"], ["--timeout -1"]),
-        (["--flow-dir", "/nonexistent"], ["--flow-dir /nonexistent: no such folder"]),
-        (["--postgres", "/nonexistent"], ["no PostgreSQL at /nonexistent"]),
+        (["--flow-dir", "TMP/absent"], ["--flow-dir TMP/absent: no such folder"]),
+        (["--postgres", "TMP/absent"], ["no PostgreSQL at TMP/absent"]),
         (["--backend", "cloud"], ["--backend", "cloud", "embedded"]),
         (["--backend", "docker"], ["no Docker engine answers at unix://", "DOCKER_HOST", "start"]),
     ],
@@ -55,8 +55,11 @@ def _one_error(finished: subprocess.CompletedProcess[str], *words: str) -> None:
 )
 def test_options(tmp_path, options, words):
     results = tmp_path / "results"
-    finished = nox("-s", "compat(2.19.39)", "--", "--results", str(results), *options)
-    _one_error(finished, *words)
+    given, said = (
+        [text.replace("TMP", str(tmp_path)) for text in texts] for texts in (options, words)
+    )
+    finished = nox("-s", "compat(2.19.39)", "--", "--results", str(results), *given)
+    _one_error(finished, *said)
     assert not results.exists()
 
 

@@ -75,8 +75,8 @@ def test_the_wrong_order_is_reported_as_a_failure_and_as_such(clone, tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--checkout", "/absent"], "--checkout /absent: there is no such folder"),
-        (["--checkout", "file:///absent.git"], "the repository cannot be read"),
+        (["--checkout", "TMP/absent"], "TMP/absent: there is no such folder"),
+        (["--checkout", "file://TMP/absent.git"], "the repository cannot be read"),
         (["--checkout", "CLONE", "--service", "v0.1-alpha"], "holds no metadata service"),
         (["--checkout", "CLONE", "--service", "mastr"], "nearest: master"),
         (["--scenario", "wrong-order"], "needs services from a clone: --checkout PATH|URL"),
@@ -84,11 +84,19 @@ def test_the_wrong_order_is_reported_as_a_failure_and_as_such(clone, tmp_path):
     ],
 )
 def test_bad_input(clone, tmp_path, options, words):
-    given = [str(clone) if option == "CLONE" else option for option in options]
+    places = {"CLONE": str(clone), "TMP": str(tmp_path)}
+    given = [_in(places, option) for option in options]
     finished = nox("-s", "compat", "--", "--results", str(tmp_path / "results"), *given)
     output = finished.stdout + finished.stderr
     assert finished.returncode == 2
-    assert words in output
+    assert _in(places, words) in output
     assert output.count("error: ") == 1
     assert "Traceback" not in output
     assert not (tmp_path / "results").exists()
+
+
+def _in(places: dict[str, str], text: str) -> str:
+    """Return the text with the names of places replaced by where they are."""
+    for name, place in places.items():
+        text = text.replace(name, place)
+    return text

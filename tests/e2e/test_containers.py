@@ -26,13 +26,14 @@ from harness.cell import CellOutcome
 from harness.cli.options import parse
 from harness.containers.engine import Engine
 from harness.containers.own import LABEL, LOCK_LABEL, find
+from harness.interpreters import python_of
 from harness.outcome import Status
+from harness.plan import make_plan
 from harness.processes import marked_processes, wait_until
 from harness.reference.levels import LEVELS
 from harness.report.terminal import Screen
-from harness.run import Run
+from harness.run.run import Run
 from harness.selectors import select_services
-from harness.sessions import planned_cells
 from harness.versions import load
 from tests.e2e.nox_runs import (
     NoxRun,
@@ -611,9 +612,10 @@ def impatient(
         monkeypatch.setattr(patience, 3.0)
         given = ["--registry", registry, *SMALL, *options, "--results", str(tmp_path)]
         chosen = parse("compat", given, load(), lambda: engine.description)
-        one_run = Run(chosen, chosen.clients, Screen(Console(file=io.StringIO())))
+        plan = make_plan(chosen, dict.fromkeys(chosen.clients, python_of(newest_client)))
+        one_run = Run(chosen, plan, Screen(Console(file=io.StringIO())))
         try:
-            (outcome,) = one_run.compat(planned_cells(chosen, chosen.clients), newest_client)
+            (outcome,) = one_run.compat(plan.cells, newest_client)
         finally:
             one_run.end()
         return outcome

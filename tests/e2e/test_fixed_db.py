@@ -12,25 +12,26 @@ import pytest
 from rich.console import Console
 
 from harness.cli.options import parse
+from harness.core.view import View
 from harness.database import Database
 from harness.database.existing import check_existing
 from harness.database.rows import schema_version
 from harness.errors import UsageError
-from harness.journal import Entry
+from harness.interpreters import python_of
+from harness.plan import make_plan
 from harness.processes import marked_processes
 from harness.reference.faults import VARIABLE
-from harness.report.summary import all_green, stage_sentences
+from harness.report.summary import stage_sentences
 from harness.report.terminal import Screen
-from harness.run import Run
-from harness.selectors import select_clients
+from harness.run.run import Run
+from harness.run.walk import Walk
 from harness.service import Launcher, RunningService
 from harness.versions import Catalog, Service, load
-from harness.walk import Walk
 from tests.e2e.nox_runs import declare
 
 pytestmark = pytest.mark.e2e
 
-WalkOver = Callable[..., list[Entry]]
+WalkOver = Callable[..., View]
 
 
 @pytest.fixture(scope="session")
@@ -51,27 +52,26 @@ def walk_over(
         fault: str = "",
         before_start: str = "",
         place: str = "02-",
-    ) -> list[Entry]:
+    ) -> View:
         if fault:
             monkeypatch.setenv(VARIABLE, fault)
         arguments = ["--metaflow", "2.19.39", "--path", path, "--probe", "hello", *more]
         options = parse("fixed_db", [*arguments, "--results", str(tmp_path)], catalog)
-        run = Run(options, options.clients, Screen(Console(file=io.StringIO())))
+        plan = make_plan(options, dict.fromkeys(options.clients, python_of(newest_client)))
+        run = Run(options, plan, Screen(Console(file=io.StringIO())))
         runs.append(run)
-        assert run.backend is not None
-        backend = run.backend
+        backend, stacks = run.services()
         if before_start:
             meddler = Meddler(backend.launcher, before_start, place)
             backend = dataclasses.replace(backend, launcher=meddler)
-        client = select_clients(catalog, "2.19.39")[0]
-        Walk(run, backend, {client: newest_client}).go(options.path)
+        Walk(run, backend, stacks, dict.fromkeys(plan.clients, newest_client)).go(plan.path)
         run.end()
-        return run.entries
+        return run.record.view
 
     yield walk_over
     for run in runs:
         run.end()
-        left = [mark for _, mark in marked_processes() if mark.startswith(run.id)]
+        left = [mark for _, mark in marked_processes() if mark.startswith(run.folder.run)]
         assert not left, f"processes are left: {left}"
 
 
@@ -93,26 +93,21 @@ class Meddler:
         return self._launcher.start(service, database, log)
 
 
-def stages(entries: list[Entry]) -> list[Entry]:
-    return [entry for entry in entries if entry["kind"] == "stage"]
-
-
-def said(entries: list[Entry]) -> str:
-    return "\n".join(line for stage in stages(entries) for line in stage_sentences(stage))
+def said(view: View) -> str:
+    return "\n".join(line for stage in view.stages for line in stage_sentences(stage))
 
 
 def test_a_sound_walk_is_green_and_tells_every_migration(walk_over: WalkOver) -> None:
-    entries = walk_over("1.0,2.0,2.0.4,2.0.6,2.3,2.5")
-    assert said(entries) == ""
-    assert [stage["status"] for stage in stages(entries)] == ["pass"] * 6
-    applied = [len(stage["migrations"]) for stage in stages(entries)]
+    view = walk_over("1.0,2.0,2.0.4,2.0.6,2.3,2.5")
+    assert said(view) == ""
+    assert [stage.status for stage in view.stages] == ["pass"] * 6
+    applied = [len(stage.migrations) for stage in view.stages]
     assert applied == [0, 2, 0, 1, 4, 1]
-    assert stages(entries)[-1]["schema_after"] == 20230118020300
-    assert stages(entries)[-1]["rereads"] == 5
-    verdicts = [stage["rollback"] for stage in stages(entries)]
+    assert view.stages[-1].schema_after == 20230118020300
+    assert view.stages[-1].rereads == 5
+    verdicts = [stage.rollback for stage in view.stages]
     assert verdicts == [None, "unsafe", None, "unsafe", "unsafe", "unsafe"]
-    cells = [entry for entry in entries if entry["kind"] == "cell"]
-    assert [cell["status"] for cell in cells] == ["pass"] * 6
+    assert [cell.status for cell in view.cells] == ["pass"] * 6
 
 
 def test_a_row_deleted_between_stages_is_named(walk_over: WalkOver) -> None:
@@ -121,24 +116,24 @@ def test_a_row_deleted_between_stages_is_named(walk_over: WalkOver) -> None:
         " WHERE name = 'greeting' AND step_name = 'start' LIMIT 1)"
     )
     # It is the migration that --on-failure speaks of: what else is wrong stops no walk.
-    entries = walk_over("2.0.6,2.3,2.5", "--on-failure", "stop", before_start=delete)
-    assert "between the stages" in said(entries) or "by the migration" in said(entries)
-    assert "artifact_v3" in said(entries)
-    assert "row lost" in said(entries)
-    assert "greeting" in said(entries)
+    view = walk_over("2.0.6,2.3,2.5", "--on-failure", "stop", before_start=delete)
+    assert "between the stages" in said(view) or "by the migration" in said(view)
+    assert "artifact_v3" in said(view)
+    assert "row lost" in said(view)
+    assert "greeting" in said(view)
     # The third stage misses the row when it reads again.
-    assert [stage["status"] for stage in stages(entries)] == ["pass", "fail", "fail"]
+    assert [stage.status for stage in view.stages] == ["pass", "fail", "fail"]
 
 
 def test_a_row_lost_while_a_service_is_in_use_is_named(walk_over: WalkOver) -> None:
-    entries = walk_over(
+    view = walk_over(
         "2.0.6,2.3",
         before_start="DELETE FROM artifact_v3 WHERE name = 'greeting'",
         place="-rollback",
     )
-    assert [stage["status"] for stage in stages(entries)] == ["pass", "fail"]
-    assert "while the service was in use: artifact_v3: row lost" in said(entries)
-    assert "by the migration" not in said(entries)
+    assert [stage.status for stage in view.stages] == ["pass", "fail"]
+    assert "while the service was in use: artifact_v3: row lost" in said(view)
+    assert "by the migration" not in said(view)
 
 
 def test_a_changed_metadata_value_is_named(walk_over: WalkOver) -> None:
@@ -146,10 +141,10 @@ def test_a_changed_metadata_value_is_named(walk_over: WalkOver) -> None:
         "UPDATE metadata_v3 SET value = 'forged' WHERE ctid = (SELECT ctid FROM metadata_v3"
         " WHERE flow_id = 'HelloFlow' AND field_name = 'attempt' LIMIT 1)"
     )
-    entries = walk_over("2.0.6,2.3", before_start=change)
-    assert "metadata_v3" in said(entries)
-    assert "value changed" in said(entries)
-    assert "forged" in said(entries)  # the client that wrote it reads it back changed
+    view = walk_over("2.0.6,2.3", before_start=change)
+    assert "metadata_v3" in said(view)
+    assert "value changed" in said(view)
+    assert "forged" in said(view)  # the client that wrote it reads it back changed
 
 
 @pytest.mark.parametrize(
@@ -162,27 +157,27 @@ def test_a_changed_metadata_value_is_named(walk_over: WalkOver) -> None:
     ],
 )
 def test_a_faulty_migration_is_found(walk_over: WalkOver, fault: str, words: list[str]) -> None:
-    entries = walk_over("2.0.6,2.3", fault=fault)
-    assert stages(entries)[0]["status"] == "pass"
-    assert stages(entries)[1]["status"] == "fail"
+    view = walk_over("2.0.6,2.3", fault=fault)
+    assert view.stages[0].status == "pass"
+    assert view.stages[1].status == "fail"
     for word in words:
-        assert word in said(entries)
+        assert word in said(view)
 
 
 def test_a_migration_that_stops_half_way_names_where(walk_over: WalkOver) -> None:
-    entries = walk_over("2.0.6,2.3,2.5", "--on-failure", "stop", fault="migration-half-way@2.3")
-    assert [stage["status"] for stage in stages(entries)] == ["pass", "fail"]
+    view = walk_over("2.0.6,2.3,2.5", "--on-failure", "stop", fault="migration-half-way@2.3")
+    assert [stage.status for stage in view.stages] == ["pass", "fail"]
     for word in ("reference-2.3", "20201002000616", "20220503175500"):
-        assert word in said(entries)
-    cells = {e["stage"]: e for e in entries if e["kind"] == "cell"}
-    assert [cells[n]["status"] for n in (1, 2, 3)] == ["pass", "not-run", "not-run"]
-    assert cells[3]["checks"]["run"]["reason"] == "the walk ended at stage 2"
+        assert word in said(view)
+    cells = {cell.stage: cell for cell in view.finished}
+    assert [cells[n].status for n in (1, 2, 3)] == ["pass", "not-run", "not-run"]
+    assert cells[3].checks["run"].reason == "the walk ended at stage 2"
 
 
 def test_after_a_failed_migration_the_next_service_is_tried(walk_over: WalkOver) -> None:
-    entries = walk_over("2.0.6,2.3,2.5", fault="migration-half-way@2.3")
-    assert [stage["service"] for stage in stages(entries)][-1] == "reference-2.5"
-    assert stages(entries)[1]["status"] == "fail"
+    view = walk_over("2.0.6,2.3,2.5", fault="migration-half-way@2.3")
+    assert view.stages[-1].service == "reference-2.5"
+    assert view.stages[1].status == "fail"
 
 
 HALF_WAY = "20201002000616"
@@ -191,37 +186,37 @@ HALF_WAY = "20201002000616"
 
 def test_a_migration_that_fails_as_declared_is_green(walk_over: WalkOver, tmp_path: Path) -> None:
     options = ("--expectations", _declared(tmp_path), "--on-failure", "next")
-    entries = walk_over("2.0.6,2.3", *options, fault="migration-half-way@2.3")
-    assert said(entries) == ""
-    assert [stage["status"] for stage in stages(entries)] == ["pass", "expected-fail"]
-    (known,) = stages(entries)[1]["known"]
+    view = walk_over("2.0.6,2.3", *options, fault="migration-half-way@2.3")
+    assert said(view) == ""
+    assert [stage.status for stage in view.stages] == ["pass", "expected-fail"]
+    (known,) = view.stages[1].known
     assert known.startswith("planted by the test: ")
     assert HALF_WAY in known
-    (cell,) = (e for e in entries if e["kind"] == "cell" and e["stage"] == 2)
-    assert cell["status"] == "expected-fail"
-    assert "planted by the test" in cell["checks"]["run"]["reason"]
-    assert all_green(entries)
+    (cell,) = (cell for cell in view.finished if cell.stage == 2)
+    assert cell.status == "expected-fail"
+    assert "planted by the test" in cell.checks["run"].reason
+    assert view.green
 
 
 def test_a_migration_that_is_declared_to_fail_and_does_not_is_red(
     walk_over: WalkOver, tmp_path: Path
 ) -> None:
-    entries = walk_over("2.0.6,2.3,2.5", "--expectations", _declared(tmp_path))
-    assert [s["status"] for s in stages(entries)] == ["pass", "unexpected-pass", "pass"]
-    assert "remove that entry, or narrow its ranges" in said(entries)
-    assert not all_green(entries)
+    view = walk_over("2.0.6,2.3,2.5", "--expectations", _declared(tmp_path))
+    assert [s.status for s in view.stages] == ["pass", "unexpected-pass", "pass"]
+    assert "remove that entry, or narrow its ranges" in said(view)
+    assert not view.green
 
 
 def test_rows_lost_by_a_migration_that_fails_as_declared_are_red(
     walk_over: WalkOver, tmp_path: Path
 ) -> None:
-    entries = walk_over(
+    view = walk_over(
         *("2.0.6,2.3", "--expectations", _declared(tmp_path)),
         fault="migration-half-way@2.3",
         before_start="DELETE FROM artifact_v3",
     )
-    assert [stage["status"] for stage in stages(entries)] == ["pass", "fail"]
-    assert "by the failed migration" in said(entries)
+    assert [stage.status for stage in view.stages] == ["pass", "fail"]
+    assert "by the failed migration" in said(view)
 
 
 def _declared(folder: Path) -> str:
@@ -237,32 +232,33 @@ def test_a_users_database_can_be_walked_again(walk_over: WalkOver, database: Dat
         cursor.execute("CREATE INDEX their_index ON runs_v3 (user_name)")
     again = walk_over("2.3,2.5", "--allow-existing", *walk[1:])
     assert said(again) == ""
-    assert [stage["status"] for stage in stages(again)] == ["pass", "pass"]
-    (note,) = (e["text"] for e in again if e["kind"] == "note" and "no service makes" in e["text"])
+    assert [stage.status for stage in again.stages] == ["pass", "pass"]
+    notes = [note for of_service in again.notes.values() for note in of_service]
+    (note,) = (note for note in notes if "no service makes" in note)
     for name in ("table theirs", "column theirs.id", "index their_index on runs_v3"):
         assert name in note
 
 
 def test_a_write_answered_500_but_committed_is_found(walk_over: WalkOver) -> None:
-    entries = walk_over("2.0.6", fault="status-500-commits:4")
-    assert stages(entries)[0]["status"] == "fail"
-    assert "refused, yet rows were written" in said(entries)
+    view = walk_over("2.0.6", fault="status-500-commits:4")
+    assert view.stages[0].status == "fail"
+    assert "refused, yet rows were written" in said(view)
 
 
 def test_a_service_that_cannot_start_on_the_newer_schema_is_a_rollback_verdict(
     walk_over: WalkOver,
 ) -> None:
-    entries = walk_over("2.0.6,2.3", fault="no-start-on-newer-schema")
-    assert [stage["status"] for stage in stages(entries)] == ["pass", "pass"]
-    assert stages(entries)[1]["rollback"] == "unsafe"
-    evidence = " ".join(stages(entries)[1]["rollback_evidence"])
+    view = walk_over("2.0.6,2.3", fault="no-start-on-newer-schema")
+    assert [stage.status for stage in view.stages] == ["pass", "pass"]
+    assert view.stages[1].rollback == "unsafe"
+    evidence = " ".join(view.stages[1].rollback_evidence)
     assert "reference-2.0.6" in evidence
     assert "start" in evidence
 
 
 def test_a_users_database_is_walked_and_kept(walk_over: WalkOver, database: Database) -> None:
-    entries = walk_over("2.0.6,2.3", "--database-url", database.address.url)
-    assert said(entries) == ""
+    view = walk_over("2.0.6,2.3", "--database-url", database.address.url)
+    assert said(view) == ""
     assert schema_version(database.address) == 20220503175500
     with closing(database.address.connect()) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM runs_v3 WHERE flow_id = 'HelloFlow'")

@@ -39,11 +39,12 @@ def _runs(python: Path, user: dict[str, int]) -> bool:
 
 
 @pytest.fixture(scope="module")
-def python(user) -> Path:
+def python(user, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Python for the harness that this user can run."""
     # Where several have the same minor, the one on PATH may be root's own: nox puts its first.
     paths = (os.environ["PATH"], os.defpath)
-    elsewhere = [find_interpreters({"PATH": path, "HOME": "/nonexistent"}) for path in paths]
+    home = str(tmp_path_factory.mktemp("home"))
+    elsewhere = [find_interpreters({"PATH": path, "HOME": home}) for path in paths]
     found = [item for one in (find_interpreters(), *elsewhere) for item in one.items()]
     for minor, path in found:
         if int(minor.split(".")[1]) >= _OLDEST_MINOR and _runs(path, user):

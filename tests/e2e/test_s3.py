@@ -12,20 +12,21 @@ import pytest
 from rich.console import Console
 
 from harness.cli.options import parse
+from harness.core.entries import CellEntry
 from harness.datastore.objects import ObjectStore, S3Root
 from harness.datastore.s3 import OwnS3
 from harness.datastore.saved import serve
 from harness.datastore.server import CREDENTIALS, S3Server
-from harness.journal import Entry
-from harness.plan import Cell
+from harness.interpreters import python_of
+from harness.plan import make_plan
 from harness.processes import free_port, marked_processes, wait_until
 from harness.report.terminal import Screen
-from harness.run import Run
-from harness.selectors import select_clients
+from harness.run.run import Run
 from harness.tools import tool_python
 from harness.versions import load
 from tests.datastore.objects_of import urls
 from tests.e2e.nox_runs import environment, nox
+from tests.marks import mark_of
 
 pytestmark = pytest.mark.e2e
 
@@ -40,28 +41,28 @@ class Alone:
         arguments = ["--metaflow", NEWEST, "--datastore", "s3", "--results", str(results), *more]
         self.options = parse("local", arguments, catalog)
         self.said = io.StringIO()
-        self.run = Run(
-            self.options, self.options.clients, Screen(Console(file=self.said, soft_wrap=True))
-        )
-        self.client = select_clients(catalog, NEWEST)[0]
+        self.python = tool_python("by-hand", [f"metaflow=={NEWEST}"])
+        pythons = dict.fromkeys(self.options.clients, python_of(self.python))
+        plan = make_plan(self.options, pythons)
+        self.run = Run(self.options, plan, Screen(Console(file=self.said, soft_wrap=True)))
 
     @property
     def store(self) -> Any:
         return self.run._datastores["s3"]
 
-    def go(self) -> Entry:
+    def go(self) -> CellEntry:
         """Run the one cell to its end, and the run's; return the cell's entry."""
-        cell = Cell("local", self.client, None, "s3", self.options.probes[0])
         try:
-            self.run.compat([cell], tool_python("by-hand", [f"metaflow=={NEWEST}"]))
+            self.run.compat(self.run.plan.cells, self.python)
         finally:
             self.run.end()
-        return next(entry for entry in self.run.entries if entry["kind"] == "cell")
+        (cell,) = self.run.record.view.cells
+        return cell
 
     @property
     def listed(self) -> list[str]:
         """The keys of the objects that were there at the end, below the cell's folder."""
-        listing = (self.run.folder / "logs" / "s3-objects.txt").read_text(encoding="utf-8")
+        listing = (self.run.folder.path / "logs" / "s3-objects.txt").read_text(encoding="utf-8")
         return [line.split("/data/", 1)[1] for line in listing.splitlines()]
 
 
@@ -76,17 +77,17 @@ def alone(tmp_path: Path) -> Iterator[Callable[..., Alone]]:
     yield make
     for one in runs:
         one.run.end()
-        left = [mark for _, mark in marked_processes() if mark.startswith(one.run.id)]
+        left = [mark for _, mark in marked_processes() if mark.startswith(one.run.folder.run)]
         assert not left, f"processes are left: {left}"
 
 
 def test_what_a_client_stored_lies_in_the_store(alone):
     one = alone("--probe", "hello")
     entry = one.go()
-    assert {name: check["status"] for name, check in entry["checks"].items()} == dict.fromkeys(
+    assert {name: check.status for name, check in entry.checks.items()} == dict.fromkeys(
         ("run", "artifacts", "stored"), "pass"
     )
-    run = entry["flow_run"].partition("/")[2]
+    run = entry.flow_run.partition("/")[2]
     data = [key for key in one.listed if key.startswith("HelloFlow/data/")]
     assert len(data) >= 3, one.listed
     for step in ("start", "hello", "end"):
@@ -95,10 +96,10 @@ def test_what_a_client_stored_lies_in_the_store(alone):
 
 def test_what_is_kept_is_saved_and_can_be_served_again(alone, tmp_path):
     one = alone("--probe", "hello", "--keep")
-    assert one.go()["status"] == "pass"
-    folder = one.run.folder / "work" / "s3"
+    assert one.go().status == "pass"
+    folder = one.run.folder.path / "work" / "s3"
     assert f"saved in {folder}" in one.said.getvalue()
-    server = serve(folder, one.run.id, tmp_path / "again.log")
+    server = serve(folder, one.run.folder.run, tmp_path / "again.log")
     try:
         found = urls(ObjectStore(server.endpoint, CREDENTIALS), S3Root("compat-local"))
     finally:
@@ -109,8 +110,8 @@ def test_what_is_kept_is_saved_and_can_be_served_again(alone, tmp_path):
 def test_the_s3_client_and_included_files_pass(alone):
     for probe in ("s3_client", "include_file"):
         entry = alone("--probe", probe).go()
-        reasons = {name: check["reason"] for name, check in entry["checks"].items()}
-        assert entry["status"] == "pass", reasons
+        reasons = {name: check.reason for name, check in entry.checks.items()}
+        assert entry.status == "pass", reasons
 
 
 def test_an_object_that_is_not_there_is_found(alone, monkeypatch):
@@ -123,10 +124,10 @@ def test_an_object_that_is_not_there_is_found(alone, monkeypatch):
         return [one for one in found if one["url"] not in lost]
 
     monkeypatch.setattr(OwnS3, "objects", without_data)
-    checks = alone("--probe", "hello").go()["checks"]
-    assert checks["artifacts"]["status"] == "pass"
-    assert checks["stored"]["status"] == "fail"
-    reason = checks["stored"]["reason"]
+    checks = alone("--probe", "hello").go().checks
+    assert checks["artifacts"].status == "pass"
+    assert checks["stored"].status == "fail"
+    reason = checks["stored"].reason
     assert reason in [f"the object store has no object with url {url!r}" for url in lost]
 
 
@@ -145,15 +146,15 @@ def test_a_store_that_dies_in_mid_run_is_infra_and_leaves_nothing(alone):
         killed = pool.submit(kill_in_mid_run)
         entry = one.go()
         killed.result()
-    assert entry["status"] == "infra"
-    assert "the S3 server ended with exit code -9" in entry["checks"]["run"]["reason"]
-    assert not (one.run.folder / "work").exists()
+    assert entry.status == "infra"
+    assert "the S3 server ended with exit code -9" in entry.checks["run"].reason
+    assert not (one.run.folder.path / "work").exists()
 
 
 @pytest.fixture
 def given(tmp_path: Path) -> Iterator[tuple[ObjectStore, S3Root]]:
     """A store and a bucket that a user has."""
-    server = S3Server(f"tests-{tmp_path.name}", tmp_path / "given.log")
+    server = S3Server(mark_of(tmp_path), tmp_path / "given.log")
     server.start()
     store = ObjectStore(server.endpoint, CREDENTIALS)
     store.make_bucket("given")
@@ -168,12 +169,13 @@ def test_a_bucket_the_user_names_is_used_and_left_as_it_was(alone, given, monkey
         monkeypatch.setenv(name, value)
     where = ["--s3-root", root.url, "--s3-endpoint", store.endpoint]
     one = alone("--probe", "hello", *where, *(["--keep"] if keep else []))
-    assert one.go()["status"] == "pass"
+    assert one.go().status == "pass"
     assert any(key.startswith("HelloFlow/data/") for key in one.listed)
     left = urls(store, S3Root("given"))
     assert bool(left) is keep
-    assert all(url.startswith(f"{root.url}/{one.run.id}/") for url in left)
-    assert f"{'kept' if keep else 'removed'}: {root.url}/{one.run.id}" in one.said.getvalue()
+    assert all(url.startswith(f"{root.url}/{one.run.folder.run}/") for url in left)
+    verb = "kept" if keep else "removed"
+    assert f"{verb}: {root.url}/{one.run.folder.run}" in one.said.getvalue()
 
 
 @pytest.mark.parametrize(

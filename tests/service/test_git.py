@@ -157,8 +157,11 @@ def test_git_variables_of_a_hook_do_not_mislead(clone, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("/absent/clone", "--checkout /absent/clone: there is no such folder"),
-        ("file:///absent.git", "--checkout file:///absent.git: the repository cannot be read: "),
+        ("TMP/absent", "--checkout TMP/absent: there is no such folder"),
+        (
+            "file://TMP/absent.git",
+            "--checkout file://TMP/absent.git: the repository cannot be read: ",
+        ),
         (
             "https://user:hidden@127.0.0.1:1/repo.git",
             "--checkout https://user:***@127.0.0.1:1/repo.git: the repository cannot be read: ",
@@ -177,10 +180,10 @@ def test_git_variables_of_a_hook_do_not_mislead(clone, tmp_path, monkeypatch):
         ),
     ],
 )
-def test_no_repository(given, message):
+def test_no_repository(tmp_path, given, message):
     with pytest.raises(UsageError) as error:
-        open_clone(given)
-    assert str(error.value).startswith(message)
+        open_clone(given.replace("TMP", str(tmp_path)))
+    assert str(error.value).startswith(message.replace("TMP", str(tmp_path)))
     assert "hidden" not in str(error.value)
 
 

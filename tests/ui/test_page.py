@@ -7,6 +7,7 @@ import pytest
 from harness.outcome import Status
 from harness.processes import marked_processes
 from harness.ui.page import CHECKS, NO_BROWSER, find_browser, look
+from tests.marks import mark_of
 
 pytestmark = pytest.mark.e2e
 
@@ -18,7 +19,7 @@ browser = pytest.mark.skipif(find_browser() is None, reason=NO_BROWSER)
 def test_a_sound_page_shows_everything_and_is_pictured(written, standin, tmp_path):
     runs = [written.runs["card"], written.runs["failing"]]
     with standin(written.database.address) as (api, _):
-        card, failing = look(api, api, runs, tmp_path / "pictures")
+        card, failing = look(api, api, runs, tmp_path / "pictures", mark=mark_of(tmp_path))
     assert tuple(card) == CHECKS
     assert {name: one.status for name, one in card.items()} == dict.fromkeys(CHECKS, Status.PASS)
     assert failing["page_card"].status is Status.UNSUPPORTED
@@ -35,7 +36,7 @@ def test_a_sound_page_shows_everything_and_is_pictured(written, standin, tmp_pat
         )
     )
     assert all(file.read_bytes().startswith(b"\x89PNG") for file in pictures)
-    assert not [mark for _, mark in marked_processes() if mark.startswith("browser-")]
+    assert not [mark for _, mark in marked_processes() if mark.startswith(mark_of(tmp_path))]
 
 
 @pytest.mark.browser

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import wait
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -30,7 +29,7 @@ from harness.errors import HarnessError, InfraError
 from harness.outcome import CheckOutcome, Status
 from harness.path import Step
 from harness.plan import Cell, planned_stage
-from harness.run import Run
+from harness.run.run import Run
 from harness.service import RunningService, contract, rollback
 from harness.service.identity import identified_version, identity_notes
 from harness.service.migration import Migration, MigrationError, await_ready, bring_up
@@ -64,7 +63,7 @@ class Walk:
         self._name = name
         first = next((cell for cell in run.plan.cells if cell.walk == name), None)
         self._server = backend.server(first.point) if first else backend.servers[0]
-        self._logs = run.folder / "logs" / "services"
+        self._logs = run.folder.service_logs
         self._written: list[WrittenRun] = []
         self._left: fingerprint.Fingerprint | None = None
         self._contract: contract.Contract | None = None
@@ -115,7 +114,7 @@ class Walk:
         """Go through one stage; return whether the walk goes on."""
         started = time.monotonic()
         planned = msgspec.structs.asdict(planned_stage(step, self._name))
-        stage = StageEntry(at=now(), run=self._run.id, **planned)
+        stage = StageEntry(at=now(), run=self._run.folder.run, **planned)
         failed, migrated = Status.PASS, True
         try:
             self._through(stage, step, previous, database)
@@ -141,7 +140,7 @@ class Walk:
         stage.status = failed
         stage.at = now()
         stage.seconds = round(time.monotonic() - started, 2)
-        self._run.screen.stage(self._run.record(stage))
+        self._run.screen.stage(self._run.record.add(stage))
         stops = not migrated and failed is Status.FAIL and self._run.options.on_failure == "stop"
         return failed is not Status.INFRA and not stops
 
@@ -178,7 +177,7 @@ class Walk:
         before = fingerprint.take(database.address)
         stage.carried = sum(before.counts.values())
         with self._started(step.service, database, step.number) as running:
-            stage.log = str(running.log.relative_to(self._run.folder))
+            stage.log = str(running.log.relative_to(self._run.folder.path))
             migration = bring_up(running, self._run.options.migration_timeout)
             self._note_migration(stage, migration)
             stage.schema_after = schema_version(database.address)
@@ -188,7 +187,7 @@ class Walk:
             stage.reported = identified_version(running, stage.schema_after or 0)
             if not step.rollback:  # after one the schema is the newer service's, as it should be
                 for note in identity_notes(running, stage.reported, stage.schema_after or 0):
-                    self._run.note(step.service, note)
+                    self._run.record.note(step.service.name, note)
             schema_now = stage.schema_after or 0
             server = server_version(database.address)
             stack = Stack(running, database, migration, stage.reported, schema_now, server)
@@ -206,13 +205,17 @@ class Walk:
     def _started(
         self, service: Service, database: Database, number: int, suffix: str = ""
     ) -> Iterator[RunningService]:
-        walk = f"{self._name.replace('/', '-')}-" if self._name else ""
-        log = self._logs / f"{walk}{number:02d}-{service.slug}{suffix}.log"
+        log = self._logs / f"{self._walk_prefix}{number:02d}-{service.slug}{suffix}.log"
         running = self._backend.launcher.start(service, database, log)
         try:
             yield running
         finally:
             running.stop()
+
+    @property
+    def _walk_prefix(self) -> str:
+        """What the names of files of this walk begin with, where the run may have several."""
+        return f"{self._name.replace('/', '-')}-" if self._name else ""
 
     @staticmethod
     def _note_migration(stage: StageEntry, migration: Migration) -> None:
@@ -253,12 +256,14 @@ class Walk:
         self._theirs = frozenset(own)
         if own:
             listed = ", ".join(sorted(own))
-            self._run.note(step.service, f"the database has what no service makes: {listed}")
+            self._run.record.note(
+                step.service.name, f"the database has what no service makes: {listed}"
+            )
 
     def _fresh_schema(self, step: Step) -> schema.SchemaDescription:
         """Return the schema that a service makes of an empty database."""
         # On a user's server other walks may be on their way, or have been killed.
-        name = f"fresh_{step.number}_{self._run.id}"
+        name = f"fresh_{step.number}_{self._run.folder.run}"
         fresh = self._server.create(name)
         try:
             with self._started(step.service, fresh, step.number, "-fresh") as running:
@@ -269,7 +274,7 @@ class Walk:
 
     def _check_contract(self, stage: StageEntry, step: Step, stack: Stack) -> None:
         # A database that was walked before has the flows of that walk.
-        flow = f"ContractStage{step.number}_{self._run.id.replace('-', '_')}"
+        flow = f"ContractStage{step.number}_{self._run.folder.run.replace('-', '_')}"
         found = contract.exercise(stack.running.url, stack.database.address, flow)
         stage.problems += found.problems
         stage.problems += contract.changes(self._contract, found, step.service, back=step.rollback)
@@ -286,7 +291,7 @@ class Walk:
             earlier = again.pop((cell.client, cell.datastore), ())
             tasks.append(
                 partial(
-                    self._run.cell,
+                    self._run.clients.cell,
                     cell,
                     self._pythons[cell.client],
                     stack,
@@ -325,7 +330,7 @@ class Walk:
     def _data(self, datastore: str) -> Path:
         """Return the one folder of the walk's data: what a stage wrote, later ones read."""
         # Walks of one run have databases of their own, and may number their runs alike.
-        return self._run.folder / "work" / "data" / self._name / datastore
+        return self._run.folder.work / "data" / self._name / datastore
 
     def _read_by_others(self, stage: StageEntry, step: Step, stack: Stack) -> None:
         """Let the oldest and the newest client list every run other clients wrote earlier.
@@ -335,7 +340,7 @@ class Walk:
         """
         clients = list(self._pythons)
         earlier = [run for run in self._written if run.cell.stage < step.number]
-        with self._run.pool() as pool:
+        with self._run.executor.pool() as pool:
             answers = []
             for reader in dict.fromkeys((clients[0], clients[-1])):
                 runs = [run for run in earlier if run.cell.client != reader]
@@ -350,10 +355,16 @@ class Walk:
     def _listed_by(
         self, reader: Client, runs: Sequence[WrittenRun], step: Step, stack: Stack
     ) -> list[str]:
-        first = runs[0].cell
-        cell = replace(first, client=reader, service=step.service, stage=step.number)
-        data = self._data(first.datastore)
-        around = self._run.surroundings(cell, self._pythons[reader], stack, data)
+        datastore = runs[0].cell.datastore
+        name = f"listing-{self._walk_prefix}{step.number:02d}-{reader.name}"
+        around = self._run.clients.surroundings(
+            name,
+            reader,
+            self._pythons[reader],
+            stack,
+            datastore=datastore,
+            data=self._data(datastore),
+        )
         around.make_folders()
         deadline = time.monotonic() + self._run.options.timeout
         requests = [Request(run.cell, run.run_id, ()) for run in runs]
@@ -379,7 +390,7 @@ class Walk:
 
     def _leave_out(self, step: Step, stage: StageEntry, failed: Status) -> None:
         """Record the cells of a stage that did not get so far."""
-        done = {entry.id for entry in self._run.view.finished}
+        done = {entry.id for entry in self._run.record.view.finished}
         # The stage itself holds the log's last lines: once is enough.
         said = [*stage.known, *stage.problems][-1].partition("; last lines")[0]
         status = Status.NOT_RUN if failed is Status.FAIL else failed

@@ -1,0 +1,182 @@
+"""Clients in a run: the environment each program of theirs gets, and the runner of a cell."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import psycopg2
+
+from harness.cell import CellOutcome, discard_work, not_run, run_cell
+from harness.cell.client import Surroundings
+from harness.cell.reading import Again
+from harness.core.entries import Environment, Provenance
+from harness.database.admin import one_line
+from harness.datastore import Datastore
+from harness.environment import describe_environment, digest_of_checks
+from harness.errors import InfraError
+from harness.interpreters import python_of
+from harness.outcome import Status
+from harness.plan import Cell
+from harness.run.folder import RunFolder
+from harness.run.record import Record
+from harness.stacks import Stack
+from harness.versions import Client
+
+
+class Clients:
+    """Runs programs of clients.
+
+    Args:
+        folder: of the run.
+        record: where environments are written down.
+        datastores: by kind.
+        timeout: seconds that a cell may take.
+        keep: whether working folders stay.
+        cancelled: tells whether the run is being ended.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        record: Record,
+        datastores: Mapping[str, Datastore],
+        *,
+        timeout: float,
+        keep: bool,
+        cancelled: Callable[[], bool],
+    ) -> None:
+        self._folder = folder
+        self._record = record
+        self._datastores = datastores
+        self._timeout = timeout
+        self._keep = keep
+        self._cancelled = cancelled
+        self._environments: dict[Path, Environment] = {}
+        self._describing = threading.Lock()
+
+    def pins(self, client: Client, python: str) -> list[str]:
+        """Return the requirements that the datastores add to a client's on a minor of Python."""
+        stores = self._datastores.values()
+        return [pin for datastore in stores for pin in datastore.pins(client, python)]
+
+    def cell(
+        self,
+        cell: Cell,
+        python: Path,
+        stack: Stack | None,
+        *,
+        data: Path | None = None,
+        earlier: Sequence[Again] = (),
+    ) -> CellOutcome:
+        """Run one cell; a part of the harness that breaks meanwhile makes it ``infra``.
+
+        Args:
+            cell: what to run.
+            python: the client's interpreter.
+            stack: what it runs against; None for local metadata.
+            data: folder of the datastore; None for one of the cell's own.
+            earlier: runs of earlier stages the client reads again.
+        """
+        datastore = self._datastores[cell.datastore]
+        unsupported = datastore.unsupported(cell.client, python_of(python))
+        if unsupported:
+            return not_run(cell, Status.UNSUPPORTED, unsupported)
+        outcome = CellOutcome(cell, provenance=self._provenance(cell.client, python, stack))
+        try:
+            place = cell.service.name if cell.service else cell.session
+            around = self.surroundings(
+                cell.slug,
+                cell.client,
+                python,
+                stack,
+                datastore=cell.datastore,
+                data=data,
+                place=place,
+            )
+            run_cell(outcome, around, earlier)
+            if not outcome.status.expected or outcome.reread_problems:
+                # What is dead fails every client: that is not the client's failure.
+                if stack is not None:
+                    stack.check_alive()
+                datastore.check_alive()
+            if not self._keep and not self._cancelled():
+                discard_work(around)
+        except InfraError as error:
+            outcome.make_infra(str(error), earlier)
+        except psycopg2.OperationalError as error:
+            reason = f"the database does not answer any more: {one_line(error)}"
+            outcome.make_infra(reason, earlier)
+        except psycopg2.Error as error:
+            reason = f"the database could not be read: {one_line(error)}"
+            outcome.make_infra(reason, earlier)
+        return outcome
+
+    def surroundings(
+        self,
+        name: str,
+        client: Client,
+        python: Path,
+        stack: Stack | None,
+        *,
+        datastore: str,
+        data: Path | None,
+        place: str = "",
+    ) -> Surroundings:
+        """Return what the programs of a client run in.
+
+        Args:
+            name: of their folders, and what their processes are marked with.
+            client: whose they are.
+            python: its interpreter.
+            stack: what they run against; None for local metadata.
+            datastore: the kind they store in.
+            data: folder of a walk's data, which is one for all of its services; else each has its
+                own.
+            place: what tells that own one from others in an object store.
+        """
+        work, kind = self._folder.work / name, self._datastores[datastore]
+        place, folder = ("walk", data) if data else (place, work / "data")
+        tags = [f"mf-version:{client.name}"]
+        if stack is not None:
+            tags += [
+                f"service_version:{stack.running.service.name}",
+                f"db_version:{stack.schema}",
+            ]
+        return Surroundings(
+            python=python,
+            work=work,
+            logs=self._folder.logs_of(name),
+            datastore=kind.environment(client, place, folder),
+            objects=partial(kind.objects, place, folder),
+            mark=f"{self._folder.run}/{name}",
+            timeout=self._timeout,
+            service_url=stack.running.url if stack else None,
+            database=stack.database.address if stack else None,
+            service_log=stack.running.log if stack else None,
+            tags=tuple(tags),
+            cancelled=self._cancelled,
+        )
+
+    def _provenance(self, client: Client, python: Path, stack: Stack | None) -> Provenance:
+        """Return what decides the outcome of a cell, beside its point and its probe."""
+        environment = self._environment(client, python)
+        return Provenance(
+            python=environment.python,
+            environment=environment.digest,
+            service=stack.running.code if stack else "",
+            reported=stack.reported if stack else None,
+            db_schema=stack.schema if stack else None,
+            database=stack.server if stack else "",
+            harness=digest_of_checks(),
+        )
+
+    def _environment(self, client: Client, python: Path) -> Environment:
+        """Return what a client's environment holds, written down for the first who asks."""
+        with self._describing:
+            if python not in self._environments:
+                found = describe_environment(self._folder.run, client.name, python)
+                self._environments[python] = self._record.add(found)
+            return self._environments[python]

@@ -1,0 +1,60 @@
+"""Work in parallel: threads that share one end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class Executor:
+    """Runs tasks, up to a number of them at a time.
+
+    Args:
+        jobs: how many at a time.
+        cancel: ends what the tasks wait for, when the run is being ended.
+    """
+
+    def __init__(self, jobs: int, cancel: Callable[[], None]) -> None:
+        self._jobs = jobs
+        self._cancel = cancel
+        self._cancelled = threading.Event()
+
+    def cancelled(self) -> bool:
+        """Tell whether the run is being ended; then no program is started any more."""
+        return self._cancelled.is_set()
+
+    def run(self, tasks: Sequence[Callable[[], T]], each: Callable[[T], object]) -> list[T]:
+        """Run tasks; return what they return, in the order in which they end.
+
+        Args:
+            tasks: what to do.
+            each: called with what one returns, as it ends.
+        """
+        results = []
+        with self.pool() as pool:
+            for future in as_completed([pool.submit(task) for task in tasks]):
+                results.append(future.result())
+                each(results[-1])
+        return results
+
+    @contextmanager
+    def pool(self) -> Iterator[ThreadPoolExecutor]:
+        """Yield the threads, awaited at the end.
+
+        An exception within, Ctrl-C above all, ends every process and part of the run: nobody
+        waits for what its threads wait for.
+        """
+        pool = ThreadPoolExecutor(self._jobs)
+        try:
+            yield pool
+        except BaseException:
+            self._cancelled.set()
+            self._cancel()
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,56 @@
+"""What a run has seen: written to its journal, and taken into account by its view."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
+from harness.core.entries import Ended, Note, now
+from harness.core.view import View
+from harness.journal import E, Journal
+from harness.redact import Redactor
+from harness.report.files import write_reports
+
+
+class Record:
+    """The journal of a run and the view of it; safe to use from several threads.
+
+    Args:
+        run: the run's id.
+        folder: of its results.
+        secrets: what must not be written down.
+    """
+
+    def __init__(self, run: str, folder: Path, secrets: Iterable[str]) -> None:
+        secrets = tuple(secrets)
+        self.run = run
+        self.folder = folder
+        self.view = View()
+        self._redactor = Redactor(secrets)
+        self._journal = Journal(folder / "journal.jsonl", secrets)
+        self._lock = threading.Lock()
+
+    def add(self, entry: E) -> E:
+        """Write an entry to the journal before taking it into account."""
+        written = self._journal.append(entry)
+        with self._lock:
+            self.view.add(written)
+        return written
+
+    def note(self, service: str, text: str) -> None:
+        """Record what is worth knowing of a service and is no failure."""
+        self.add(Note(at=now(), run=self.run, service=service, text=text))
+
+    def place(self, path: Path) -> str:
+        """Return how an entry names a file, once the file has no secrets."""
+        self._redactor.file(path)
+        return str(path.relative_to(self.folder))
+
+    def end(self) -> None:
+        """Take secrets out of all logs, end the journal and write the reports."""
+        for path in (self.folder / "logs").rglob("*"):
+            self._redactor.file(path)
+        self.add(Ended(at=now(), run=self.run))
+        self._journal.close()
+        write_reports(self.view, self.folder)

@@ -1,0 +1,261 @@
+"""One run: what it is made of, its cells in parallel, and its one end.
+
+nox calls the sessions of a run one after another in one process; the run outlives them all and
+ends once: when the last session is done, on Ctrl-C, or when the process exits.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from harness import expectations
+from harness.alive import RunLock
+from harness.backend import Backend, choose_backend
+from harness.cell import CellOutcome, not_run
+from harness.cli.options import Options
+from harness.core.entries import Begun, CellEntry, now
+from harness.core.provenance import with_key
+from harness.datastore.choice import choose_datastores
+from harness.errors import InfraError, UsageError
+from harness.outcome import CheckOutcome, Status
+from harness.plan import Cell, Plan, planned_cell
+from harness.processes import kill_marked, raise_exit
+from harness.redact import from_environment
+from harness.report.terminal import Screen
+from harness.run.clients import Clients
+from harness.run.executor import Executor
+from harness.run.folder import RunFolder
+from harness.run.keep import leave_stack
+from harness.run.lines import rerun_line
+from harness.run.record import Record
+from harness.service.live import LiveLogs
+from harness.service.migration import MigrationError
+from harness.stacks import Stacks
+from harness.versions import Service
+
+
+class Run:
+    """One run of a session over all of its clients.
+
+    Args:
+        options: how to run it.
+        plan: what to run.
+        screen: where to print.
+    """
+
+    def __init__(self, options: Options, plan: Plan, screen: Screen) -> None:
+        self.options = options
+        self.plan = plan
+        self.screen = screen
+        self.folder = RunFolder(options.results, options.session)
+        self._ended = False
+        self.backend = self._choose_backend()
+        own = self.backend.object_store if self.backend else None
+        self._datastores = choose_datastores(options, self.folder.path, os.environ, own)
+        self.folder.make()
+        self.folder.make_latest()
+        self._lock = RunLock(self.folder.run, self.folder.path)
+        secret = (*(self.backend.secrets if self.backend else ()), *from_environment(os.environ))
+        self.record = Record(self.folder.run, self.folder.path, secret)
+        self.executor = Executor(options.jobs, self._cancel)
+        self.clients = Clients(
+            self.folder,
+            self.record,
+            self._datastores,
+            timeout=options.timeout,
+            keep=options.keep,
+            cancelled=self.executor.cancelled,
+        )
+        self.stacks = self._stacks()
+        for datastore in self._datastores.values():
+            self.screen.say(f"data: {datastore.description}")
+        logs = self.folder.service_logs
+        self._live = LiveLogs(logs, screen.say) if options.with_service_logs else None
+        self._record_start()
+        atexit.register(self.end)
+        # nox ends on SIGTERM without unwinding; as an exception it unwinds like Ctrl-C.
+        self._term_before = signal.signal(signal.SIGTERM, raise_exit)
+
+    def _choose_backend(self) -> Backend | None:
+        if self.options.session == "local":
+            self.screen.say("backend: none: clients alone, local metadata")
+            return None
+        backend = choose_backend(self.options, self.folder.path, self.folder.run, self.screen.say)
+        self.screen.say(backend.why)
+        return backend
+
+    def _stacks(self) -> Stacks | None:
+        if self.backend is None:
+            return None
+        logs, name = self.folder.service_logs, self.options.database_name
+        return Stacks(self.backend, name, logs, self.record.note)
+
+    def _record_start(self) -> None:
+        self.record.add(
+            Begun(
+                at=now(),
+                run=self.folder.run,
+                session=self.options.session,
+                options=list(self.options.given),
+                backend=self.backend.why if self.backend else "none",
+                datastores=[store.description for store in self._datastores.values()],
+                clients=[client.name for client in self.plan.clients],
+                services=[service.name for service in self.options.services],
+            )
+        )
+        rerun = {cell: rerun_line(cell, self.options) for cell in self.plan.cells}
+        self.record.add(self.plan.entry(self.folder.run, rerun))
+        for service in self.options.services:
+            if service.label:
+                self.record.note(service.name, f"{service.name} is {service.label}")
+
+    def services(self) -> tuple[Backend, Stacks]:
+        """Return where services come from, and what has been started of them.
+
+        Raises:
+            UsageError: in a session whose clients run alone.
+        """
+        if self.backend is None or self.stacks is None:
+            raise UsageError(f"{self.options.session} runs clients alone: there is no service")
+        return self.backend, self.stacks
+
+    def compat(self, cells: Sequence[Cell], python: Path) -> list[CellOutcome]:
+        """Run the cells of one client, each on its service's stack, and return what came of them.
+
+        Args:
+            cells: what to run.
+            python: the client's interpreter.
+        """
+        if self.backend is not None:
+            try:
+                self.backend.launcher.prepare(self.options.services)
+            except InfraError as error:
+                self.skip(cells, Status.INFRA, str(error))
+                raise
+        return self.execute([partial(self._on_its_stack, cell, python) for cell in cells])
+
+    def execute(self, tasks: Sequence[Callable[[], CellOutcome]]) -> list[CellOutcome]:
+        """Run cells in parallel, up to ``--jobs``, and record each as it ends."""
+        with self.screen.watching(self.record.view, self.options.jobs):
+            return self.executor.run(tasks, self._finished)
+
+    def _finished(self, outcome: CellOutcome) -> None:
+        entry, view = self.record_cell(outcome), self.record.view
+        self.screen.cell(entry, view.totals.total(), view.planned)
+
+    def skip(self, cells: Iterable[Cell], status: Status, reason: str) -> None:
+        """Record cells that cannot run at all, and why."""
+        for cell in cells:
+            self.record_cell(not_run(cell, status, reason))
+
+    def _on_its_stack(self, cell: Cell, python: Path) -> CellOutcome:
+        try:
+            stack = (
+                self.stacks.get(cell.service, cell.point) if self.stacks and cell.service else None
+            )
+        except InfraError as error:
+            return not_run(cell, Status.INFRA, str(error))
+        except MigrationError as error:
+            return not_run(cell, Status.FAIL, str(error))
+        return self.clients.cell(cell, python, stack)
+
+    def judge_migration(
+        self, outcome: CheckOutcome, service: Service, before: Service | None
+    ) -> CheckOutcome:
+        """Judge what came of a stage's migration by what is declared of it.
+
+        Args:
+            outcome: pass, or fail with the reason.
+            service: the one that migrates.
+            before: the one that used the database last; None where nobody knows.
+        """
+        declared, today = self.options.expectations, datetime.now(timezone.utc).date()
+        return expectations.judge_migration(declared, outcome, service, before, today)
+
+    def record_cell(self, outcome: CellOutcome) -> CellEntry:
+        """Judge what came of a cell by what is declared of it, and write it to the journal."""
+        cell = outcome.cell
+        outcome.checks = expectations.apply(
+            self.options.expectations,
+            outcome.checks,
+            expectations.Judged(
+                cell.client.version, cell.service, cell.probe.name, point=cell.point
+            ),
+            today=datetime.now(timezone.utc).date(),
+        )
+        planned = planned_cell(cell, rerun_line(cell, self.options))
+        places = {kind: self.record.place(path) for kind, path in outcome.evidence.items()}
+        return self.record.add(
+            CellEntry(
+                **msgspec.structs.asdict(planned),
+                at=now(),
+                run=self.folder.run,
+                status=outcome.status,
+                checks=outcome.checks,
+                flow_run=outcome.pathspec,
+                seconds=outcome.seconds,
+                evidence=places,
+                provenance=with_key(outcome.provenance, planned),
+            )
+        )
+
+    def _cancel(self) -> None:
+        """End every process and part of the run, for the threads that wait for one of them."""
+        kill_marked(lambda mark: mark.startswith(f"{self.folder.run}/"))
+        if self.backend is not None:
+            with contextlib.suppress(InfraError):  # the end will meet the same, and say so
+                self.backend.cancel()
+
+    def end(self) -> None:
+        """Stop everything, write the reports and print the end. Only the first call does it."""
+        if self._ended:
+            return
+        self._ended = True
+        atexit.unregister(self.end)
+        signal.signal(signal.SIGTERM, self._term_before)
+        said: list[str] = []
+        with contextlib.ExitStack() as ending:
+            ending.callback(self._finish, said)
+            ending.callback(lambda: said.extend(self._end_stacks()))
+            # Before the stacks: what removes a run's containers would take a store among them
+            # along.
+            said.extend(datastore.stop() for datastore in self._datastores.values())
+
+    def _finish(self, said: Iterable[str]) -> None:
+        """End what is left, write the reports and print the end, with what was said last."""
+        run = self.folder.run
+        kill_marked(lambda mark: mark == run or mark.startswith(f"{run}/"))
+        if not self.options.keep:
+            shutil.rmtree(self.folder.work, ignore_errors=True)
+        self.record.end()
+        self.screen.end(self.record.view, self.folder.path)
+        for line in filter(None, said):
+            self.screen.say(line)
+        self._lock.release()
+
+    def _end_stacks(self) -> list[str]:
+        """Stop what is not kept; return lines on what is, or on what could not be stopped."""
+        if self._live is not None:
+            self._live.stop()
+        if self.stacks is None or self.backend is None:
+            return []
+        try:
+            if not self.options.keep:
+                self.stacks.stop()
+                return []
+            cancelled = self.executor.cancelled()
+            return leave_stack(
+                self.backend, self.stacks, self.folder, self.options, cancelled=cancelled
+            )
+        except InfraError as error:
+            return [f"not everything could be removed: {error}"]
