@@ -8,6 +8,7 @@ from pathlib import Path
 
 import nox.project
 import pytest
+from packaging.requirements import Requirement
 
 from harness.sessions import Choice, choose
 from harness.tools import ROOT
@@ -127,8 +128,11 @@ def test_an_interpreter_that_is_missing_is_a_reason_not_an_error():
         assert isinstance(python, Path) or "runs on Python" in python
 
 
-def test_script_metadata_and_pyproject_name_the_same_dependencies():
-    pyproject = nox.project.load_toml(str(ROOT / "pyproject.toml"))["project"]
+def test_dependencies_stand_in_one_place():
+    pyproject = nox.project.load_toml(str(ROOT / "pyproject.toml"))
     script = nox.project.load_toml(str(ROOT / "noxfile.py"))
-    assert script["dependencies"] == pyproject["dependencies"]
-    assert script["requires-python"] == pyproject["requires-python"]
+    assert script["requires-python"] == ">=3.10"
+    assert "project" not in pyproject
+    groups = nox.project.dependency_groups(pyproject, "tests", "lint")
+    names = [Requirement(one).name for one in (*script["dependencies"], *groups)]
+    assert len(names) == len(set(names))
