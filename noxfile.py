@@ -1,7 +1,7 @@
 # /// script
 # requires-python = ">=3.10"
 # dependencies = [
-#   "nox[uv]", "docker", "psycopg2-binary", "rich", "packaging", "requests", "jinja2", "msgspec",
+#     "nox[uv]", "docker", "jinja2", "msgspec", "packaging", "psycopg2-binary", "requests", "rich"
 # ]
 # ///
 """The sessions. Thin: choose versions, install the client, hand over to harness/.
@@ -118,11 +118,11 @@ def rerun(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def tests(session: nox.Session) -> None:
-    """Run the tests; what follows -- goes to pytest."""
-    session.install(*nox.project.load_toml("noxfile.py")["dependencies"], "pytest>=8")
-    # A browser's driver, and independent readers of what the reports write.
-    session.install("selenium", "html5lib", "jsonschema", "junitparser", "lxml")
-    session.run("pytest", *session.posargs)
+    """Run the tests, two files at a time; what follows -- goes to pytest."""
+    install_for(session, "tests")
+    session.run(
+        *("pytest", "-n", "2", "--dist", "loadgroup", "--no-loadscope-reorder"), *session.posargs
+    )
 
 
 @nox.session(default=False)
@@ -130,10 +130,16 @@ def lint(session: nox.Session) -> None:
     """Check style and types."""
     from harness.service.reference import REQUIREMENTS  # noqa: PLC0415 - as in sessions()
 
-    session.install(*nox.project.load_toml("noxfile.py")["dependencies"])
-    session.install("ruff", "mypy", "types-requests", "types-psycopg2", "types-docker")
+    install_for(session, "lint")
     # What the parts with tool environments of their own import.
     session.install(*REQUIREMENTS)
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     session.run("mypy")
+
+
+def install_for(session: nox.Session, group: str) -> None:
+    """Install what the harness needs, and a group of pyproject.toml."""
+    groups = nox.project.load_toml("pyproject.toml")
+    needs = nox.project.load_toml("noxfile.py")["dependencies"]
+    session.install(*needs, *nox.project.dependency_groups(groups, group))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import nox.project
 import pytest
+from packaging.requirements import Requirement
 
 from harness.cli.asked import Asked
 from harness.cli.choice import Choice, choose, choose_from
@@ -110,8 +111,11 @@ def test_pythons_are_named_as_nox_is_told_to_choose_them():
         )
 
 
-def test_script_metadata_and_pyproject_name_the_same_dependencies():
-    pyproject = nox.project.load_toml(str(ROOT / "pyproject.toml"))["project"]
+def test_dependencies_stand_in_one_place():
+    pyproject = nox.project.load_toml(str(ROOT / "pyproject.toml"))
     script = nox.project.load_toml(str(ROOT / "noxfile.py"))
-    assert script["dependencies"] == pyproject["dependencies"]
-    assert script["requires-python"] == pyproject["requires-python"]
+    assert script["requires-python"] == ">=3.10"
+    assert "project" not in pyproject
+    groups = nox.project.dependency_groups(pyproject, "tests", "lint")
+    names = [Requirement(one).name for one in (*script["dependencies"], *groups)]
+    assert len(names) == len(set(names))
