@@ -125,7 +125,9 @@ def _unset(line: Sequence[str], given: Sequence[str]) -> Iterator[str]:
     """
     for option in options_of(value_in(line, "-s") or ""):
         written = value_in(line, option.name)
-        if option.secret is not None and written is not None and is_reference(written):
+        if option.secret is None or written is None:
+            continue
+        if is_reference(written, option.secret):
             try:
                 read_secret(option.name, written)
             except UsageError as error:

@@ -18,9 +18,7 @@ from harness.database.embedded import EmbeddedPostgres
 from harness.errors import InfraError
 from tests.images.build import push_all, push_page, push_s3
 from tests.images.registry import serve_registry
-
-ENGINE = pytest.mark.xdist_group("engine")
-"""One worker has all tests that count what is on the Docker engine, or clean up after any run."""
+from tests.marks import ENGINE
 
 
 class ByFile(LoadGroupScheduling):
@@ -36,6 +34,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
     return ByFile(config, log)
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put what takes longest first: workers are idle at the end for as long as the last file."""
     for item in items:

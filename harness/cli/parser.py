@@ -146,8 +146,9 @@ class Parser(argparse.ArgumentParser):
             return
         if not text and not option.may_be_empty:
             raise UsageError(f"{option.name} {text!r}: it is empty")
-        if option.secret is not None and (is_reference(text) or option.secret(text)):
-            written = text if is_reference(text) else f"env:{option.variable}"
+        named = option.secret is not None and is_reference(text, option.secret)
+        if option.secret is not None and (named or option.secret(text)):
+            written = text if named else f"env:{option.variable}"
             raw.references[option.name] = written
             text = read_secret(option.name, text)
         try:

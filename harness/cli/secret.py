@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from harness.errors import UsageError
@@ -10,9 +11,16 @@ from harness.errors import UsageError
 _VARIABLE, _FILE = "env:", "file:"
 
 
-def is_reference(text: str) -> bool:
-    """Tell whether a value says where the secret is, in place of the secret."""
-    return text.startswith((_VARIABLE, _FILE))
+def is_reference(text: str, holds: Callable[[str], bool]) -> bool:
+    """Tell whether a value says where the secret is, in place of the secret.
+
+    Args:
+        text: the value.
+        holds: tells whether a value of the option holds a secret. Where not every one does, the
+            option takes URLs, and ``file://…`` is one.
+    """
+    is_url = text.startswith(f"{_FILE}//") and not holds("")
+    return text.startswith((_VARIABLE, _FILE)) and not is_url
 
 
 def read_secret(option: str, text: str) -> str:
@@ -23,7 +31,7 @@ def read_secret(option: str, text: str) -> str:
     Raises:
         UsageError: for one that is not there or cannot be a secret; it is never repeated.
     """
-    named = f"{option} {text}" if is_reference(text) else option
+    named = f"{option} {text}" if text.startswith((_VARIABLE, _FILE)) else option
     found = _found(named, text)
     if not found:
         raise UsageError(f"{named}: it is empty")

@@ -77,6 +77,11 @@ def test_one_that_is_written_out_is_not_repeated():
         password(OPTION, "env:")
 
 
+def test_a_file_can_be_named_by_its_url(tmp_path: Path):
+    (tmp_path / "file").write_text("x")
+    assert password(OPTION, f"file://{tmp_path}/file") == "x"
+
+
 def test_lines_name_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MINE", "x")
     (tmp_path / "file").write_text("x")
@@ -105,6 +110,7 @@ def test_where_a_clone_is_can_be_one(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ("https://me:pw@host/r.git", "env:COMPAT_CHECKOUT"),
         ("https://host/r.git", None),
         ("git@host:r.git", None),
+        ("file:///srv/r.git", None),
         ("../r", None),
     ],
 )

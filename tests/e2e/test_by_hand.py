@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from harness.actions import FIRST_RUN
 from harness.probes import COMPLETED, FLOWS, find_probes
 from harness.tools import tool_python
 
@@ -20,6 +21,7 @@ PROBES = [
 @pytest.mark.parametrize("probe", PROBES, ids=lambda probe: probe.name)
 def test_a_flow_runs_with_local_metadata(probe, tmp_path):
     python = tool_python("by-hand", ["metaflow==2.19.39"])
+    first = next(action for action in probe.actions if action.name == FIRST_RUN)
     finished = subprocess.run(
         [str(python), str(probe.path), "run"],
         cwd=tmp_path,
@@ -32,6 +34,7 @@ def test_a_flow_runs_with_local_metadata(probe, tmp_path):
             "METAFLOW_CLIENT_CACHE_PATH": str(tmp_path / "cache"),
             "METAFLOW_DEFAULT_METADATA": "local",
             "PYTHONDONTWRITEBYTECODE": "1",
+            **dict(first.environment),
         },
         capture_output=True,
         text=True,
