@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import quote
 
 import psycopg2
+from psycopg2 import extensions
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Address:
             f"@{host}:{self.port}/{quote(self.name, safe='')}"
         )
 
-    def connect(self) -> Any:
+    def connect(self) -> extensions.connection:
         """Open a psycopg2 connection in autocommit mode.
 
         Raises:
