@@ -258,11 +258,22 @@ def _known(checks: Iterable[str]) -> records.Parser[str]:
 
 
 def _client_range(catalog: Catalog) -> records.Parser[Range]:
+    versions = [client.version for client in catalog.clients]
+    first, last = catalog.clients[0].name, catalog.clients[-1].name
+    return _range_of(versions, f"no known client: they go from {first} to {last}")
+
+
+def _ui_range(catalog: Catalog) -> records.Parser[Range]:
+    backends = [s for s in catalog.services if s.layout is not None and s.layout.ui is not None]
+    versions = [service.version for service in backends]
+    return _range_of(versions, "no service that comes with a UI backend")
+
+
+def _range_of(versions: Sequence[Version], nothing: str) -> records.Parser[Range]:
     def parse_range(raw: object) -> Range:
         found = _range(records.text(raw))
-        if not any(found.holds(client.version) for client in catalog.clients):
-            first, last = catalog.clients[0].name, catalog.clients[-1].name
-            raise ValueError(f"{raw!r} matches no known client: they go from {first} to {last}")
+        if not any(map(found.holds, versions)):
+            raise ValueError(f"{raw!r} matches {nothing}")
         return found
 
     return parse_range
@@ -278,17 +289,6 @@ def _service_range(catalog: Catalog) -> records.Parser[Range]:
         checkout = found.kind == "checkout"  # any version may lie at a path
         if not checkout and not any(found.holds(s.version, s.kind) for s in catalog.services):
             raise ValueError(f"{raw!r} matches no known service")
-        return found
-
-    return parse_range
-
-
-def _ui_range(catalog: Catalog) -> records.Parser[Range]:
-    def parse_range(raw: object) -> Range:
-        found = _range(records.text(raw))
-        backends = [s for s in catalog.services if s.layout is not None and s.layout.ui is not None]
-        if not any(found.holds(service.version) for service in backends):
-            raise ValueError(f"{raw!r} matches no service that comes with a UI backend")
         return found
 
     return parse_range

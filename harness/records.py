@@ -12,9 +12,9 @@ from datetime import date
 from pathlib import Path
 from typing import TypeVar
 
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.version import InvalidVersion, Version
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
 
 from harness.errors import UsageError, nearest
 
@@ -147,31 +147,23 @@ def day(raw: object) -> date:
         raise ValueError(f"expected a date like 2023-07-27, not {_shown(raw)}") from None
 
 
-def pep440(raw: object) -> str:
-    """Parse the text of a PEP 440 version; it stays a text."""
-    try:
-        Version(text(raw))
-    except InvalidVersion:
-        raise ValueError(f"{raw!r} is no PEP 440 version") from None
-    return str(raw)
+def _accepted_by(check: Callable[[str], object], what: str) -> Parser[str]:
+    """Return a parser of texts that ``check`` raises no ValueError for; they stay texts."""
+
+    def parse(raw: object) -> str:
+        found = text(raw)
+        try:
+            check(found)
+        except ValueError:
+            raise ValueError(f"{raw!r} is {what}") from None
+        return found
+
+    return parse
 
 
-def specifier(raw: object) -> str:
-    """Parse the text of a PEP 440 range; it stays a text."""
-    try:
-        SpecifierSet(text(raw))
-    except InvalidSpecifier:
-        raise ValueError(f"{raw!r} is no PEP 440 range") from None
-    return str(raw)
-
-
-def requirement(raw: object) -> str:
-    """Parse the text of a PEP 508 requirement; it stays a text."""
-    try:
-        Requirement(text(raw))
-    except InvalidRequirement:
-        raise ValueError(f"{raw!r} is no requirement that pip understands") from None
-    return str(raw)
+pep440 = _accepted_by(Version, "no PEP 440 version")
+specifier = _accepted_by(SpecifierSet, "no PEP 440 range")
+requirement = _accepted_by(Requirement, "no requirement that pip understands")
 
 
 def optional(parse: Parser[T]) -> Parser[T | None]:

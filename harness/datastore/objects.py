@@ -18,6 +18,9 @@ from harness.tools import tool_python
 REQUIREMENTS = ("moto[s3]==5.2.5", "flask==3.1.3", "flask-cors==6.0.5")
 """A server and boto3. moto's own extra ``server`` brings every AWS service; S3 needs these."""
 
+Saved = dict[str, object]
+"""An object that was saved as a file, as ``operations.Saved`` tells of it."""
+
 _OPERATIONS = Path(__file__).with_name("operations.py")
 
 T = TypeVar("T")
@@ -28,16 +31,6 @@ class Stored(TypedDict):
 
     url: str
     size: int
-
-
-class Saved(TypedDict):
-    """An object that was saved as a file, as ``operations.save`` tells of it."""
-
-    bucket: str
-    key: str
-    size: int
-    file: str
-    headers: dict[str, object]
 
 
 @dataclass(frozen=True)
@@ -139,7 +132,7 @@ class ObjectStore:
 
     def save(self, bucket: str, folder: Path) -> Sequence[Saved]:
         """Write every object of a bucket to a file below ``folder``; return what ``load`` needs."""
-        return self._ask("save", S3Root(bucket), tuple[Saved, ...], folder=str(folder))
+        return self._ask("save", S3Root(bucket), list[Saved], folder=str(folder))
 
     def load(self, bucket: str, folder: Path, saved: Sequence[Saved]) -> None:
         """Put into a bucket what ``save`` wrote below ``folder`` and returned."""

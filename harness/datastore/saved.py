@@ -98,7 +98,7 @@ def _read_index(folder: Path) -> _Index:
         )
 
     def objects(raw: object) -> tuple[Saved, ...]:
-        return records.records(f"{path}: objects", raw, _OBJECT, "file", Saved) if raw else ()
+        return records.records(f"{path}: objects", raw, _OBJECT, "file", dict) if raw else ()
 
     fields: records.Fields = {
         "schema": records.schema(FILE_SCHEMA),
