@@ -83,8 +83,10 @@ def _check_datastores(raw: argparse.Namespace, datastores: Sequence[str]) -> Non
 def _expectations(
     path: Path, catalog: Catalog, probes: Mapping[str, Probe]
 ) -> tuple[Expectation, ...]:
+    known = list(probes.values())
     # The project's file speaks of the project's probes, whatever folder the run's are in.
-    known = (*find_probes(FLOWS).values(), *probes.values())
+    if any(probe.path.parent != FLOWS for probe in known):
+        known += find_probes(FLOWS).values()
     return expectations.load(catalog, known, path, UI_CHECKS)
 
 
