@@ -13,12 +13,11 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from socket import gethostname
-from typing import Any
 
 from harness.alive import claim_if_dead, is_alive, lock_path, locks
 from harness.cli.parser import build_parser
 from harness.containers.engine import Engine, find_engine
-from harness.containers.own import HOST_LABEL, KEEP_LABEL, LABEL, LOCK_LABEL, Found, find
+from harness.containers.own import HOST_LABEL, KEEP_LABEL, LABEL, LOCK_LABEL, Found, Thing, find
 from harness.database.embedded import end_server, remove_leftovers
 from harness.errors import InfraError, UsageError, nearest
 from harness.kept import EMBEDDED, Kept, all_kept, forget, run_named
@@ -190,7 +189,7 @@ def _by_run(found: Found) -> dict[str, Found]:
     return dict(sorted(runs.items()))
 
 
-def _labels(thing: Any) -> dict[str, str]:
+def _labels(thing: Thing) -> dict[str, str]:
     attributes = thing.attrs
     labels: dict[str, str] = attributes.get("Labels") or attributes["Config"]["Labels"]
     return labels

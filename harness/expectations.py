@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
@@ -85,24 +86,24 @@ class Expectation:
 
     Attributes:
         where: file and entry, for messages.
-        client: which clients.
         service: which services, by their own version, not by the one they report.
         check: name of the check; ``PROBE/CHECK`` for that of one probe.
         reason: why it fails.
         link: where that is told; None when nowhere.
         until: the last day it is expected; None for always.
+        client: which clients; no client has a part in a migration.
         ui: which UI backends show it so; None for a failure of clients with services.
         before: for a migration, the services that used the database last; None for a cell's check.
         others: by name of another axis, its variant; where it has another, nothing is declared.
     """
 
     where: str
-    client: Range
     service: Range
     check: str
     reason: str
     link: str | None
     until: date | None
+    client: Range = Range()
     ui: Range | None = None
     before: Range | None = None
     others: Mapping[str, str] = field(default_factory=dict)
@@ -178,7 +179,12 @@ def load(
     return parse(raw, path.name, catalog, probes, ui_checks, of_ui_only=of_ui_only)
 
 
-def read_file(path: Path) -> list[Any]:
+class _File(NamedTuple):
+    schema: int
+    expectations: list[object]
+
+
+def read_file(path: Path) -> list[object]:
     """Return the entries of the file as they are written.
 
     Raises:
@@ -186,19 +192,12 @@ def read_file(path: Path) -> list[Any]:
     """
     if not path.exists():
         return []
-    parts = records.record(
-        path.name, records.read_json(path), {"schema": records.integer, "expectations": _list}
-    )
-    if parts["schema"] != FILE_SCHEMA:
-        raise UsageError(
-            f"{path.name}: field 'schema': this harness reads {FILE_SCHEMA}, not {parts['schema']}"
-        )
-    found: list[Any] = parts["expectations"]
-    return found
+    fields: records.Fields = {"schema": records.schema(FILE_SCHEMA), "expectations": _list}
+    return records.record(path.name, records.read_json(path), fields, _File).expectations
 
 
 def parse(
-    raw: Sequence[Any],
+    raw: Sequence[object],
     file: str,
     catalog: Catalog,
     probes: Iterable[Probe],
@@ -215,7 +214,7 @@ def parse(
         for name in (check.name, f"{probe.name}/{check.name}")
     }
     of_ui = {*ui_checks, *(f"{probe.name}/{name}" for probe in probes for name in ui_checks)}
-    every: dict[str, records.Parser] = {
+    every: records.Fields = {
         "service": _service_range(catalog),
         "reason": records.text,
         "link": records.optional(records.text),
@@ -231,62 +230,65 @@ def parse(
         if of_ui_only and named and "ui" not in named:
             continue
         fields = of_stages if "before" in named else about_ui if "ui" in named else of_cells
-        others = {name: records.text for name in _OTHERS if name in named and "before" not in named}
-        parts = records.record(where, entry, {**fields, **others})
-        told = {name: parts.pop(name) for name in others}
-        # No client has a part in a migration.
-        found.append(Expectation(where=where, **{"client": Range(), **parts}, others=told))
+        others = {name: named[name] for name in _OTHERS if name in named and "before" not in named}
+        told: dict[str, str] = records.record(
+            where, others, dict.fromkeys(others, records.text), dict
+        )
+        rest = {name: raw for name, raw in named.items() if name not in others} if named else entry
+        found.append(records.record(where, rest, fields, partial(Expectation, where, others=told)))
     return tuple(found)
 
 
-def _list(raw: Any) -> list[Any]:
+def _list(raw: object) -> list[object]:
     if not isinstance(raw, list):
         raise ValueError("expected a list")  # noqa: TRY004 - records.Parser
     return raw
 
 
-def _known(checks: Iterable[str]) -> records.Parser:
+def _known(checks: Iterable[str]) -> records.Parser[str]:
     known = sorted(checks)
 
-    def parse_check(raw: Any) -> str:
-        if records.text(raw) not in known:
-            raise ValueError(f"nothing has the check {raw!r}{nearest(raw, known)}")
-        return str(raw)
+    def parse_check(raw: object) -> str:
+        check = records.text(raw)
+        if check not in known:
+            raise ValueError(f"nothing has the check {raw!r}{nearest(check, known)}")
+        return check
 
     return parse_check
 
 
-def _client_range(catalog: Catalog) -> records.Parser:
-    def parse_range(raw: Any) -> Range:
+def _client_range(catalog: Catalog) -> records.Parser[Range]:
+    versions = [client.version for client in catalog.clients]
+    first, last = catalog.clients[0].name, catalog.clients[-1].name
+    return _range_of(versions, f"no known client: they go from {first} to {last}")
+
+
+def _ui_range(catalog: Catalog) -> records.Parser[Range]:
+    backends = [s for s in catalog.services if s.layout is not None and s.layout.ui is not None]
+    versions = [service.version for service in backends]
+    return _range_of(versions, "no service that comes with a UI backend")
+
+
+def _range_of(versions: Sequence[Version], nothing: str) -> records.Parser[Range]:
+    def parse_range(raw: object) -> Range:
         found = _range(records.text(raw))
-        if not any(found.holds(client.version) for client in catalog.clients):
-            first, last = catalog.clients[0].name, catalog.clients[-1].name
-            raise ValueError(f"{raw!r} matches no known client: they go from {first} to {last}")
+        if not any(map(found.holds, versions)):
+            raise ValueError(f"{raw!r} matches {nothing}")
         return found
 
     return parse_range
 
 
-def _service_range(catalog: Catalog) -> records.Parser:
-    def parse_range(raw: Any) -> Range:
-        if records.text(raw) == NONE:
+def _service_range(catalog: Catalog) -> records.Parser[Range]:
+    def parse_range(raw: object) -> Range:
+        text = records.text(raw)
+        if text == NONE:
             return Range(nothing=True)
-        word, _, rest = raw.partition(" ")
-        found = _range(rest.strip() or ALL, word) if word in KINDS else _range(raw)
+        word, _, rest = text.partition(" ")
+        found = _range(rest.strip() or ALL, word) if word in KINDS else _range(text)
         checkout = found.kind == "checkout"  # any version may lie at a path
         if not checkout and not any(found.holds(s.version, s.kind) for s in catalog.services):
             raise ValueError(f"{raw!r} matches no known service")
-        return found
-
-    return parse_range
-
-
-def _ui_range(catalog: Catalog) -> records.Parser:
-    def parse_range(raw: Any) -> Range:
-        found = _range(records.text(raw))
-        backends = [s for s in catalog.services if s.layout is not None and s.layout.ui is not None]
-        if not any(found.holds(service.version) for service in backends):
-            raise ValueError(f"{raw!r} matches no service that comes with a UI backend")
         return found
 
     return parse_range

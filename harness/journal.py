@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -54,7 +54,7 @@ class Journal:
         self._file.close()
 
 
-def encode(entry: Entry | dict[str, Any]) -> bytes:
+def encode(entry: Entry | dict[str, object]) -> bytes:
     """Return the line of an entry."""
     try:
         return msgspec.json.encode(entry) + b"\n"
@@ -63,7 +63,7 @@ def encode(entry: Entry | dict[str, Any]) -> bytes:
         return msgspec.json.encode(_whole(msgspec.to_builtins(entry))) + b"\n"
 
 
-def _whole(value: Any) -> Any:
+def _whole(value: object) -> object:
     """Return a value of JSON with the halves of characters in it written out."""
     if isinstance(value, str):
         return value.encode("utf-8", errors="backslashreplace").decode("utf-8")

@@ -10,18 +10,23 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.version import InvalidVersion, Version
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
 
 from harness.errors import UsageError, nearest
 
-Parser = Callable[[Any], Any]
+T = TypeVar("T")
+K = TypeVar("K")
+
+Parser = Callable[[object], T]
+Fields = Mapping[str, Parser[object]]
+"""The name of each field of an entry, and its parser."""
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path) -> object:
     """Return what a JSON file holds.
 
     Raises:
@@ -40,7 +45,7 @@ def read_json(path: Path) -> Any:
         raise UsageError(f"{path.name}: {error}") from error
 
 
-def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _no_key_twice(pairs: list[tuple[str, object]]) -> dict[str, object]:
     keys = [key for key, _ in pairs]
     for key in keys:
         if keys.count(key) > 1:
@@ -48,17 +53,22 @@ def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def record(where: str, raw: Any, fields: Mapping[str, Parser]) -> dict[str, Any]:
-    """Return the parsed fields of one entry, which has exactly these.
+def record(where: str, raw: object, fields: Fields, make: Callable[..., T]) -> T:
+    """Return what ``make`` makes of the parsed fields of one entry, which has exactly these.
 
     Args:
         where: file and entry, which errors begin with: ``versions.json: clients[17] '2.2.1'``.
         raw: what JSON held.
         fields: name of each field and its parser.
+        make: takes each field by its name.
 
     Raises:
         UsageError: no object; a field that is missing, unknown or of another kind.
     """
+    return make(**_parsed(where, raw, fields))
+
+
+def _parsed(where: str, raw: object, fields: Fields) -> dict[str, object]:
     if not isinstance(raw, dict):
         raise UsageError(f"{where}: expected an object, not {_shown(raw)}")
     for name in raw:
@@ -75,48 +85,61 @@ def record(where: str, raw: Any, fields: Mapping[str, Parser]) -> dict[str, Any]
     return values
 
 
-def records(where: str, raw: Any, fields: Mapping[str, Parser], key: str) -> list[dict[str, Any]]:
-    """Return the parsed entries of a list, no two of which have the same value of field ``key``.
+def records(
+    where: str, raw: object, fields: Fields, key: str, make: Callable[..., T]
+) -> tuple[T, ...]:
+    """Return what ``make`` makes of the entries of a list, which differ in the field ``key``.
 
     Raises:
         UsageError: as ``record`` does; and for an empty list or an entry given twice.
     """
     if not isinstance(raw, list) or not raw:
         raise UsageError(f"{where}: expected a list of entries, not {_shown(raw)}")
-    seen: dict[Any, int] = {}
-    parsed = []
+    seen: dict[object, int] = {}
+    made = []
     for index, entry in enumerate(raw):
         name = f" {entry[key]!r}" if isinstance(entry, dict) and key in entry else ""
-        values = record(f"{where}[{index}]{name}", entry, fields)
+        values = _parsed(f"{where}[{index}]{name}", entry, fields)
         first = seen.setdefault(values[key], index)
         if first != index:
             raise UsageError(f"{where}[{index}]{name}: field {key!r}: also in {where}[{first}]")
-        parsed.append(values)
-    return parsed
+        made.append(make(**values))
+    return tuple(made)
 
 
-def text(raw: Any) -> str:
+def schema(known: int) -> Parser[int]:
+    """Return a parser of the version of a file's format, of which one is known."""
+
+    def parse(raw: object) -> int:
+        if integer(raw) != known:
+            raise ValueError(f"this harness reads {known}, not {raw}")
+        return known
+
+    return parse
+
+
+def text(raw: object) -> str:
     """Parse a text that is not empty."""
     if not isinstance(raw, str) or not raw.strip():
         raise ValueError(f"expected a text, not {_shown(raw)}")
     return raw
 
 
-def integer(raw: Any) -> int:
+def integer(raw: object) -> int:
     """Parse a number of 0 or more."""
     if not isinstance(raw, int) or isinstance(raw, bool) or raw < 0:
         raise ValueError(f"expected a whole number, not {_shown(raw)}")
     return raw
 
 
-def boolean(raw: Any) -> bool:
+def boolean(raw: object) -> bool:
     """Parse true or false."""
     if not isinstance(raw, bool):
         raise ValueError(f"expected true or false, not {_shown(raw)}")  # noqa: TRY004 - Parser
     return raw
 
 
-def day(raw: Any) -> date:
+def day(raw: object) -> date:
     """Parse a date, ``2023-07-27``."""
     try:
         return date.fromisoformat(text(raw))
@@ -124,42 +147,34 @@ def day(raw: Any) -> date:
         raise ValueError(f"expected a date like 2023-07-27, not {_shown(raw)}") from None
 
 
-def pep440(raw: Any) -> str:
-    """Parse the text of a PEP 440 version; it stays a text."""
-    try:
-        Version(text(raw))
-    except InvalidVersion:
-        raise ValueError(f"{raw!r} is no PEP 440 version") from None
-    return str(raw)
+def _accepted_by(check: Callable[[str], object], what: str) -> Parser[str]:
+    """Return a parser of texts that ``check`` raises no ValueError for; they stay texts."""
+
+    def parse(raw: object) -> str:
+        found = text(raw)
+        try:
+            check(found)
+        except ValueError:
+            raise ValueError(f"{raw!r} is {what}") from None
+        return found
+
+    return parse
 
 
-def specifier(raw: Any) -> str:
-    """Parse the text of a PEP 440 range; it stays a text."""
-    try:
-        SpecifierSet(text(raw))
-    except InvalidSpecifier:
-        raise ValueError(f"{raw!r} is no PEP 440 range") from None
-    return str(raw)
+pep440 = _accepted_by(Version, "no PEP 440 version")
+specifier = _accepted_by(SpecifierSet, "no PEP 440 range")
+requirement = _accepted_by(Requirement, "no requirement that pip understands")
 
 
-def requirement(raw: Any) -> str:
-    """Parse the text of a PEP 508 requirement; it stays a text."""
-    try:
-        Requirement(text(raw))
-    except InvalidRequirement:
-        raise ValueError(f"{raw!r} is no requirement that pip understands") from None
-    return str(raw)
-
-
-def optional(parse: Parser) -> Parser:
+def optional(parse: Parser[T]) -> Parser[T | None]:
     """Return a parser that also takes null, as None."""
     return lambda raw: None if raw is None else parse(raw)
 
 
-def several(parse: Parser) -> Parser:
+def several(parse: Parser[T]) -> Parser[tuple[T, ...]]:
     """Return a parser of lists, as tuples, whose values differ from each other."""
 
-    def parse_all(raw: Any) -> tuple[Any, ...]:
+    def parse_all(raw: object) -> tuple[T, ...]:
         if not isinstance(raw, list):
             raise ValueError(f"expected a list, not {_shown(raw)}")  # noqa: TRY004 - Parser
         return _all_different(tuple(parse(value) for value in raw))
@@ -167,10 +182,10 @@ def several(parse: Parser) -> Parser:
     return parse_all
 
 
-def mapping(parse_key: Parser, parse_value: Parser) -> Parser:
+def mapping(parse_key: Parser[K], parse_value: Parser[T]) -> Parser[dict[K, T]]:
     """Return a parser of objects with free keys."""
 
-    def parse_all(raw: Any) -> dict[Any, Any]:
+    def parse_all(raw: object) -> dict[K, T]:
         if not isinstance(raw, dict):
             raise ValueError(f"expected an object, not {_shown(raw)}")  # noqa: TRY004 - Parser
         return {parse_key(key): parse_value(value) for key, value in raw.items()}
@@ -178,25 +193,26 @@ def mapping(parse_key: Parser, parse_value: Parser) -> Parser:
     return parse_all
 
 
-def _all_different(values: tuple[Any, ...]) -> tuple[Any, ...]:
+def _all_different(values: tuple[T, ...]) -> tuple[T, ...]:
     for value in values:
         if values.count(value) > 1:
             raise ValueError(f"{value!r} is given twice")
     return values
 
 
-def one_of(choices: Iterable[str], what: str) -> Parser:
+def one_of(choices: Iterable[str], what: str) -> Parser[str]:
     """Return a parser of names that exist: ``one_of(layouts, "layout")``."""
     known = list(choices)
 
-    def parse_name(raw: Any) -> str:
-        if text(raw) not in known:
-            raise ValueError(f"unknown {what} {raw!r}{nearest(raw, known)}")
-        return str(raw)
+    def parse_name(raw: object) -> str:
+        name = text(raw)
+        if name not in known:
+            raise ValueError(f"unknown {what} {raw!r}{nearest(name, known)}")
+        return name
 
     return parse_name
 
 
-def _shown(raw: Any) -> str:
+def _shown(raw: object) -> str:
     shown = json.dumps(raw)
     return shown if len(shown) <= 40 else f"{shown[:37]}..."  # noqa: PLR2004 - a line's worth

@@ -9,7 +9,6 @@ import json
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote, quote_plus
 
 from harness.core.axes import AXES
@@ -117,7 +116,7 @@ class Redactor:
         """Return the text without secrets."""
         return _by_look(self._known.sub(SECRET, text) if self._known else text)
 
-    def entry(self, entry: Mapping[str, Any]) -> dict[str, Any]:
+    def entry(self, entry: Mapping[str, object]) -> dict[str, object]:
         """Return the fields of an entry of the journal with their texts without secrets.
 
         Keys stay, and what the harness itself wrote. A rerun line, which is to work, is cleaned by
@@ -129,12 +128,14 @@ class Redactor:
             for key, value in entry.items()
         }
 
-    def _field(self, key: str, value: Any, own: Collection[str]) -> Any:
+    def _field(self, key: str, value: object, own: Collection[str]) -> object:
         if key in own and not isinstance(value, Mapping):  # there is a check named run
             return value
-        return _by_look(value) if key == "rerun" else self._inside(value, own)
+        if key == "rerun" and isinstance(value, str):
+            return _by_look(value)
+        return self._inside(value, own)
 
-    def _inside(self, value: Any, own: Collection[str]) -> Any:
+    def _inside(self, value: object, own: Collection[str]) -> object:
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, Mapping):

@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import Version
@@ -252,15 +252,12 @@ def load(path: Path = ROOT / "versions.json") -> Catalog:
         UsageError: for the first fault, with the file, the entry and the field.
     """
     file = path.name
-    parts = records.record(file, records.read_json(path), dict.fromkeys(_PARTS, _as_it_is))
-    if parts["schema"] != FILE_SCHEMA:
-        raise UsageError(
-            f"{file}: field 'schema': this harness reads {FILE_SCHEMA}, not {parts['schema']!r}"
-        )
+    parts: dict[str, object] = records.record(file, records.read_json(path), _PARTS, dict)
     layouts = _layouts(file, parts["layouts"])
     ui = _ui(file, parts["ui"])
     clients = _clients(file, parts["clients"])
-    return Catalog(
+    catalog = partial(
+        Catalog,
         clients=clients,
         services=(
             *_released(file, parts["services"], layouts, ui),
@@ -271,56 +268,66 @@ def load(path: Path = ROOT / "versions.json") -> Catalog:
         postgres=_postgres(file, parts["postgres"]),
         s3=_s3(file, parts["s3"], clients),
         s3_images=_s3_images(file, parts["s3_images"]),
-        **records.record(file, {name: parts[name] for name in _LISTS}, _LISTS),
     )
+    return records.record(file, {name: parts[name] for name in _LISTS}, _LISTS, catalog)
 
 
 _pins = records.several(records.requirement)
 _python = records.one_of((f"3.{minor}" for minor in range(6, 30)), "Python")
-_LISTS: Mapping[str, records.Parser] = {
+_LISTS: records.Fields = {
     "service_requirements": _pins,
     "service_pythons": records.several(_python),
     "ui_requirements": _pins,
 }
-_PARTS = (
-    *("schema", "clients", "services", "reference", "layouts"),
-    *(*_LISTS, "postgres", "ui", "s3", "s3_images"),
-)
+_PARTS: records.Fields = {
+    "schema": records.schema(FILE_SCHEMA),
+    **dict.fromkeys(
+        (
+            *("clients", "services", "reference", "layouts"),
+            *(*_LISTS, "postgres", "ui", "s3", "s3_images"),
+        ),
+        lambda raw: raw,
+    ),
+}
 
 
-def _as_it_is(raw: Any) -> Any:
-    return raw
-
-
-def _clients(file: str, raw: Any) -> tuple[Client, ...]:
-    fields = {
+def _clients(file: str, raw: object) -> tuple[Client, ...]:
+    fields: records.Fields = {
         "version": records.pep440,
         "released": records.day,
         "pins": _pins,
         "pythons": records.several(_minor),
         "fails": records.mapping(_minor, records.text),
     }
-    found = records.records(f"{file}: clients", raw, fields, "version")
-    for index, entry in enumerate(found):
-        where = f"{file}: clients[{index}] {entry['version']!r}"
-        if not entry["pythons"]:
+    clients = records.records(f"{file}: clients", raw, fields, "version", _client)
+    for index, client in enumerate(clients):
+        where = f"{file}: clients[{index}] {client.name!r}"
+        if not client.pythons:
             raise UsageError(f"{where}: field 'pythons': no Python runs it")
-        both = [python for python in entry["pythons"] if python in entry["fails"]]
+        both = [python for python in client.pythons if python in client.fails]
         if both:
             raise UsageError(f"{where}: field 'fails': {both[0]} is also among 'pythons'")
-        entry["name"] = entry.pop("version")
-    clients = [Client(**entry) for entry in found]
     _no_version_twice(f"{file}: clients", clients)
     return tuple(sorted(clients, key=lambda client: (client.released, client.version)))
 
 
-def _minor(raw: Any) -> str:
+def _client(
+    version: str,
+    released: date,
+    pins: tuple[str, ...],
+    pythons: tuple[str, ...],
+    fails: Mapping[str, str],
+) -> Client:
+    return Client(version, released, pins, pythons, fails)
+
+
+def _minor(raw: object) -> str:
     if not re.fullmatch(r"3\.\d+", records.text(raw)):
         raise ValueError(f"expected a minor version of Python like 3.11, not {raw!r}")
     return str(raw)
 
 
-_SERVICE_FIELDS: dict[str, records.Parser] = {
+_SERVICE_FIELDS: records.Fields = {
     "name": records.text,
     "version": lambda raw: Version(records.pep440(raw)),
     "reported": records.optional(records.pep440),
@@ -330,10 +337,10 @@ _SERVICE_FIELDS: dict[str, records.Parser] = {
 
 
 def _released(
-    file: str, raw: Any, layouts: Mapping[str, Layout], ui: Sequence[UiRelease]
+    file: str, raw: object, layouts: Mapping[str, Layout], ui: Sequence[UiRelease]
 ) -> list[Service]:
     layout_name = records.one_of(layouts, "layout")
-    fields = {
+    fields: records.Fields = {
         **_SERVICE_FIELDS,
         "released": records.day,
         "group": records.text,
@@ -342,21 +349,24 @@ def _released(
         "layout": lambda raw: layouts[layout_name(raw)],
         "ui": records.optional(records.one_of((release.name for release in ui), "UI release")),
     }
-    found = records.records(f"{file}: services", raw, fields, "name")
-    services = [Service(kind="released", **entry) for entry in found]
-    return _checked_services(f"{file}: services", services)
+    where = f"{file}: services"
+    released = partial(Service, kind="released")
+    return _checked_services(where, records.records(where, raw, fields, "name", released))
 
 
-def _reference(file: str, raw: Any) -> list[Service]:
-    found = records.records(f"{file}: reference", raw, _SERVICE_FIELDS, "name")
-    services = [
-        Service(kind="reference", group=entry["name"], image=None, ref=None, released=None, **entry)
-        for entry in found
-    ]
-    return _checked_services(f"{file}: reference", services)
+def _reference(file: str, raw: object) -> list[Service]:
+    where = f"{file}: reference"
+    return _checked_services(where, records.records(where, raw, _SERVICE_FIELDS, "name", _level))
 
 
-def _checked_services(where: str, services: list[Service]) -> list[Service]:
+def _level(
+    name: str, version: Version, reported: str | None, schema: int, *, migrates: bool
+) -> Service:
+    kind = "reference"
+    return Service(name, kind, version, reported, name, schema, migrates, None, None, None)
+
+
+def _checked_services(where: str, services: Sequence[Service]) -> list[Service]:
     """Return the services in version order, after the checks that concern several of them."""
     _no_version_twice(where, services)
     index = {service.name: f"{where}[{at}] {service.name!r}" for at, service in enumerate(services)}
@@ -396,52 +406,52 @@ def _no_version_twice(where: str, entries: Sequence[Client | Service]) -> None:
             )
 
 
-def _layouts(file: str, raw: Any) -> dict[str, Layout]:
+def _layouts(file: str, raw: object) -> dict[str, Layout]:
     where = f"{file}: layouts"
     if not isinstance(raw, dict) or not raw:
         raise UsageError(f"{where}: expected an object of layouts by name")
-    fields = {"metadata": _program, "requirements": _pins} | dict.fromkeys(
-        ("migration", "ui"), records.optional(_program)
-    )
+    fields: records.Fields = {
+        "metadata": _program,
+        "migration": records.optional(_program),
+        "ui": records.optional(_program),
+        "requirements": _pins,
+    }
     return {
-        name: Layout(**records.record(f"{where} {name!r}", entry, fields))
+        name: records.record(f"{where} {name!r}", entry, fields, Layout)
         for name, entry in raw.items()
     }
 
 
-def _program(raw: Any) -> Program:
-    keys = ("module", "folder")
-    if not isinstance(raw, dict) or sorted(raw) != sorted(keys):
-        raise ValueError(f"expected an object with {' and '.join(map(repr, keys))}")
-    return Program(**{key: records.text(raw[key]) for key in keys})
+def _program(raw: object) -> Program:
+    if not isinstance(raw, dict) or raw.keys() != {"module", "folder"}:
+        raise ValueError("expected an object with 'module' and 'folder'")
+    return Program(records.text(raw["module"]), records.text(raw["folder"]))
 
 
-def _ui(file: str, raw: Any) -> tuple[UiRelease, ...]:
-    fields = {"name": records.pep440, "released": records.day}
-    found = records.records(f"{file}: ui", raw, fields, "name")
-    return tuple(
-        UiRelease(**entry) for entry in sorted(found, key=lambda entry: Version(entry["name"]))
-    )
+def _ui(file: str, raw: object) -> tuple[UiRelease, ...]:
+    fields: records.Fields = {"name": records.pep440, "released": records.day}
+    found = records.records(f"{file}: ui", raw, fields, "name", UiRelease)
+    return tuple(sorted(found, key=lambda release: Version(release.name)))
 
 
-def _postgres(file: str, raw: Any) -> Postgres:
+def _postgres(file: str, raw: object) -> Postgres:
     where = f"{file}: postgres"
-    fields = {"tags": records.several(records.text), "default": records.text}
-    postgres = Postgres(**records.record(where, raw, fields))
+    fields: records.Fields = {"tags": records.several(records.text), "default": records.text}
+    postgres = records.record(where, raw, fields, Postgres)
     if postgres.default not in postgres.tags:
         raise UsageError(f"{where}: field 'default': {postgres.default!r} is not among 'tags'")
     return postgres
 
 
-def _s3(file: str, raw: Any, clients: Iterable[Client]) -> tuple[S3Needs, ...]:
+def _s3(file: str, raw: object, clients: Iterable[Client]) -> tuple[S3Needs, ...]:
     where = f"{file}: s3"
-    fields = {
+    fields: records.Fields = {
         "clients": records.specifier,
         "env": records.mapping(records.text, records.text),
         "pins": _pins,
         "python": records.specifier,
     }
-    needs = tuple(S3Needs(**entry) for entry in records.records(where, raw, fields, "clients"))
+    needs = records.records(where, raw, fields, "clients", S3Needs)
     for client in clients:
         fitting = [one.clients for one in needs if client.satisfies(one.clients)]
         if len(fitting) != 1:
@@ -452,37 +462,37 @@ def _s3(file: str, raw: Any, clients: Iterable[Client]) -> tuple[S3Needs, ...]:
     return needs
 
 
-def _s3_images(file: str, raw: Any) -> tuple[S3Image, ...]:
-    fields = {
+def _s3_images(file: str, raw: object) -> tuple[S3Image, ...]:
+    fields: records.Fields = {
         "image": _image_name,
         "port": _port,
         "ready": _path,
         "command": records.several(records.text),
         "env": records.mapping(records.text, _template),
     }
-    found = records.records(f"{file}: s3_images", raw, fields, "image")
-    return tuple(S3Image(**entry) for entry in found)
+    return records.records(f"{file}: s3_images", raw, fields, "image", S3Image)
 
 
-def _image_name(raw: Any) -> str:
+def _image_name(raw: object) -> str:
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)*", records.text(raw)):
         raise ValueError(f"expected an image without a tag, not {raw!r}")
     return str(raw)
 
 
-def _port(raw: Any) -> int:
-    if not 1 <= records.integer(raw) <= LAST_PORT:
+def _port(raw: object) -> int:
+    port = records.integer(raw)
+    if not 1 <= port <= LAST_PORT:
         raise ValueError(f"{raw} is not a port (1 to {LAST_PORT})")
-    return int(raw)
+    return port
 
 
-def _path(raw: Any) -> str:
+def _path(raw: object) -> str:
     if not records.text(raw).startswith("/"):
         raise ValueError(f"expected a path that begins with /, not {raw!r}")
     return str(raw)
 
 
-def _template(raw: Any) -> str:
+def _template(raw: object) -> str:
     try:
         records.text(raw).format(access_key="", secret_key="")
     except (KeyError, IndexError, ValueError):

@@ -89,7 +89,7 @@ FIELDS = {"name": records.text, "size": records.integer}
 )
 def test_a_record_has_exactly_its_fields(raw, message):
     with pytest.raises(UsageError) as error:
-        records.record("f", raw, FIELDS)
+        records.record("f", raw, FIELDS, dict)
     assert str(error.value) == message
 
 
@@ -107,5 +107,5 @@ def test_a_record_has_exactly_its_fields(raw, message):
 )
 def test_a_list_of_records_names_the_entry(raw, message):
     with pytest.raises(UsageError) as error:
-        records.records("f", raw, FIELDS, "name")
+        records.records("f", raw, FIELDS, "name", dict)
     assert str(error.value) == message

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import docker
@@ -199,5 +198,5 @@ def next_step(text: str) -> str:
     return f"; {step}" if step else ""
 
 
-def _one_line(error: Any) -> str:
+def _one_line(error: object) -> str:
     return " ".join(str(error).split())

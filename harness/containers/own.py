@@ -13,10 +13,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from socket import gethostname
-from typing import Any
+from typing import TypedDict
 
 from docker.errors import APIError, ImageNotFound, NotFound
-from docker.types import LogConfig, Mount
+from docker.models.containers import Container
+from docker.models.images import Image as LocalImage
+from docker.models.networks import Network
+from docker.models.volumes import Volume
+from docker.types import EndpointConfig, LogConfig, Mount
 
 from harness.alive import lock_path
 from harness.containers.engine import CONFLICT, Engine
@@ -154,7 +158,7 @@ class Belongings:
             raise
         return running
 
-    def _networking(self, program: Program, network: str) -> dict[str, Any]:
+    def _networking(self, program: Program, network: str) -> _Networking:
         """Return the engine's options for a program's network and ports."""
         if network == HOST_NETWORK:
             return {"network_mode": HOST_NETWORK}
@@ -165,7 +169,7 @@ class Belongings:
             "networking_config": {network: aliases},
         }
 
-    def _volumes(self, program: Program) -> dict[str, Any]:
+    def _volumes(self, program: Program) -> dict[str, Volume]:
         """Make a labelled volume for each that the image declares; return them by folder.
 
         The engine would make them without a name or label, and nobody could tell whose they are.
@@ -195,10 +199,31 @@ class Belongings:
         self._network = None
 
 
+class _Networking(TypedDict, total=False):
+    """The engine's options for a program's network and ports."""
+
+    network_mode: str
+    network: str
+    networking_config: dict[str, EndpointConfig]
+    ports: Mapping[str, int | list[int] | tuple[str, int] | None]
+
+
+class _State(TypedDict):
+    """Of what an engine tells about a container's state, what is read here."""
+
+    Running: bool
+    OOMKilled: bool
+    ExitCode: int
+    Error: str
+    FinishedAt: str
+
+
 class RunningContainer:
     """One container of the run and the thread that writes down what it prints."""
 
-    def __init__(self, engine: Engine, container: Any, volumes: Sequence[Any], log: Path) -> None:
+    def __init__(
+        self, engine: Engine, container: Container, volumes: Sequence[Volume], log: Path
+    ) -> None:
         self.name = str(container.name)
         self.log = log
         self._engine = engine
@@ -255,9 +280,9 @@ class RunningContainer:
             Found([self._container], [], list(self._volumes)).remove()
         self._finish_log()
 
-    def _state(self) -> dict[str, Any]:
+    def _state(self) -> _State:
         self._container.reload()
-        state: dict[str, Any] = self._container.attrs["State"]
+        state: _State = self._container.attrs["State"]
         return state
 
     def _follow(self, since: float | None) -> None:
@@ -283,21 +308,25 @@ def _seconds(moment: str) -> float:
     return datetime.fromisoformat(f"{whole}+00:00").timestamp() + fraction
 
 
-def _end(state: Mapping[str, Any]) -> str:
+def _end(state: _State) -> str:
     if state.get("OOMKilled"):
         return "was killed: it used more memory than it is given"
     said = f" ({state['Error']})" if state.get("Error") else ""
     return f"ended with exit code {state['ExitCode']}{said}"
 
 
+Thing = Container | Network | Volume | LocalImage
+"""What an engine can have of a run."""
+
+
 @dataclass(frozen=True)
 class Found:
     """Things on the engine that carry our label."""
 
-    containers: list[Any]
-    networks: list[Any]
-    volumes: list[Any]
-    images: list[Any] = field(default_factory=list)
+    containers: list[Container]
+    networks: list[Network]
+    volumes: list[Volume]
+    images: list[LocalImage] = field(default_factory=list)
 
     def remove(self) -> None:
         """Remove them: containers first, for they hold the others."""
@@ -305,11 +334,12 @@ class Found:
         for image in self.images:
             with contextlib.suppress(NotFound):
                 image.remove(force=True)
-        for thing in (*self.networks, *self.volumes):
+        rest: list[Network | Volume] = [*self.networks, *self.volumes]
+        for thing in rest:
             with contextlib.suppress(NotFound):  # somebody was faster
                 thing.remove()
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Thing]:
         return iter((*self.containers, *self.networks, *self.volumes, *self.images))
 
 
@@ -327,7 +357,7 @@ def find(engine: Engine, run_id: str | None = None) -> Found:
     )
 
 
-def _remove_containers(containers: Iterable[Any]) -> None:
+def _remove_containers(containers: Iterable[Container]) -> None:
     for container in containers:
         try:
             container.remove(v=True, force=True)

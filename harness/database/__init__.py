@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from psycopg2 import extensions
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Address:
             f"@{host}:{self.port}/{quote(self.name, safe='')}"
         )
 
-    def connect(self) -> Any:
+    def connect(self) -> extensions.connection:
         """Open a psycopg2 connection in autocommit mode.
 
         Raises:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from harness.containers.images import Image, Images
 from harness.containers.own import Belongings, Program, RunningContainer
 from harness.database import Address, Database
 from harness.database.admin import RUN_SETTINGS, answers, create_database, drop_database
+from harness.database.rows import server_version
 from harness.errors import InfraError
 from harness.processes import HOST, wait_until
 
@@ -85,8 +85,7 @@ class ContainerPostgres:
         except BaseException:
             self.stop()
             raise
-        with closing(self._address.connect()) as connection:
-            version = connection.info.parameter_status("server_version").split()[0]
+        version = server_version(self._address).split()[0]
         self.description = f"PostgreSQL {version} from {image.reference}, in a container"
 
     def _run(self, image: Image) -> tuple[Image, RunningContainer]:

@@ -13,6 +13,7 @@ from psycopg2.extensions import parse_dsn
 
 from harness.database import Address, Database
 from harness.database.admin import create_database, drop_database, one_line
+from harness.database.rows import server_version
 from harness.errors import InfraError, UsageError
 
 _SHAPE = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
@@ -52,8 +53,7 @@ class ExternalPostgres:
         address = self.address
         where = f"{address.host}:{address.port}"
         try:
-            with closing(address.connect()) as connection:
-                version = connection.info.parameter_status("server_version").split()[0]
+            version = server_version(address).split()[0]
         except psycopg2.OperationalError as error:
             raise UsageError(
                 f"the database {address.name!r} at {where} cannot be reached "
@@ -67,7 +67,7 @@ class ExternalPostgres:
         address = self.address
         with closing(address.connect()) as connection, connection.cursor() as cursor:
             cursor.execute(query)
-            (may_create,) = cursor.fetchone()
+            (may_create,) = next(cursor)
         if not may_create:
             raise UsageError(
                 f"the user {address.user!r} may not create databases at"

@@ -10,9 +10,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
 
-from psycopg2 import sql
+from psycopg2 import extensions, sql
 
 from harness.database import Address
 
@@ -141,7 +140,7 @@ def compare(before: Fingerprint, after: Fingerprint | Address) -> list[Loss]:
 
 
 def _take_table(
-    connection: Any, table: str, columns: tuple[str, ...], wanted: tuple[str, ...]
+    connection: extensions.connection, table: str, columns: tuple[str, ...], wanted: tuple[str, ...]
 ) -> TableFingerprint:
     key = tuple(column for column in wanted if column in columns) or columns
     texts = {name: sql.SQL("{}::text").format(sql.Identifier(name)) for name in columns}

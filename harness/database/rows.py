@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import Any
 
-from psycopg2 import sql
+from psycopg2 import extensions, sql
 
 from harness.database import Address
 
@@ -59,7 +58,7 @@ _OBJECTS = """
 """
 
 
-def run_rows(address: Address, flow_id: str, run_id: str) -> dict[str, list[dict[str, Any]]]:
+def run_rows(address: Address, flow_id: str, run_id: str) -> dict[str, list[dict[str, object]]]:
     """Return every row one run left, of the six tables; a table that is not there has no rows.
 
     Works on every schema from 1.0.0's, where runs have numbers only, to the newest.
@@ -86,7 +85,7 @@ def server_version(address: Address) -> str:
     """Return the version of PostgreSQL that serves a database, as it says itself."""
     with closing(address.connect()) as connection, connection.cursor() as cursor:
         cursor.execute("SHOW server_version")
-        return str(cursor.fetchone()[0])
+        return str(next(cursor)[0])
 
 
 def schema_version(address: Address) -> int | None:
@@ -99,9 +98,9 @@ def schema_version(address: Address) -> int | None:
     """
     with closing(address.connect()) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT to_regclass('public.goose_db_version') IS NOT NULL")
-        if cursor.fetchone()[0]:
+        if next(cursor)[0]:
             cursor.execute(_APPLIED)
-            return int(cursor.fetchone()[0] or 0)
+            return int(next(cursor)[0] or 0)
         return 0 if _tables_there(cursor) else None
 
 
@@ -109,7 +108,7 @@ def is_empty(address: Address) -> bool:
     """Tell whether no table, view, sequence or function of anybody's is in the database."""
     with closing(address.connect()) as connection, connection.cursor() as cursor:
         cursor.execute(_OBJECTS)
-        return not cursor.fetchone()[0]
+        return not next(cursor)[0]
 
 
 def tables_there(address: Address) -> set[str]:
@@ -118,17 +117,19 @@ def tables_there(address: Address) -> set[str]:
         return _tables_there(cursor)
 
 
-def _tables_there(cursor: Any) -> set[str]:
+def _tables_there(cursor: extensions.cursor) -> set[str]:
     cursor.execute(_TABLES_THERE, [list(TABLES)])
     return {name for (name,) in cursor}
 
 
-def _table_rows(cursor: Any, table: str, flow_id: str, run_id: str) -> list[dict[str, Any]]:
+def _table_rows(
+    cursor: extensions.cursor, table: str, flow_id: str, run_id: str
+) -> list[dict[str, object]]:
     name = sql.Identifier("public", table)
     conditions = {"flow_id": flow_id} | _run_condition(table, run_id)
     for column in conditions:
         cursor.execute(_COLUMN_THERE, [f"public.{table}", column])
-        if not cursor.fetchone()[0]:
+        if not next(cursor)[0]:
             return []  # 1.0 tables hold no run by an id of its own
     # The server's own JSON keeps the columns' order and knows every type.
     query = sql.SQL("SELECT row_to_json(t) FROM {} AS t WHERE {} ORDER BY {}").format(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
+from harness.datastore.objects import Stored
 from harness.versions import Client
 
 
@@ -43,8 +44,8 @@ class Datastore(Protocol):
             InfraError: when it cannot be had, or is there no longer.
         """
 
-    def objects(self, stack: str, folder: Path) -> list[dict[str, Any]] | None:
-        """Return ``url`` and ``size`` of each object that clients put there; None if not listable.
+    def objects(self, stack: str, folder: Path) -> list[Stored] | None:
+        """Return every object that clients put there; None if not listable.
 
         Raises:
             InfraError: when the store cannot be asked.

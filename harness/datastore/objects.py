@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, TypeVar
 from urllib.parse import urlsplit
+
+import msgspec
 
 from harness.errors import InfraError, UsageError
 from harness.tools import tool_python
@@ -16,10 +18,19 @@ from harness.tools import tool_python
 REQUIREMENTS = ("moto[s3]==5.2.5", "flask==3.1.3", "flask-cors==6.0.5")
 """A server and boto3. moto's own extra ``server`` brings every AWS service; S3 needs these."""
 
-Saved = list[dict[str, Any]]
-"""The objects of a bucket that were saved as files, each as ``operations.save`` describes it."""
+Saved = dict[str, object]
+"""An object that was saved as a file, as ``operations.Saved`` tells of it."""
 
 _OPERATIONS = Path(__file__).with_name("operations.py")
+
+T = TypeVar("T")
+
+
+class Stored(TypedDict):
+    """An object: where it is, ``s3://bucket/key``, and its bytes."""
+
+    url: str
+    size: int
 
 
 @dataclass(frozen=True)
@@ -105,32 +116,29 @@ class ObjectStore:
         Raises:
             ObjectStoreError: when the store refuses or does not answer, as do the others.
         """
-        self._ask("make_bucket", S3Root(bucket))
+        self._ask("make_bucket", S3Root(bucket), type(None))
 
     def check_access(self, root: S3Root) -> None:
         """Try to list, write and remove under ``root``."""
-        self._ask("check_access", root)
+        self._ask("check_access", root, type(None))
 
-    def list(self, root: S3Root) -> list[dict[str, Any]]:
-        """Return every object under ``root``, each with its ``url`` and ``size`` in bytes."""
-        found: list[dict[str, Any]] = self._ask("list_objects", root)
-        return found
+    def list(self, root: S3Root) -> list[Stored]:
+        """Return every object under ``root``."""
+        return self._ask("list_objects", root, list[Stored])
 
     def remove(self, root: S3Root) -> int:
         """Remove every object under ``root`` and return how many there were."""
-        count: int = self._ask("remove", root)
-        return count
+        return self._ask("remove", root, int)
 
-    def save(self, bucket: str, folder: Path) -> Saved:
+    def save(self, bucket: str, folder: Path) -> Sequence[Saved]:
         """Write every object of a bucket to a file below ``folder``; return what ``load`` needs."""
-        saved: Saved = self._ask("save", S3Root(bucket), folder=str(folder))
-        return saved
+        return self._ask("save", S3Root(bucket), list[Saved], folder=str(folder))
 
-    def load(self, bucket: str, folder: Path, saved: Saved) -> None:
+    def load(self, bucket: str, folder: Path, saved: Sequence[Saved]) -> None:
         """Put into a bucket what ``save`` wrote below ``folder`` and returned."""
-        self._ask("load", S3Root(bucket), folder=str(folder), saved=saved)
+        self._ask("load", S3Root(bucket), int, folder=str(folder), saved=saved)
 
-    def _ask(self, operation: str, root: S3Root, **more: Any) -> Any:
+    def _ask(self, operation: str, root: S3Root, result: type[T], **more: object) -> T:
         request = {
             "operation": operation,
             "endpoint": self.endpoint,
@@ -152,4 +160,4 @@ class ObjectStore:
         answer = json.loads(finished.stdout)
         if "error" in answer:
             raise ObjectStoreError(answer["error"], answer["detail"])
-        return answer["result"]
+        return msgspec.convert(answer["result"], result)

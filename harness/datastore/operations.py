@@ -17,11 +17,12 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO, TypedDict
 
 import boto3
 from boto3.s3.transfer import TransferConfig
 from botocore import exceptions
+from botocore.client import BaseClient
 from botocore.config import Config
 
 ACCESS_KEY = "metaflow-compat-access-check"
@@ -47,19 +48,39 @@ _CONNECTION_ERRORS = (
 )
 
 
-def objects(s3: Any, bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
-    """Yield url and size in bytes of every object whose key begins with the prefix."""
+class Saved(TypedDict):
+    """An object that was saved as a file; the file is relative to the folder of all."""
+
+    bucket: str
+    key: str
+    size: int
+    file: str
+    headers: dict[str, object]
+
+
+class Request(TypedDict):
+    """What is asked, as it comes in."""
+
+    operation: str
+    endpoint: str | None
+    bucket: str
+    prefix: str
+    more: dict[str, object]
+
+
+def objects(s3: BaseClient, bucket: str, prefix: str) -> Iterator[tuple[str, int]]:
+    """Yield key and size in bytes of every object whose key begins with the prefix."""
     for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
         for found in page.get("Contents", ()):
-            yield {"url": f"s3://{bucket}/{found['Key']}", "size": found["Size"]}
+            yield found["Key"], found["Size"]
 
 
-def make_bucket(s3: Any, bucket: str, prefix: str) -> None:  # noqa: ARG001 - one signature for all
+def make_bucket(s3: BaseClient, bucket: str, prefix: str) -> None:  # noqa: ARG001 - one signature for all
     """Make the bucket."""
     s3.create_bucket(Bucket=bucket)
 
 
-def check_access(s3: Any, bucket: str, prefix: str) -> None:
+def check_access(s3: BaseClient, bucket: str, prefix: str) -> None:
     """List, write and remove under the prefix: a run needs all three.
 
     Listing comes first: unlike a HEAD of the bucket, its refusal has a code that says why.
@@ -69,39 +90,34 @@ def check_access(s3: Any, bucket: str, prefix: str) -> None:
     s3.delete_object(Bucket=bucket, Key=prefix + ACCESS_KEY)
 
 
-def list_objects(s3: Any, bucket: str, prefix: str) -> list[dict[str, Any]]:
+def list_objects(s3: BaseClient, bucket: str, prefix: str) -> list[dict[str, str | int]]:
     """Return url and size in bytes of every object under the prefix."""
-    return list(objects(s3, bucket, prefix))
+    return [
+        {"url": f"s3://{bucket}/{key}", "size": size} for key, size in objects(s3, bucket, prefix)
+    ]
 
 
-def remove(s3: Any, bucket: str, prefix: str) -> int:
+def remove(s3: BaseClient, bucket: str, prefix: str) -> int:
     """Remove every object under the prefix, one by one; return how many.
 
     One by one because the request for many wants a checksum that not every store computes alike.
     """
-    count = 0
-    for found in list_objects(s3, bucket, prefix):
-        s3.delete_object(Bucket=bucket, Key=found["url"].removeprefix(f"s3://{bucket}/"))
-        count += 1
-    return count
+    keys = [key for key, _ in objects(s3, bucket, prefix)]
+    for key in keys:
+        s3.delete_object(Bucket=bucket, Key=key)
+    return len(keys)
 
 
-def save(s3: Any, bucket: str, prefix: str, folder: str) -> list[dict[str, Any]]:
-    """Write every object under the prefix to a file below the folder.
-
-    Returns:
-        for each object its ``key``, ``size``, the ``file`` relative to the folder, and the
-        ``headers`` that ``load`` gives back.
-    """
-    saved: list[dict[str, Any]] = []
-    for found in objects(s3, bucket, prefix):
-        key = found["url"].removeprefix(f"s3://{bucket}/")
+def save(s3: BaseClient, bucket: str, prefix: str, folder: str) -> list[Saved]:
+    """Write every object under the prefix to a file below the folder, for ``load``."""
+    saved: list[Saved] = []
+    for key, size in objects(s3, bucket, prefix):
         told = s3.get_object(Bucket=bucket, Key=key)
         with _new_file(Path(folder), bucket, key, len(saved)) as file:
             shutil.copyfileobj(told["Body"], file, _CHUNK)
             name = str(Path(file.name).relative_to(folder))
         headers = {header: told[header] for header in _HEADERS if told.get(header)}
-        saved.append({"key": key, "size": found["size"], "file": name, "headers": headers})
+        saved.append(Saved(bucket=bucket, key=key, size=size, file=name, headers=headers))
     return saved
 
 
@@ -123,7 +139,7 @@ def _new_file(folder: Path, bucket: str, key: str, number: int) -> BinaryIO:
     return path.open("xb")
 
 
-def load(s3: Any, bucket: str, prefix: str, folder: str, saved: list[dict[str, Any]]) -> int:  # noqa: ARG001 - prefix: one signature for all
+def load(s3: BaseClient, bucket: str, prefix: str, folder: str, saved: list[Saved]) -> int:  # noqa: ARG001 - prefix: one signature for all
     """Put what ``save`` wrote and returned into the bucket again; return how many there were."""
     in_this_thread = TransferConfig(use_threads=False)
     for one in saved:
@@ -134,18 +150,18 @@ def load(s3: Any, bucket: str, prefix: str, folder: str, saved: list[dict[str, A
     return len(saved)
 
 
-OPERATIONS: dict[str, Callable[..., Any]] = {
+OPERATIONS: dict[str, Callable[..., object]] = {
     function.__name__: function
     for function in (make_bucket, check_access, list_objects, remove, save, load)
 }
 
 
-def answer(request: dict[str, Any]) -> dict[str, Any]:
+def answer(request: Request) -> dict[str, object]:
     """Do what is requested."""
     try:
         s3 = boto3.client("s3", endpoint_url=request["endpoint"], config=_PATIENCE)
         operation = OPERATIONS[request["operation"]]
-        more = request.get("more", {})
+        more = request["more"]
         return {"result": operation(s3, request["bucket"], request["prefix"], **more)}
     except _CREDENTIAL_ERRORS as error:
         return {"error": "credentials", "detail": type(error).__name__}
@@ -157,7 +173,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         return {"error": "other", "detail": type(error).__name__}
 
 
-def refusal(error: Any) -> dict[str, Any]:
+def refusal(error: exceptions.ClientError) -> dict[str, object]:
     """Return the answer for what the store itself refused."""
     code = str(error.response.get("Error", {}).get("Code", "no code"))
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")

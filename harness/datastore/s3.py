@@ -6,12 +6,11 @@ import re
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from packaging.specifiers import SpecifierSet
 
 from harness.datastore import saved
-from harness.datastore.objects import ObjectStore, ObjectStoreError, S3Root
+from harness.datastore.objects import ObjectStore, ObjectStoreError, S3Root, Stored
 from harness.datastore.server import CREDENTIALS, OwnServer
 from harness.errors import InfraError, UsageError
 from harness.versions import Client, S3Needs
@@ -113,7 +112,7 @@ class S3Datastore:
                 variables[name] = value.format(endpoint=self.store.endpoint)
         return variables
 
-    def objects(self, stack: str, folder: Path) -> list[dict[str, Any]]:
+    def objects(self, stack: str, folder: Path) -> list[Stored]:
         """Return every object in the place of the cell or walk that ``folder`` belongs to."""
         try:
             return self.store.list(self._place(stack, folder))

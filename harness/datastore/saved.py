@@ -12,11 +12,11 @@ from collections.abc import Iterable
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from harness import records
-from harness.datastore.objects import ObjectStore, ObjectStoreError
+from harness.datastore.objects import ObjectStore, ObjectStoreError, Saved
 from harness.datastore.server import CREDENTIALS, S3Server
 from harness.errors import InfraError, UsageError
 from harness.processes import HOST, is_free
@@ -36,14 +36,11 @@ def save(store: ObjectStore, buckets: Iterable[str], folder: Path) -> None:
     try:
         folder.mkdir(parents=True)
         names = sorted(buckets)
-        objects = [
-            {"bucket": bucket, **saved} for bucket in names for saved in store.save(bucket, folder)
-        ]
         index = {
             "schema": FILE_SCHEMA,
             "endpoint": store.endpoint,
             "buckets": names,
-            "objects": objects,
+            "objects": [saved for bucket in names for saved in store.save(bucket, folder)],
         }
         text = json.dumps(index, indent=1, ensure_ascii=False)
         (folder / INDEX).write_text(text, encoding="utf-8")
@@ -68,14 +65,14 @@ def serve(folder: Path, mark: str, log: Path, host: str = HOST) -> S3Server:
         InfraError: when the server does not start, or a file is gone.
     """
     index = _read_index(folder)
-    port = urlsplit(index["endpoint"]).port
+    port = urlsplit(index.endpoint).port
     server = S3Server(mark, log, host, port if port and is_free(port, host) else None)
     try:
         server.start()
         store = ObjectStore(server.endpoint, CREDENTIALS)
-        for bucket in index["buckets"]:
+        for bucket in index.buckets:
             store.make_bucket(bucket)
-        for bucket, saved in groupby(index["objects"], key=itemgetter("bucket")):
+        for bucket, saved in groupby(index.objects, key=itemgetter("bucket")):
             store.load(bucket, folder, list(saved))
     except ObjectStoreError as error:
         server.stop()
@@ -86,34 +83,40 @@ def serve(folder: Path, mark: str, log: Path, host: str = HOST) -> S3Server:
     return server
 
 
-def _read_index(folder: Path) -> dict[str, Any]:
+class _Index(NamedTuple):
+    schema: int
+    endpoint: str
+    buckets: tuple[str, ...]
+    objects: tuple[Saved, ...]
+
+
+def _read_index(folder: Path) -> _Index:
     path = folder / INDEX
     if not path.is_file():
         raise UsageError(
             f"{folder} holds no saved objects: {INDEX} is missing; a run saves them with --keep"
         )
-    fields: dict[str, records.Parser] = {
-        "schema": records.integer,
+
+    def objects(raw: object) -> tuple[Saved, ...]:
+        return records.records(f"{path}: objects", raw, _OBJECT, "file", dict) if raw else ()
+
+    fields: records.Fields = {
+        "schema": records.schema(FILE_SCHEMA),
         "endpoint": records.text,
         "buckets": records.several(records.text),
-        "objects": lambda raw: raw and records.records(f"{path}: objects", raw, _OBJECT, "file"),
+        "objects": objects,
     }
-    index = records.record(str(path), records.read_json(path), fields)
-    if index["schema"] != FILE_SCHEMA:
-        raise UsageError(
-            f"{path}: field 'schema': this harness reads {FILE_SCHEMA}, not {index['schema']}"
-        )
-    return index
+    return records.record(str(path), records.read_json(path), fields, _Index)
 
 
-def _string(raw: Any) -> str:
+def _string(raw: object) -> str:
     """Parse a text that may be blank, as keys are."""
     if not isinstance(raw, str):
         raise ValueError("expected a text")  # noqa: TRY004 - Parser
     return raw
 
 
-_OBJECT: dict[str, records.Parser] = {
+_OBJECT: records.Fields = {
     "bucket": records.text,
     "key": _string,
     "size": records.integer,

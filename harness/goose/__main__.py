@@ -14,10 +14,9 @@ from collections.abc import Callable
 from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 import psycopg2
-from psycopg2 import sql
+from psycopg2 import extensions, sql
 
 from harness.goose.migrations import Migration, MigrationFileError, find_migrations, parse
 
@@ -66,7 +65,7 @@ def _say(line: str) -> None:
     print(f"{moment} {line}", file=sys.stderr, flush=True)
 
 
-def _up(connection: Any, folder: Path) -> None:
+def _up(connection: extensions.connection, folder: Path) -> None:
     applied = _applied(connection)
     current = max(applied, default=0)
     migrations = find_migrations(folder)
@@ -81,7 +80,7 @@ def _up(connection: Any, folder: Path) -> None:
     _say(f"goose: no migrations to run. current version: {current}")
 
 
-def _apply(connection: Any, migration: Migration) -> None:
+def _apply(connection: extensions.connection, migration: Migration) -> None:
     script = parse(migration.path.read_text(encoding="utf-8"))
     connection.autocommit = not script.in_transaction
     started = time.monotonic()
@@ -100,11 +99,11 @@ def _apply(connection: Any, migration: Migration) -> None:
     _say(f"OK   {migration.path.name} ({(time.monotonic() - started) * 1000:.2f}ms)")
 
 
-def _version(connection: Any, _folder: Path) -> None:
+def _version(connection: extensions.connection, _folder: Path) -> None:
     _say(f"goose: version {next(reversed(_applied(connection)), 0)}")
 
 
-def _status(connection: Any, folder: Path) -> None:
+def _status(connection: extensions.connection, folder: Path) -> None:
     applied = _applied(connection)
     _say("    Applied At                  Migration")
     _say("    =======================================")
@@ -114,17 +113,17 @@ def _status(connection: Any, folder: Path) -> None:
         _say(f"    {when:<24} -- {migration.path.name}")
 
 
-def _applied(connection: Any) -> dict[int, datetime]:
+def _applied(connection: extensions.connection) -> dict[int, datetime]:
     """Return the applied versions and when, the one recorded last at the end."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT to_regclass('goose_db_version') IS NOT NULL")
-        if not cursor.fetchone()[0]:
+        if not next(cursor)[0]:
             cursor.execute(_CREATE + _RECORD, [0])
         cursor.execute(_APPLIED)
         return dict(cursor.fetchall())
 
 
-_VERBS: dict[str, Callable[[Any, Path], None]] = {
+_VERBS: dict[str, Callable[[extensions.connection, Path], None]] = {
     "up": _up,
     "version": _version,
     "status": _status,

@@ -6,7 +6,6 @@ import asyncio
 import json
 import logging
 import traceback
-from typing import Any
 
 import psycopg
 from aiohttp import web
@@ -20,7 +19,7 @@ VERSION_HEADER = "METADATA_SERVICE_VERSION"
 _log = logging.getLogger(__name__)
 
 
-def answer(level: Level, body: Any, status: int = 200) -> web.Response:
+def answer(level: Level, body: object, status: int = 200) -> web.Response:
     """Return a body as JSON; the releases send it as text/plain."""
     return web.Response(
         text=json.dumps(body), status=status, headers={VERSION_HEADER: level.reported}
@@ -32,7 +31,7 @@ def missing(level: Level) -> web.Response:
     return answer(level, {} if level.encodes_missing_once else "{}", status=404)
 
 
-def as_text(body: Any) -> str:
+def as_text(body: object) -> str:
     """Return JSON to be encoded once more: errors, health and heartbeats are sent so."""
     return json.dumps(body)
 
@@ -65,7 +64,7 @@ def _status(error: psycopg.Error) -> int:
     return 500
 
 
-def _message(level: Level, error: psycopg.Error) -> Any:
+def _message(level: Level, error: psycopg.Error) -> object:
     if not level.has_run_tags:
         return str(error)
     diagnosis = {
@@ -75,7 +74,7 @@ def _message(level: Level, error: psycopg.Error) -> Any:
     return {"pgerror": str(error), "pgcode": error.sqlstate, "diag": diagnosis}
 
 
-def _problem(error: Exception) -> dict[str, Any]:
+def _problem(error: Exception) -> dict[str, object]:
     return {
         "type": "about:blank",
         "title": "Internal Server Error",

@@ -74,9 +74,9 @@ class Fault:
             return artifact == self.argument
         return not artifact.startswith("_") and artifact != "name"
 
-    def kept(self, tags: list[str] | None) -> list[str] | None:
-        """Return the user tags a new run is to have of those its client sent, or None of None."""
-        if self.name != DROP_TAG or not tags:
+    def kept(self, tags: object) -> object:
+        """Return the user tags a new run is to have of those its client sent, None of None."""
+        if self.name != DROP_TAG or not isinstance(tags, list) or not tags:
             return tags
         dropped = self.argument or min(tags)
         return [tag for tag in tags if tag != dropped]

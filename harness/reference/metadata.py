@@ -117,7 +117,7 @@ class _MetadataApi:
         async def handler(request: web.Request) -> web.Response:
             rows = await self._store.find(table, self._columns(request))
             # An empty list was an empty object before 2.0.
-            nothing: Any = [] if self._level.has_string_ids else {}
+            nothing: object = [] if self._level.has_string_ids else {}
             return self._answer(await self._shown(table, rows) if rows else nothing)
 
         return handler
@@ -138,10 +138,10 @@ class _MetadataApi:
         """List the artifacts of the latest attempt of each task; before 2.0.6, of all tasks."""
         rows = await self._store.artifacts(self._columns(request))
 
-        def judged_with(row: Row) -> Any:
+        def judged_with(row: Row) -> object:
             return row["task_id"] if self._level.has_attempts else None
 
-        latest: dict[Any, int] = {}
+        latest: dict[object, object] = {}
         for row in rows:
             latest.setdefault(judged_with(row), row["attempt_id"])
         kept = [row for row in rows if row["attempt_id"] == latest[judged_with(row)]]
@@ -149,7 +149,8 @@ class _MetadataApi:
 
     async def _artifacts_of_attempt(self, request: web.Request) -> web.Response:
         where = self._columns(request)
-        attempt = int(where.pop("attempt_id"))
+        attempt = int(request.match_info["attempt_id"])
+        del where["attempt_id"]
         rows = await self._store.artifacts(where)
         kept = [row for row in rows if row["attempt_id"] == attempt]
         return self._answer(await self._shown(schema.ARTIFACTS, kept))
@@ -262,7 +263,7 @@ class _MetadataApi:
         count = 0
         for row in rows:
             try:
-                if not self._fault.loses(row.get("name", "")):
+                if not self._fault.loses(str(row.get("name", ""))):
                     await self._store.add(table, {**task, **row})
                 count += 1
             except psycopg.Error as error:
@@ -328,7 +329,7 @@ class _MetadataApi:
             run = await self._store.find_one(schema.RUNS, where, connection=connection)
             if run is None:
                 return missing(self._level)
-            tags, system_tags = set(run["tags"]), set(run["system_tags"])
+            tags, system_tags = set(_texts(run["tags"])), set(_texts(run["system_tags"]))
             if remove & system_tags:
                 refused = ", ".join(sorted(remove & system_tags))
                 return self._answer(f"system tags cannot be removed: {refused}", status=422)
@@ -340,7 +341,7 @@ class _MetadataApi:
     def _columns(self, request: web.Request) -> Columns:
         return columns_of(self._level, request)
 
-    def _answer(self, body: Any, status: int = 200) -> web.Response:
+    def _answer(self, body: object, status: int = 200) -> web.Response:
         return answer(self._level, body, status)
 
 
@@ -379,6 +380,11 @@ def _written_by(body: Row) -> Row:
     return {name: body.get(name) for name in ("user_name", "tags", "system_tags")}
 
 
+def _texts(value: object) -> list[str]:
+    """Return a list of JSON as texts; nothing of anything else."""
+    return list(map(str, value)) if isinstance(value, list) else []
+
+
 def _name(chosen: str | None) -> str | None:
     """Return the id a client chose for its run or task; numbers are the service's to give."""
     if chosen and chosen.isnumeric():
@@ -388,7 +394,7 @@ def _name(chosen: str | None) -> str | None:
 
 def _sends_heartbeats(body: Row) -> bool:
     """Tell by its version tag whether the client that sent this body will send heartbeats."""
-    for tag in body.get("system_tags") or ():
+    for tag in _texts(body.get("system_tags")):
         version = re.match(r"metaflow_version:(\d+(?:\.\d+)*)", tag)
         if version:
             number = tuple(int(part) for part in version[1].split("."))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 from psycopg import AsyncConnection, errors
+from psycopg.rows import TupleRow
 from psycopg.sql import SQL, Identifier
 
 from harness.reference import faults, schema
@@ -76,14 +76,14 @@ class Migrator:
             if pending:
                 await self._spoil(connection)
 
-    async def _spoil(self, connection: AsyncConnection[Any]) -> None:
+    async def _spoil(self, connection: AsyncConnection[TupleRow]) -> None:
         if self._fault.name == faults.MIGRATION_INVALID_INDEX:
             async with await self._connect() as blocker:
                 await _leave_invalid_index(connection, blocker)
         elif self._fault.name in _SPOILING:
             await connection.execute(SQL(_SPOILING[self._fault.name]))
 
-    async def _connect(self) -> AsyncConnection[Any]:
+    async def _connect(self) -> AsyncConnection[TupleRow]:
         return await AsyncConnection.connect(self._conninfo, autocommit=True)
 
 
@@ -95,13 +95,13 @@ async def newest_schema(conninfo: str) -> int:
         return await _current(connection)
 
 
-async def _has_table(connection: AsyncConnection[Any], name: str) -> bool:
+async def _has_table(connection: AsyncConnection[TupleRow], name: str) -> bool:
     cursor = await connection.execute("SELECT to_regclass(%s)", (name,))
     row = await cursor.fetchone()
     return row is not None and row[0] is not None
 
 
-async def _current(connection: AsyncConnection[Any]) -> int:
+async def _current(connection: AsyncConnection[TupleRow]) -> int:
     if not await _has_table(connection, "goose_db_version"):
         async with connection.transaction():
             await connection.execute(_CREATE_VERSIONS)
@@ -110,7 +110,7 @@ async def _current(connection: AsyncConnection[Any]) -> int:
     return 0 if row is None else int(row[0])
 
 
-async def _apply(connection: AsyncConnection[Any], step: Migration) -> None:
+async def _apply(connection: AsyncConnection[TupleRow], step: Migration) -> None:
     if step.in_transaction:
         async with connection.transaction():
             await _run(connection, step)
@@ -119,7 +119,7 @@ async def _apply(connection: AsyncConnection[Any], step: Migration) -> None:
     _log.info("migration %s applied", step.version)
 
 
-async def _run(connection: AsyncConnection[Any], step: Migration) -> None:
+async def _run(connection: AsyncConnection[TupleRow], step: Migration) -> None:
     for statement in step.statements:
         await connection.execute(SQL(statement))
     await connection.execute(_RECORD, (step.version,))
@@ -142,7 +142,7 @@ _SPOILING = {
 }
 
 
-async def _apply_half(connection: AsyncConnection[Any], step: Migration) -> None:
+async def _apply_half(connection: AsyncConnection[TupleRow], step: Migration) -> None:
     """Apply the first half of a migration outside any transaction, record nothing, and fail."""
     half = max(1, len(step.statements) // 2)
     for statement in step.statements[:half]:
@@ -153,7 +153,7 @@ async def _apply_half(connection: AsyncConnection[Any], step: Migration) -> None
     )
 
 
-async def _refuse_used(connection: AsyncConnection[Any]) -> None:
+async def _refuse_used(connection: AsyncConnection[TupleRow]) -> None:
     """Fail where flows were registered before any migration, and change nothing."""
     if await _has_table(connection, schema.FLOWS):
         query = SQL("SELECT 1 FROM {} LIMIT 1").format(Identifier(schema.FLOWS))
@@ -163,7 +163,7 @@ async def _refuse_used(connection: AsyncConnection[Any]) -> None:
 
 
 async def _leave_invalid_index(
-    connection: AsyncConnection[Any], blocker: AsyncConnection[Any]
+    connection: AsyncConnection[TupleRow], blocker: AsyncConnection[TupleRow]
 ) -> None:
     """Leave behind what an interrupted ``CREATE INDEX CONCURRENTLY`` leaves: an invalid index.
 

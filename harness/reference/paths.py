@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from aiohttp import web
 
 from harness.reference.levels import Level
@@ -19,7 +17,7 @@ TASK = TASKS + "/{task}"
 ARTIFACTS = TASK + "/artifacts"
 ARTIFACT = ARTIFACTS + "/{name}"
 
-Columns = dict[str, Any]
+Columns = dict[str, object]
 
 
 def columns_of(level: Level, request: web.Request) -> Columns:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
 
 from psycopg import AsyncConnection, InterfaceError
 from psycopg.rows import dict_row
@@ -16,7 +15,7 @@ from psycopg_pool import AsyncConnectionPool
 from harness.reference import schema
 from harness.reference.levels import Level
 
-Row = dict[str, Any]
+Row = dict[str, object]
 
 _POOL_SIZE = 10
 _LATEST_FIRST = " ORDER BY attempt_id DESC"
@@ -64,7 +63,7 @@ class Store:
     async def find(
         self,
         table: str,
-        where: Mapping[str, Any],
+        where: Mapping[str, object],
         *,
         order: str = "",
         connection: AsyncConnection[Row] | None = None,
@@ -83,14 +82,14 @@ class Store:
             self._check_columns(table, row)
         return rows
 
-    async def artifacts(self, where: Mapping[str, Any]) -> list[Row]:
+    async def artifacts(self, where: Mapping[str, object]) -> list[Row]:
         """Return artifacts, those of later attempts first."""
         return await self.find(schema.ARTIFACTS, where, order=_LATEST_FIRST)
 
     async def find_one(
         self,
         table: str,
-        where: Mapping[str, Any],
+        where: Mapping[str, object],
         *,
         connection: AsyncConnection[Row] | None = None,
     ) -> Row | None:
@@ -99,7 +98,7 @@ class Store:
         rows = await self.find(table, where, order=order, connection=connection)
         return rows[0] if rows else None
 
-    async def add(self, table: str, values: Mapping[str, Any]) -> Row:
+    async def add(self, table: str, values: Mapping[str, object]) -> Row:
         """Insert one row, stamped with the time now, and return it as the table holds it.
 
         Raises:
@@ -121,7 +120,7 @@ class Store:
         self._check_columns(table, added)
         return added
 
-    async def beat(self, table: str, where: Mapping[str, Any]) -> bool:
+    async def beat(self, table: str, where: Mapping[str, object]) -> bool:
         """Set the heartbeat to now, in seconds; tell whether exactly one row took it."""
         now = int(time.time())
         condition = _equal(where)
@@ -150,7 +149,7 @@ class Store:
             yield connection
 
     async def set_tags(
-        self, run: Mapping[str, Any], tags: list[str], connection: AsyncConnection[Row]
+        self, run: Mapping[str, object], tags: list[str], connection: AsyncConnection[Row]
     ) -> None:
         """Replace the user tags of the one run that ``run`` describes."""
         query = SQL("UPDATE {} SET tags = %(tags)s WHERE {}").format(
@@ -158,7 +157,7 @@ class Store:
         )
         await connection.execute(query, {**run, "tags": Jsonb(tags)})
 
-    async def tasks_with(self, where: Mapping[str, Any], pattern: str) -> list[Row]:
+    async def tasks_with(self, where: Mapping[str, object], pattern: str) -> list[Row]:
         """Return the tasks with metadata equal to ``where`` and matching a regular expression."""
         identity = map(
             Identifier, ("flow_id", "run_number", "run_id", "step_name", "task_name", "task_id")
@@ -195,7 +194,7 @@ class Store:
             )
 
 
-def _equal(where: Mapping[str, Any]) -> Composable:
+def _equal(where: Mapping[str, object]) -> Composable:
     if not where:
         return SQL("true")
     return SQL(" AND ").join(

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 import jinja2
 from markupsafe import Markup
 
 from harness.core.axes import walk_name
-from harness.core.entries import CellEntry, StageEntry
+from harness.core.entries import Begun, CellEntry, StageEntry
 from harness.core.view import View, green
 from harness.outcome import Status, worst, worst_first
 from harness.report.findings import Finding, by_signature, findings, headline, stage_findings
@@ -92,11 +93,16 @@ def _unique(names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _runs(view: View, found: Sequence[CellEntry]) -> list[dict[str, Any]]:
-    counts: dict[str, int] = {}
-    for cell in found:
-        counts[cell.run] = counts.get(cell.run, 0) + 1
-    return [{"run": run, "cells": counts.get(run.run, 0)} for run in view.runs.values()]
+class _Run(NamedTuple):
+    """A run, and how many cells are its own."""
+
+    run: Begun
+    cells: int
+
+
+def _runs(view: View, found: Sequence[CellEntry]) -> list[_Run]:
+    counts = Counter(cell.run for cell in found)
+    return [_Run(run, counts[run.run]) for run in view.runs.values()]
 
 
 class _Column(NamedTuple):
@@ -172,25 +178,12 @@ def _grid(view: View, sides: Sides, key: tuple[str, Page], found: Sequence[CellE
     )
 
 
-class _Interned:
-    """Values that repeat in many cells, kept once."""
-
-    def __init__(self) -> None:
-        self._index: dict[Any, int] = {}
-
-    def __call__(self, value: Any) -> int:
-        return self._index.setdefault(value, len(self._index))
-
-    def values(self) -> list[Any]:
-        return list(self._index)
-
-
 def _data(
     view: View, found: Sequence[CellEntry], grids: dict[tuple[str, Page], _Grid]
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return what the script needs: cells by grid, row and column; outcomes kept once."""
-    outcomes = _Interned()
-    listed: dict[int, dict[str, Any]] = {}
+    outcomes: dict[_Outcome, int] = {}
+    listed: dict[int, dict[str, object]] = {}
     for number, grid in enumerate(grids.values()):
         rows = {client: row for row, client in enumerate(grid.clients)}
         columns = {place: at for at, place in enumerate(grid.columns)}
@@ -200,7 +193,7 @@ def _data(
                     "grid": number,
                     "row": rows[client],
                     "column": columns[place],
-                    "outcome": outcomes(_outcome(cell)),
+                    "outcome": outcomes.setdefault(_outcome(cell), len(outcomes)),
                     **_facts(view, cell),
                 }
     return {
@@ -217,20 +210,24 @@ def _data(
             }
             for grid in grids.values()
         ],
-        "outcomes": outcomes.values(),
+        "outcomes": list(outcomes),
         "cells": [listed[id(cell)] for cell in found],
     }
 
 
-def _outcome(cell: CellEntry) -> tuple[tuple[str, str, str], ...]:
+_Outcome = tuple[tuple[str, str, str], ...]
+"""Name, status and reason of each check of a cell."""
+
+
+def _outcome(cell: CellEntry) -> _Outcome:
     return tuple(
         (name, check.status.value, plain(check.reason)) for name, check in cell.checks.items()
     )
 
 
-def _facts(view: View, cell: CellEntry) -> dict[str, Any]:
+def _facts(view: View, cell: CellEntry) -> dict[str, object]:
     """Return what the panel of a cell says beside its checks."""
-    facts: dict[str, Any] = {
+    facts: dict[str, object] = {
         "id": view.name(cell),
         "probe": cell.probe,
         "status": cell.status.value,
@@ -249,7 +246,7 @@ def _facts(view: View, cell: CellEntry) -> dict[str, Any]:
     return facts
 
 
-def _stage(stage: StageEntry) -> dict[str, Any]:
+def _stage(stage: StageEntry) -> dict[str, object]:
     """Return what the panel of a stage says beside its cells."""
     lists = {key: [plain(line) for line in getattr(stage, key)] for key in _STAGE_LISTS}
     return {
@@ -271,13 +268,25 @@ def stage_name(stage: StageEntry) -> str:
 _STAGE_LISTS = ("lost", "problems", "known", "migrations", "rollback_evidence")
 
 
-def _stage_evidence(stages: Iterable[StageEntry], folder: Path) -> dict[str, list[dict[str, Any]]]:
+class _Evidence(TypedDict):
+    """A file of evidence; no text where it is not shown in the page."""
+
+    kind: str
+    path: str
+    text: str | None
+
+
+_AllEvidence = dict[str, list[_Evidence]]
+"""By the name of what it is of."""
+
+
+def _stage_evidence(stages: Iterable[StageEntry], folder: Path) -> _AllEvidence:
     """Return the log of the service and of the migration of each stage that is not as expected."""
     shown = {}
     for stage in stages:
         if green(stage):
             continue
-        items: list[dict[str, Any]] = []
+        items: list[_Evidence] = []
         if stage.log:
             text = excerpt(folder / stage.log)
             items.append({"kind": "service", "path": stage.log, "text": text})
@@ -290,7 +299,7 @@ def _stage_evidence(stages: Iterable[StageEntry], folder: Path) -> dict[str, lis
 
 def _evidence(
     view: View, found: Sequence[CellEntry], wrong: Sequence[Finding], folder: Path
-) -> dict[str, list[dict[str, Any]]]:
+) -> _AllEvidence:
     """Return the evidence of the cells that are not as expected, by name.
 
     One cell of each finding comes first, so that when there is too much for one page every kind
@@ -299,7 +308,7 @@ def _evidence(
     bad = {view.name(cell): cell for cell in found if not green(cell)}
     first = [finding.cells[0] for finding in wrong]
     left = EVIDENCE_BYTES
-    shown: dict[str, list[dict[str, Any]]] = {}
+    shown: _AllEvidence = {}
     for name in dict.fromkeys([*first, *bad]):
         shown[name] = []
         for kind, path in bad[name].evidence.items():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
@@ -17,7 +16,7 @@ from harness.report.findings import Finding, findings
 from harness.report.sides import REFERENCE, Sides, blocks
 
 
-def propose(view: View) -> list[dict[str, Any]]:
+def propose(view: View) -> list[dict[str, object]]:
     """Return an entry of expectations.json for each range of cells that fail or time out.
 
     Ranges hold no tested release that did not fail. Only a range that ends with the newest tested
@@ -25,7 +24,7 @@ def propose(view: View) -> list[dict[str, Any]]:
     """
     sides = Sides(view)
     by_name = {view.name(cell): cell for cell in view.cells}
-    proposed: list[dict[str, Any]] = []
+    proposed: list[dict[str, object]] = []
     for finding in findings(view, sides):
         if finding.status in {Status.FAIL, Status.TIMEOUT}:
             inside = [by_name[name] for name in finding.cells]
@@ -33,7 +32,7 @@ def propose(view: View) -> list[dict[str, Any]]:
     return proposed
 
 
-def _of(sides: Sides, finding: Finding, inside: Sequence[CellEntry]) -> list[dict[str, Any]]:
+def _of(sides: Sides, finding: Finding, inside: Sequence[CellEntry]) -> list[dict[str, object]]:
     session = sides.sessions[finding.session]
     services = {sides.service(cell): cell.service for cell in inside}
     everywhere = {name: services.get(name) or name for name in session.columns}

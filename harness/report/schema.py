@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import msgspec
 
@@ -11,7 +10,7 @@ from harness.core.entries import Entry
 from harness.report.results import Results
 from harness.tools import ROOT
 
-PUBLISHED: dict[str, tuple[str, Any]] = {
+PUBLISHED: dict[str, tuple[str, object]] = {
     "journal.schema.json": ("A line of journal.jsonl", Entry),
     "results.schema.json": ("results.json", Results),
 }

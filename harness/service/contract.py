@@ -8,9 +8,8 @@ a walk can be held against each other.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
-from typing import Any
 
 import psycopg2
 
@@ -21,11 +20,9 @@ from harness.service.declared import declared
 from harness.service.exchange import Answer, Exchange, Row, Written, equal
 from harness.versions import Service
 
-_BODY: Row = {
-    "user_name": "contract",
-    "tags": ["zeta", "alpha", "with space", "key:value", "ünïcode"],
-    "system_tags": ["runtime:contract", "date:2020-06-30"],
-}
+_TAGS = ["zeta", "alpha", "with space", "key:value", "ünïcode"]
+_SYSTEM_TAGS = ["runtime:contract", "date:2020-06-30"]
+_BODY: Row = {"user_name": "contract", "tags": _TAGS, "system_tags": _SYSTEM_TAGS}
 """What every object is registered with. No client's version: that would start heartbeats."""
 
 _MALFORMED = b'{"user_name": '
@@ -238,7 +235,8 @@ class _Exercise:
         unknown = f"{_parent(task)}/{_NEVER_GIVEN}/metadata"
         self._try("metadata of an unknown task", unknown, sent, _METADATA)
         answer = self._get(f"{step}/filtered_tasks?metadata_field_name=note&pattern=quoted")
-        count = f", {len(answer.body or ())} found" if answer.ok else ""
+        found = len(answer.body) if isinstance(answer.body, Sized) else 0
+        count = f", {found} found" if answer.ok else ""
         self._observe("filtered tasks", f"{answer.status}{count}")
 
     def _heartbeat_checks(self, run: str, task: str) -> None:
@@ -248,14 +246,14 @@ class _Exercise:
 
     def _tag_checks(self, run: str, task: str) -> None:
         path = f"{run}/tag/mutate"
-        first, *rest = _BODY["tags"]
+        first, *rest = _TAGS
         expected = {**_BODY, "tags": ["new", *rest]}
         body = {"tags_to_add": ["new"], "tags_to_remove": [first]}
         if self._try("change of tags", path, body, _RUNS, "PATCH").answer.ok:
             self._exchange.read("change of tags", run, [expected])
             shown = any(equal(expected, one) for one in self._get(task).objects)
             self._observe("tags of a task", "the run's" if shown else "its own")
-        body = {"tags_to_remove": _BODY["system_tags"][:1]}
+        body = {"tags_to_remove": _SYSTEM_TAGS[:1]}
         self._try("removal of a system tag", path, body, _RUNS, "PATCH")
         self._try("tags that are no list", path, {"tags_to_add": "new"}, _RUNS, "PATCH")
         self._try("malformed change of tags", path, _MALFORMED, _RUNS, "PATCH")
@@ -333,7 +331,9 @@ class _Exercise:
             self._exchange.note(check, f"a sound write was refused: {written}")
         self._exchange.compare(check, written, sent, written.new.get(table, ()))
 
-    def _try(self, check: str, path: str, body: Any, table: str, method: str = "POST") -> Written:
+    def _try(
+        self, check: str, path: str, body: object, table: str, method: str = "POST"
+    ) -> Written:
         """Write what may well be refused; the rules hold either way."""
         written = self._exchange.write(check, path, body, table, method)
         created = written.answer.created

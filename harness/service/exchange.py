@@ -6,15 +6,14 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import requests
-from psycopg2 import sql
+from psycopg2 import extensions, sql
 
 from harness.database.rows import TABLES
 from harness.errors import InfraError
 
-Row = dict[str, Any]
+Row = dict[str, object]
 
 _REQUEST_SECONDS = 30.0
 _SHOWN = 300
@@ -39,7 +38,7 @@ class Answer:
         return self.status < 400  # noqa: PLR2004 - the protocol's own number
 
     @property
-    def body(self) -> Any:
+    def body(self) -> object:
         """The body as JSON, None where it is none."""
         try:
             return json.loads(self.text)
@@ -54,16 +53,17 @@ class Answer:
             one for one in (body if isinstance(body, list) else [body]) if isinstance(one, dict)
         ]
 
-    def get(self, name: str) -> Any:
+    def get(self, name: str) -> object:
         """Return a field of the body, None where there is none."""
-        return self.body.get(name) if isinstance(self.body, dict) else None
+        body = self.body
+        return body.get(name) if isinstance(body, dict) else None
 
     @property
     def created(self) -> int | None:
         """How many rows the service says it made; None where it does not count."""
         for name in ("artifacts_created", "metadata_created"):
-            if isinstance(self.get(name), int):
-                return int(self.get(name))
+            if isinstance(count := self.get(name), int):
+                return count
         return None
 
     def __str__(self) -> str:
@@ -94,13 +94,13 @@ class Exchange:
         problems: sentences naming the check, what was sent and answered, and the rows.
     """
 
-    def __init__(self, url: str, connection: Any, flows: Sequence[str]) -> None:
+    def __init__(self, url: str, connection: extensions.connection, flows: Sequence[str]) -> None:
         self._url = url
         self._connection = connection
         self._flows = list(flows)
         self.problems: list[str] = []
 
-    def ask(self, method: str, path: str, body: Any = None) -> Answer:
+    def ask(self, method: str, path: str, body: object = None) -> Answer:
         """Send one request; ``body`` is sent as JSON, bytes as they are.
 
         Raises:
@@ -116,7 +116,9 @@ class Exchange:
             raise InfraError(f"{method} {self._url}{path}: {error}") from error
         return Answer(asked, response.status_code, response.text)
 
-    def write(self, check: str, path: str, body: Any, table: str, method: str = "POST") -> Written:
+    def write(
+        self, check: str, path: str, body: object, table: str, method: str = "POST"
+    ) -> Written:
         """Write, and note where the answer and the rows do not agree.
 
         A refusal leaves every row as it was; an accepted write makes or changes one row of
@@ -173,7 +175,7 @@ def shortened(value: object) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
-def _normal(key: str, value: Any) -> Any:
+def _normal(key: str, value: object) -> object:
     if key in _UNORDERED and isinstance(value, list):
         return sorted(map(str, value))
     return str(value) if key in _EITHER_TYPE else value

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import requests
 
@@ -42,7 +41,7 @@ class SchemaStatus:
     up_to_date: bool
     current: int
     unapplied: tuple[str, ...]
-    raw: dict[str, Any] = field(repr=False, default_factory=dict)
+    raw: dict[str, object] = field(repr=False, default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -125,7 +124,8 @@ def bring_up(running: RunningService, seconds: float = MIGRATION_SECONDS) -> Mig
         )
     if _ERROR in before.raw:
         # It could not name them before; on an empty schema they were all it knows.
-        known = after.raw.get("db_schema_versions", ())
+        versions = after.raw.get("db_schema_versions")
+        known = versions if isinstance(versions, list) else []
         before = replace(before, unapplied=tuple(map(str, known)))
     return Migration(before, after, round(time.monotonic() - started, 2), output)
 

@@ -11,7 +11,7 @@ import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypeGuard, TypeVar
 from urllib.parse import quote, urlencode
 
 import requests
@@ -42,6 +42,11 @@ _CARDS_SINCE = Version("2.2.0")
 _GRAPHS_SINCE = Version("2.2.0")
 _NEWEST = Version("9999")
 _SEARCH_MOVED_IN = Version("2.4.10")
+
+
+T = TypeVar("T")
+Record = Mapping[str, object]
+"""An object of JSON, as a backend sends it."""
 
 
 class _FaultError(Exception):
@@ -130,7 +135,7 @@ class _Backend:
         path = "/".join([self.api, *(quote(part, safe="") for part in parts)])
         return f"{path}?{urlencode(query)}" if query else path
 
-    def data(self, url: str) -> Any:
+    def data(self, url: str) -> object:
         """Return the ``data`` of one answer.
 
         Raises:
@@ -145,7 +150,7 @@ class _Backend:
             raise _FaultError(f"GET {url} answered {response.status_code} {_short(response.text)}")
         return body.get("data")
 
-    def record(self, url: str) -> Mapping[str, Any]:
+    def record(self, url: str) -> Record:
         """Return the one record that an answer has.
 
         Raises:
@@ -156,7 +161,7 @@ class _Backend:
             raise _FaultError(f"GET {url} answered no record, but {_short(repr(found))}")
         return found
 
-    def records(self, url: str) -> list[Mapping[str, Any]]:
+    def records(self, url: str) -> list[Record]:
         """Return the list of records that an answer has.
 
         Raises:
@@ -165,7 +170,7 @@ class _Backend:
         found = self.data(url)
         if not _are_records(found):
             raise _FaultError(f"GET {url} answered no list of records, but {_short(repr(found))}")
-        return list(found)
+        return found
 
     def text(self, url: str) -> str:
         """Return the text of one answer.
@@ -178,7 +183,7 @@ class _Backend:
             raise _FaultError(f"GET {url} answered {response.status_code} {_short(response.text)}")
         return response.text
 
-    def search(self, urls: Sequence[str]) -> list[dict[str, Any]]:
+    def search(self, urls: Sequence[str]) -> list[Record]:
         """Return what each search sent.
 
         Raises:
@@ -195,13 +200,13 @@ class _Backend:
         if finished.returncode:
             last = finished.stderr.strip().splitlines()[-1:]
             raise InfraError(f"{_SEARCH.name} broke: {' '.join(last)}")
-        answers: list[dict[str, Any]] = json.loads(finished.stdout)
+        answers: list[Record] = json.loads(finished.stdout)
         for url, answer in zip(urls, answers, strict=True):
             if answer.get("error") == "unreachable":
                 raise InfraError(f"the UI cannot be reached at {url}: {answer['detail']}")
         return answers
 
-    def until_good(self, ask: Callable[[], Any]) -> Any:
+    def until_good(self, ask: Callable[[], T]) -> T:
         """Ask until no fault is found, or raise the last one when the time is over."""
         fault = _FaultError("nothing was asked")
         for _ in moments(self._seconds, _POLL_SECONDS):
@@ -350,7 +355,7 @@ def _search(backend: _Backend, run: SampleRun, artifact: SampleArtifact) -> None
         for query in queries
     ]
 
-    def ask() -> list[list[Mapping[str, Any]]]:
+    def ask() -> list[list[Record]]:
         return [
             _matches(url, answer) for url, answer in zip(urls, backend.search(urls), strict=True)
         ]
@@ -388,7 +393,7 @@ def _find(backend: _Backend, url: str, run: SampleRun) -> None:
         raise _FaultError(f"GET {url} lists no run {run.run}")
 
 
-def _pages(backend: _Backend, url: str) -> Iterator[Mapping[str, Any]]:
+def _pages(backend: _Backend, url: str) -> Iterator[Record]:
     """Yield the entries of all pages."""
     for page in range(1, _MOST_TASKS // _PAGE + 2):
         entries = backend.records(f"{url}?{urlencode({'_limit': _PAGE, '_page': page})}")
@@ -397,7 +402,7 @@ def _pages(backend: _Backend, url: str) -> Iterator[Mapping[str, Any]]:
             return
 
 
-def _words(value: Any) -> Iterator[str]:
+def _words(value: object) -> Iterator[str]:
     """Yield every key and text in a JSON value: the shape of graphs differs between releases."""
     if isinstance(value, str):
         yield value
@@ -410,19 +415,20 @@ def _words(value: Any) -> Iterator[str]:
             yield from _words(inner)
 
 
-def _matches(url: str, answer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _matches(url: str, answer: Record) -> list[Record]:
     if "error" in answer:
         raise _FaultError(f"{url} answered {answer['detail']}")
-    if not _are_records(answer["matches"]):
-        raise _FaultError(f"{url} found no list of records, but {_short(repr(answer['matches']))}")
-    return list(answer["matches"])
+    matches = answer["matches"]
+    if not _are_records(matches):
+        raise _FaultError(f"{url} found no list of records, but {_short(repr(matches))}")
+    return matches
 
 
-def _are_records(found: Any) -> bool:
+def _are_records(found: object) -> TypeGuard[list[Record]]:
     return isinstance(found, list) and all(isinstance(one, dict) for one in found)
 
 
-def _why(matches: Sequence[Mapping[str, Any]]) -> str:
+def _why(matches: Sequence[Record]) -> str:
     """Return why artifacts could not be read, where the backend tells."""
     errors = [match["error"] for match in matches if match.get("error")]
     if not errors:

@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 from urllib.parse import urlsplit
 
 from selenium import webdriver
@@ -32,8 +32,19 @@ _FLAGS = (
 )
 
 
+class Visit(TypedDict):
+    """What one visit asks for; see above."""
+
+    url: str
+    picture: str
+    link: str
+    lines: list[str]
+    text: str
+    frame: str
+
+
 @contextmanager
-def chromium(program: str, driver: str) -> Iterator[Any]:
+def chromium(program: str, driver: str) -> Iterator[webdriver.Chrome]:
     """Start a browser with an empty profile, and end it."""
     options = webdriver.ChromeOptions()
     options.binary_location = program
@@ -47,7 +58,7 @@ def chromium(program: str, driver: str) -> Iterator[Any]:
             browser.quit()
 
 
-def missing(browser: Any, visit: dict[str, Any]) -> str:
+def missing(browser: webdriver.Chrome, visit: Visit) -> str:
     """Return what the page does not show yet, in words; empty when it shows all."""
     body = browser.find_element(By.TAG_NAME, "body").text
     lines = [line.strip() for line in body.splitlines()]
@@ -64,7 +75,7 @@ def missing(browser: Any, visit: dict[str, Any]) -> str:
     return missing_frame(browser, visit["frame"]) if visit["frame"] else ""
 
 
-def missing_frame(browser: Any, address: str) -> str:
+def missing_frame(browser: webdriver.Chrome, address: str) -> str:
     """Return what is wrong with the frame; it is scrolled to, as a person does."""
     frames = browser.find_elements(By.TAG_NAME, "iframe")
     found = [frame for frame in frames if address in (frame.get_attribute("src") or "")]
@@ -78,11 +89,11 @@ def missing_frame(browser: Any, address: str) -> str:
         browser.switch_to.default_content()
 
 
-def look(browser: Any, visit: dict[str, Any], seconds: float) -> str:
+def look(browser: webdriver.Chrome, visit: Visit, seconds: float) -> str:
     """Visit a page; return what it does not show, and keep its picture."""
     last = "nothing"
 
-    def whole(_: Any) -> bool:
+    def whole(_: object) -> bool:
         nonlocal last
         try:
             last = missing(browser, visit)

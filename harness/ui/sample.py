@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
+from decimal import Decimal
+from typing import NamedTuple, TypeVar
 
 from packaging.version import InvalidVersion, Version
-from psycopg2 import sql
-from psycopg2.extras import RealDictCursor
+from psycopg2 import extensions, sql
 
 from harness.actions import COMPLETED, FAILED
 from harness.database import Address
@@ -24,6 +24,8 @@ from harness.probes import FLOWS, Probe, find_probes
 CLIENT_TAG = "metaflow_version:"
 SERVICE_TAG = "service_version:"
 UNKNOWN_SERVICE = "unknown service"
+
+T = TypeVar("T")
 
 _CARDS_SINCE = Version("2.4.7")
 
@@ -44,6 +46,28 @@ _TAGGED = """
     FROM jsonb_array_elements_text('[]' || {tags}) WITH ORDINALITY AS t (tag, place)
     WHERE left(tag, length({prefix})) = {prefix} ORDER BY place LIMIT 1
 """
+
+
+class _Run(NamedTuple):
+    """A row of ``_RUNS``.
+
+    Attributes:
+        silent: seconds since its heartbeat; None where it has none.
+        age: seconds since it began.
+    """
+
+    flow_id: str
+    run_number: int
+    run_id: str | None
+    tags: list[str] | None
+    system_tags: list[str] | None
+    ts_epoch: int
+    silent: Decimal | float | None
+    age: Decimal | float
+    client: str
+    service: str
+    datastore: str
+
 
 # The newest run of each kind. A run has one datastore, whichever of its rows tells it.
 _RUNS = """
@@ -70,6 +94,16 @@ _RUNS = """
     WHERE client <> '' AND (%(every)s OR client = ANY(%(clients)s))
     ORDER BY client, service, flow_id, datastore, ts_epoch DESC, run_number DESC
 """
+
+
+class _Step(NamedTuple):
+    """A row of ``_TASKS``; ``first`` is the id of the step's first task."""
+
+    step: str
+    tasks: int
+    timed: int
+    first: int
+
 
 # A task's beginning and end, as every UI backend finds them: metadata, or the row of _task_ok.
 _TASKS = """
@@ -104,8 +138,16 @@ _ANY_METADATA = (
     "SELECT EXISTS (SELECT FROM {metadata} WHERE {run} AND field_name = ANY(%(fields)s))"
 )
 
+
+class _Artifact(NamedTuple):
+    """A row of ``_ARTIFACTS``."""
+
+    name: str
+    sha: str
+
+
 _ARTIFACTS = """
-    SELECT name, sha, ds_type FROM {artifacts} WHERE {run} AND step_name = %(step)s
+    SELECT name, sha FROM {artifacts} WHERE {run} AND step_name = %(step)s
     ORDER BY attempt_id DESC, name LIMIT 1000
 """
 
@@ -211,17 +253,14 @@ def sample(
     Raises:
         psycopg2.Error: when the database does not answer, or has no such tables.
     """
-    with (
-        closing(database.connect()) as connection,
-        connection.cursor(cursor_factory=RealDictCursor) as cursor,
-    ):
+    with closing(database.connect()) as connection, connection.cursor() as cursor:
         return _Rows(cursor, schema).draw(clients)
 
 
 class _Rows:
     """The tables of one database."""
 
-    def __init__(self, cursor: Any, schema: str) -> None:
+    def __init__(self, cursor: extensions.cursor, schema: str) -> None:
         self._cursor = cursor
         self._names: dict[str, sql.Composable] = {
             name: sql.Identifier(schema, table)
@@ -240,55 +279,58 @@ class _Rows:
 
     def draw(self, clients: Sequence[str]) -> tuple[SampleRun, ...]:
         values = {"every": not clients, "clients": list(clients)}
-        return tuple(map(self._run, sorted(self._all(_RUNS, values), key=_in_order)))
+        return tuple(map(self._run, sorted(self._all(_RUNS, values, _Run), key=_in_order)))
 
-    def _all(self, query: str, values: Mapping[str, Any]) -> list[Any]:
+    def _all(self, query: str, values: Mapping[str, object], make: Callable[..., T]) -> list[T]:
+        """Return what ``make`` makes of the columns of each row."""
         self._cursor.execute(sql.SQL(query).format(**self._names), values)
-        return list(self._cursor.fetchall())
+        return [make(*row) for row in self._cursor]
 
-    def _value(self, query: str, values: Mapping[str, Any]) -> Any:
-        rows = self._all(query, values)
-        return next(iter(rows[0].values())) if rows else None
+    def _text(self, query: str, run: _Run, **values: object) -> str:
+        """Return the text of a query's first row; empty where there is none."""
+        rows = self._all(query, {**run._asdict(), **values}, _text)
+        return rows[0] if rows else ""
 
-    def _run(self, row: dict[str, Any]) -> SampleRun:
-        client, service = row["client"], row["service"]
-        probe = self._probe(row["flow_id"], service)
-        tasks = self._all(_TASKS, row)
-        firsts = {task["step"]: self._task(row, task["step"], task["first"]) for task in tasks}
+    def _artifacts(self, run: _Run, step: str) -> list[_Artifact]:
+        return self._all(_ARTIFACTS, {**run._asdict(), "step": step}, _Artifact)
+
+    def _run(self, run: _Run) -> SampleRun:
+        probe = self._probe(run.flow_id, run.service)
+        values = run._asdict()
+        steps = self._all(_TASKS, values, _Step)
+        firsts = {step.step: self._task(run, step) for step in steps}
         first = next(iter(firsts), "")
-        parameters = self._all(_ARTIFACTS, {**row, "step": "_parameters"})
-        stored = self._all(_ARTIFACTS, {**row, "step": first})
+        stored = self._artifacts(run, first)
         log_step, line = probe.shows.log if probe and probe.shows.log else (first, "")
-        artifact = self._artifact(row, probe, stored)
-        card = probe.shows.card if probe and _at_least(client, _CARDS_SINCE) else ""
+        artifact = self._artifact(run, probe, stored)
+        card = probe.shows.card if probe and _at_least(run.client, _CARDS_SINCE) else ""
+        code = {**values, "fields": ["code-package", "code-package-url"]}
         return SampleRun(
-            flow=row["flow_id"],
-            run=row["run_id"] or str(row["run_number"]),
-            client=client,
-            service=service,
+            flow=run.flow_id,
+            run=run.run_id or str(run.run_number),
+            client=run.client,
+            service=run.service,
             probe=probe.name if probe else "",
-            datastore=row["datastore"],
-            status=self._status(row),
-            steps=tuple(SampleStep(t["step"], t["tasks"], t["timed"]) for t in tasks),
+            datastore=run.datastore,
+            status=self._status(run),
+            steps=tuple(SampleStep(step.step, step.tasks, step.timed) for step in steps),
             log=SampleLog(log_step, firsts[log_step], line) if log_step in firsts else None,
             card=(card, firsts[card]) if card in firsts else None,
             artifact=artifact,
-            unread=self._unread(row, stored) if artifact and artifact.name != "name" else None,
-            tag=_tag(row),
-            has_graph=any(found["name"] == "_graph_info" for found in parameters),
-            has_code=bool(
-                self._value(_ANY_METADATA, {**row, "fields": ["code-package", "code-package-url"]})
-            ),
+            unread=self._unread(run, stored) if artifact and artifact.name != "name" else None,
+            tag=_tag(run),
+            has_graph=any(one.name == "_graph_info" for one in self._artifacts(run, "_parameters")),
+            has_code=any(self._all(_ANY_METADATA, code, bool)),
         )
 
     def _probe(self, flow: str, service: str) -> Probe | None:
         """Return the probe a run is of. HelloFlow is many a flow's name: our tag must be on it."""
         return self._probes.get(flow) if service != UNKNOWN_SERVICE else None
 
-    def _task(self, row: dict[str, Any], step: str, task: int) -> str:
-        return self._value(_TASK_NAME, {**row, "step": step, "task": task}) or str(task)
+    def _task(self, run: _Run, step: _Step) -> str:
+        return self._text(_TASK_NAME, run, step=step.step, task=step.first) or str(step.first)
 
-    def _status(self, row: dict[str, Any]) -> str:
+    def _status(self, run: _Run) -> str:
         """Return how the run ended, from what its client wrote of the last step.
 
         Measured on 2.0.2, 2.2.5, 2.2.11, 2.2.13, 2.7.23 and 2.19.39: from 2.2.5 on the metadata
@@ -297,41 +339,38 @@ class _Rows:
         than ``end`` (metadata ``end_step``). Without any of them the last step never ended: then
         the run failed if it gave no sign of life for as long as UI backends wait.
         """
-        named = self._value(_METADATA, {**row, "step": "_parameters", "field": "end_step"})
-        end = _text(named) or "end"
-        told = _text(self._value(_METADATA, {**row, "step": end, "field": "attempt_ok"}))
+        end = self._text(_METADATA, run, step="_parameters", field="end_step") or "end"
+        told = self._text(_METADATA, run, step=end, field="attempt_ok")
         if told in {"True", "False"}:
             return COMPLETED if told == "True" else FAILED
-        artifacts = self._all(_ARTIFACTS, {**row, "step": end})
-        sha = next((found["sha"] for found in artifacts if found["name"] == "_task_ok"), "")
+        sha = next((one.sha for one in self._artifacts(run, end) if one.name == "_task_ok"), "")
         if sha in _BY_SHA:
             return COMPLETED if _BY_SHA[sha] else FAILED
-        if row["silent"] is not None:
-            return FAILED if row["silent"] > _HEARTBEAT_SECONDS else ""
-        return FAILED if row["age"] > _SILENT_SECONDS else ""
+        if run.silent is not None:
+            return FAILED if run.silent > _HEARTBEAT_SECONDS else ""
+        return FAILED if run.age > _SILENT_SECONDS else ""
 
     def _artifact(
-        self, row: dict[str, Any], probe: Probe | None, stored: Sequence[Any]
+        self, run: _Run, probe: Probe | None, stored: Sequence[_Artifact]
     ) -> SampleArtifact | None:
         """Return the artifact the probe names, else the first one of the user's own."""
         name, value = probe.shows.artifact if probe and probe.shows.artifact else ("", "")
-        own = [found for found in stored if not found["name"].startswith("_")]
-        chosen = next((found for found in own if found["name"] == name), None)
+        own = [one for one in stored if not one.name.startswith("_")]
+        chosen = next((one for one in own if one.name == name), None)
         if chosen is None:
             # Every flow has an artifact "name", the flow's own: it is the last choice.
-            own.sort(key=lambda found: found["name"] == "name")
+            own.sort(key=lambda one: one.name == "name")
             chosen, value = next(iter(own), None), ""
-        if chosen is None:
-            return None
-        return self._sought(row, chosen, value)
+        return self._sought(run, chosen, value) if chosen else None
 
-    def _unread(self, row: dict[str, Any], stored: Sequence[Any]) -> SampleArtifact | None:
-        chosen = next((found for found in stored if found["name"] == "name"), None)
-        return self._sought(row, chosen, row["flow_id"]) if chosen else None
+    def _unread(self, run: _Run, stored: Sequence[_Artifact]) -> SampleArtifact | None:
+        chosen = next((one for one in stored if one.name == "name"), None)
+        return self._sought(run, chosen, run.flow_id) if chosen else None
 
-    def _sought(self, row: dict[str, Any], found: Any, value: str) -> SampleArtifact:
-        wanted = {**row, "name": found["name"], "sha": found["sha"], "value": bool(value)}
-        return SampleArtifact(found["name"], value, self._value(_SAME_ARTIFACT, wanted))
+    def _sought(self, run: _Run, artifact: _Artifact, value: str) -> SampleArtifact:
+        wanted = {**run._asdict(), **artifact._asdict(), "value": bool(value)}
+        (tasks,) = self._all(_SAME_ARTIFACT, wanted, int)
+        return SampleArtifact(artifact.name, value, tasks)
 
 
 def _tagged(prefix: str, *columns: str) -> sql.Composable:
@@ -341,12 +380,12 @@ def _tagged(prefix: str, *columns: str) -> sql.Composable:
     return sql.SQL(_TAGGED).format(prefix=sql.Literal(prefix), tags=tags)
 
 
-def _in_order(row: dict[str, Any]) -> tuple[Any, ...]:
-    key = (row["client"], row["service"], row["flow_id"], row["datastore"])
+def _in_order(run: _Run) -> tuple[bool, Version, str, str, str, str]:
     try:
-        return (0, Version(key[0]), *key)
+        odd, version = False, Version(run.client)
     except InvalidVersion:
-        return (1, *key)
+        odd, version = True, Version("0")
+    return odd, version, run.client, run.service, run.flow_id, run.datastore
 
 
 def _at_least(client: str, version: Version) -> bool:
@@ -356,13 +395,13 @@ def _at_least(client: str, version: Version) -> bool:
         return False
 
 
-def _tag(row: dict[str, Any]) -> str:
+def _tag(run: _Run) -> str:
     """Return a tag to filter by: one of ours, else the first; no comma, which parts filters."""
-    tags = [tag for tag in (*(row["tags"] or ()), *(row["system_tags"] or ())) if "," not in tag]
+    tags = [tag for tag in (*(run.tags or ()), *(run.system_tags or ())) if "," not in tag]
     ours = [tag for tag in tags if tag.startswith(SERVICE_TAG)]
     return next(iter([*ours, *tags]), "")
 
 
-def _text(value: Any) -> str:
-    """Return a metadata value as text; where the column is JSON it comes with quotes."""
+def _text(value: object) -> str:
+    """Return a value as text, also where its column is JSON and it comes with quotes."""
     return str(value).strip('"') if value is not None else ""

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
 
 import websocket
 
 
-def search(url: str, seconds: float) -> dict[str, Any]:
+def search(url: str, seconds: float) -> dict[str, object]:
     """Return the last result that one search sends before it closes."""
     try:
         connection = websocket.create_connection(url, timeout=seconds)
@@ -23,7 +22,7 @@ def search(url: str, seconds: float) -> dict[str, Any]:
         return {"error": "answer", "detail": str(error)}
     except OSError as error:
         return {"error": "unreachable", "detail": str(error)}
-    matches: list[Any] | None = None
+    matches: list[object] | None = None
     wrong = "closed without a result"
     try:
         # An empty message is the end of the conversation. What comes before a result is progress,
