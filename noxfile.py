@@ -121,7 +121,7 @@ def tests(session: nox.Session) -> None:
     """Run the tests, two files at a time; what follows -- goes to pytest."""
     install_for(session, "tests")
     session.run(
-        *("pytest", "-n", "2", "--dist", "loadgroup", "--no-loadscope-reorder"), *session.posargs
+        *("pytest", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"), *session.posargs
     )
 
 

@@ -10,42 +10,61 @@ from uuid import uuid4
 
 import pytest
 from xdist.remote import Producer
-from xdist.scheduler import LoadGroupScheduling
+from xdist.scheduler import LoadFileScheduling
 
 from harness.containers.engine import Engine, find_engine
 from harness.database import Database
 from harness.database.embedded import EmbeddedPostgres
 from harness.errors import InfraError
+from harness.tools import ROOT
 from tests.images.build import push_all, push_page, push_s3
 from tests.images.registry import serve_registry
-from tests.marks import ENGINE
+
+ENGINE = {
+    "tests/containers/test_engine.py",
+    "tests/containers/test_images.py",
+    "tests/containers/test_own.py",
+    "tests/database/test_container.py",
+    "tests/datastore/test_container.py",
+    "tests/e2e/test_containers.py",
+    "tests/e2e/test_s3_image.py",
+    "tests/e2e/test_ui.py",
+    "tests/e2e/test_ui_containers.py",
+    "tests/service/test_container.py",
+    "tests/test_clean.py",
+}
+"""Files that look at all there is on the Docker engine, or clean up after any run: one worker's."""
 
 
-class ByFile(LoadGroupScheduling):
-    """Gives each worker whole files, whose tests share servers and runs, or a whole group."""
+class ByFile(LoadFileScheduling):
+    """Gives a worker a whole file, whose tests share servers and runs, or all of ENGINE."""
 
     def _split_scope(self, nodeid: str) -> str:
-        scope = super()._split_scope(nodeid)
-        return scope.partition("::")[0]
+        file = str(super()._split_scope(nodeid))
+        return "engine" if file in ENGINE else file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
-    """Share the tests out among the workers of ``-n N --dist loadgroup``."""
+    """Share the tests out among the workers of ``-n N``."""
     return ByFile(config, log)
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put what takes longest first: workers are idle at the end for as long as the last file."""
     for item in items:
-        if item.get_closest_marker("docker"):
-            item.add_marker(ENGINE)
+        if item.get_closest_marker("docker") and _file(item) not in ENGINE:
+            raise pytest.UsageError(f"{_file(item)} needs the engine: name it in {__name__}.ENGINE")
     items.sort(key=_place)
 
 
 def _place(item: pytest.Item) -> int:
-    names = ("xdist_group", "e2e")
-    return next((n for n, name in enumerate(names) if item.get_closest_marker(name)), len(names))
+    if _file(item) in ENGINE:
+        return 0
+    return 1 if item.get_closest_marker("e2e") else 2
+
+
+def _file(item: pytest.Item) -> str:
+    return item.path.relative_to(ROOT).as_posix()
 
 
 @pytest.fixture(scope="session")

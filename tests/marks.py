@@ -1,14 +1,9 @@
-"""Marks: of tests, and of the processes that they start."""
+"""The marks of processes that tests start."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-
-import pytest
-
-ENGINE = pytest.mark.xdist_group("engine")
-"""One worker has all tests that count what is on the Docker engine, or clean up after any run."""
 
 
 def mark_of(folder: Path) -> str:

@@ -30,10 +30,9 @@ from tests.e2e.nox_runs import (
     nox,
     started,
 )
-from tests.marks import ENGINE
 from tests.service.upstream import build
 
-pytestmark = [pytest.mark.e2e, ENGINE]
+pytestmark = pytest.mark.e2e
 
 ASSETS = ROOT / "tests" / "ui" / "assets"
 PAGES = ("page_list", "page_timeline", "page_dag", "page_log", "page_card")
