@@ -11,7 +11,7 @@ CHECKS = {
         "about": "the client tells where it put the files, and with S3 data there they are",
         "client": ">=2.1.0,<2.7.13",
     },
-    "read_back": {"about": "the parameters are read back as content", "client": ">=2.7.13"},
+    "read_back": {"about": "the parameters are read back as content"},
 }
 
 FOLDER = Path(__file__).resolve().parent / "included"

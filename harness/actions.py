@@ -54,7 +54,10 @@ RESERVED = (
 )
 """What else is named in a cell: evidence, checks and placeholders."""
 
-_EVERY = ("verb", "name", "role", "client", "service")
+RANGES = ("client", "service", "release")
+"""The fields that say what an action or a check needs."""
+
+_EVERY = ("verb", "name", "role", *RANGES)
 _PROGRAM = (*_EVERY, "about", "env")
 _FIELDS = {
     "run": (*_PROGRAM, "before", "options", "parameters", "ends"),
@@ -77,6 +80,7 @@ class Action:
         about: what it asserts, in words.
         client: PEP 440 range of clients that can do it, and what it needs; empty for all.
         service: the same for the version that the service reports to clients.
+        release: the same for the service's own version.
         needs: the earlier actions whose results it uses.
         environment: variables, beside those of every program.
         before: of a run or resume: options of the flow, before the command.
@@ -98,6 +102,7 @@ class Action:
     about: str = ""
     client: str = ""
     service: str = ""
+    release: str = ""
     needs: tuple[str, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
     before: tuple[str, ...] = ()
@@ -163,6 +168,7 @@ class _Reader:
             role=self.choice("role", sorted(set(ROLES.values())), ROLES[verb]),
             client=self.range("client"),
             service=self.range("service"),
+            release=self.range("release"),
             environment=self.pairs("env"),
             before=self.texts("before"),
             options=self.texts("options"),
@@ -254,6 +260,7 @@ def _with_needs(item: Literal, action: Action, known: Mapping[str, Action]) -> A
         needs=tuple(one.name for one in needed),
         client=both(action.client, *(one.client for one in needed)),
         service=both(action.service, *(one.service for one in needed)),
+        release=both(action.release, *(one.release for one in needed)),
     )
 
 

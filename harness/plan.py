@@ -88,6 +88,8 @@ class Cell:
         if check.service and self.service and not self.service.satisfies(check.service):
             reported = self.service.reported or "no version"
             return f"needs service {check.service}, {self.service.name} reports {reported}"
+        if check.release and self.service and not self.service.is_release(check.release):
+            return f"needs service release {check.release}, this is {self.service.name}"
         return ""
 
 

@@ -2,11 +2,12 @@
 
 A probe is a Metaflow flow in a file. These module-level names make it more than that, all optional:
 
-``CHECKS``  dict of check name to ``{"about": str, "client": range, "service": range, "action":
-            name}``; the ranges are PEP 440 specifiers, and outside of them the check is
-            ``unsupported``. For each name the file has a function ``check_NAME(run)`` that asserts
-            on the run read back by the client, and may return ``{table: [columns a row must have,
-            …]}``. It judges the result of one action: that of the first run, unless it says which.
+``CHECKS``  dict of check name to ``{"about": str, "client": range, "service": range, "release":
+            range, "action": name}``; the ranges are PEP 440 specifiers, and outside of them the
+            check is ``unsupported``. For each name the file has a function ``check_NAME(run)`` that
+            asserts on the run read back by the client, and may return ``{table: [columns a row must
+            have, …]}``. It judges the result of one action: that of the first run, unless it says
+            which.
 ``ACTIONS``  list of what is done with the flow, in order; see ``Action``. Without it the flow is
             run, and read back.
 ``TAGS``    list of tags every run is started with.
@@ -34,7 +35,7 @@ from pathlib import Path
 from harness.actions import (
     COMPLETED,
     FIRST_RUN,
-    RESERVED,
+    RANGES,
     ROLES,
     RUN_ABOUT,
     Action,
@@ -60,6 +61,8 @@ class Check:
         about: what it asserts, in words.
         client: PEP 440 range of clients that can do it; empty for all.
         service: the same for the version that the service reports to clients.
+        release: the same for the service's own version, whatever it reports: of what clients should
+            be able to do with it.
         action: the action whose result it judges.
         wants: what its function is called with, of ``PROVIDED``.
     """
@@ -70,6 +73,7 @@ class Check:
     service: str = ""
     action: str = RUN_CHECK
     wants: tuple[str, ...] = ("run",)
+    release: str = ""
 
     @property
     def of_first_run(self) -> bool:
@@ -206,7 +210,14 @@ def _actions(declared: Mapping[str, Literal]) -> tuple[Action, ...]:
 
 def _check_of(action: Action) -> Check:
     """Return the check that an action ends as it should."""
-    return Check(action.name, action.about, action.client, action.service, action.name)
+    return Check(
+        action.name,
+        action.about,
+        action.client,
+        action.service,
+        action.name,
+        release=action.release,
+    )
 
 
 def _digest(source: Source) -> str:
@@ -272,21 +283,16 @@ def _check(source: Source, name: object, entry: Literal, actions: Sequence[Actio
     if not isinstance(name, str) or not isinstance(entry.value, dict) or "about" not in entry.value:
         raise entry.error(": a name with a dict that has 'about' is expected")
     _refuse_reserved(name, entry, actions)
-    fields = entry.fields(("about", "client", "service", "action"))
+    fields = entry.fields(("about", *RANGES, "action"))
     done = [action.name for action in actions if action.verb != "read"]
     judged = fields["action"].one_of(done) if "action" in fields else FIRST_RUN
-    ranges = {
-        side: fields[side].specifier() if side in fields else "" for side in ("client", "service")
-    }
     action = next(action for action in actions if action.name == judged)
-    return Check(
-        name,
-        fields["about"].text(),
-        both(action.client, ranges["client"]),
-        both(action.service, ranges["service"]),
-        judged,
-        _wants(source, name, entry),
-    )
+    ranges = {
+        side: both(getattr(action, side), fields[side].specifier() if side in fields else "")
+        for side in RANGES
+    }
+    about = fields["about"].text()
+    return Check(name, about, **ranges, action=judged, wants=_wants(source, name, entry))
 
 
 def _refuse_reserved(name: str, entry: Literal, actions: Sequence[Action]) -> None:
@@ -294,8 +300,6 @@ def _refuse_reserved(name: str, entry: Literal, actions: Sequence[Action]) -> No
         raise entry.error(
             f": the name is reserved: every cell makes checks named {FIRST_RUN} and {STORED.name}"
         )
-    if name in RESERVED:
-        raise entry.error(": the name is reserved for what every cell has")
     if name in {action.name for action in actions}:
         raise entry.error(f": the name is reserved: it is the check of the action {name!r}")
 

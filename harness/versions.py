@@ -135,6 +135,14 @@ class Service:
         """
         return _in_range(Version(self.reported) if self.reported else self.version, range_text)
 
+    def is_release(self, range_text: str) -> bool:
+        """Tell whether the service's own version lies in a range, whatever it reports.
+
+        Raises:
+            UsageError: when ``range_text`` is no range.
+        """
+        return _in_range(self.version, range_text)
+
 
 @dataclass(frozen=True)
 class UiRelease:

@@ -73,6 +73,14 @@ def _cell(catalog: Catalog, client: str, service: str | None, check: Check) -> C
             Check("c", "", service=">=2.2.4"),
             "needs service >=2.2.4, v2.2.5 reports 2.2.3",
         ),
+        # What it can do is another matter.
+        ("2.19.39", "v2.2.5", Check("c", "", release=">=2.2.5"), ""),
+        (
+            "2.19.39",
+            "v2.2.4",
+            Check("c", "", release=">=2.2.5"),
+            "needs service release >=2.2.5, this is v2.2.4",
+        ),
     ],
 )
 def test_what_a_cell_cannot_be_asked(catalog, client, service, check, reason):

@@ -211,7 +211,8 @@ def not_in_time(around: Surroundings, name: str) -> ClientTimeoutError:
 
 def last_words(log: Path) -> str:
     """Return the last error of a client's output in its own words, else its last lines."""
-    lines = [line.rstrip() for line in tail(log, 60).splitlines() if line[:2] != "$ "]
+    lines = [line.rstrip() for line in tail(log, 60).splitlines()]
+    lines = [line for line in lines if not line.startswith(("$ ", "--- "))]
     for number in range(len(lines) - 1, -1, -1):
         if _HEADLINE.match(lines[number]) and lines[number] != _NO_CAUSE:
             below = itertools.takewhile(_is_message, lines[number + 1 :])
