@@ -54,6 +54,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("docker") and _file(item) not in ENGINE:
             raise pytest.UsageError(f"{_file(item)} needs the engine: name it in {__name__}.ENGINE")
+        if item.get_closest_marker("docker") or item.get_closest_marker("browser"):
+            item.add_marker(pytest.mark.e2e)
     items.sort(key=_place)
 
 

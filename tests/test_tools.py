@@ -65,6 +65,7 @@ def test_one_that_was_not_completed_is_made_anew(package):
     assert not stray.exists()
 
 
+@pytest.mark.e2e  # it is slow, as pip is
 def test_without_uv_the_standard_library_makes_it(monkeypatch, package):
     monkeypatch.setattr(tools, "find_uv", lambda: None)
     assert _answer(tools.tool_python("tiny", [package])) == "42"

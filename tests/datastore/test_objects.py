@@ -12,6 +12,8 @@ from harness.errors import UsageError
 from harness.processes import free_port
 from tests.datastore.objects_of import put, urls
 
+pytestmark = pytest.mark.e2e
+
 
 @pytest.mark.parametrize(
     ("text", "bucket", "prefix"),

@@ -16,6 +16,8 @@ from harness.errors import InfraError, UsageError
 from harness.versions import Catalog, load
 from tests.datastore.objects_of import put, urls
 
+pytestmark = pytest.mark.e2e
+
 MakeGiven = Callable[..., GivenS3]
 
 

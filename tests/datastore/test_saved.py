@@ -18,6 +18,8 @@ from harness.processes import marked_processes
 from tests.datastore.objects_of import put_keys, read_all, urls
 from tests.marks import mark_of
 
+pytestmark = pytest.mark.e2e
+
 ODD_KEYS = [
     "a",
     "a/b",

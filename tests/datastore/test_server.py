@@ -12,6 +12,8 @@ from harness.datastore.server import S3Server
 from harness.errors import InfraError
 from tests.marks import mark_of
 
+pytestmark = pytest.mark.e2e
+
 
 def test_it_answers_after_start_and_is_gone_after_stop(own_server: S3Server):
     assert own_server.endpoint == ""  # what is free now may be taken when it starts

@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from itertools import pairwise, product
 from pathlib import Path
@@ -34,7 +34,7 @@ from harness.reference.levels import LEVELS
 from harness.report.terminal import Screen
 from harness.run.run import Run
 from harness.selectors import select_services
-from harness.versions import load
+from harness.versions import Service, load
 from tests.e2e.nox_runs import (
     NoxRun,
     command,
@@ -51,13 +51,21 @@ from tests.images.build import BASE, MOVED_TAG, SERVICE, push, service_context, 
 pytestmark = [pytest.mark.e2e, pytest.mark.docker]
 
 SMALL = ("--metaflow", "2.19.39", "--probe", "hello", "--jobs", "2")
-AS_WRITTEN = ("--metaflow", "2.2.13,2.19.39")
-"""Nothing but the clients is chosen: services, probes and images are what a first run gets."""
+TWO_CLIENTS = ("--metaflow", "2.2.13,2.19.39")
 
 NO_STAND_IN = "v2.4.11"
 """A release whose tag the registry does not have."""
 
 GROUPS = select_services(load(), "groups", "released")
+"""What a first run gets, on which no service is chosen."""
+
+DECLARED = "2.0.0"
+"""What 1.0.1 left it cannot migrate, as expectations.json declares and its stand-in shows."""
+
+ONE_OF_EACH_LEVEL = select_services(
+    load(), f"1.0.1,{DECLARED},2.0.4,2.0.6,v2.2.4,v2.3.2,v2.5.0", "released"
+)
+"""Those whose stand-ins differ by more than the version they report."""
 LOCKS = lock_path("any").parent
 SECONDS = 300.0
 WALK_SECONDS = 1500.0
@@ -122,11 +130,16 @@ def foreign(engine: Engine, registry: str) -> Iterator[Any]:
     engine.client.images.remove("postgres:latest")
 
 
+OverServices = Callable[[str, Sequence[Service]], NoxRun]
+
+
 @pytest.fixture
-def as_written(
+def over_services(
     registry: str, env: dict[str, str], tmp_path: Path, engine: Engine
-) -> Iterator[Callable[[str], NoxRun]]:
-    """Return a function that runs a session as users do first: no service and no probe is chosen.
+) -> Iterator[OverServices]:
+    """Return a function that runs a session over services with the images a user gets.
+
+    As users do first, no probe is chosen, and no service where it is given GROUPS.
 
     Where the registry is the engine's mirror, images are pulled by their published names; they
     stay on the engine after the run, and are removed here.
@@ -134,10 +147,13 @@ def as_written(
     before, images = things(engine), tags(engine)
     mirror = () if "COMPAT_REGISTRY" in os.environ else ("--registry", registry)
 
-    def as_written(session: str) -> NoxRun:
-        return run(session, tmp_path, *AS_WRITTEN, *mirror, env=env, seconds=WALK_SECONDS)
+    def over_services(session: str, services: Sequence[Service]) -> NoxRun:
+        names = ",".join(service.name for service in services)
+        chosen = () if services == GROUPS else ("--service", names)
+        words = (*TWO_CLIENTS, *chosen, *mirror)
+        return run(session, tmp_path, *words, env=env, seconds=WALK_SECONDS)
 
-    yield as_written
+    yield over_services
     for tag in tags(engine) - images:
         engine.client.images.remove(tag)
     assert things(engine) == before
@@ -156,18 +172,22 @@ def assert_untouched(foreign: Any) -> None:
     assert (foreign.id, foreign.attrs["Created"], foreign.attrs["State"]["StartedAt"]) == before
 
 
-DECLARED = "2.0.0"
-"""What 1.0.1 left it cannot migrate, as expectations.json declares and its stand-in shows."""
+services = pytest.mark.parametrize(
+    "services",
+    [ONE_OF_EACH_LEVEL, pytest.param(GROUPS, marks=pytest.mark.exhaustive)],
+    ids=["levels", "groups"],
+)
 
 
-def test_compat_as_written_is_green_over_every_group(
-    foreign: Any, as_written: Callable[[str], NoxRun]
+@services
+def test_compat_is_green_over_released_services(
+    foreign: Any, over_services: OverServices, services: Sequence[Service]
 ) -> None:
-    done = as_written("compat")
+    done = over_services("compat", services)
 
     assert done.code == 0, done.output
     assert "backend: docker (a Docker engine answers: " in done.output.splitlines()[0]
-    columns = [service.name for service in GROUPS]
+    columns = [service.name for service in services]
     assert len(done.cells) == 2 * len(columns)
     cells = {(cell["client"], cell["service"]) for cell in done.cells}
     assert cells == set(product(["2.2.13", "2.19.39"], columns))
@@ -179,17 +199,18 @@ def test_compat_as_written_is_green_over_every_group(
     assert_untouched(foreign)
 
 
-def test_fixed_db_as_written_is_green_through_every_group(
-    foreign: Any, as_written: Callable[[str], NoxRun]
+@services
+def test_fixed_db_is_green_through_released_services(
+    foreign: Any, over_services: OverServices, services: Sequence[Service]
 ) -> None:
-    done = as_written("fixed_db")
+    done = over_services("fixed_db", services)
 
     assert done.code == 0, done.output
     stages = [entry for entry in done.entries if entry["kind"] == "stage"]
-    assert [stage["service"] for stage in stages] == [service.name for service in GROUPS]
+    assert [stage["service"] for stage in stages] == [service.name for service in services]
     (known,) = (stage for stage in stages if stage["service"] == DECLARED)
     assert (known["status"], known["schema_after"] or 0, known["lost"]) == ("expected-fail", 0, [])
-    good = [service for service in GROUPS if service.name != DECLARED]
+    good = [service for service in services if service.name != DECLARED]
     stages = [stage for stage in stages if stage is not known]
     assert [stage["reported"] for stage in stages] == [service.reported for service in good]
     assert [stage["schema_after"] or 0 for stage in stages] == [one.schema for one in good]

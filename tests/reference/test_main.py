@@ -18,6 +18,8 @@ from harness.reference import faults
 from harness.service.reference import REQUIREMENTS
 from harness.tools import ROOT, tool_python
 
+pytestmark = pytest.mark.e2e
+
 Command = Callable[..., list[str]]
 
 

@@ -7,6 +7,8 @@ import pytest
 from harness.reference import faults
 from harness.reference.levels import LEVELS
 
+pytestmark = pytest.mark.e2e
+
 MIGRATING = [name for name, level in LEVELS.items() if level.has_migrations]
 NEWEST = MIGRATING[-1]
 

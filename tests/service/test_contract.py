@@ -22,6 +22,8 @@ from harness.service.migration import await_ready, bring_up
 from harness.service.reference import ReferenceLauncher
 from harness.versions import Service, load
 
+pytestmark = pytest.mark.e2e
+
 SERVICES = {service.name: service for service in load().services}
 
 Start = Callable[[str], RunningService]

@@ -16,6 +16,8 @@ from harness.service import RunningService
 from harness.service.reference import ReferenceLauncher
 from harness.versions import Service, load
 
+pytestmark = pytest.mark.e2e
+
 MARK = f"tests-{os.getpid()}-launcher"
 
 

@@ -15,6 +15,8 @@ from harness.service.reference import ReferenceLauncher
 from harness.service.rollback import verdict
 from harness.versions import load
 
+pytestmark = pytest.mark.e2e
+
 SERVICES = {service.name: service for service in load().services}
 RUNS = [("FlowNewer", "1"), ("FlowNewer", "contract-run")]
 

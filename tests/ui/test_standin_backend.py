@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import signal
 
+import pytest
 import requests
 
 from harness.processes import marked_processes
+
+pytestmark = pytest.mark.e2e
 
 
 def test_it_outlives_signals_and_has_workers_in_its_group(migrated, standin):
