@@ -233,7 +233,7 @@ def test_two_runs_side_by_side(
 ) -> None:
     before = things(engine)
     places = [tmp_path / "one", tmp_path / "two"]
-    options = ["--registry", registry, *SMALL, "--service", "v2.5.0"]
+    options = ["--registry", registry, "--probe", "hello", "--service", "v2.5.0"]
     # Different clients: nox itself shares one environment per client between runs.
     clients = ["2.19.39", "2.18.13"]
     runs = [
