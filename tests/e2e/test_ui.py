@@ -48,11 +48,16 @@ class Walked:
     kept: Kept
 
     def words(self, results: Path, *more: str) -> list[str]:
-        """Return the nox command line of ``ui`` over the kept run."""
-        origin = ("--checkout", str(self.clone), "--ui-assets", str(ASSETS))
-        where = ("--from", self.kept.run, "--results", str(results))
-        where += ("--expectations", str(NOTHING_KNOWN))
-        return ["-s", "ui", "--", *where, *origin, *more]
+        """Return the nox command line of ``ui`` over the kept run; ``more`` may say otherwise."""
+        usual = {
+            "--from": self.kept.run,
+            "--results": str(results),
+            "--expectations": str(NOTHING_KNOWN),
+            "--checkout": str(self.clone),
+            "--ui-assets": str(ASSETS),
+        }
+        words = [word for pair in usual.items() if pair[0] not in more for word in pair]
+        return ["-s", "ui", "--", *words, *more]
 
 
 @pytest.fixture(scope="module")
@@ -116,8 +121,9 @@ def test_every_run_is_shown_with_its_status_log_and_card(walked: Walked):
         assert checks["card"] == ("pass" if has_card else "unsupported")
         assert cell["rerun"].startswith(
             f"nox -s ui -- --check --ui-version v2.5.0 --metaflow {cell['client']}"
-            f" --run {cell['flow_run']} --from {walked.kept.run} --checkout "
+            f" --run {cell['flow_run']} --from {walked.kept.run} "
         )
+        assert f" --checkout {walked.clone} " in cell["rerun"]
 
 
 @pytest.mark.browser
@@ -198,8 +204,8 @@ def test_several_uis_are_judged_one_after_the_other(walked: Walked, tmp_path: Pa
     assert {cell["ui"] for cell in found.cells} == {"v2.3.0", "v2.5.0"}
     assert {cell["client"] for cell in found.cells} == {"2.19.39"}
     page = (found.folder / "report.html").read_text(encoding="utf-8")
-    assert "ui v2.3.0" in page
-    assert "ui v2.5.0" in page
+    assert "UI v2.3.0" in page
+    assert "UI v2.5.0" in page
 
 
 @pytest.mark.parametrize(
