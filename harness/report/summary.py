@@ -65,8 +65,8 @@ def causes(cell: CellEntry) -> Mapping[str, CheckOutcome]:
 
 def page_words(cell: CellEntry) -> str:
     """Return the variants of a cell that are neither its client nor its service, in words."""
-    found = [axis.words.format(axis.of(cell)) for axis in on(Side.PAGE) if axis.of(cell)]
-    return ", ".join(word for word in found if not word.startswith("backend "))
+    shown = (axis for axis in on(Side.PAGE) if axis.chosen and axis.of(cell))
+    return ", ".join(axis.words.format(axis.of(cell)) for axis in shown)
 
 
 def sentence(cell: CellEntry) -> list[str]:
