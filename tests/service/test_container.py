@@ -86,5 +86,7 @@ def test_with_remove_images_parallel_cells_take_no_image_from_each_other(
         assert set(fake.pulls.values()) == {1}
         # Those whose containers are gone are removed when room is made for another.
         fake.held.clear()
-        start(services[0])
+        started.append(start(services[0]))
         assert len(fake.images) == 5
+        for running in started:  # a log that is still followed holds a connection
+            running.stop()
