@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.cli.options import Options
 from harness.containers.engine import Engine, find_engine
 from harness.containers.images import Images
 from harness.containers.own import Belongings
@@ -23,6 +22,7 @@ from harness.service.checkout import CheckoutLauncher
 from harness.service.container import ContainerLauncher
 from harness.service.image import Builder
 from harness.service.reference import ReferenceLauncher
+from harness.stack.options import StackOptions
 from harness.versions import load
 
 
@@ -68,7 +68,7 @@ class Backend:
 
 
 def choose_backend(
-    options: Options, folder: Path, run_id: str, say: Callable[[str], None]
+    options: StackOptions, folder: Path, run_id: str, say: Callable[[str], None]
 ) -> Backend:
     """Return the backend the options ask for; nothing is started.
 
@@ -87,7 +87,9 @@ def choose_backend(
     return _processes(options, folder / "work", run_id)
 
 
-def _containers(options: Options, folder: Path, run_id: str, say: Callable[[str], None]) -> Backend:
+def _containers(
+    options: StackOptions, folder: Path, run_id: str, say: Callable[[str], None]
+) -> Backend:
     engine = find_engine()
     belongings = Belongings(engine, run_id, keep=options.keep)
     images = Images(engine, options.pull, options.registry, say)
@@ -141,7 +143,7 @@ def _containers(options: Options, folder: Path, run_id: str, say: Callable[[str]
 
 
 def _object_store(
-    options: Options, belongings: Belongings, images: Images, folder: Path
+    options: StackOptions, belongings: Belongings, images: Images, folder: Path
 ) -> ContainerS3 | None:
     if options.s3_image is None:
         return None
@@ -151,7 +153,7 @@ def _object_store(
 
 
 def _builder(
-    options: Options, engine: Engine, belongings: Belongings, folder: Path
+    options: StackOptions, engine: Engine, belongings: Belongings, folder: Path
 ) -> Builder | None:
     if options.clone is None:
         return None
@@ -159,7 +161,7 @@ def _builder(
     return Builder(engine, belongings, options.clone, options.dockerfile, logs)
 
 
-def _processes(options: Options, folder: Path, mark: str) -> Backend:
+def _processes(options: StackOptions, folder: Path, mark: str) -> Backend:
     launcher = _launcher(options, mark)
     hidden = (options.clone.secret,) if options.clone else ()
     if options.database_url is not None:
@@ -190,7 +192,7 @@ def _named(what: str, variant: str) -> str:
     return "-".join(filter(None, [what, re.sub(r"[^a-z0-9]+", "-", variant.lower()).strip("-")]))
 
 
-def _launcher(options: Options, mark: str) -> Launcher:
+def _launcher(options: StackOptions, mark: str) -> Launcher:
     if options.clone is None:
         return ReferenceLauncher(mark)
     catalog = load()

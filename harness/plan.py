@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
 
 import msgspec
 
-from harness.cli.options import Options
 from harness.core.axes import Point, cell_id, walk_name
 from harness.core.entries import Planned, PlannedCell, PlannedStage, now
 from harness.path import Step
@@ -101,11 +99,13 @@ class Plan:
         session: ``compat``, ``fixed_db`` or ``local``.
         path: the stages that each walk goes through; empty in other sessions.
         cells: in the order they are started.
+        rerun: by the id of a cell, the line that runs it again.
     """
 
     session: str
     path: tuple[Step, ...]
     cells: tuple[Cell, ...]
+    rerun: Mapping[str, str]
 
     @property
     def clients(self) -> tuple[Client, ...]:
@@ -146,13 +146,9 @@ class Plan:
             lines.append(f"{cell.id}: {', '.join(asked)}{left_out}")
         return "\n".join([*lines, f"{len(self.cells)} cells"])
 
-    def to_json(self, rerun: Mapping[Cell, str]) -> str:
-        """Return what a journal says of the plan, and what each cell is asked, as one object.
-
-        Args:
-            rerun: by cell, the line that runs it.
-        """
-        entry = msgspec.to_builtins(self.entry("", rerun))
+    def to_json(self) -> str:
+        """Return what a journal says of the plan, and what each cell is asked, as one object."""
+        entry = msgspec.to_builtins(self.entry(""))
         asked = [_asked(cell) for cell in self.cells]
         answers = [answer["asked"] for checks in asked for answer in checks.values()]
         whole = {
@@ -172,17 +168,25 @@ class Plan:
         }
         return json.dumps(whole)
 
-    def entry(self, run: str, rerun: Mapping[Cell, str]) -> Planned:
-        """Return the plan as an entry of a journal.
+    def planned(self, cell: Cell) -> PlannedCell:
+        """Return one of its cells as an entry of a journal has it."""
+        return PlannedCell(
+            **msgspec.structs.asdict(cell.point),
+            id=cell.id,
+            session=cell.session,
+            service_kind=cell.service.kind if cell.service else None,
+            probe=cell.probe.name,
+            probe_digest=cell.probe.digest,
+            stage=cell.stage,
+            rerun=self.rerun[cell.id],
+        )
 
-        Args:
-            run: the run's id.
-            rerun: by cell, the line that runs it again.
-        """
+    def entry(self, run: str) -> Planned:
+        """Return the plan as an entry of the journal of a run, which is named by its id."""
         return Planned(
             at=now(),
             run=run,
-            cells=[planned_cell(cell, rerun[cell]) for cell in self.cells],
+            cells=[self.planned(cell) for cell in self.cells],
             stages=[planned_stage(step, walk) for walk in self.walks for step in self.path],
             asked={cell.probe.name: [check.name for check in cell.checks] for cell in self.cells},
         )
@@ -197,20 +201,6 @@ def _asked(cell: Cell) -> dict[str, dict[str, str | bool]]:
     }
 
 
-def planned_cell(cell: Cell, rerun: str) -> PlannedCell:
-    """Return a cell as an entry of a journal has it."""
-    return PlannedCell(
-        **msgspec.structs.asdict(cell.point),
-        id=cell.id,
-        session=cell.session,
-        service_kind=cell.service.kind if cell.service else None,
-        probe=cell.probe.name,
-        probe_digest=cell.probe.digest,
-        stage=cell.stage,
-        rerun=rerun,
-    )
-
-
 def planned_stage(step: Step, walk: str) -> PlannedStage:
     """Return a stage of a walk as an entry of a journal has it."""
     return PlannedStage(
@@ -220,66 +210,3 @@ def planned_stage(step: Step, walk: str) -> PlannedStage:
         direction="rollback" if step.rollback else "upgrade",
         walk=walk,
     )
-
-
-def make_plan(options: Options, pythons: Mapping[Client, str]) -> Plan:
-    """Return what a run with these options does.
-
-    Client by client, within a client service by service; in a walk stage by stage, within a stage
-    client by client.
-
-    Args:
-        options: of the run.
-        pythons: its clients, in order, each with the minor version of Python it gets; empty where
-            none works.
-    """
-    whole = [
-        replace(cell, build=build_of(cell.service, options.backend)) if cell.service else cell
-        for cell in _cells(options, pythons)
-    ]
-    return Plan(options.session, options.path, tuple(whole))
-
-
-def _cells(options: Options, pythons: Mapping[Client, str]) -> Iterator[Cell]:
-    places: Iterable[tuple[str, int, Service | None, Client]] = (
-        (postgres, step.number, step.service, client)
-        for postgres, step, client in product(options.postgres, options.path, pythons)
-    )
-    if not options.path:
-        places = (
-            (postgres, 0, service, client)
-            for client, postgres, service in product(
-                pythons, options.postgres, options.services or (None,)
-            )
-        )
-    for postgres, stage, service, client in places:
-        for datastore in options.datastores:
-            for probe in options.probes:
-                yield Cell(
-                    options.session,
-                    client,
-                    service,
-                    datastore,
-                    probe,
-                    stage,
-                    python=pythons[client],
-                    postgres=postgres,
-                    scenario=options.scenario or "",
-                    backend=_backend_name(options),
-                )
-
-
-def _backend_name(options: Options) -> str:
-    """Return where database and service come from, in a word."""
-    if options.session == "local":
-        return "none"
-    return "external" if options.database_url is not None else options.backend
-
-
-def build_of(service: Service, backend: str) -> str:
-    """Return what a service's name stands for: an image, a git ref, or nothing but itself."""
-    if service.kind == "reference":
-        return ""
-    if backend == "docker" and service.image is not None:
-        return service.image
-    return service.label or service.ref or ""

@@ -17,7 +17,9 @@ from nox.command import CommandFailed
 from harness.clean import clean_main
 from harness.cli.asked import CLIENT_SESSIONS, FULL
 from harness.cli.choice import Choice, exit_with
-from harness.cli.options import Options, parse
+from harness.cli.options import parse, parse_full
+from harness.cli.planning import make_plan
+from harness.cli.ui_options import parse_ui
 from harness.containers.engine import find_engine
 from harness.core.view import View, green
 from harness.database.embedded import check_port, find_binaries
@@ -26,15 +28,16 @@ from harness.datastore.choice import choose_datastores
 from harness.errors import HarnessError, UsageError
 from harness.interpreters import python_of
 from harness.outcome import Status
-from harness.plan import Cell, Plan, make_plan
+from harness.plan import Cell, Plan
 from harness.report.commands import diff_main, report_main
 from harness.report.terminal import Screen, client_line
 from harness.rerun import rerun_main
 from harness.run.folder import check_results
-from harness.run.lines import rerun_line
+from harness.run.options import Options
 from harness.run.run import Run
 from harness.run.walk import walk
-from harness.ui.run import show, ui_main
+from harness.ui.options import UIOptions
+from harness.ui.run import show
 from harness.versions import Catalog, Client, load
 
 # nox shows every library's log lines; each readiness question would be one.
@@ -43,6 +46,17 @@ for library in ("urllib3", "docker"):
 
 _OF_THE_HARNESS = {"plan", "verdict"}
 """Sessions that are there for those of clients."""
+
+
+def ui_main(arguments: Sequence[str]) -> int:
+    """Do ``nox -s ui -- …``; return 1 when ``--check`` found something wrong.
+
+    Raises:
+        HarnessError: for bad input, and for what could not be started.
+    """
+    catalog = load()
+    return show(parse_ui(arguments, catalog), catalog, Screen())
+
 
 _COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "clean": clean_main,
@@ -105,12 +119,14 @@ class ClientRun:
     Attributes:
         options: of the run.
         plan: what it is going to do.
+        ui: what ``full`` shows after its walk; None in other sessions.
         run: None until the first of its clients comes.
         prepared: the clients of a walk whose environments are ready, each with its interpreter.
     """
 
     options: Options
     plan: Plan
+    ui: UIOptions | None = None
     run: Run | None = None
     prepared: dict[Client, Path] = field(default_factory=dict)
 
@@ -155,16 +171,22 @@ class Sessions:
             if not own:
                 continue
             try:
-                options = parse(FULL if full else name, arguments, catalog, describe_engine)
+                options, shown = (
+                    parse_full(arguments, catalog, describe_engine)
+                    if full
+                    else (parse(name, arguments, catalog, describe_engine), None)
+                )
             except UsageError as error:
                 self._refused[name] = error
                 continue
-            self._planned[name] = self._run_of(options, own)
+            self._planned[name] = self._run_of(options, own, shown)
         # Of several sessions one must take the options, not all.
         if not self._planned:
             raise next(iter(self._refused.values()))
 
-    def _run_of(self, options: Options, own: Sequence[Coming]) -> ClientRun:
+    def _run_of(
+        self, options: Options, own: Sequence[Coming], shown: UIOptions | None
+    ) -> ClientRun:
         """Return the run of the clients that come, with every place it needs checked."""
         minors: dict[Client, str] = {}
         for one in own:
@@ -179,7 +201,7 @@ class Sessions:
             reasons = (self._choice.pythons[client.name] for client in minors)
             raise UsageError(f"no selected client can run here: {next(reasons)}")
         _check_places(options)
-        return ClientRun(options, make_plan(options, minors))
+        return ClientRun(options, make_plan(options, minors), shown)
 
     def _minor(self, one: Coming) -> str:
         """Return the minor version of the Python a client gets; empty where none works."""
@@ -194,8 +216,7 @@ class Sessions:
     def _print_plans(self) -> None:
         for one in self._planned.values():
             if one.options.plan == "json":
-                lines = {cell: rerun_line(cell, one.options) for cell in one.plan.cells}
-                print(one.plan.to_json(lines))
+                print(one.plan.to_json())
             else:
                 print(one.plan.render())
         for error in self._refused.values():
@@ -292,7 +313,7 @@ class Sessions:
                 except HarnessError as error:
                     wrong.append(str(error))
             run.end()
-            if run.options.ui is not None:
+            if self._planned[name].ui is not None:
                 session.notify("ui", posargs=())
             if all(cell.status is Status.NOT_RUN for cell in run.record.view.finished):
                 wrong.append(f"no cell of {name} ran")
@@ -308,13 +329,14 @@ class Sessions:
 
     def show_ui(self, session: nox.Session) -> None:
         """Show the UI over what the walk of ``full`` left, or over what was asked for."""
-        walks = [run for run in self._runs.values() if run.options.ui is not None]
+        walks = [one for one in self._planned.values() if one.ui is not None and one.run]
         if not walks:
             self.run_command(session, "ui")
-        for run in walks:
-            options = run.options.ui
-            assert options is not None
-            shown = replace(options, source=None if options.database_url else run.folder.run)
+        for walk_of in walks:
+            assert walk_of.ui is not None
+            assert walk_of.run is not None
+            source = None if walk_of.ui.database_url else walk_of.run.folder.run
+            shown = replace(walk_of.ui, source=source)
             _end_with(session, partial(show, shown, load(), Screen()))
 
     def run_command(self, session: nox.Session, name: str) -> None:

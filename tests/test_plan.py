@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from harness.cli.options import parse
-from harness.plan import Cell, Plan, make_plan
+from harness.cli.planning import make_plan
+from harness.plan import Cell, Plan
 from harness.probes import Check, Probe
 from harness.versions import Catalog, load
 
@@ -89,7 +90,7 @@ def test_what_a_cell_cannot_be_asked(catalog, client, service, check, reason):
 
 def test_the_plan_says_what_is_left_out(catalog):
     cell = _cell(catalog, "2.6.3", "reference-2.5", Check("mutate", "", client=">=2.7"))
-    assert Plan("compat", (), (cell,)).render() == (
+    assert Plan("compat", (), (cell,), {}).render() == (
         "compat/2.6.3/reference-2.5/local/p: ; unsupported: needs client >=2.7, this is 2.6.3\n"
         "1 cells"
     )

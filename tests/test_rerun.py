@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 
 from harness import rerun
-from harness.cli.options import Options, parse
+from harness.cli.lines import rerun_line
+from harness.cli.options import parse
+from harness.cli.planning import make_plan
 from harness.core.entries import CellEntry, Ended, StageEntry
 from harness.core.view import View
 from harness.errors import UsageError
 from harness.journal import read
 from harness.outcome import Status
-from harness.plan import Cell, make_plan
+from harness.plan import Cell
 from harness.report.summary import totals
 from harness.rerun import (
     bad_stages,
@@ -28,7 +30,7 @@ from harness.rerun import (
     refuse_unset,
     rerun_main,
 )
-from harness.run.lines import rerun_line
+from harness.run.options import Options
 from harness.versions import load
 from tests.report import journals
 

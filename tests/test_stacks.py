@@ -14,12 +14,12 @@ from rich.console import Console
 
 from harness import alive
 from harness.cli.options import parse
+from harness.cli.planning import make_plan
 from harness.core.axes import Point
 from harness.database import Database
 from harness.database.embedded import EmbeddedPostgres
 from harness.errors import InfraError
 from harness.kept import all_kept
-from harness.plan import make_plan
 from harness.report.terminal import Screen
 from harness.run.run import Run
 from harness.stacks import Last, Stacks

@@ -1,11 +1,17 @@
-"""Options as words of the line that runs a cell again. Pure."""
+"""Options as words of a command line, and the line that runs just one cell again. Pure."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 
 from harness.cli.declared import options_of
 from harness.cli.option import Role
+from harness.core.axes import AXES
+from harness.plan import Cell
+from harness.run.options import Options
+
+_SERVICE = "--service"
 
 
 def carried(
@@ -34,3 +40,38 @@ def carried(
         if value != option.default:
             words += option.words(references.get(option.name) or option.write(value))
     return words
+
+
+def rerun_flags(options: Options, datastore: str) -> list[str]:
+    """Return the options beside the selection that a rerun of a cell needs to be the same.
+
+    Args:
+        options: of the run.
+        datastore: of the cell; options of S3 are refused where there is none.
+    """
+    return carried(
+        options.session, options, options.references, backend=options.backend, datastore=datastore
+    )
+
+
+def rerun_line(cell: Cell, options: Options) -> str:
+    """Return the command that runs just this cell again; a cell of a walk needs its stages."""
+    flags: list[str] = []
+    for axis in AXES:
+        if axis.option == _SERVICE:
+            flags += [*_service_flags(cell, options), "--probe", cell.probe.name]
+        elif axis.option and axis.of(cell.point):
+            flags += [axis.option, axis.of(cell.point)]
+    flags += rerun_flags(options, cell.datastore)
+    return f"nox -s {cell.session} -- {shlex.join(flags)}"
+
+
+def _service_flags(cell: Cell, options: Options) -> list[str]:
+    """Return what brings a cell's service up: in a walk, all stages that lead to it."""
+    if options.seed is not None:
+        chosen = [_SERVICE, options.selection] if options.selection is not None else []
+        return ["--seed", str(options.seed), *chosen]
+    if options.path:
+        upto = [step.service.name for step in options.path[: cell.stage]]
+        return ["--path", ",".join(upto)]
+    return [_SERVICE, cell.service.name] if cell.service is not None else []

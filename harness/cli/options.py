@@ -4,114 +4,25 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from harness.cli.asked import FULL
 from harness.cli.declared import options_of
 from harness.cli.draft import Draft, read
-from harness.cli.lines import carried
 from harness.cli.parser import for_containers
+from harness.cli.ui_options import ui_options
 from harness.database.wheel import MAJORS
-from harness.datastore.objects import S3Root
 from harness.errors import InfraError, UsageError, about, nearest
-from harness.expectations import Expectation
 from harness.path import Step, given, random_path, straight
-from harness.probes import Probe
+from harness.run.options import Options
 from harness.selectors import select_services
 from harness.service import refs
 from harness.service.git import Clone, open_clone
-from harness.ui.options import UIOptions, check_port, needs_processes, ui_options
-from harness.versions import Catalog, Client, Service
+from harness.ui.options import UIOptions, check_port, needs_processes
+from harness.versions import Catalog, Service
 
 _NOT_LOOKED_FOR = "no engine was looked for"
-
-
-@dataclass(frozen=True)
-class Options:
-    """The options of one run, validated.
-
-    Attributes:
-        given: the options that were given, as words of a command line, for the journal.
-        references: by the name of an option, what a line holds in place of its secret.
-        clone: where ``--checkout`` takes services from; None for the reference service.
-        scenario: what is done wrong on purpose; None for nothing.
-        s3_root: where the user wants S3 data; None for a server of the run's own.
-        s3_endpoint: address of the server that has it; None for Amazon's.
-        s3_image: whole name of the image the run's own S3 server comes from; None for moto.
-        postgres: majors, tags or folders of binaries; an empty one for what a backend has unasked.
-        database_password: None for a random one.
-        database_port: None for one the system chooses.
-        backend: ``embedded`` or ``docker``, already decided.
-        backend_why: why it is that one.
-        pull: when images are pulled: ``always``, ``missing`` or ``never``.
-        registry: prefix that stands for Docker Hub; empty for Docker Hub itself.
-        postgres_image: name and tag of the database's image.
-        dockerfile: path in the checkout of the Dockerfile its images are built from.
-        timeout: seconds a cell may take.
-        plan: how the plan is printed, ``text`` or ``json``; None for a run that does something.
-        path: the stages of a fixed-database walk; empty in other sessions.
-        seed: of a random path; None for every other.
-        selection: services as they were asked for; None for the default.
-        on_failure: what a walk does after a migration that failed: ``next`` or ``stop``.
-        migration_timeout: seconds a migration of a walk may take.
-        database_url: an existing database to walk over; None for one of the run's own.
-        allow_existing: whether that database may have something in it.
-        ui: what ``full`` shows after the walk; None in other sessions.
-    """
-
-    session: str
-    given: tuple[str, ...]
-    references: Mapping[str, str]
-    clients: tuple[Client, ...]
-    services: tuple[Service, ...]
-    probes: tuple[Probe, ...]
-    flow_dir: Path
-    expectations: tuple[Expectation, ...]
-    expectations_file: Path
-    datastores: tuple[str, ...]
-    backend: str
-    backend_why: str
-    pull: str
-    registry: str
-    remove_images: bool
-    postgres_image: str
-    dockerfile: str
-    jobs: int
-    timeout: float
-    clone: Clone | None
-    scenario: str | None
-    postgres: tuple[str, ...]
-    database_name: str
-    database_user: str
-    database_password: str | None
-    database_port: int | None
-    s3_root: S3Root | None
-    s3_endpoint: str | None
-    s3_image: str | None
-    with_service_logs: bool
-    keep: bool
-    results: Path
-    plan: str | None
-    path: tuple[Step, ...]
-    seed: int | None
-    selection: str | None
-    on_failure: str
-    migration_timeout: float
-    database_url: str | None
-    allow_existing: bool
-    ui: UIOptions | None
-
-    def rerun_flags(self, datastore: str) -> list[str]:
-        """Return the options beside the selection that a rerun of a cell needs to be the same.
-
-        Args:
-            datastore: of the cell; options of S3 are refused where there is none.
-        """
-        return carried(
-            self.session, self, self.references, backend=self.backend, datastore=datastore
-        )
 
 
 def parse(
@@ -135,6 +46,24 @@ def parse(
         SystemExit: after printing, for ``--help``.
     """
     draft = read(session, arguments, catalog)
+    return _options(session, draft, catalog, engine)
+
+
+def parse_full(
+    arguments: Sequence[str], catalog: Catalog, engine: Callable[[], str] | None = None
+) -> tuple[Options, UIOptions]:
+    """Parse and validate what follows ``--`` for ``full``: of the walk, and of the UI after it.
+
+    Args and errors are those of ``parse``.
+    """
+    draft = read(FULL, arguments, catalog)
+    options = _options(FULL, draft, catalog, engine)
+    return options, _ui(draft, catalog, options, engine)
+
+
+def _options(
+    session: str, draft: Draft, catalog: Catalog, engine: Callable[[], str] | None
+) -> Options:
     raw = draft.raw
     clone = None if raw.checkout is None else open_clone(raw.checkout)
     backend, why = _backend(raw, engine) if session != "local" else ("none", "")
@@ -188,34 +117,29 @@ def parse(
         migration_timeout=raw.migration_timeout,
         database_url=raw.database_url,
         allow_existing=raw.allow_existing,
-        ui=_ui(draft, catalog, clone, walk=(backend, engine)) if session == FULL else None,
+        ui_assets=raw.ui_assets.resolve() if session == FULL and raw.ui_assets else None,
     )
 
 
 def _ui(
-    draft: Draft,
-    catalog: Catalog,
-    clone: Clone | None,
-    *,
-    walk: tuple[str, Callable[[], str] | None],
+    draft: Draft, catalog: Catalog, walk: Options, engine: Callable[[], str] | None
 ) -> UIOptions:
     """Return the options of the UI that follows a walk, with what it needs checked before.
 
     Args:
         draft: of the walk, whose expectations are of its probes, too.
         catalog: what there is to select from.
-        clone: of ``--checkout``.
-        walk: its backend, and what describes the engine.
+        walk: its options.
+        engine: describes the engine.
     """
-    backend, engine = walk
 
     def describe() -> str:
         if engine is None:
             raise InfraError(_NOT_LOOKED_FOR)
         return engine()
 
-    options = ui_options(draft.raw, catalog, clone, draft.expectations)
-    needs_processes(options, backend, describe)
+    options = ui_options(draft.raw, catalog, walk.clone, draft.expectations)
+    needs_processes(options, walk.backend, describe)
     if options.port is not None:
         check_port(options.port)
     return options

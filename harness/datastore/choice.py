@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from harness.cli.options import Options
 from harness.datastore import Datastore, LocalDatastore
 from harness.datastore.s3 import GivenS3, OwnS3
 from harness.datastore.server import OwnServer, S3Server
+from harness.stack.options import StackOptions
 from harness.versions import load
 
 
 def choose_datastores(
-    options: Options,
+    options: StackOptions,
     folder: Path,
     environ: Mapping[str, str],
     own: OwnServer | None = None,
@@ -35,7 +35,7 @@ def choose_datastores(
 
 
 def _s3(
-    options: Options, folder: Path, environ: Mapping[str, str], own: OwnServer | None
+    options: StackOptions, folder: Path, environ: Mapping[str, str], own: OwnServer | None
 ) -> OwnS3 | GivenS3:
     catalog = load()
     work, logs = folder / "work", folder / "logs"

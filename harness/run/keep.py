@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from harness.backend import Backend
-from harness.cli.options import Options
 from harness.kept import Kept
 from harness.run.folder import RunFolder
+from harness.run.options import Options
 from harness.stacks import Last, Stacks
 
 
@@ -59,8 +59,7 @@ def _write_down(
     origin = ""
     if not backend.outlives:  # no engine, so the UI comes from a clone, with a page
         clone = options.clone.given if options.clone else "CLONE"
-        assets = options.ui.assets if options.ui else None
-        page = shlex.quote(str(assets or "PAGE"))
+        page = shlex.quote(str(options.ui_assets or "PAGE"))
         origin = f" --checkout {shlex.quote(clone)} --ui-assets {page}"
     return (
         f"kept: the database{reach} as {last.service.name} left it\n"

@@ -22,13 +22,12 @@ from harness import expectations
 from harness.alive import RunLock
 from harness.backend import Backend, choose_backend
 from harness.cell import CellOutcome, not_run
-from harness.cli.options import Options
 from harness.core.entries import Begun, CellEntry, now
 from harness.core.provenance import with_key
 from harness.datastore.choice import choose_datastores
 from harness.errors import InfraError, UsageError
 from harness.outcome import CheckOutcome, Status
-from harness.plan import Cell, Plan, planned_cell
+from harness.plan import Cell, Plan
 from harness.processes import kill_marked, raise_exit
 from harness.redact import from_environment
 from harness.report.terminal import Screen
@@ -36,7 +35,7 @@ from harness.run.clients import Clients
 from harness.run.executor import Executor
 from harness.run.folder import RunFolder
 from harness.run.keep import leave_stack
-from harness.run.lines import rerun_line
+from harness.run.options import Options
 from harness.run.record import Record
 from harness.service.live import LiveLogs
 from harness.service.migration import MigrationError
@@ -113,8 +112,7 @@ class Run:
                 services=[service.name for service in self.options.services],
             )
         )
-        rerun = {cell: rerun_line(cell, self.options) for cell in self.plan.cells}
-        self.record.add(self.plan.entry(self.folder.run, rerun))
+        self.record.add(self.plan.entry(self.folder.run))
         for service in self.options.services:
             if service.label:
                 self.record.note(service.name, f"{service.name} is {service.label}")
@@ -193,7 +191,7 @@ class Run:
             ),
             today=datetime.now(timezone.utc).date(),
         )
-        planned = planned_cell(cell, rerun_line(cell, self.options))
+        planned = self.plan.planned(cell)
         places = {kind: self.record.place(path) for kind, path in outcome.evidence.items()}
         return self.record.add(
             CellEntry(

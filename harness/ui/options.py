@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import expectations
-from harness.cli.declared import PORT_OF_UI
-from harness.cli.lines import carried
-from harness.cli.parser import build_parser, for_containers
-from harness.database.external import ExternalPostgres
-from harness.errors import InfraError, UsageError, about
+from harness.errors import InfraError, UsageError
 from harness.expectations import Expectation
-from harness.probes import FLOWS, find_probes
 from harness.processes import HOST, is_free
-from harness.selectors import select_clients, select_services
+from harness.selectors import select_services
 from harness.service import refs
-from harness.service.git import Clone, open_clone
-from harness.ui.assets import WHERE, check_assets
-from harness.ui.checks import UI_CHECKS
+from harness.service.git import Clone
+from harness.ui.assets import WHERE
 from harness.versions import Catalog, Service
 
 
@@ -30,12 +22,12 @@ class UIOptions:
 
     Attributes:
         given: the options that were given, as words of a command line, for the journal.
-        references: by the name of an option, what a line holds in place of its secret.
+        origin_flags: what a rerun needs beside what is shown and chosen to take the same UI.
         source: the run whose kept stack is shown; None for the latest.
         database_url: an existing database to show instead.
         clone: where the UI backend comes from; None for published images.
         backend: as asked for: ``auto``, ``embedded`` or ``docker``.
-        pull, registry, dockerfile: as in harness.cli.options.Options.
+        pull, registry, dockerfile: as in harness.stack.options.StackOptions.
         container_only: given options that nothing but containers of the UI heeds.
         versions: which UI backends, as text; None for the one that fits what is shown.
         assets: the built page, for a backend that runs as processes.
@@ -54,7 +46,7 @@ class UIOptions:
     """
 
     given: tuple[str, ...]
-    references: Mapping[str, str]
+    origin_flags: tuple[str, ...]
     source: str | None
     database_url: str | None
     clone: Clone | None
@@ -77,93 +69,6 @@ class UIOptions:
     expectations: tuple[Expectation, ...]
     expectations_file: Path
     results: Path
-
-    @property
-    def origin_flags(self) -> list[str]:
-        """What a rerun needs beside what is shown and chosen to take the same UI."""
-        # What only containers heed is refused where the UI is not in them.
-        return carried("ui", self, self.references, backend="docker", datastore="")
-
-
-def parse_ui(arguments: Sequence[str], catalog: Catalog) -> UIOptions:
-    """Parse and validate what follows ``--`` for ``nox -s ui``.
-
-    Raises:
-        UsageError: for the first thing that is wrong: what, where, the nearest valid choice.
-        SystemExit: after printing, for ``--help``.
-    """
-    raw = build_parser("ui").read(arguments)
-    clone = None if raw.checkout is None else open_clone(raw.checkout)
-    with about("--metaflow"):
-        clients = select_clients(catalog, raw.metaflow) if raw.metaflow else ()
-    if raw.database_url is not None:
-        ExternalPostgres(raw.database_url)  # its shape is checked; it is reached later
-    # A walk over other probes may have had failures of theirs declared in the same file.
-    probes = find_probes(FLOWS).values()
-    declared = expectations.load(catalog, probes, raw.expectations, UI_CHECKS, of_ui_only=True)
-    names = tuple(one.name for one in clients)
-    unheeded = [option.name for option in for_containers(raw)]
-    return ui_options(raw, catalog, clone, declared, clients=names, container_only=unheeded)
-
-
-def ui_options(
-    raw: argparse.Namespace,
-    catalog: Catalog,
-    clone: Clone | None,
-    declared: tuple[Expectation, ...],
-    *,
-    clients: tuple[str, ...] = (),
-    container_only: Sequence[str] = (),
-) -> UIOptions:
-    """Validate the options of the UI among those of a session.
-
-    Args:
-        raw: as parsed.
-        catalog: what there is to select from.
-        clone: of ``--checkout``.
-        declared: known failures.
-        clients: of ``--metaflow``, where it chooses among the runs that are judged.
-        container_only: given options that nothing but containers of the UI heeds.
-
-    Raises:
-        UsageError: for the first thing that is wrong.
-    """
-    if raw.ui_assets is not None:
-        check_assets(raw.ui_assets)
-    options = UIOptions(
-        given=raw.given,
-        references=raw.references,
-        source=raw.source,
-        database_url=raw.database_url,
-        clone=clone,
-        backend=raw.backend,
-        pull=raw.pull,
-        registry=raw.registry,
-        dockerfile=raw.dockerfile,
-        container_only=tuple(container_only),
-        versions=raw.ui_version,
-        assets=raw.ui_assets and raw.ui_assets.resolve(),
-        image=raw.ui_image,
-        page_clone=None if raw.ui_checkout is None else open_clone(raw.ui_checkout),
-        port=raw.ui_port if raw.check else raw.ui_port or PORT_OF_UI,
-        whole=raw.ui_full,
-        triggers=raw.ui_triggers,
-        check=raw.check,
-        detach=raw.detach,
-        clients=clients,
-        run=raw.run,
-        expectations=declared,
-        expectations_file=raw.expectations.resolve(),
-        results=raw.results.resolve(),
-    )
-    if options.versions is not None:
-        chosen = select_versions(options, catalog, images=True, last="")
-        if len(chosen) > 1 and not options.check:
-            raise UsageError(
-                f"--ui-version {options.versions} selects {len(chosen)} UIs: only --check takes"
-                " several, one after the other"
-            )
-    return options
 
 
 def available_versions(options: UIOptions, catalog: Catalog) -> tuple[Service, ...]:

@@ -41,21 +41,10 @@ from harness.ui.options import (
     available_versions,
     check_port,
     needs_processes,
-    parse_ui,
     select_versions,
 )
 from harness.ui.sample import sample
-from harness.versions import Catalog, Service, load
-
-
-def ui_main(arguments: Sequence[str]) -> int:
-    """Do ``nox -s ui -- …``; return 1 when ``--check`` found something wrong.
-
-    Raises:
-        HarnessError: for bad input, and for what could not be started.
-    """
-    catalog = load()
-    return show(parse_ui(arguments, catalog), catalog, Screen())
+from harness.versions import Catalog, Service
 
 
 def show(options: UIOptions, catalog: Catalog, screen: Screen) -> int:

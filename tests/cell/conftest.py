@@ -16,8 +16,9 @@ from rich.console import Console
 from harness import alive
 from harness.cell.client import Surroundings
 from harness.cli.options import parse
+from harness.cli.planning import make_plan
 from harness.database import Address, Database
-from harness.plan import Cell, make_plan
+from harness.plan import Cell
 from harness.probes import Probe, read_probe
 from harness.processes import free_port
 from harness.report.terminal import Screen

@@ -14,17 +14,20 @@ from pathlib import Path
 import pytest
 
 from harness.cli.declared import OPTIONS, option_of, options_of
+from harness.cli.lines import rerun_line
 from harness.cli.option import Option, Role, value_in
-from harness.cli.options import FULL, Options, parse
+from harness.cli.options import FULL, parse, parse_full
 from harness.cli.parser import SESSIONS
+from harness.cli.planning import make_plan
+from harness.cli.ui_options import parse_ui
 from harness.errors import UsageError
-from harness.plan import Cell, make_plan
+from harness.plan import Cell
 from harness.probes import FLOWS
 from harness.processes import free_port
-from harness.run.lines import rerun_line
+from harness.run.options import Options
 from harness.tools import ROOT
 from harness.ui.check import rerun_line as ui_line
-from harness.ui.options import UIOptions, parse_ui
+from harness.ui.options import UIOptions
 from harness.ui.sample import SampleRun
 from harness.versions import load
 from tests.service import upstream
@@ -208,9 +211,12 @@ def test_a_line_runs_the_cell_as_it_was(session, option, places, monkeypatch):
     if session == "ui":
         shown = parse_ui(words, CATALOG)
     else:
-        options = parse(session, words, CATALOG, an_engine)
+        options, shown = (
+            parse_full(words, CATALOG, an_engine)
+            if session == FULL
+            else (parse(session, words, CATALOG, an_engine), None)
+        )
         assert_lines_run_the_same(options, monkeypatch)
-        shown = options.ui
     if shown is not None:
         assert_ui_line_runs_the_same(shown)
     if option.role is Role.CARRIED:

@@ -8,12 +8,13 @@ import shlex
 
 import pytest
 
-from harness.cli.options import FULL, Options, parse
+from harness.cli.lines import rerun_flags, rerun_line
+from harness.cli.options import parse, parse_full
 from harness.cli.parser import build_parser
+from harness.cli.planning import make_plan
 from harness.errors import InfraError, UsageError
-from harness.plan import make_plan
 from harness.probes import FLOWS
-from harness.run.lines import rerun_line
+from harness.run.options import Options
 from harness.tools import ROOT
 from harness.versions import Catalog, load
 
@@ -38,7 +39,9 @@ def test_what_nothing_given_means(catalog, session):
     assert options.flow_dir == FLOWS
     assert (options.database_password, options.database_port, options.database_url) == (None,) * 3
     assert (options.plan, options.keep, options.with_service_logs) == (None, False, False)
-    assert options.rerun_flags("local") == ([] if session == "local" else ["--backend", "embedded"])
+    assert rerun_flags(options, "local") == (
+        [] if session == "local" else ["--backend", "embedded"]
+    )
 
 
 def test_services_are_the_reference_levels_and_none_in_local(catalog):
@@ -79,10 +82,9 @@ def test_what_is_declared_of_other_probes_goes_with_the_ui_of_full(catalog, tmp_
     entry |= dict.fromkeys(("link", "until"))
     known.write_text(json.dumps({"schema": 1, "expectations": [entry]}))
     given = ["--flow-dir", str(tmp_path), "--probe", "mine", "--expectations", str(known)]
-    options = parse(FULL, [*given, "--check"], catalog, lambda: "an engine")
+    options, shown = parse_full([*given, "--check"], catalog, lambda: "an engine")
     assert [one.check for one in options.expectations] == ["mine/run"]
-    assert options.ui is not None
-    assert options.ui.expectations == options.expectations
+    assert shown.expectations == options.expectations
 
 
 @pytest.mark.parametrize(
@@ -173,7 +175,7 @@ def test_what_a_rerun_must_repeat(catalog, tmp_path):
     (tmp_path / "plain.py").write_text("class F(FlowSpec): pass\n", encoding="utf-8")
     flags = ["--flow-dir", str(tmp_path), "--backend", "embedded"]
     options = parse("compat", [*flags, "--postgres", "/pg", "--probe", "plain"], catalog)
-    assert options.rerun_flags("local") == flags
+    assert rerun_flags(options, "local") == flags
     cell = make_plan(options, dict.fromkeys(options.clients, "3.11")).cells[0]
     assert {*flags, "--postgres", "/pg"} <= set(shlex.split(rerun_line(cell, options)))
 
@@ -181,7 +183,7 @@ def test_what_a_rerun_must_repeat(catalog, tmp_path):
 @pytest.mark.parametrize("session", ["compat", "fixed_db"])
 def test_a_rerun_repeats_how_the_database_is_named(catalog, session):
     flags = ["--database-name", "mine", "--database-user", "me"]
-    assert parse(session, flags, catalog).rerun_flags("local")[-4:] == flags
+    assert rerun_flags(parse(session, flags, catalog), "local")[-4:] == flags
 
 
 @pytest.mark.parametrize("session", SESSIONS)
@@ -302,7 +304,7 @@ def test_the_image_of_the_database(catalog, given, image):
     flags = ["--postgres-image", given, "--registry", "mirror.example.com/hub"]
     options = parse("compat", flags, catalog, _an_engine)
     assert options.postgres_image == image
-    assert options.rerun_flags("local") == [
+    assert rerun_flags(options, "local") == [
         *("--backend", "docker"),
         *("--postgres-image", image, "--registry", "mirror.example.com/hub"),
     ]
@@ -325,7 +327,7 @@ def test_the_image_of_the_object_store(catalog, monkeypatch, given, image):
     monkeypatch.setenv("METAFLOW_DATASTORE_SYSROOT_S3", "s3://set/here")
     options = parse("compat", ["--datastore", "s3", "--s3-image", given], catalog, _an_engine)
     assert (options.s3_image, options.s3_root) == (image, None)
-    assert options.rerun_flags("s3")[-2:] == ["--s3-image", image]
+    assert rerun_flags(options, "s3")[-2:] == ["--s3-image", image]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.cli.lines import rerun_flags
 from harness.cli.options import parse
 from harness.cli.parser import build_parser
 from harness.errors import UsageError
@@ -90,7 +91,7 @@ def test_lines_name_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         ([OPTION, "env:MINE"], [OPTION, "env:MINE"]),
         ([OPTION, f"file:{tmp_path}/file"], [OPTION, f"file:{tmp_path}/file"]),
     ]:
-        assert parse("compat", given, CATALOG).rerun_flags("local")[-2:] == again
+        assert rerun_flags(parse("compat", given, CATALOG), "local")[-2:] == again
 
 
 def test_where_a_clone_is_can_be_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -100,7 +101,7 @@ def test_where_a_clone_is_can_be_one(tmp_path: Path, monkeypatch: pytest.MonkeyP
     options = parse("compat", given, CATALOG)
     assert options.clone is not None
     assert options.clone.folder == tmp_path / "clone"
-    assert options.rerun_flags("local")[-2:] == given
+    assert rerun_flags(options, "local")[-2:] == given
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.cli.lines import rerun_flags
 from harness.cli.options import parse
 from harness.datastore import Datastore, LocalDatastore
 from harness.datastore.choice import choose_datastores
@@ -45,7 +46,7 @@ def test_a_root_is_where_the_user_says(catalog, tmp_path):
     (given,) = choose(catalog, tmp_path, *arguments).values()
     assert isinstance(given, GivenS3)
     assert given.description == "s3: s3://b/p/run-1 at http://h:1"
-    flags = parse("compat", arguments, catalog).rerun_flags("s3")
+    flags = rerun_flags(parse("compat", arguments, catalog), "s3")
     assert flags[-4:] == ["--s3-root", "s3://b/p", "--s3-endpoint", "http://h:1"]
 
 

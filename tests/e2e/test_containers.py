@@ -24,11 +24,11 @@ from rich.console import Console
 from harness.alive import lock_path
 from harness.cell import CellOutcome
 from harness.cli.options import parse
+from harness.cli.planning import make_plan
 from harness.containers.engine import Engine
 from harness.containers.own import LABEL, LOCK_LABEL, find
 from harness.interpreters import python_of
 from harness.outcome import Status
-from harness.plan import make_plan
 from harness.processes import marked_processes, wait_until
 from harness.reference.levels import LEVELS
 from harness.report.terminal import Screen

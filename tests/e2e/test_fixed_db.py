@@ -12,13 +12,13 @@ import pytest
 from rich.console import Console
 
 from harness.cli.options import parse
+from harness.cli.planning import make_plan
 from harness.core.view import View
 from harness.database import Database
 from harness.database.existing import check_existing
 from harness.database.rows import schema_version
 from harness.errors import UsageError
 from harness.interpreters import python_of
-from harness.plan import make_plan
 from harness.processes import marked_processes
 from harness.reference.faults import VARIABLE
 from harness.report.summary import stage_sentences

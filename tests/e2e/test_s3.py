@@ -12,13 +12,13 @@ import pytest
 from rich.console import Console
 
 from harness.cli.options import parse
+from harness.cli.planning import make_plan
 from harness.core.entries import CellEntry
 from harness.datastore.objects import ObjectStore, S3Root
 from harness.datastore.s3 import OwnS3
 from harness.datastore.saved import serve
 from harness.datastore.server import CREDENTIALS, S3Server
 from harness.interpreters import python_of
-from harness.plan import make_plan
 from harness.processes import free_port, marked_processes, wait_until
 from harness.report.terminal import Screen
 from harness.run.run import Run

@@ -8,11 +8,11 @@ import subprocess
 
 import pytest
 
+from harness.cli.ui_options import parse_ui
 from harness.errors import InfraError, UsageError
 from harness.ui.options import (
     check_port,
     needs_processes,
-    parse_ui,
     select_versions,
 )
 from harness.versions import load

@@ -1,0 +1,76 @@
+"""From what was asked for to the plan of a run. Pure: made before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from itertools import product
+
+from harness.cli.lines import rerun_line
+from harness.plan import Cell, Plan
+from harness.run.options import Options
+from harness.versions import Client, Service
+
+
+def make_plan(options: Options, pythons: Mapping[Client, str]) -> Plan:
+    """Return what a run with these options does.
+
+    Client by client, within a client service by service; in a walk stage by stage, within a stage
+    client by client.
+
+    Args:
+        options: of the run.
+        pythons: its clients, in order, each with the minor version of Python it gets; empty where
+            none works.
+    """
+    whole = [
+        replace(cell, build=build_of(cell.service, options.backend)) if cell.service else cell
+        for cell in _cells(options, pythons)
+    ]
+    rerun = {cell.id: rerun_line(cell, options) for cell in whole}
+    return Plan(options.session, options.path, tuple(whole), rerun)
+
+
+def _cells(options: Options, pythons: Mapping[Client, str]) -> Iterator[Cell]:
+    places: Iterable[tuple[str, int, Service | None, Client]] = (
+        (postgres, step.number, step.service, client)
+        for postgres, step, client in product(options.postgres, options.path, pythons)
+    )
+    if not options.path:
+        places = (
+            (postgres, 0, service, client)
+            for client, postgres, service in product(
+                pythons, options.postgres, options.services or (None,)
+            )
+        )
+    for postgres, stage, service, client in places:
+        for datastore in options.datastores:
+            for probe in options.probes:
+                yield Cell(
+                    options.session,
+                    client,
+                    service,
+                    datastore,
+                    probe,
+                    stage,
+                    python=pythons[client],
+                    postgres=postgres,
+                    scenario=options.scenario or "",
+                    backend=_backend_name(options),
+                )
+
+
+def _backend_name(options: Options) -> str:
+    """Return where database and service come from, in a word."""
+    if options.session == "local":
+        return "none"
+    return "external" if options.database_url is not None else options.backend
+
+
+def build_of(service: Service, backend: str) -> str:
+    """Return what a service's name stands for: an image, a git ref, or nothing but itself."""
+    if service.kind == "reference":
+        return ""
+    if backend == "docker" and service.image is not None:
+        return service.image
+    return service.label or service.ref or ""

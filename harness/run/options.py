@@ -1,0 +1,55 @@
+"""What one run is asked for, validated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.expectations import Expectation
+from harness.path import Step
+from harness.probes import Probe
+from harness.stack.options import StackOptions
+from harness.versions import Client, Service
+
+
+@dataclass(frozen=True)
+class Options(StackOptions):
+    """The options of one run.
+
+    Attributes:
+        session: ``compat``, ``fixed_db`` or ``local``.
+        given: the options that were given, as words of a command line, for the journal.
+        references: by the name of an option, what a line holds in place of its secret.
+        timeout: seconds a cell may take.
+        plan: how the plan is printed, ``text`` or ``json``; None for a run that does something.
+        path: the stages of a fixed-database walk; empty in other sessions.
+        seed: of a random path; None for every other.
+        selection: services as they were asked for; None for the default.
+        on_failure: what a walk does after a migration that failed: ``next`` or ``stop``.
+        migration_timeout: seconds a migration of a walk may take.
+        allow_existing: whether the database of ``--database-url`` may have something in it.
+        ui_assets: the page that a UI over what is kept would take; None for none given.
+    """
+
+    session: str
+    given: tuple[str, ...]
+    references: Mapping[str, str]
+    clients: tuple[Client, ...]
+    services: tuple[Service, ...]
+    probes: tuple[Probe, ...]
+    flow_dir: Path
+    expectations: tuple[Expectation, ...]
+    expectations_file: Path
+    jobs: int
+    timeout: float
+    with_service_logs: bool
+    results: Path
+    plan: str | None
+    path: tuple[Step, ...]
+    seed: int | None
+    selection: str | None
+    on_failure: str
+    migration_timeout: float
+    allow_existing: bool
+    ui_assets: Path | None

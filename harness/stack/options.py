@@ -1,0 +1,54 @@
+"""What the stacks of a run are made of, as it was asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.datastore.objects import S3Root
+from harness.service.git import Clone
+
+
+@dataclass(frozen=True)
+class StackOptions:
+    """The options that decide where databases, services and object stores come from, validated.
+
+    Attributes:
+        backend: ``embedded`` or ``docker``, already decided.
+        backend_why: why it is that one.
+        pull: when images are pulled: ``always``, ``missing`` or ``never``.
+        registry: prefix that stands for Docker Hub; empty for Docker Hub itself.
+        postgres: majors, tags or folders of binaries; an empty one for what a backend has unasked.
+        postgres_image: name and tag of the database's image.
+        clone: where ``--checkout`` takes services from; None for the reference service.
+        dockerfile: path in the checkout of the Dockerfile its images are built from.
+        scenario: what is done wrong on purpose; None for nothing.
+        database_password: None for a random one.
+        database_port: None for one the system chooses.
+        database_url: an existing database to walk over; None for one of the run's own.
+        datastores: ``local``, ``s3`` or both.
+        s3_root: where the user wants S3 data; None for a server of the run's own.
+        s3_endpoint: address of the server that has it; None for Amazon's.
+        s3_image: whole name of the image the run's own S3 server comes from; None for moto.
+        keep: whether what was brought up last stays.
+    """
+
+    backend: str
+    backend_why: str
+    pull: str
+    registry: str
+    remove_images: bool
+    postgres: tuple[str, ...]
+    postgres_image: str
+    clone: Clone | None
+    dockerfile: str
+    scenario: str | None
+    database_name: str
+    database_user: str
+    database_password: str | None
+    database_port: int | None
+    database_url: str | None
+    datastores: tuple[str, ...]
+    s3_root: S3Root | None
+    s3_endpoint: str | None
+    s3_image: str | None
+    keep: bool
