@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from harness.cli.choice import choose
 
 if TYPE_CHECKING:
-    from harness.sessions import Sessions
+    from harness.cli.sessions import Sessions
 
 nox.needs_version = ">=2026.4.10"
 nox.options.sessions = ["compat"]
@@ -40,7 +40,7 @@ CHOICE = choose()
 def sessions() -> "Sessions":
     """Return what the sessions do, one object for all of this process."""
     # Half a second of imports, which a listing does not need.
-    from harness.sessions import Sessions  # noqa: PLC0415
+    from harness.cli.sessions import Sessions  # noqa: PLC0415
 
     return Sessions(CHOICE)
 
@@ -128,7 +128,7 @@ def tests(session: nox.Session) -> None:
 @nox.session(default=False)
 def lint(session: nox.Session) -> None:
     """Check style and types."""
-    from harness.service.reference import REQUIREMENTS  # noqa: PLC0415 - as in sessions()
+    from harness.stack.service.reference import REQUIREMENTS  # noqa: PLC0415 - as in sessions()
 
     install_for(session, "lint")
     # What the parts with tool environments of their own import.
@@ -136,6 +136,7 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     session.run("mypy")
+    session.run("lint-imports", "--no-cache")
 
 
 def install_for(session: nox.Session, group: str) -> None:

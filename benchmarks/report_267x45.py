@@ -20,10 +20,10 @@ from selenium import webdriver
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from harness.catalog.versions import load  # noqa: E402 - as above
 from harness.core.entries import CellEntry  # noqa: E402 - found beside this file
 from harness.core.view import View  # noqa: E402 - as above
 from harness.report.html import render_html  # noqa: E402 - found beside this file
-from harness.versions import load  # noqa: E402 - as above
 from tests.report import journals  # noqa: E402 - as above
 from tests.report.browser import chromium  # noqa: E402 - as above
 

@@ -18,13 +18,13 @@ import msgspec
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from harness.catalog.versions import load  # noqa: E402 - as above
 from harness.core.entries import Begun, CellEntry, Ended, now  # noqa: E402 - found beside this file
+from harness.core.journal import encode, read  # noqa: E402 - as above
 from harness.core.view import View  # noqa: E402 - as above
-from harness.journal import encode, read  # noqa: E402 - as above
 from harness.report.diff import compare  # noqa: E402 - as above
 from harness.report.files import write_reports  # noqa: E402 - as above
 from harness.report.merge import merge  # noqa: E402 - as above
-from harness.versions import load  # noqa: E402 - as above
 from tests.report import journals  # noqa: E402 - as above
 
 SERVICES = 45

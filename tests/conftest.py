@@ -12,26 +12,26 @@ import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
-from harness.containers.engine import Engine, find_engine
-from harness.database import Database
-from harness.database.embedded import EmbeddedPostgres
-from harness.errors import InfraError
-from harness.tools import ROOT
+from harness.machine.errors import InfraError
+from harness.machine.tools import ROOT
+from harness.stack.containers.engine import Engine, find_engine
+from harness.stack.database.embedded import EmbeddedPostgres
+from harness.stack.database.server import Database
 from tests.images.build import push_all, push_page, push_s3
 from tests.images.registry import serve_registry
 
 ENGINE = {
-    "tests/containers/test_engine.py",
-    "tests/containers/test_images.py",
-    "tests/containers/test_own.py",
-    "tests/database/test_container.py",
-    "tests/datastore/test_container.py",
+    "tests/stack/containers/test_engine.py",
+    "tests/stack/containers/test_images.py",
+    "tests/stack/containers/test_own.py",
+    "tests/stack/database/test_container.py",
+    "tests/stack/store/test_container.py",
     "tests/e2e/test_containers.py",
     "tests/e2e/test_s3_image.py",
     "tests/e2e/test_ui.py",
     "tests/e2e/test_ui_containers.py",
-    "tests/service/test_container.py",
-    "tests/test_clean.py",
+    "tests/stack/service/test_container.py",
+    "tests/cli/test_clean.py",
 }
 """Files that look at all there is on the Docker engine, or clean up after any run: one worker's."""
 

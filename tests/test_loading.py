@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from nox.__main__ import main
 
-from harness.tools import ROOT
+from harness.machine.tools import ROOT
 from tests.e2e.nox_runs import environment, nox
 
 Nox = Callable[..., subprocess.CompletedProcess[str]]

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import ast
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from harness.machine.tools import ROOT
 from harness.report.schema import PUBLISHED, render_schema
-from harness.tools import ROOT
 
 
 def sleeps(tree: ast.AST, within: str = "") -> Iterator[str]:
@@ -27,11 +32,11 @@ def test_waiting_is_on_conditions_never_on_time():
         for path in [ROOT / "noxfile.py", *sorted((ROOT / "harness").rglob("*.py"))]
         for function in sleeps(ast.parse(path.read_text(encoding="utf-8")))
     ]
-    assert found == [("harness/processes.py", "moments")]
+    assert found == [("harness/machine/processes.py", "moments")]
 
 
 def test_no_script_sleeps():
-    scripts = sorted((ROOT / "harness" / "goose" / "bin").iterdir())
+    scripts = sorted((ROOT / "harness" / "stack" / "goose" / "bin").iterdir())
     assert scripts
     assert [path for path in scripts if "sleep" in path.read_text(encoding="utf-8")] == []
 
@@ -40,3 +45,36 @@ def test_no_script_sleeps():
 def test_the_published_schemas_are_those_of_the_types(name):
     written = (ROOT / "docs" / name).read_text(encoding="utf-8")
     assert written == render_schema(name), "write it anew: python -m harness.report.schema"
+
+
+def check_layers(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Let import-linter judge the harness below a folder, as ``nox -s lint`` does."""
+    linter = Path(sys.executable).with_name("lint-imports")
+    command = [str(linter), "--no-cache", "--config", str(ROOT / "pyproject.toml")]
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_imports_run_downwards():
+    done = check_layers(ROOT)
+    assert "1 kept, 0 broken" in done.stdout
+    assert done.returncode == 0
+
+
+def test_an_import_upwards_is_found(tmp_path: Path):
+    shutil.copytree(ROOT / "harness", tmp_path / "harness")
+    low = tmp_path / "harness" / "stack" / "backend.py"
+    low.write_text(f"import harness.cli.options\n{low.read_text(encoding='utf-8')}")
+    done = check_layers(tmp_path)
+    assert done.returncode == 1
+    assert "harness.stack.backend -> harness.cli.options (l.1)" in done.stdout
+
+
+def test_the_folders_show_the_structure():
+    harness = ROOT / "harness"
+    assert [path.name for path in harness.glob("*.py")] == ["__init__.py"]
+    for path in harness.rglob("__init__.py"):
+        body = ast.parse(path.read_text(encoding="utf-8")).body
+        assert [type(node) for node in body] == [ast.Expr], f"{path}: more than its docstring"

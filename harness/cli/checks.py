@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from harness.catalog.versions import LAST_PORT
 from harness.cli.option import Value
-from harness.versions import LAST_PORT
 
 
 def more_than_zero(what: str) -> Callable[[Value], str]:

@@ -14,12 +14,12 @@ from typing import Any, NoReturn
 
 import nox
 
+from harness.catalog.interpreters import choose_python, find_interpreters
+from harness.catalog.selectors import select_clients
+from harness.catalog.versions import Catalog, Client, load
 from harness.cli.asked import CLIENT_SESSIONS, Asked, ask_nox
 from harness.cli.draft import read
-from harness.errors import HarnessError, UsageError
-from harness.interpreters import choose_python, find_interpreters
-from harness.selectors import select_clients
-from harness.versions import Catalog, Client, load
+from harness.machine.errors import HarnessError, UsageError
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,15 @@ from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
 
-from harness import expectations
 from harness.cli.checks import always, at_least_one_cell, image, image_or_tag, more_than_zero, port
 from harness.cli.option import Option, Role
-from harness.database.wheel import MAJORS
-from harness.probes import FLOWS
-from harness.service import refs
-from harness.service.git import holds_secret
-from harness.service.settings import MIGRATION_SECONDS, SCENARIOS
-from harness.tools import ROOT
+from harness.core import expectations
+from harness.core.probes import FLOWS
+from harness.machine.tools import ROOT
+from harness.stack.database.wheel import MAJORS
+from harness.stack.service import refs
+from harness.stack.service.git import holds_secret
+from harness.stack.service.settings import MIGRATION_SECONDS, SCENARIOS
 
 DATASTORES = ("local", "s3")
 DATABASE = "metaflow"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from harness.cli.declared import options_of
 from harness.cli.option import Option, Role
 from harness.cli.parser import SESSIONS
-from harness.tools import ROOT
+from harness.machine.tools import ROOT
 
 FILE = ROOT / "docs" / "options.md"
 

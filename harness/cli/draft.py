@@ -8,16 +8,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import expectations
+from harness.catalog.selectors import select_clients
+from harness.catalog.versions import Catalog, Client
 from harness.cli.declared import DATASTORES, option_of
 from harness.cli.parser import build_parser
-from harness.datastore.objects import S3Root, parse_endpoint
-from harness.errors import UsageError, about, nearest
-from harness.expectations import Expectation
-from harness.probes import FLOWS, Probe, find_probes, select_probes
-from harness.selectors import select_clients
-from harness.ui.checks import UI_CHECKS
-from harness.versions import Catalog, Client
+from harness.core import expectations
+from harness.core.expectations import Expectation
+from harness.core.probes import FLOWS, Probe, find_probes, select_probes
+from harness.machine.errors import UsageError, about, nearest
+from harness.proof.ui.checks import UI_CHECKS
+from harness.stack.store.objects import S3Root, parse_endpoint
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from harness.cli.declared import options_of
 from harness.cli.option import Role
 from harness.core.axes import AXES
-from harness.plan import Cell
+from harness.core.plan import Cell
 from harness.run.options import Options
 
 _SERVICE = "--service"

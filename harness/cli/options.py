@@ -7,20 +7,20 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from harness.catalog.selectors import select_services
+from harness.catalog.versions import Catalog, Service
 from harness.cli.asked import FULL
 from harness.cli.declared import options_of
 from harness.cli.draft import Draft, read
 from harness.cli.parser import for_containers
 from harness.cli.ui_options import ui_options
-from harness.database.wheel import MAJORS
-from harness.errors import InfraError, UsageError, about, nearest
-from harness.path import Step, given, random_path, straight
+from harness.core.path import Step, given, random_path, straight
+from harness.machine.errors import InfraError, UsageError, about, nearest
 from harness.run.options import Options
-from harness.selectors import select_services
-from harness.service import refs
-from harness.service.git import Clone, open_clone
+from harness.stack.database.wheel import MAJORS
+from harness.stack.service import refs
+from harness.stack.service.git import Clone, open_clone
 from harness.ui.options import UIOptions, check_port, needs_processes
-from harness.versions import Catalog, Service
 
 _NOT_LOOKED_FOR = "no engine was looked for"
 

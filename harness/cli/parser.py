@@ -10,7 +10,7 @@ from typing import NoReturn
 from harness.cli.declared import OPTIONS, options_of
 from harness.cli.option import Option
 from harness.cli.secret import is_reference, read_secret
-from harness.errors import UsageError, nearest
+from harness.machine.errors import UsageError, nearest
 
 
 @dataclass(frozen=True)

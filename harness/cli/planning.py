@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import product
 
+from harness.catalog.versions import Client, Service
 from harness.cli.lines import rerun_line
-from harness.plan import Cell, Plan
+from harness.core.plan import Cell, Plan
 from harness.run.options import Options
-from harness.versions import Client, Service
 
 
 def make_plan(options: Options, pythons: Mapping[Client, str]) -> Plan:

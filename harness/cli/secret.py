@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from harness.errors import UsageError
+from harness.machine.errors import UsageError
 
 _VARIABLE, _FILE = "env:", "file:"
 

@@ -6,20 +6,20 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 
-from harness import expectations
+from harness.catalog.selectors import select_clients
+from harness.catalog.versions import Catalog
 from harness.cli.declared import PORT_OF_UI
 from harness.cli.lines import carried
 from harness.cli.parser import build_parser, for_containers
-from harness.database.external import ExternalPostgres
-from harness.errors import UsageError, about
-from harness.expectations import Expectation
-from harness.probes import FLOWS, find_probes
-from harness.selectors import select_clients
-from harness.service.git import Clone, open_clone
+from harness.core import expectations
+from harness.core.expectations import Expectation
+from harness.core.probes import FLOWS, find_probes
+from harness.machine.errors import UsageError, about
+from harness.proof.ui.checks import UI_CHECKS
+from harness.stack.database.external import ExternalPostgres
+from harness.stack.service.git import Clone, open_clone
 from harness.ui.assets import check_assets
-from harness.ui.checks import UI_CHECKS
 from harness.ui.options import UIOptions, select_versions
-from harness.versions import Catalog
 
 
 def parse_ui(arguments: Sequence[str], catalog: Catalog) -> UIOptions:

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from harness.core.axes import Point
-from harness.outcome import CheckOutcome, Status
+from harness.core.outcome import CheckOutcome, Status
 
 SCHEMA: Literal[2] = 2
 """Version of the journal's format; it changes when a field changes meaning or goes."""

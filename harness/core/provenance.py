@@ -1,8 +1,10 @@
-"""The key by which a result may be taken for another: a digest of all that decided it. Pure."""
+"""The key by which a result may be taken for another: a digest of all that decided it."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
+from pathlib import Path
 
 import msgspec
 
@@ -26,3 +28,12 @@ def digest(value: object) -> str:
     """Return a short digest of a value of JSON: 16 hexadecimal digits."""
     text = msgspec.json.encode(value, order="deterministic")
     return hashlib.sha256(text).hexdigest()[:16]
+
+
+def digest_of_files(paths: Iterable[Path]) -> str:
+    """Return a short digest of the contents of some files, in order: 16 hexadecimal digits."""
+    found = hashlib.sha256()
+    for path in paths:
+        content = path.read_bytes()
+        found.update(f"{path.name}\0{len(content)}\0".encode() + content)
+    return found.hexdigest()[:16]

@@ -21,7 +21,7 @@ from harness.core.entries import (
     Rerun,
     StageEntry,
 )
-from harness.outcome import CheckOutcome, Status
+from harness.core.outcome import CheckOutcome, Status
 
 Key = tuple[object, ...]
 """What makes entries those of one cell: equal keys are attempts at the same."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from harness.core.axes import NAMED
 from harness.core.entries import CellEntry, StageEntry
+from harness.core.outcome import Status
 from harness.core.view import View, green
-from harness.outcome import Status
 from harness.report.findings import VERBS, signature
 from harness.report.sides import Page, Sides, page
 from harness.report.summary import causes, place, stage_sentences

@@ -8,16 +8,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from harness.core.entries import CellEntry
+from harness.core.outcome import Status
 from harness.core.view import View, green
-from harness.outcome import Status
 from harness.report.sides import Page, Sides, page
-from harness.report.summary import (
-    causes,
-    known_count,
-    place,
-    rollback_count,
-    stage_sentences,
-)
+from harness.report.summary import causes, known_count, place, rollback_count, stage_sentences
 from harness.report.text import counted, plain, shortened
 
 # What several clients do, and what one does.

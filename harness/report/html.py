@@ -14,8 +14,8 @@ from markupsafe import Markup
 
 from harness.core.axes import walk_name
 from harness.core.entries import Begun, CellEntry, StageEntry
+from harness.core.outcome import Status, worst, worst_first
 from harness.core.view import View, green
-from harness.outcome import Status, worst, worst_first
 from harness.report.findings import Finding, by_signature, findings, headline, stage_findings
 from harness.report.sides import REFERENCE, Page, Sides, page
 from harness.report.summary import flaky_count, tally, totals

@@ -8,8 +8,8 @@ from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
 from harness.core.entries import CellEntry, StageEntry
+from harness.core.outcome import Status
 from harness.core.view import View, green
-from harness.outcome import Status
 from harness.report.summary import (
     column,
     known_sentences,

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 
 from harness.core.axes import Side, on
 from harness.core.entries import CellEntry, StageEntry
+from harness.core.outcome import Status, worst
 from harness.core.view import View, green
-from harness.outcome import Status, worst
 from harness.report.findings import also, by_signature, findings, headline, stage_findings
 from harness.report.sides import Page, Sides, page, span
 from harness.report.summary import known_sentences, totals_line

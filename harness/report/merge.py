@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from harness.core.entries import Begun, CellEntry, Entry, Rerun, StageEntry
-from harness.journal import encode, read
+from harness.core.journal import encode, read
 
 
 def merge(sources: Sequence[Path], folder: Path) -> list[Entry]:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from packaging.version import InvalidVersion, Version
 
-from harness import expectations
+from harness.core import expectations
 from harness.core.entries import CellEntry
+from harness.core.outcome import Status
 from harness.core.view import View
-from harness.outcome import Status
 from harness.report.findings import Finding, findings
 from harness.report.sides import REFERENCE, Sides, blocks
 

@@ -8,8 +8,8 @@ from typing import Literal
 import msgspec
 
 from harness.core.entries import SCHEMA, Begun, CellEntry, Environment, StageEntry
+from harness.core.outcome import Status
 from harness.core.view import View
-from harness.outcome import Status
 from harness.report.findings import Finding, findings, headline, stage_findings
 from harness.report.summary import flaky_count, totals
 

@@ -7,8 +7,8 @@ import json
 import msgspec
 
 from harness.core.entries import Entry
+from harness.machine.tools import ROOT
 from harness.report.results import Results
-from harness.tools import ROOT
 
 PUBLISHED: dict[str, tuple[str, object]] = {
     "journal.schema.json": ("A line of journal.jsonl", Entry),

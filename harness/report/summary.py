@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 
 from harness.core.axes import Side, on
 from harness.core.entries import CellEntry, StageEntry
+from harness.core.outcome import CheckOutcome, Status, worst_first
 from harness.core.view import View, green, red
-from harness.outcome import CheckOutcome, Status, worst_first
 from harness.report.text import counted
 
 UNSAFE = "unsafe"

@@ -16,8 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.core.entries import CellEntry, StageEntry
+from harness.core.outcome import Status, worst
 from harness.core.view import View, green
-from harness.outcome import Status, worst
 from harness.report.findings import asides
 from harness.report.sides import REFERENCE, Page, Sides, page
 from harness.report.summary import (

@@ -9,21 +9,21 @@ from pathlib import Path
 
 import psycopg2
 
-from harness.cell import CellOutcome, discard_work, not_run, run_cell
-from harness.cell.client import Surroundings
-from harness.cell.reading import Again
+from harness.catalog.interpreters import python_of
+from harness.catalog.versions import Client
+from harness.client.cell import CellOutcome, discard_work, not_run, run_cell
+from harness.client.environment import describe_environment, digest_of_checks
+from harness.client.program import Surroundings
+from harness.client.reading import Again
 from harness.core.entries import Environment, Provenance
-from harness.database.admin import one_line
-from harness.datastore import Datastore
-from harness.environment import describe_environment, digest_of_checks
-from harness.errors import InfraError
-from harness.interpreters import python_of
-from harness.outcome import Status
-from harness.plan import Cell
+from harness.core.outcome import Status
+from harness.core.plan import Cell
+from harness.machine.errors import InfraError
 from harness.run.folder import RunFolder
 from harness.run.record import Record
-from harness.stacks import Stack
-from harness.versions import Client
+from harness.stack.database.admin import one_line
+from harness.stack.stacks import Stack
+from harness.stack.store.datastore import Datastore
 
 
 class Clients:

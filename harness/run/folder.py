@@ -7,7 +7,7 @@ import secrets
 from datetime import datetime, timezone
 from pathlib import Path
 
-from harness.errors import UsageError
+from harness.machine.errors import UsageError
 
 LATEST = "latest"
 

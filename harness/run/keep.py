@@ -6,11 +6,11 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 
-from harness.backend import Backend
-from harness.kept import Kept
 from harness.run.folder import RunFolder
 from harness.run.options import Options
-from harness.stacks import Last, Stacks
+from harness.stack.backend import Backend
+from harness.stack.kept_stack import Kept
+from harness.stack.stacks import Last, Stacks
 
 
 def leave_stack(

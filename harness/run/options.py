@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.expectations import Expectation
-from harness.path import Step
-from harness.probes import Probe
+from harness.catalog.versions import Client, Service
+from harness.core.expectations import Expectation
+from harness.core.path import Step
+from harness.core.probes import Probe
 from harness.stack.options import StackOptions
-from harness.versions import Client, Service
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from harness.core.entries import Ended, Note, now
+from harness.core.journal import E, Journal
+from harness.core.redact import Redactor
 from harness.core.view import View
-from harness.journal import E, Journal
-from harness.redact import Redactor
 from harness.report.files import write_reports
 
 

@@ -18,18 +18,17 @@ from pathlib import Path
 
 import msgspec
 
-from harness import expectations
-from harness.alive import RunLock
-from harness.backend import Backend, choose_backend
-from harness.cell import CellOutcome, not_run
+from harness.catalog.versions import Service
+from harness.client.cell import CellOutcome, not_run
+from harness.core import expectations
 from harness.core.entries import Begun, CellEntry, now
+from harness.core.outcome import CheckOutcome, Status
+from harness.core.plan import Cell, Plan
 from harness.core.provenance import with_key
-from harness.datastore.choice import choose_datastores
-from harness.errors import InfraError, UsageError
-from harness.outcome import CheckOutcome, Status
-from harness.plan import Cell, Plan
-from harness.processes import kill_marked, raise_exit
-from harness.redact import from_environment
+from harness.core.redact import from_environment
+from harness.machine.errors import InfraError, UsageError
+from harness.machine.locks import RunLock
+from harness.machine.processes import kill_marked, raise_exit
 from harness.report.terminal import Screen
 from harness.run.clients import Clients
 from harness.run.executor import Executor
@@ -37,10 +36,11 @@ from harness.run.folder import RunFolder
 from harness.run.keep import leave_stack
 from harness.run.options import Options
 from harness.run.record import Record
-from harness.service.live import LiveLogs
-from harness.service.migration import MigrationError
-from harness.stacks import Stacks
-from harness.versions import Service
+from harness.stack.backend import Backend, choose_backend
+from harness.stack.service.live import LiveLogs
+from harness.stack.service.migration import MigrationError
+from harness.stack.stacks import Stacks
+from harness.stack.store.choice import choose_datastores
 
 
 class Run:

@@ -17,24 +17,25 @@ from pathlib import Path
 import msgspec
 import psycopg2
 
-from harness.backend import Backend
-from harness.cell import CellOutcome, not_run
-from harness.cell.client import ClientError, ClientTimeoutError
-from harness.cell.reading import Again, Request, WrittenRun, problems, read_runs
+from harness.catalog.versions import Client, Service
+from harness.client.cell import CellOutcome, not_run
+from harness.client.program import ClientError, ClientTimeoutError
+from harness.client.reading import Again, Request, WrittenRun, problems, read_runs
 from harness.core.entries import StageEntry, now
-from harness.database import Database, fingerprint, schema
-from harness.database.admin import one_line
-from harness.database.rows import schema_version, server_version
-from harness.errors import HarnessError, InfraError
-from harness.outcome import CheckOutcome, Status
-from harness.path import Step
-from harness.plan import Cell, planned_stage
+from harness.core.outcome import CheckOutcome, Status
+from harness.core.path import Step
+from harness.core.plan import Cell, planned_stage
+from harness.machine.errors import HarnessError, InfraError
+from harness.proof import contract, fingerprint, rollback, schema
 from harness.run.run import Run
-from harness.service import RunningService, contract, rollback
-from harness.service.identity import identified_version, identity_notes
-from harness.service.migration import Migration, MigrationError, await_ready, bring_up
-from harness.stacks import Last, Stack, Stacks
-from harness.versions import Client, Service
+from harness.stack.backend import Backend
+from harness.stack.database.admin import one_line
+from harness.stack.database.rows import schema_version, server_version
+from harness.stack.database.server import Database
+from harness.stack.service.identity import identified_version, identity_notes
+from harness.stack.service.launcher import RunningService
+from harness.stack.service.migration import Migration, MigrationError, await_ready, bring_up
+from harness.stack.stacks import Last, Stack, Stacks
 
 
 class Walk:

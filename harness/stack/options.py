@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.datastore.objects import S3Root
-from harness.service.git import Clone
+from harness.stack.service.git import Clone
+from harness.stack.store.objects import S3Root
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ import shutil
 import zipfile
 from pathlib import Path
 
-from harness.errors import UsageError
-from harness.service.git import lay_out
+from harness.machine.errors import UsageError
+from harness.stack.service.git import lay_out
 
 WHERE = (
     "metaflow-ui-VERSION.zip is published with each release of Netflix/metaflow-ui, and `yarn"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import requests
 
-from harness.database import Address
-from harness.errors import InfraError
-from harness.processes import wait_until
-from harness.service.settings import database_settings
-from harness.ui import RunningUI
+from harness.machine.errors import InfraError
+from harness.machine.processes import wait_until
+from harness.stack.database.server import Address
+from harness.stack.service.settings import database_settings
+from harness.ui.launcher import RunningUI
 
 _READY_SECONDS = 120.0
 _REQUEST_SECONDS = 30.0

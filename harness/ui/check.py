@@ -14,22 +14,22 @@ from operator import attrgetter
 import msgspec
 from packaging.version import InvalidVersion, Version
 
-from harness import expectations
+from harness.catalog.versions import Catalog, Service
+from harness.core import expectations
 from harness.core.axes import Point, cell_id
 from harness.core.entries import Begun, CellEntry, Planned, PlannedCell, now
-from harness.database.external import ExternalPostgres
-from harness.errors import InfraError
-from harness.outcome import CheckOutcome, Status, cell_status
+from harness.core.outcome import CheckOutcome, Status, cell_status
+from harness.machine.errors import InfraError
+from harness.proof.ui.acceptance import judge
+from harness.proof.ui.checks import DATA_CHECK, UI_CHECKS
+from harness.proof.ui.page import look, taken
+from harness.proof.ui.sample import SampleRun
 from harness.report.terminal import Screen
 from harness.run.record import Record
-from harness.ui import RunningUI
-from harness.ui.acceptance import judge
-from harness.ui.checks import DATA_CHECK, UI_CHECKS
-from harness.ui.guard import DataGuard
+from harness.stack.database.external import ExternalPostgres
+from harness.ui.data_links import DataGuard
+from harness.ui.launcher import RunningUI
 from harness.ui.options import UIOptions
-from harness.ui.page import look, taken
-from harness.ui.sample import SampleRun
-from harness.versions import Catalog, Service
 
 
 class Checking:

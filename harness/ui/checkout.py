@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from harness.database import Database
-from harness.errors import InfraError, UsageError
-from harness.processes import HOST, ManagedProcess
-from harness.service.checkout import find_python, joined, package_folder
-from harness.service.git import Clone
-from harness.service.refs import file_of, reported_by, requirements_of, source_of
-from harness.tools import tool_python
-from harness.ui import Ground, RunningUI
+from harness.catalog.versions import Catalog, Client, Program, Service
+from harness.machine.errors import InfraError, UsageError
+from harness.machine.processes import HOST, ManagedProcess
+from harness.machine.tools import tool_python
+from harness.stack.database.server import Database
+from harness.stack.service.checkout import find_python, joined, package_folder
+from harness.stack.service.git import Clone
+from harness.stack.service.refs import file_of, reported_by, requirements_of, source_of
 from harness.ui.assets import with_assets
 from harness.ui.backend import ui_settings
-from harness.versions import Catalog, Client, Program, Service
+from harness.ui.launcher import Ground, RunningUI
 
 
 @dataclass(frozen=True)

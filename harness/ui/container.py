@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.containers.build import build
-from harness.containers.images import Image, Images
-from harness.containers.own import HOST_NETWORK, Belongings, Program, RunningContainer
-from harness.database import Database
-from harness.datastore.s3 import aws_files
-from harness.errors import InfraError, UsageError
-from harness.processes import HOST, free_port
-from harness.service.git import HEAD, Clone
-from harness.service.image import Builder
-from harness.ui import Ground, RunningUI
+from harness.catalog.versions import Service
+from harness.machine.errors import InfraError, UsageError
+from harness.machine.processes import HOST, free_port
+from harness.stack.containers.build import build
+from harness.stack.containers.images import Image, Images
+from harness.stack.containers.own import HOST_NETWORK, Belongings, Program, RunningContainer
+from harness.stack.database.server import Database
+from harness.stack.service.git import HEAD, Clone
+from harness.stack.service.image import Builder
+from harness.stack.store.s3 import aws_files
 from harness.ui.backend import ui_settings
-from harness.versions import Service
+from harness.ui.launcher import Ground, RunningUI
 
 _PYTHON = "/opt/latest/bin/python3"
 """In the service's image, the Python that its README starts the UI backend with."""

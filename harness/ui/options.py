@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import InfraError, UsageError
-from harness.expectations import Expectation
-from harness.processes import HOST, is_free
-from harness.selectors import select_services
-from harness.service import refs
-from harness.service.git import Clone
+from harness.catalog.selectors import select_services
+from harness.catalog.versions import Catalog, Service
+from harness.core.expectations import Expectation
+from harness.machine.errors import InfraError, UsageError
+from harness.machine.processes import HOST, is_free
+from harness.stack.service import refs
+from harness.stack.service.git import Clone
 from harness.ui.assets import WHERE
-from harness.versions import Catalog, Service
 
 
 @dataclass(frozen=True)

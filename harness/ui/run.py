@@ -10,32 +10,27 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 
-from harness.alive import RunLock
-from harness.containers.engine import find_engine
-from harness.containers.images import Images
-from harness.containers.own import Belongings
-from harness.database import Database
-from harness.errors import InfraError, UsageError, nearest
-from harness.kept import Kept, find_kept
-from harness.processes import free_port, kill_marked, raise_exit
-from harness.redact import Redactor, from_environment
+from harness.catalog.versions import Catalog, Service
+from harness.core.redact import Redactor, from_environment
+from harness.machine.errors import InfraError, UsageError, nearest
+from harness.machine.locks import RunLock
+from harness.machine.processes import free_port, kill_marked, raise_exit
+from harness.proof.ui.sample import sample
 from harness.report.terminal import Screen
 from harness.run.folder import RunFolder, check_results
 from harness.run.record import Record
-from harness.service.image import Builder
-from harness.ui import Ground, RunningUI, UILauncher
+from harness.stack.containers.engine import find_engine
+from harness.stack.containers.images import Images
+from harness.stack.containers.own import Belongings
+from harness.stack.database.server import Database
+from harness.stack.kept_stack import Kept, find_kept
+from harness.stack.service.image import Builder
 from harness.ui.backend import await_ui
 from harness.ui.check import Checking
 from harness.ui.checkout import CheckoutUI
 from harness.ui.container import ContainerUI, PageImage
-from harness.ui.ground import (
-    GivenDatabase,
-    KeptContainers,
-    KeptProcesses,
-    check_database,
-    reading,
-)
-from harness.ui.guard import DataGuard
+from harness.ui.data_links import DataGuard
+from harness.ui.launcher import Ground, RunningUI, UILauncher
 from harness.ui.options import (
     UIOptions,
     available_versions,
@@ -43,8 +38,7 @@ from harness.ui.options import (
     needs_processes,
     select_versions,
 )
-from harness.ui.sample import sample
-from harness.versions import Catalog, Service
+from harness.ui.source import GivenDatabase, KeptContainers, KeptProcesses, check_database, reading
 
 
 def show(options: UIOptions, catalog: Catalog, screen: Screen) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.catalog.versions import load
 from harness.cli.declared import OPTIONS, option_of, options_of
 from harness.cli.lines import rerun_line
 from harness.cli.option import Option, Role, value_in
@@ -20,17 +21,16 @@ from harness.cli.options import FULL, parse, parse_full
 from harness.cli.parser import SESSIONS
 from harness.cli.planning import make_plan
 from harness.cli.ui_options import parse_ui
-from harness.errors import UsageError
-from harness.plan import Cell
-from harness.probes import FLOWS
-from harness.processes import free_port
+from harness.core.plan import Cell
+from harness.core.probes import FLOWS
+from harness.machine.errors import UsageError
+from harness.machine.processes import free_port
+from harness.machine.tools import ROOT
+from harness.proof.ui.sample import SampleRun
 from harness.run.options import Options
-from harness.tools import ROOT
 from harness.ui.check import rerun_line as ui_line
 from harness.ui.options import UIOptions
-from harness.ui.sample import SampleRun
-from harness.versions import load
-from tests.service import upstream
+from tests.stack.service import upstream
 
 CATALOG = load()
 WITH_LINES = ("compat", "fixed_db", "full", "local", "ui")
@@ -104,7 +104,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.fixture(autouse=True)
 def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.service.git.CHECKOUTS", tmp_path / "checkouts")
+    monkeypatch.setattr("harness.stack.service.git.CHECKOUTS", tmp_path / "checkouts")
     for option in OPTIONS:
         for name in (*option.variables, option.variable):
             monkeypatch.delenv(name, raising=False)
@@ -262,7 +262,7 @@ def test_what_a_declaration_speaks_of_is_there():
 
 def test_no_option_is_declared_elsewhere():
     # Programs with a command line of their own, and what starts one.
-    own = {"goose/__main__.py", "reference/__main__.py", "ui/browser.py"}
+    own = {"stack/goose/__main__.py", "stack/reference/__main__.py", "proof/ui/browser.py"}
     found = set()
     for path in (ROOT / "harness").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

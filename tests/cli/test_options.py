@@ -8,15 +8,15 @@ import shlex
 
 import pytest
 
+from harness.catalog.versions import Catalog, load
 from harness.cli.lines import rerun_flags, rerun_line
 from harness.cli.options import parse, parse_full
 from harness.cli.parser import build_parser
 from harness.cli.planning import make_plan
-from harness.errors import InfraError, UsageError
-from harness.probes import FLOWS
+from harness.core.probes import FLOWS
+from harness.machine.errors import InfraError, UsageError
+from harness.machine.tools import ROOT
 from harness.run.options import Options
-from harness.tools import ROOT
-from harness.versions import Catalog, load
 
 SESSIONS = ("compat", "fixed_db", "local")
 

@@ -8,7 +8,7 @@ from harness.cli.declared import options_of
 from harness.cli.docs import FILE, page
 from harness.cli.option import value_in
 from harness.cli.parser import SESSIONS, build_parser
-from harness.errors import UsageError
+from harness.machine.errors import UsageError
 
 
 def refused(session: str, *words: str) -> str:

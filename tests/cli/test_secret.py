@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from harness.catalog.versions import load
 from harness.cli.lines import rerun_flags
 from harness.cli.options import parse
 from harness.cli.parser import build_parser
-from harness.errors import UsageError
-from harness.versions import load
-from tests.service import upstream
+from harness.machine.errors import UsageError
+from tests.stack.service import upstream
 
 CATALOG = load()
 OPTION = "--database-password"
@@ -95,7 +95,7 @@ def test_lines_name_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_where_a_clone_is_can_be_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("harness.service.git.CHECKOUTS", tmp_path / "checkouts")
+    monkeypatch.setattr("harness.stack.service.git.CHECKOUTS", tmp_path / "checkouts")
     monkeypatch.setenv("MINE", str(upstream.build(tmp_path / "clone", Path("absent"))))
     given = ["--checkout", "env:MINE"]
     options = parse("compat", given, CATALOG)

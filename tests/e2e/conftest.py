@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.tools import tool_python
+from harness.machine.tools import tool_python
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.core.journal import read
 from harness.core.view import View
-from harness.journal import read
-from harness.processes import marked_processes
-from harness.tools import ROOT
+from harness.machine.processes import marked_processes
+from harness.machine.tools import ROOT
 
 NOTHING_KNOWN = ROOT / "tests" / "ui" / "expectations.json"
 """What is declared of the released UIs does not hold for a stand-in."""

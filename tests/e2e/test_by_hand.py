@@ -6,9 +6,9 @@ import subprocess
 
 import pytest
 
-from harness.actions import FIRST_RUN
-from harness.probes import COMPLETED, FLOWS, find_probes
-from harness.tools import tool_python
+from harness.core.actions import FIRST_RUN
+from harness.core.probes import COMPLETED, FLOWS, find_probes
+from harness.machine.tools import tool_python
 
 pytestmark = pytest.mark.e2e
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.service.reference import REQUIREMENTS
-from harness.tools import tool_python
+from harness.machine.tools import tool_python
+from harness.stack.service.reference import REQUIREMENTS
 from tests.e2e.nox_runs import leftovers, nox, run
-from tests.service import upstream
+from tests.stack.service import upstream
 
 pytestmark = pytest.mark.e2e
 

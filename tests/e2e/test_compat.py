@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from harness.versions import load
+from harness.catalog.versions import load
 from tests.e2e.nox_runs import NoxRun, environment, leftovers, run
 
 pytestmark = pytest.mark.e2e

@@ -21,20 +21,20 @@ import pytest
 import requests
 from rich.console import Console
 
-from harness.alive import lock_path
-from harness.cell import CellOutcome
+from harness.catalog.interpreters import python_of
+from harness.catalog.selectors import select_services
+from harness.catalog.versions import Service, load
 from harness.cli.options import parse
 from harness.cli.planning import make_plan
-from harness.containers.engine import Engine
-from harness.containers.own import LABEL, LOCK_LABEL, find
-from harness.interpreters import python_of
-from harness.outcome import Status
-from harness.processes import marked_processes, wait_until
-from harness.reference.levels import LEVELS
+from harness.client.cell import CellOutcome
+from harness.core.outcome import Status
+from harness.machine.locks import lock_path
+from harness.machine.processes import marked_processes, wait_until
 from harness.report.terminal import Screen
 from harness.run.run import Run
-from harness.selectors import select_services
-from harness.versions import Service, load
+from harness.stack.containers.engine import Engine
+from harness.stack.containers.own import LABEL, LOCK_LABEL, find
+from harness.stack.reference.levels import LEVELS
 from tests.e2e.nox_runs import (
     NoxRun,
     command,
@@ -650,12 +650,12 @@ def impatient(
     ("patience", "options", "what"),
     [
         (
-            "harness.database.container._READY_SECONDS",
+            "harness.stack.database.container._READY_SECONDS",
             ("--postgres-image", "silent", "--service", "v2.5.0"),
             "no stack for v2.5.0: PostgreSQL in the container ",
         ),
         (
-            "harness.service.migration.READY_SECONDS",
+            "harness.stack.service.migration.READY_SECONDS",
             ("--dockerfile", "Dockerfile.silent", "--service", "HEAD"),
             "no stack for HEAD: the migration API of HEAD at http://127.0.0.1:",
         ),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.processes import wait_until
+from harness.machine.processes import wait_until
 from tests.e2e.nox_runs import (
     NoxRun,
     end,

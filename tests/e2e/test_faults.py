@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.reference import faults
+from harness.stack.reference import faults
 from tests.e2e.nox_runs import NoxRun, environment, finished_run, leftovers, nox, run
 
 pytestmark = pytest.mark.e2e

@@ -11,22 +11,22 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from harness.catalog.interpreters import python_of
+from harness.catalog.versions import Catalog, Service, load
 from harness.cli.options import parse
 from harness.cli.planning import make_plan
 from harness.core.view import View
-from harness.database import Database
-from harness.database.existing import check_existing
-from harness.database.rows import schema_version
-from harness.errors import UsageError
-from harness.interpreters import python_of
-from harness.processes import marked_processes
-from harness.reference.faults import VARIABLE
+from harness.machine.errors import UsageError
+from harness.machine.processes import marked_processes
 from harness.report.summary import stage_sentences
 from harness.report.terminal import Screen
 from harness.run.run import Run
 from harness.run.walk import Walk
-from harness.service import Launcher, RunningService
-from harness.versions import Catalog, Service, load
+from harness.stack.database.existing import check_existing
+from harness.stack.database.rows import schema_version
+from harness.stack.database.server import Database
+from harness.stack.reference.faults import VARIABLE
+from harness.stack.service.launcher import Launcher, RunningService
 from tests.e2e.nox_runs import declare
 
 pytestmark = pytest.mark.e2e

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.interpreters import find_interpreters
+from harness.catalog.interpreters import find_interpreters
 from tests.e2e.nox_runs import NoxRun, copy_project, environment, run
 
 pytestmark = pytest.mark.e2e

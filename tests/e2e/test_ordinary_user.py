@@ -11,8 +11,8 @@ from pathlib import Path
 import nox.project
 import pytest
 
-from harness.interpreters import find_interpreters
-from harness.tools import ROOT, find_uv
+from harness.catalog.interpreters import find_interpreters
+from harness.machine.tools import ROOT, find_uv
 from tests.e2e.nox_runs import SECONDS, copy_project, environment, finished_run, leftovers
 
 pytestmark = pytest.mark.e2e

@@ -11,22 +11,22 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from harness.catalog.interpreters import python_of
+from harness.catalog.versions import load
 from harness.cli.options import parse
 from harness.cli.planning import make_plan
 from harness.core.entries import CellEntry
-from harness.datastore.objects import ObjectStore, S3Root
-from harness.datastore.s3 import OwnS3
-from harness.datastore.saved import serve
-from harness.datastore.server import CREDENTIALS, S3Server
-from harness.interpreters import python_of
-from harness.processes import free_port, marked_processes, wait_until
+from harness.machine.processes import free_port, marked_processes, wait_until
+from harness.machine.tools import tool_python
 from harness.report.terminal import Screen
 from harness.run.run import Run
-from harness.tools import tool_python
-from harness.versions import load
-from tests.datastore.objects_of import urls
+from harness.stack.store.objects import ObjectStore, S3Root
+from harness.stack.store.s3 import OwnS3
+from harness.stack.store.saved import serve
+from harness.stack.store.server import CREDENTIALS, S3Server
 from tests.e2e.nox_runs import environment, nox
 from tests.marks import mark_of
+from tests.stack.store.objects_of import urls
 
 pytestmark = pytest.mark.e2e
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.containers.engine import Engine
-from harness.containers.own import find
-from harness.outcome import Status
-from harness.processes import wait_until
+from harness.core.outcome import Status
+from harness.machine.processes import wait_until
+from harness.stack.containers.engine import Engine
+from harness.stack.containers.own import find
 from tests.e2e.nox_runs import NoxRun, command, environment, finished_run, nox, run
 from tests.images.build import S3_IMAGES
 

@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 import requests
 
-from harness.database.embedded import Cluster, end_server
-from harness.kept import Kept, all_kept
-from harness.processes import free_port, marked_processes, wait_until
-from harness.service.reference import REQUIREMENTS
-from harness.tools import ROOT, tool_python
-from harness.ui.page import find_browser
+from harness.machine.processes import free_port, marked_processes, wait_until
+from harness.machine.tools import ROOT, tool_python
+from harness.proof.ui.page import find_browser
+from harness.stack.database.embedded import Cluster, end_server
+from harness.stack.kept_stack import Kept, all_kept
+from harness.stack.service.reference import REQUIREMENTS
 from tests.e2e.nox_runs import (
     NOTHING_KNOWN,
     NoxRun,
@@ -30,7 +30,7 @@ from tests.e2e.nox_runs import (
     nox,
     started,
 )
-from tests.service.upstream import build
+from tests.stack.service.upstream import build
 
 pytestmark = pytest.mark.e2e
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import requests
 
-from harness.containers.engine import Engine
-from harness.containers.own import find
-from harness.kept import Kept, all_kept
-from harness.processes import free_port, wait_until
+from harness.machine.processes import free_port, wait_until
+from harness.stack.containers.engine import Engine
+from harness.stack.containers.own import find
+from harness.stack.kept_stack import Kept, all_kept
 from tests.e2e.nox_runs import (
     NOTHING_KNOWN,
     NoxRun,
@@ -27,7 +27,7 @@ from tests.e2e.nox_runs import (
     started,
 )
 from tests.images.build import PAGE, page_context
-from tests.service.upstream import git
+from tests.stack.service.upstream import git
 
 pytestmark = [pytest.mark.e2e, pytest.mark.docker]
 

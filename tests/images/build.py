@@ -20,14 +20,14 @@ import docker
 from docker.errors import ImageNotFound
 from packaging.version import Version
 
-from harness.datastore.objects import REQUIREMENTS as S3_REQUIREMENTS
-from harness.errors import InfraError
-from harness.reference import faults
-from harness.reference.levels import LEVELS
-from harness.selectors import select_services
-from harness.service.reference import REQUIREMENTS
-from harness.tools import ROOT, find_uv
-from harness.versions import Service, load
+from harness.catalog.selectors import select_services
+from harness.catalog.versions import Service, load
+from harness.machine.errors import InfraError
+from harness.machine.tools import ROOT, find_uv
+from harness.stack.reference import faults
+from harness.stack.reference.levels import LEVELS
+from harness.stack.service.reference import REQUIREMENTS
+from harness.stack.store.objects import REQUIREMENTS as S3_REQUIREMENTS
 
 HERE = Path(__file__).parent
 UI = ROOT / "tests" / "ui"
@@ -151,12 +151,12 @@ def service_context() -> Iterator[Path]:
         context = Path(name)
         for file in ("Dockerfile", "release.py", "start.py"):
             shutil.copy(HERE / "metadata_service" / file, context)
-        package = context / "harness"
-        package.mkdir()
-        shutil.copy(ROOT / "harness" / "__init__.py", package)
+        for package in ("harness", "harness/stack"):
+            (context / package).mkdir()
+            shutil.copy(ROOT / package / "__init__.py", context / package)
         shutil.copytree(
-            ROOT / "harness" / "reference",
-            package / "reference",
+            ROOT / "harness" / "stack" / "reference",
+            context / "harness" / "stack" / "reference",
             ignore=shutil.ignore_patterns("__pycache__"),
         )
         backend = context / "services" / "ui_backend_service"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import requests
 
-from harness.processes import ManagedProcess, free_port, wait_until
+from harness.machine.processes import ManagedProcess, free_port, wait_until
 
 _CONFIG = """version: 0.1
 storage: {{filesystem: {{rootdirectory: {folder}}}}}

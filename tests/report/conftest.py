@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.outcome import Status
+from harness.core.outcome import Status
 from tests.report import journals
 
 EVIL = "</script><script>document.title='owned'</script> <b>bold</b> \x1b[31mred\x1b[0m & ]]> \"'"

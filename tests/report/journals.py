@@ -21,9 +21,9 @@ from harness.core.entries import (
     StageEntry,
     now,
 )
+from harness.core.journal import Journal, read
+from harness.core.outcome import CheckOutcome, Status, cell_status
 from harness.core.view import View
-from harness.journal import Journal, read
-from harness.outcome import CheckOutcome, Status, cell_status
 
 CLIENTS = ("2.0.5", "2.2.13", "2.7.23", "2.19.39")
 SERVICES = ("reference-1.0", "reference-2.0", "reference-2.3", "reference-2.5")

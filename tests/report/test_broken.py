@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from harness.errors import UsageError
-from harness.report.commands import diff_main, report_main
-from harness.rerun import rerun_main
+from harness.cli.commands import diff_main, report_main
+from harness.cli.rerun import rerun_main
+from harness.machine.errors import UsageError
 from tests.report import journals
 
 Lines = list[dict[str, Any]]

@@ -14,8 +14,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
+from harness.core.journal import read
 from harness.core.view import View
-from harness.journal import read
 from harness.report.html import render_html
 from tests.report import browser as browsers
 from tests.report import journals

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.cli.commands import diff_main
 from harness.core.view import View
-from harness.errors import UsageError
-from harness.report.commands import diff_main
+from harness.machine.errors import UsageError
 from harness.report.diff import compare
 from tests.report import journals
 

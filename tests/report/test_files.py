@@ -12,9 +12,10 @@ import pytest
 from junitparser import JUnitXml
 from lxml import etree
 
+from harness.core.journal import read
+from harness.core.outcome import Status
 from harness.core.view import View
-from harness.journal import read
-from harness.outcome import Status
+from harness.machine.tools import ROOT
 from harness.report.badge import render_badge
 from harness.report.files import write_reports
 from harness.report.html import render_html
@@ -22,7 +23,6 @@ from harness.report.junit import render_junit
 from harness.report.markdown import code, escaped, render_markdown
 from harness.report.results import render_results
 from harness.report.summary import totals, totals_line
-from harness.tools import ROOT
 from tests.report import journals
 
 DOCS = ROOT / "docs"

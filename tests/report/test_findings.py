@@ -7,15 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.core.outcome import Status
 from harness.core.view import View
-from harness.outcome import Status
-from harness.report.findings import (
-    by_signature,
-    findings,
-    headline,
-    signature,
-    stage_findings,
-)
+from harness.report.findings import by_signature, findings, headline, signature, stage_findings
 from harness.report.sides import blocks, span
 from tests.report import journals
 

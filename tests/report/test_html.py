@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.core.journal import read
+from harness.core.outcome import Status
 from harness.core.view import View
-from harness.journal import read
-from harness.outcome import Status
 from harness.report import html
 from harness.report.findings import findings, headline
 from harness.report.html import render_html, worst_first

@@ -9,11 +9,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from harness.cli.commands import report_main
 from harness.core.entries import Rerun
+from harness.core.journal import read
 from harness.core.view import View
-from harness.errors import UsageError
-from harness.journal import read
-from harness.report.commands import report_main
+from harness.machine.errors import UsageError
 from harness.report.diff import compare
 from harness.report.html import render_html
 from harness.report.merge import merge, write_journal

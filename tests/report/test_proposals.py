@@ -6,12 +6,12 @@ import json
 from datetime import date
 from pathlib import Path
 
-from harness import expectations
+from harness.catalog.versions import load
+from harness.core import expectations
+from harness.core.outcome import CheckOutcome, Status
+from harness.core.probes import FLOWS, find_probes
 from harness.core.view import View
-from harness.outcome import CheckOutcome, Status
-from harness.probes import FLOWS, find_probes
 from harness.report.proposals import propose, write_proposals
-from harness.versions import load
 from tests.report import journals
 
 FAILED = {"run": ("fail", "exit code 1"), "tags": ("not-run", "the run did not end well")}

@@ -7,18 +7,10 @@ from typing import Any
 import pytest
 
 from harness.core.entries import CellEntry
+from harness.core.outcome import Status
 from harness.core.view import View
-from harness.outcome import Status
 from harness.report.sides import Sides
-from harness.report.summary import (
-    causes,
-    column,
-    flaky_count,
-    sentence,
-    tally,
-    totals,
-    totals_line,
-)
+from harness.report.summary import causes, column, flaky_count, sentence, tally, totals, totals_line
 from tests.report.journals import cell, write
 
 PASS = {"run": "pass"}

@@ -11,8 +11,8 @@ import pytest
 from rich.console import Console
 
 from harness.core.entries import CellEntry, Note, now
+from harness.core.outcome import Status
 from harness.core.view import View
-from harness.outcome import Status
 from harness.report.terminal import Screen, client_line, grid_tables
 from tests.report.journals import cell, stage, write
 

@@ -15,17 +15,17 @@ from uuid import uuid4
 import pytest
 import requests
 
-from harness.cell.client import Surroundings
-from harness.database import Address, Database
-from harness.database.embedded import EmbeddedPostgres
-from harness.datastore import LocalDatastore
-from harness.probes import FLOWS
-from harness.processes import ManagedProcess, free_port, wait_until
-from harness.service.migration import bring_up
-from harness.service.reference import ReferenceLauncher
-from harness.tools import tool_python
-from harness.ui.sample import SampleRun, sample
-from harness.versions import load
+from harness.catalog.versions import load
+from harness.client.program import Surroundings
+from harness.core.probes import FLOWS
+from harness.machine.processes import ManagedProcess, free_port, wait_until
+from harness.machine.tools import tool_python
+from harness.proof.ui.sample import SampleRun, sample
+from harness.stack.database.embedded import EmbeddedPostgres
+from harness.stack.database.server import Address, Database
+from harness.stack.service.migration import bring_up
+from harness.stack.service.reference import ReferenceLauncher
+from harness.stack.store.datastore import LocalDatastore
 
 CLIENT = "2.19.39"
 PROBES = ("card", "failing")

@@ -12,10 +12,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from packaging.version import Version
 
-from harness.errors import InfraError
-from harness.outcome import CheckOutcome, Status
-from harness.processes import free_port
-from harness.ui.acceptance import CHECKS, judge, no_card, no_graph
+from harness.core.outcome import CheckOutcome, Status
+from harness.machine.errors import InfraError
+from harness.machine.processes import free_port
+from harness.proof.ui.acceptance import CHECKS, judge, no_card, no_graph
 
 pytestmark = pytest.mark.e2e
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import UsageError
-from harness.service import git
+from harness.machine.errors import UsageError
+from harness.stack.service import git
 from harness.ui.assets import check_assets, with_assets
 
 

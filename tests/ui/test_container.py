@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from harness.containers.images import Image
-from harness.containers.own import Program
-from harness.database import Address, Database
+from harness.catalog.versions import load
+from harness.stack.containers.images import Image
+from harness.stack.containers.own import Program
+from harness.stack.database.server import Address, Database
 from harness.ui.container import ContainerUI
-from harness.ui.ground import GivenDatabase
-from harness.versions import load
+from harness.ui.source import GivenDatabase
 
 VERSION = load().released[-1]
 ADDRESS = Address("127.0.0.1", 5432, "u", "p", "metaflow")

@@ -8,14 +8,10 @@ import subprocess
 
 import pytest
 
+from harness.catalog.versions import load
 from harness.cli.ui_options import parse_ui
-from harness.errors import InfraError, UsageError
-from harness.ui.options import (
-    check_port,
-    needs_processes,
-    select_versions,
-)
-from harness.versions import load
+from harness.machine.errors import InfraError, UsageError
+from harness.ui.options import check_port, needs_processes, select_versions
 
 CATALOG = load()
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from harness.outcome import Status
-from harness.processes import marked_processes
-from harness.ui.page import CHECKS, NO_BROWSER, find_browser, look
+from harness.core.outcome import Status
+from harness.machine.processes import marked_processes
+from harness.proof.ui.page import CHECKS, NO_BROWSER, find_browser, look
 from tests.marks import mark_of
 
 pytestmark = pytest.mark.e2e

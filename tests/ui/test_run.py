@@ -11,22 +11,22 @@ from uuid import uuid4
 
 import pytest
 
-from harness import alive
-from harness.alive import RunLock
+from harness.catalog.versions import load
+from harness.cli.ui_options import parse_ui
+from harness.core.journal import read
+from harness.core.outcome import CheckOutcome, Status
 from harness.core.view import View
-from harness.database import Address, Database
-from harness.errors import InfraError, UsageError
-from harness.journal import read
-from harness.kept import Kept
-from harness.outcome import CheckOutcome, Status
+from harness.machine import locks
+from harness.machine.errors import InfraError, UsageError
+from harness.machine.locks import RunLock
+from harness.proof.ui.page import CHECKS as PAGE_CHECKS
 from harness.report.terminal import Screen
+from harness.stack.database.server import Address, Database
+from harness.stack.kept_stack import Kept
 from harness.ui import check
 from harness.ui import run as ui_run
-from harness.ui.options import parse_ui
-from harness.ui.page import CHECKS as PAGE_CHECKS
 from harness.ui.run import UIRun, show
-from harness.versions import load
-from tests.ui.test_ground import execute, make_tables
+from tests.ui.test_source import execute, make_tables
 
 CATALOG = load()
 NOTHING_KNOWN = Path(__file__).with_name("expectations.json")
@@ -91,7 +91,7 @@ class FakeGround:
 @pytest.fixture(autouse=True)
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of the locks, away from those of real runs."""
-    monkeypatch.setattr(alive, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(locks, "RUNS", tmp_path / "runs")
     return tmp_path / "runs"
 
 

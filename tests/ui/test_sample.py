@@ -15,12 +15,19 @@ from uuid import uuid4
 import pytest
 import requests
 
-from harness.database import Address
-from harness.database.embedded import EmbeddedPostgres
-from harness.service.migration import bring_up
-from harness.service.reference import ReferenceLauncher
-from harness.ui.sample import CLIENT_TAG, SampleArtifact, SampleLog, SampleRun, SampleStep, sample
-from harness.versions import load
+from harness.catalog.versions import load
+from harness.proof.ui.sample import (
+    CLIENT_TAG,
+    SampleArtifact,
+    SampleLog,
+    SampleRun,
+    SampleStep,
+    sample,
+)
+from harness.stack.database.embedded import EmbeddedPostgres
+from harness.stack.database.server import Address
+from harness.stack.service.migration import bring_up
+from harness.stack.service.reference import ReferenceLauncher
 
 USER = {"user_name": "me"}
 

@@ -8,7 +8,7 @@ import signal
 import pytest
 import requests
 
-from harness.processes import marked_processes
+from harness.machine.processes import marked_processes
 
 pytestmark = pytest.mark.e2e
 

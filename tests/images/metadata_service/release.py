@@ -7,8 +7,8 @@ import os
 import sys
 from dataclasses import replace
 
-from harness.reference.__main__ import main
-from harness.reference.levels import LEVELS
+from harness.stack.reference.__main__ import main
+from harness.stack.reference.levels import LEVELS
 
 OLDEST, *_, NEWEST = LEVELS.values()
 STARTED_ON_OLD_SCHEMAS = "1.0.1"

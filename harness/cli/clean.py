@@ -1,0 +1,203 @@
+"""``nox -s clean``: removes what killed runs left on this machine, and only that.
+
+A run that lives holds its lock (``harness.machine.locks``). What belongs to no run of this project,
+or to one of another machine that shares the Docker engine, is left alone. What was kept on purpose
+(``harness.stack.kept_stack``) goes when its run is named.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from socket import gethostname
+
+from harness.cli.parser import build_parser
+from harness.machine.errors import InfraError, UsageError, nearest
+from harness.machine.locks import claim_if_dead, is_alive, lock_path, locks
+from harness.machine.processes import kill_marked
+from harness.stack.containers.engine import Engine, find_engine
+from harness.stack.containers.own import (
+    HOST_LABEL,
+    KEEP_LABEL,
+    LABEL,
+    LOCK_LABEL,
+    Found,
+    Thing,
+    find,
+)
+from harness.stack.database.embedded import end_server, remove_leftovers
+from harness.stack.kept_stack import EMBEDDED, Kept, all_kept, forget, run_named
+from harness.ui.data_links import restore_all
+
+
+def clean(run_ids: Sequence[str] = ()) -> Iterator[str]:
+    """Remove what killed runs left; yield a line for each thing that was done.
+
+    Args:
+        run_ids: ended runs whose kept stacks go as well, by id or results folder.
+
+    Raises:
+        UsageError: for the id of a run that has nothing here, or whose stack a UI uses.
+        InfraError: when something refuses to go.
+    """
+    run_ids = [run_named(name) for name in run_ids]
+    dead = {path.stem for path in locks() if not is_alive(path)}
+    kept = {one.run: one for one in all_kept()}
+    for run_id in run_ids:
+        if run_id in kept and kept[run_id].in_use():
+            raise UsageError(f"{run_id}: a UI that runs uses it; stop that first")
+    yield from _clean_engine(run_ids, dead, kept)
+    # The databases first: asked to end, they give their shared memory back.
+    for one in kept.values():
+        yield from _clean_kept(one, named=one.run in run_ids)
+    for name in sorted(dead):
+        yield from _clean_processes(name, keep=name in kept)
+
+
+def clean_main(arguments: Sequence[str]) -> int:
+    """Do ``nox -s clean -- RUN …`` and return 0; the errors are those of ``clean``."""
+    done = False
+    raw = build_parser("clean").read(arguments)
+    for line in clean(raw.runs):
+        print(line)
+        done = True
+    if not done:
+        print("killed runs left nothing")
+    return 0
+
+
+def _clean_processes(run_id: str, *, keep: bool) -> Iterator[str]:
+    """End what a killed run left running, and remove its files.
+
+    Args:
+        run_id: of the run.
+        keep: whether it had written down what it keeps: its files are ``_clean_kept``'s then.
+    """
+    with claim_if_dead(lock_path(run_id)) as folder:
+        if folder is None:
+            return
+        work = folder / "work"
+        if not keep:
+            # The database first: asked to end, it gives its shared memory back.
+            _remove_databases(work)
+        killed = kill_marked(lambda mark: mark == run_id or mark.startswith(f"{run_id}/"))
+        if not keep:
+            _remove_folder(work)
+    files = "" if keep else ", removed its working folder"
+    yield f"{run_id}: ended {len(killed)} processes{files}"
+
+
+def _remove_databases(work: Path) -> None:
+    """End every server of a run, and remove its cluster."""
+    for folder in sorted(work.glob("postgres*")):
+        try:
+            remove_leftovers(folder)
+        except OSError as error:
+            raise _refused(folder, error) from error
+
+
+def _remove_folder(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    if os.path.lexists(folder):
+        try:
+            shutil.rmtree(folder)  # again, for the cause
+        except OSError as error:
+            raise _refused(folder, error) from error
+
+
+def _refused(folder: Path, error: OSError) -> InfraError:
+    return InfraError(f"{folder} could not be removed, and stays known to nox -s clean: {error}")
+
+
+def _clean_kept(kept: Kept, *, named: bool) -> Iterator[str]:
+    """Remove what a run kept beside its containers, or just what killed UIs left of it."""
+    if kept.in_use():
+        yield f"{kept.run}: left alone: a UI that runs uses it"
+        return
+    embedded = kept.backend == EMBEDDED
+    if embedded and end_server(Path(kept.place["home"]) / "data"):
+        yield f"{kept.run}: ended the database server that a UI left"
+    restore_all(kept.data)
+    if named:
+        if embedded:
+            _remove_databases(kept.data)
+        _remove_folder(kept.data)
+        forget(kept.run)
+        what = "the kept database and the data" if embedded else "the data"
+        yield f"{kept.run}: removed {what} of its clients"
+    elif embedded:
+        yield f"{kept.run}: kept as asked for; remove it with: nox -s clean -- {kept.run}"
+
+
+def _clean_engine(
+    run_ids: Sequence[str], dead: set[str], kept: Mapping[str, Kept]
+) -> Iterator[str]:
+    try:
+        engine = find_engine()
+    except InfraError as error:
+        for name in run_ids:
+            if name not in kept:
+                raise UsageError(
+                    f"no run {name} has kept anything here{nearest(name, kept)}; an engine was not"
+                    f" asked: {error}"
+                ) from error
+            if kept[name].backend != EMBEDDED:
+                raise
+        yield f"containers: not looked for: {error}"
+        return
+    with engine.doing("removing what killed runs left on the engine"):
+        runs = _by_run(find(engine))
+        for run_id in run_ids:
+            _check_named(run_id, runs, dead | set(kept))
+        # What was kept comes last: a UI that was left may still be in its network.
+        for run_id, found in sorted(runs.items(), key=lambda item: item[0] in run_ids):
+            recorded = run_id in kept
+            named = run_id in run_ids
+            yield from _clean_run(engine, run_id, found, named=named, recorded=recorded)
+    engine.close()
+
+
+def _clean_run(
+    engine: Engine, run_id: str, found: Found, *, named: bool, recorded: bool
+) -> Iterator[str]:
+    labels = _labels(next(iter(found)))
+    lock = Path(labels.get(LOCK_LABEL, ""))
+    if labels.get(HOST_LABEL) != gethostname():
+        yield f"{run_id}: left alone: it is a run of the machine {labels.get(HOST_LABEL)}"
+    elif is_alive(lock):
+        yield f"{run_id}: left alone: it is running"
+    elif labels.get(KEEP_LABEL) == "yes" and (recorded or not lock.exists()) and not named:
+        yield f"{run_id}: kept as asked for; remove it with: nox -s clean -- {run_id}"
+    else:
+        found = find(engine, run_id)
+        found.remove()
+        yield (
+            f"{run_id}: removed {len(found.containers)} containers, {len(found.networks)} networks,"
+            f" {len(found.volumes)} volumes and {len(found.images)} images"
+        )
+
+
+def _check_named(run_id: str, runs: dict[str, Found], others: set[str]) -> None:
+    if run_id not in runs and run_id not in others:
+        known = [*runs, *sorted(others)]
+        raise UsageError(
+            f"the run {run_id} has nothing here that could go; there are:"
+            f" {', '.join(known) or 'none'}"
+        )
+
+
+def _by_run(found: Found) -> dict[str, Found]:
+    runs: defaultdict[str, Found] = defaultdict(lambda: Found([], [], [], []))
+    for kind in ("containers", "networks", "volumes", "images"):
+        for thing in getattr(found, kind):
+            getattr(runs[_labels(thing)[LABEL]], kind).append(thing)
+    return dict(sorted(runs.items()))
+
+
+def _labels(thing: Thing) -> dict[str, str]:
+    attributes = thing.attrs
+    labels: dict[str, str] = attributes.get("Labels") or attributes["Config"]["Labels"]
+    return labels

@@ -1,0 +1,395 @@
+"""Between nox and the harness: what the sessions of noxfile.py do."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import nox
+from nox.command import CommandFailed
+
+from harness.catalog.interpreters import python_of
+from harness.catalog.versions import Catalog, Client, load
+from harness.cli.asked import CLIENT_SESSIONS, FULL
+from harness.cli.choice import Choice, exit_with
+from harness.cli.clean import clean_main
+from harness.cli.commands import diff_main, report_main
+from harness.cli.options import parse, parse_full
+from harness.cli.planning import make_plan
+from harness.cli.rerun import rerun_main
+from harness.cli.ui_options import parse_ui
+from harness.core.outcome import Status
+from harness.core.plan import Cell, Plan
+from harness.core.view import View, green
+from harness.machine.errors import HarnessError, UsageError
+from harness.report.terminal import Screen, client_line
+from harness.run.folder import check_results
+from harness.run.options import Options
+from harness.run.run import Run
+from harness.run.walk import walk
+from harness.stack.containers.engine import find_engine
+from harness.stack.database.embedded import check_port, find_binaries
+from harness.stack.database.existing import check_existing
+from harness.stack.store.choice import choose_datastores
+from harness.ui.options import UIOptions
+from harness.ui.run import show
+
+# nox shows every library's log lines; each readiness question would be one.
+for library in ("urllib3", "docker"):
+    logging.getLogger(library).setLevel(logging.WARNING)
+
+_OF_THE_HARNESS = {"plan", "verdict"}
+"""Sessions that are there for those of clients."""
+
+
+def ui_main(arguments: Sequence[str]) -> int:
+    """Do ``nox -s ui -- …``; return 1 when ``--check`` found something wrong.
+
+    Raises:
+        HarnessError: for bad input, and for what could not be started.
+    """
+    catalog = load()
+    return show(parse_ui(arguments, catalog), catalog, Screen())
+
+
+_COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
+    "clean": clean_main,
+    "diff": diff_main,
+    "report": report_main,
+    "rerun": rerun_main,
+    "ui": ui_main,
+}
+
+
+@dataclass(frozen=True)
+class Coming:
+    """A session of this process.
+
+    Attributes:
+        session: its name, without parameters.
+        client: the client's name; empty for a session that is not parametrized by one.
+        python: as nox finds it; False where none works.
+        selected: whether it is going to run, as far as it is not queued later.
+    """
+
+    session: str
+    client: str
+    python: object
+    selected: bool
+
+
+def coming(session: nox.Session) -> list[Coming]:
+    """Return all sessions there are, and whether nox is going to run them.
+
+    Its manifest alone tells what all of its flags come to, and is private: it is asked here only.
+    """
+    manifest = session._runner.manifest  # noqa: SLF001 - see above
+    return [
+        Coming(
+            session=runner.name,
+            client=getattr(runner.func, "call_spec", {}).get("client", ""),
+            python=runner.func.python,
+            selected=selected,
+        )
+        for runner, selected in manifest.list_all_sessions()
+    ]
+
+
+def describe_engine() -> str:
+    """Describe the Docker engine that answers; the first line of a run shows it.
+
+    Raises:
+        InfraError: when none does, saying why.
+    """
+    engine = find_engine(os.environ)
+    engine.close()
+    return engine.description
+
+
+@dataclass
+class ClientRun:
+    """What becomes of all clients of one session.
+
+    Attributes:
+        options: of the run.
+        plan: what it is going to do.
+        ui: what ``full`` shows after its walk; None in other sessions.
+        run: None until the first of its clients comes.
+        prepared: the clients of a walk whose environments are ready, each with its interpreter.
+    """
+
+    options: Options
+    plan: Plan
+    ui: UIOptions | None = None
+    run: Run | None = None
+    prepared: dict[Client, Path] = field(default_factory=dict)
+
+
+class Sessions:
+    """What the sessions of one nox process do, one after the other.
+
+    Args:
+        choice: what was chosen when the noxfile was loaded.
+    """
+
+    def __init__(self, choice: Choice) -> None:
+        self._choice = choice
+        self._planned: dict[str, ClientRun] = {}
+        self._refused: dict[str, UsageError] = {}
+
+    def plan(self, session: nox.Session) -> None:
+        """Ask what is not in files, once and before any client's session; print a plan and exit.
+
+        What is wrong is told in one line, and ends the process unless other sessions run, too.
+        """
+        all_of_them = coming(session)
+        selected = [one for one in all_of_them if one.selected]
+        others = {one.session for one in selected if not one.client} - _OF_THE_HARNESS
+        try:
+            clients = _clients_to_come(all_of_them, selected, others)
+            self._plan(clients, FULL in others, session.posargs, load())
+        except HarnessError as error:
+            if others - {FULL}:
+                session.error(str(error))
+            exit_with(error)
+        if any(one.options.plan for one in self._planned.values()):
+            self._print_plans()
+        if FULL not in others:  # which has to queue its clients before
+            session.notify("verdict")
+
+    def _plan(
+        self, clients: Sequence[Coming], full: bool, arguments: Sequence[str], catalog: Catalog
+    ) -> None:
+        for name in CLIENT_SESSIONS:
+            own = [one for one in clients if one.session == name]
+            if not own:
+                continue
+            try:
+                options, shown = (
+                    parse_full(arguments, catalog, describe_engine)
+                    if full
+                    else (parse(name, arguments, catalog, describe_engine), None)
+                )
+            except UsageError as error:
+                self._refused[name] = error
+                continue
+            self._planned[name] = self._run_of(options, own, shown)
+        # Of several sessions one must take the options, not all.
+        if not self._planned:
+            raise next(iter(self._refused.values()))
+
+    def _run_of(
+        self, options: Options, own: Sequence[Coming], shown: UIOptions | None
+    ) -> ClientRun:
+        """Return the run of the clients that come, with every place it needs checked."""
+        minors: dict[Client, str] = {}
+        for one in own:
+            client = self._choice.client(one.session, one.client)
+            if client in minors:
+                raise UsageError(
+                    f"{one.session}({one.client}) comes several times: a client runs on one Python,"
+                    " so name one"
+                )
+            minors[client] = self._minor(one)
+        if not any(one.python for one in own):
+            reasons = (self._choice.pythons[client.name] for client in minors)
+            raise UsageError(f"no selected client can run here: {next(reasons)}")
+        _check_places(options)
+        return ClientRun(options, make_plan(options, minors), shown)
+
+    def _minor(self, one: Coming) -> str:
+        """Return the minor version of the Python a client gets; empty where none works."""
+        found = self._choice.pythons[one.client]
+        if not isinstance(one.python, str):
+            return ""
+        if not isinstance(found, str) and one.python == str(found[1]):
+            return found[0]
+        match = re.search(r"3\.\d+", Path(one.python).name)
+        return match[0] if match else ""
+
+    def _print_plans(self) -> None:
+        for one in self._planned.values():
+            if one.options.plan == "json":
+                print(one.plan.to_json())
+            else:
+                print(one.plan.render())
+        for error in self._refused.values():
+            exit_with(error)
+        sys.exit(0)
+
+    def run_client(self, session: nox.Session, name: str, client_name: str) -> None:
+        """Install one client in the session's environment and run its cells.
+
+        The session is red when a cell has an unexpected outcome, and skipped where no Python works.
+        """
+        client = self._choice.client(name, client_name)
+        run = self._start(session, name)
+        cells = run.plan.of_client(client)
+        python = self._install(session, run, client, cells)
+        try:
+            outcomes = run.compat(cells, python)
+        except HarnessError as error:
+            session.error(str(error))
+        line = client_line(run.record.view, client.name)
+        if not all(outcome.status.expected for outcome in outcomes):
+            session.error(line)
+        run.screen.say(line)
+
+    def prepare_client(self, session: nox.Session, client_name: str) -> None:
+        """Install one client of the walk, which starts when the last one is ready."""
+        client = self._choice.client("fixed_db", client_name)
+        run = self._start(session, "fixed_db")
+        python = self._install(session, run, client, run.plan.of_client(client))
+        self._planned["fixed_db"].prepared[client] = python
+
+    def _start(self, session: nox.Session, name: str) -> Run:
+        """Return the run the session belongs to, made by the first one."""
+        if name in self._refused:
+            session.error(str(self._refused[name]))
+        if name not in self._planned:
+            session.error("the session plan did not run, which nox leaves out by --no-dependencies")
+        if session.venv_backend == "none" and session.python:
+            exit_with(
+                UsageError(
+                    "each client is installed in an environment of its own: leave out --no-venv,"
+                    " or what else makes nox use none"
+                )
+            )
+        planned = self._planned[name]
+        if planned.run is None:
+            try:
+                planned.run = Run(planned.options, planned.plan, Screen())
+            except HarnessError as error:
+                exit_with(error)
+        return planned.run
+
+    def _install(
+        self, session: nox.Session, run: Run, client: Client, cells: Sequence[Cell]
+    ) -> Path:
+        """Install the client, return its interpreter; what cannot be is recorded for its cells."""
+        why = self._choice.pythons[client.name]
+        if isinstance(why, str) and not session.python:
+            run.skip(cells, Status.NOT_RUN, why)
+            session.skip(why)
+        python = Path(session.virtualenv.bin) / "python"
+        minor, planned = python_of(python), cells[0].python
+        if planned and minor != planned:
+            why = f"its environment has Python {minor}, {planned} is planned: nox -N makes it anew"
+            run.skip(cells, Status.INFRA, why)
+            session.error(why)
+        try:
+            pins = [*client.pins, *run.clients.pins(client, minor)]
+            session.install(f"metaflow=={client.name}", *pins, silent=True)
+        except CommandFailed:
+            run.skip(cells, Status.INFRA, f"metaflow=={client.name} could not be installed")
+            raise
+        return python
+
+    def run_full(self, session: nox.Session) -> None:
+        """Queue a walk of all clients; the verdict on it queues the UI."""
+        for client in self._choice.clients["fixed_db"]:
+            session.notify(f"fixed_db({client.name})", posargs=())
+        session.notify("verdict")
+
+    def end_runs(self, session: nox.Session) -> None:
+        """End every run, after its walk; then ``ui`` follows, where it is asked for.
+
+        Red when a walk has an unexpected outcome, or when a run had no cell that ran.
+        """
+        if not self._runs:
+            session.error("nothing ran: no client's session came so far, or none was asked for")
+        wrong = []
+        for name, run in self._runs.items():
+            prepared = self._planned[name].prepared
+            if prepared:
+                try:
+                    walk(run, prepared)
+                except HarnessError as error:
+                    wrong.append(str(error))
+            run.end()
+            if self._planned[name].ui is not None:
+                session.notify("ui", posargs=())
+            if all(cell.status is Status.NOT_RUN for cell in run.record.view.finished):
+                wrong.append(f"no cell of {name} ran")
+            elif name == "fixed_db" and not _green(run.record.view):
+                wrong.append("the walk has unexpected outcomes; see above")
+        if wrong:
+            session.error("; ".join(wrong))
+
+    @property
+    def _runs(self) -> dict[str, Run]:
+        """The runs that were started, by session."""
+        return {name: one.run for name, one in self._planned.items() if one.run is not None}
+
+    def show_ui(self, session: nox.Session) -> None:
+        """Show the UI over what the walk of ``full`` left, or over what was asked for."""
+        walks = [one for one in self._planned.values() if one.ui is not None and one.run]
+        if not walks:
+            self.run_command(session, "ui")
+        for walk_of in walks:
+            assert walk_of.ui is not None
+            assert walk_of.run is not None
+            source = None if walk_of.ui.database_url else walk_of.run.folder.run
+            shown = replace(walk_of.ui, source=source)
+            _end_with(session, partial(show, shown, load(), Screen()))
+
+    def run_command(self, session: nox.Session, name: str) -> None:
+        """Do what a session without clients does; red when it comes to anything but 0."""
+        _end_with(session, partial(_COMMANDS[name], session.posargs))
+
+
+def _end_with(session: nox.Session, main: Callable[[], int]) -> None:
+    try:
+        code = main()
+    except HarnessError as error:
+        session.error(str(error))
+    if code:
+        session.error("red; see above")
+
+
+def _clients_to_come(
+    all_of_them: Sequence[Coming], selected: Sequence[Coming], others: set[str]
+) -> list[Coming]:
+    """Return the sessions of clients that will run.
+
+    Args:
+        all_of_them: all sessions there are.
+        selected: those nox is going to run.
+        others: the names of sessions among them that have no clients.
+    """
+    clients = [one for one in selected if one.client]
+    if FULL in others:
+        if clients or len(others) > 1:
+            raise UsageError(f"{FULL} is fixed_db and then ui: run it by itself")
+        # It queues them when it comes itself.
+        return [one for one in all_of_them if one.session == "fixed_db"]
+    if not clients:
+        raise UsageError(
+            "nothing is planned: this session is queued by the others, e.g. nox -s compat; they"
+            " share stacks: leave out --parallel and --allow-parallel, use -- --jobs N"
+        )
+    return clients
+
+
+def _check_places(options: Options) -> None:
+    """Raise UsageError for a place, a database or a bucket that the run could not use."""
+    check_results(options.results)
+    if options.database_port is not None:
+        check_port(options.database_port)
+    for variant in options.postgres:
+        if "/" in variant:
+            find_binaries(variant)
+    if options.database_url is not None:
+        check_existing(options.database_url, options.path, allow=options.allow_existing)
+    for datastore in choose_datastores(options, options.results, os.environ).values():
+        datastore.check()
+
+
+def _green(view: View) -> bool:
+    return all(map(green, view.finished)) and all(map(green, view.stages))

@@ -1,0 +1,1 @@
+"""Clients: their environments, their programs, and the reader inside them."""

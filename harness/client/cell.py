@@ -1,0 +1,255 @@
+"""One cell: run the probe's flow, read it back by the same client, compare with the rows."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.client.actions import Doer, label
+from harness.client.program import ClientError, ClientTimeoutError, Surroundings
+from harness.client.reading import Again, Answer, Request, WrittenRun, problems, read_runs
+from harness.core.actions import FIRST_RUN, Action
+from harness.core.entries import Provenance
+from harness.core.outcome import CheckOutcome, Status, cell_status
+from harness.core.plan import Cell
+from harness.core.probes import RUN_CHECK, Check
+from harness.machine.errors import InfraError
+from harness.stack.database.rows import run_rows
+
+READBACK = "readback"
+"""The name of what the last read leaves; others are called as their action."""
+
+
+@dataclass
+class CellOutcome:
+    """What came of a cell.
+
+    Attributes:
+        run_id: the id the client gave its run; empty when it never got one.
+        seconds: wall time, without that of reading earlier runs again.
+        evidence: what to look at: names of files, by kind.
+        provenance: what decided it beside the cell's point and probe, as far as it got.
+        written: the run, when it was read back; None when it was not.
+        rereads: how many runs of earlier stages were read again.
+        reread_problems: what was no longer as it was in them.
+    """
+
+    cell: Cell
+    checks: dict[str, CheckOutcome] = field(default_factory=dict)
+    run_id: str = ""
+    seconds: float = 0.0
+    evidence: dict[str, Path] = field(default_factory=dict)
+    provenance: Provenance = field(default_factory=Provenance)
+    written: WrittenRun | None = None
+    rereads: int = 0
+    reread_problems: list[str] = field(default_factory=list)
+
+    @property
+    def status(self) -> Status:
+        """The cell's status from its checks."""
+        return cell_status(self.checks)
+
+    @property
+    def pathspec(self) -> str:
+        """``FLOW/RUN``, as the client names the run; empty when there was none."""
+        return f"{self.cell.probe.flow}/{self.run_id}" if self.run_id else ""
+
+    def make_infra(self, reason: str, earlier: Sequence[Again] = ()) -> None:
+        """Blame a part of the harness that broke for all checks; what else was noted stays.
+
+        Args:
+            reason: what broke.
+            earlier: runs of earlier stages that were to be read again.
+        """
+        self.checks = not_run(self.cell, Status.INFRA, reason).checks
+        if earlier and not (self.rereads or self.reread_problems):
+            self.note_not_read_again(reason)
+
+    def note_not_read_again(self, reason: object) -> None:
+        """Note that runs of earlier stages were not read again, and why."""
+        client = self.cell.client.name
+        self.reread_problems.append(f"client {client}: earlier runs not read again: {reason}")
+
+
+def not_run(cell: Cell, status: Status, reason: str) -> CellOutcome:
+    """Return the outcome of a cell that never started, all of its checks for the same reason."""
+    return CellOutcome(cell, {check.name: CheckOutcome(status, reason) for check in cell.checks})
+
+
+def run_cell(outcome: CellOutcome, around: Surroundings, earlier: Sequence[Again] = ()) -> None:
+    """Run one cell and note what comes of it; nothing it started is left running.
+
+    Args:
+        outcome: of the cell to run; what was noted before an error stays.
+        around: what it runs in.
+        earlier: runs this client wrote at earlier stages, to be read again afterwards.
+
+    Raises:
+        InfraError: when a part of the harness breaks, or the run is being ended.
+        psycopg2.Error: when the rows cannot be read.
+    """
+    started = time.monotonic()
+    around.make_folders()
+    log_start = _size(around.service_log)
+    try:
+        _make_checks(outcome, around, started + around.timeout)
+    finally:
+        outcome.seconds = round(time.monotonic() - started, 2)
+        if not outcome.status.expected:
+            _keep_service_log(outcome, around, log_start)
+    if not outcome.status.expected:
+        _keep_rows(outcome, around)
+    _read_again(outcome, around, earlier)
+
+
+def _make_checks(outcome: CellOutcome, around: Surroundings, deadline: float) -> None:
+    """Do the probe's actions in order, and note what came of every check."""
+    cell = outcome.cell
+    doer = Doer(cell, around, deadline)
+    asked = {check.name: check for check in cell.checks if not cell.unsupported(check)}
+    answered: dict[str, CheckOutcome] = {}
+    reads = [action for action in cell.probe.actions if action.verb == "read"]
+    for action in cell.probe.actions:
+        if action.verb == "read":
+            made = _made_by(action, reads, asked.values())
+            name = READBACK if action is reads[-1] else action.name
+            _read(outcome, doer, made, answered, name)
+        elif action.name in asked:
+            outcome.evidence[label(action)] = around.logs / f"{label(action)}.txt"
+            done = doer.do(action)
+            if action.name == FIRST_RUN:
+                outcome.run_id = done.run_id
+            if done.wrong or not action.makes_run:
+                answered[action.name] = done.wrong or CheckOutcome(Status.PASS)
+    outcome.checks = {
+        check.name: answered[check.name]
+        if check.name in asked
+        else CheckOutcome(Status.UNSUPPORTED, cell.unsupported(check))
+        for check in cell.checks
+    }
+
+
+def _made_by(action: Action, reads: Sequence[Action], asked: Iterable[Check]) -> list[Check]:
+    """Return the checks that a read makes: those it names, or the last one what is left."""
+    named = {name for one in reads for name in one.checks}
+    if action is reads[-1]:
+        return [check for check in asked if check.name in action.checks or check.name not in named]
+    return [check for check in asked if check.name in action.checks]
+
+
+def _read(
+    outcome: CellOutcome,
+    doer: Doer,
+    checks: Sequence[Check],
+    answered: dict[str, CheckOutcome],
+    name: str,
+) -> None:
+    """Make checks on what the actions left, unless what they judge is not as it should be."""
+    for check in checks:
+        kept_by = _kept_by(check, doer)
+        if check.name not in answered and kept_by:
+            why = doer.did_not_end(kept_by)
+            answered[check.name] = CheckOutcome(Status.NOT_RUN, why, because=kept_by)
+    left = [check for check in checks if check.name not in answered]
+    if left:
+        answered |= _read_back(outcome, doer, left, name)
+
+
+def _kept_by(check: Check, doer: Doer) -> str:
+    """Return the action that did not end as it should, so that a check has nothing to judge."""
+    judged = doer.done.get(check.action)
+    if judged is None or judged.wrong is not None:
+        return check.action
+    if not judged.run_id and "run" in check.wants and doer.done[FIRST_RUN].wrong:
+        return FIRST_RUN
+    return ""
+
+
+def _read_back(
+    outcome: CellOutcome, doer: Doer, asked: Sequence[Check], name: str
+) -> dict[str, CheckOutcome]:
+    """Read what the actions left and return the checks that were asked."""
+    last = name == READBACK
+    outcome.evidence[name] = doer.around.logs / f"{name}.txt"
+    names = tuple(check.name for check in asked)
+    request = Request(outcome.cell, outcome.run_id, names, doer.done, listed=last)
+    try:
+        (answer,) = read_runs(doer.around, [request], name=name, deadline=doer.deadline)
+    except ClientTimeoutError as error:
+        return dict.fromkeys(names, CheckOutcome(Status.TIMEOUT, str(error)))
+    except ClientError as error:
+        return dict.fromkeys(names, CheckOutcome(Status.FAIL, str(error)))
+    if last:
+        return _with_listing(outcome, asked, answer)
+    return answer.checks
+
+
+def _with_listing(
+    outcome: CellOutcome, asked: Sequence[Check], answer: Answer
+) -> dict[str, CheckOutcome]:
+    """Note the run as its client listed it, and return the checks: of a run that can be listed."""
+    if answer.inventory is not None:
+        passed = [
+            check.name
+            for check in asked
+            if check.of_first_run and answer.checks[check.name].status is Status.PASS
+        ]
+        outcome.written = WrittenRun(outcome.cell, outcome.run_id, answer.inventory, tuple(passed))
+    elif answer.checks.get(RUN_CHECK) == CheckOutcome(Status.PASS):
+        status = Status.TIMEOUT if answer.late else Status.FAIL
+        unlisted = CheckOutcome(status, f"the run cannot be listed: {answer.error}")
+        return {**answer.checks, RUN_CHECK: unlisted}
+    return answer.checks
+
+
+def _read_again(outcome: CellOutcome, around: Surroundings, earlier: Sequence[Again]) -> None:
+    """Read the runs of earlier stages, in a time of their own: they are not the cell's."""
+    if not earlier:
+        return
+    requests = [
+        Request(again.run.cell, again.run.run_id, again.run.passed if again.checked else ())
+        for again in earlier
+    ]
+    outcome.evidence["reread"] = around.logs / "reread.txt"
+    deadline = time.monotonic() + around.timeout
+    try:
+        answers = read_runs(around, requests, name="reread", deadline=deadline)
+    except (ClientTimeoutError, ClientError) as error:
+        outcome.note_not_read_again(error)
+        return
+    for again, answer in zip(earlier, answers, strict=True):
+        outcome.reread_problems += problems(outcome.cell.client.name, again.run, answer)
+    outcome.rereads = len(earlier)
+
+
+def _keep_service_log(outcome: CellOutcome, around: Surroundings, start: int) -> None:
+    """Keep what the service said since its log had a size."""
+    if around.service_log is not None and around.service_log.exists():
+        outcome.evidence["service"] = around.logs / "service.txt"
+        with around.service_log.open("rb") as log:
+            log.seek(start)
+            outcome.evidence["service"].write_bytes(log.read())
+
+
+def _keep_rows(outcome: CellOutcome, around: Surroundings) -> None:
+    """Keep the rows the run wrote."""
+    if around.database is not None and outcome.run_id:
+        rows = run_rows(around.database, outcome.cell.probe.flow, outcome.run_id)
+        outcome.evidence["rows"] = around.logs / "rows.json"
+        outcome.evidence["rows"].write_text(json.dumps(rows, indent=1), encoding="utf-8")
+
+
+def _size(path: Path | None) -> int:
+    return path.stat().st_size if path is not None and path.exists() else 0
+
+
+def discard_work(around: Surroundings) -> None:
+    """Remove the cell's own folder, when nobody will look at it."""
+    try:
+        shutil.rmtree(around.work)
+    except OSError as error:
+        raise InfraError(f"{around.work} could not be removed: {error}") from error

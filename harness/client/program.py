@@ -1,0 +1,227 @@
+"""A client's programs: run in a clean environment, with a time limit, leaving nothing running."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import shlex
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.client.rows import Row
+from harness.machine.errors import InfraError
+from harness.machine.processes import ManagedProcess, tail
+from harness.stack.database.server import Address
+
+# The last line of a traceback, with a message or without one, and what click says.
+_ERROR = re.compile(
+    r"\b\w*(Error|Exception|Conflict)\b.*:"
+    r"|(^|\s)[\w.]*(Error|Exception|Conflict|Interrupt|Exit)$"
+    r"|(^|\] )\w+(\.\w+)+: "
+)
+# Metaflow's own errors: a headline of words, and the message below it, both indented by four.
+_HEADLINE = re.compile(r"    [A-Z][\w' -]*:$")
+# Says nothing of the cause, which stands above it.
+_NO_CAUSE = "    Step failure:"
+
+
+class ClientError(Exception):
+    """A client's program broke; the text says how, with its last lines."""
+
+
+class ClientTimeoutError(Exception):
+    """A client's program was not done in time."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a client's programs run in.
+
+    Attributes:
+        python: the client's interpreter.
+        work: folder of their own for HOME, caches and temporary files.
+        logs: folder for their output, and other evidence.
+        datastore: environment variables of the datastore.
+        mark: what the processes are marked with.
+        timeout: seconds the cell may take, and reading the runs of earlier stages again.
+        service_url: the metadata API; None for local metadata.
+        database: where the rows are; None for local metadata.
+        service_log: the file whose growth during the cell is its evidence; None without.
+        objects: lists what lies in the object store; it returns None where data is in files.
+        tags: put on the run beside the probe's own.
+        cancelled: tells whether the run is being ended; then no program is started any more.
+    """
+
+    python: Path
+    work: Path
+    logs: Path
+    datastore: Mapping[str, str]
+    mark: str
+    timeout: float
+    service_url: str | None = None
+    database: Address | None = None
+    service_log: Path | None = None
+    objects: Callable[[], Sequence[Row] | None] = lambda: None
+    tags: tuple[str, ...] = ()
+    cancelled: Callable[[], bool] = lambda: False
+
+    def check_not_cancelled(self) -> None:
+        """Raise InfraError when the run is being ended."""
+        if self.cancelled():
+            raise InfraError("the run was ended meanwhile")
+
+    def make_folders(self) -> None:
+        """Make the folders the environment names."""
+        for name in ("home/.metaflowconfig", "tmp", "cache"):
+            (self.work / name).mkdir(parents=True, exist_ok=True)
+        self.logs.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def cwd(self) -> Path:
+        """Where programs run: the folder of local data, else the one of their own.
+
+        Releases up to 2.19.39 write cards to ``.metaflow/mf.cards`` of the current folder, whatever
+        the datastore's root, and read them from below that root; METAFLOW_CARD_LOCALROOT cannot
+        join the two, because the newest ones ignore it (measured).
+        """
+        return Path(self.datastore.get("METAFLOW_DATASTORE_SYSROOT_LOCAL", self.work))
+
+    def environment(self) -> dict[str, str]:
+        """Return the whole environment of a client: only what it needs, nothing of this machine's.
+
+        USER must be set; METAFLOW_CLIENT_CACHE_PATH is otherwise one folder shared by all; the
+        environment's bin comes first on PATH because ``@parallel`` spawns ``python`` (measured).
+        """
+        metadata = {"METAFLOW_DEFAULT_METADATA": "local"}
+        if self.service_url is not None:
+            metadata = {
+                "METAFLOW_DEFAULT_METADATA": "service",
+                "METAFLOW_SERVICE_URL": self.service_url,
+            }
+        return {
+            "PATH": f"{self.python.parent}{os.pathsep}{os.defpath}",
+            "LANG": "C.UTF-8",
+            "USER": "compat",
+            "HOME": str(self.work / "home"),
+            "TMPDIR": str(self.work / "tmp"),
+            "METAFLOW_HOME": str(self.work / "home" / ".metaflowconfig"),
+            "METAFLOW_CLIENT_CACHE_PATH": str(self.work / "cache"),
+            **self.datastore,
+            **metadata,
+        }
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program of a client.
+
+    Attributes:
+        name: of the file with its output, and in errors: ``flow``.
+        command: program and arguments.
+        environment: variables beside those of the cell.
+        apart: whether the two outputs are wanted apart, too.
+        grace: seconds beyond the deadline, for a program that heeds it by itself.
+    """
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    apart: bool = False
+    grace: float = 0.0
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A program that ended by itself.
+
+    Attributes:
+        code: its exit code.
+        log: the command, and what it printed.
+        stdout: its standard output; the log, where the two are not apart.
+        stderr: its standard error; None where the two are not apart.
+    """
+
+    code: int
+    log: Path
+    stdout: Path
+    stderr: Path | None = None
+
+
+def run_program(around: Surroundings, program: Program, deadline: float) -> Finished:
+    """Run a program of the client to its end.
+
+    Args:
+        around: what it runs in.
+        program: what to run.
+        deadline: when it is over, by ``time.monotonic()``.
+
+    Raises:
+        ClientTimeoutError: when it still runs at the deadline; its whole tree is killed.
+        InfraError: when the run is being ended: what would answer it is gone.
+    """
+    around.check_not_cancelled()
+    log = around.logs / f"{program.name}.txt"
+    log.write_text(f"$ {shlex.join(program.command)}\n", encoding="utf-8")
+    stdout, stderr = log, None
+    if program.apart:
+        stdout, stderr = (around.work / f"{program.name}.{name}" for name in ("out", "err"))
+    try:
+        code = _wait(around, program, deadline, stdout, stderr)
+    finally:
+        if stderr is not None:
+            _put_together(log, stdout, stderr)
+    if code is None:
+        raise not_in_time(around, program.name)
+    return Finished(code, log, stdout, stderr)
+
+
+def _wait(
+    around: Surroundings, program: Program, deadline: float, log: Path, errors: Path | None
+) -> int | None:
+    """Return the exit code of a program; None if it had to be killed."""
+    process = ManagedProcess(
+        program.command,
+        env={**around.environment(), **program.environment},
+        mark=around.mark,
+        log=log,
+        errors=errors,
+        cwd=around.cwd,
+    )
+    try:
+        around.check_not_cancelled()  # who ended the run meanwhile may not have found it to kill
+        return process.wait(max(0.0, deadline - time.monotonic()) + program.grace)
+    finally:
+        process.kill()
+
+
+def _put_together(log: Path, stdout: Path, stderr: Path) -> None:
+    with log.open("ab") as output:
+        for path in (stdout, stderr):
+            if path.exists() and path.stat().st_size:
+                output.write(f"--- {path.suffix[1:]}\n".encode() + path.read_bytes())
+
+
+def not_in_time(around: Surroundings, name: str) -> ClientTimeoutError:
+    """Return the error of a program that was not done at the deadline."""
+    return ClientTimeoutError(f"{name} was not done within {around.timeout:g} s (--timeout)")
+
+
+def last_words(log: Path) -> str:
+    """Return the last error of a client's output in its own words, else its last lines."""
+    lines = [line.rstrip() for line in tail(log, 60).splitlines()]
+    lines = [line for line in lines if not line.startswith(("$ ", "--- "))]
+    for number in range(len(lines) - 1, -1, -1):
+        if _HEADLINE.match(lines[number]) and lines[number] != _NO_CAUSE:
+            below = itertools.takewhile(_is_message, lines[number + 1 :])
+            return " ".join(line.strip() for line in (lines[number], *below))
+        if _ERROR.search(lines[number]):
+            return lines[number].strip()
+    return " / ".join(lines[-3:]) or "it printed nothing"
+
+
+def _is_message(line: str) -> bool:
+    """Tell whether a line below a headline belongs to it."""
+    return line.startswith("    ") and not _HEADLINE.match(line)

@@ -1,0 +1,261 @@
+"""Reads runs back through a client, in one process of that client for all of them."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from harness.client.actions import Done
+from harness.client.program import (
+    ClientError,
+    Program,
+    Surroundings,
+    last_words,
+    not_in_time,
+    run_program,
+)
+from harness.client.rows import OBJECTS, Row, missing_rows
+from harness.core.outcome import CheckOutcome, Status
+from harness.core.plan import Cell
+from harness.core.probes import STORED
+from harness.stack.database.rows import run_rows
+
+READBACK = Path(__file__).with_name("readback.py")
+
+_GRACE_SECONDS = 10.0
+"""The program ends in time by itself; it may begin late, and has its answer to write."""
+
+
+_LATE = (Status.TIMEOUT, Status.NOT_RUN)
+
+
+@dataclass(frozen=True)
+class WrittenRun:
+    """A run that a cell wrote.
+
+    Attributes:
+        run_id: as the client names it.
+        inventory: what its own client listed of it when it was new.
+        passed: names of the checks that it passed then: what failed was told then.
+    """
+
+    cell: Cell
+    run_id: str
+    inventory: dict[str, Any]
+    passed: tuple[str, ...]
+
+    @property
+    def pathspec(self) -> str:
+        """``FLOW/RUN``."""
+        return f"{self.cell.probe.flow}/{self.run_id}"
+
+
+@dataclass(frozen=True)
+class Again:
+    """A run of an earlier stage that its client reads again.
+
+    Attributes:
+        checked: whether the checks that it passed are made again; it is listed and compared in any
+            case.
+    """
+
+    run: WrittenRun
+    checked: bool
+
+
+@dataclass(frozen=True)
+class Request:
+    """A run to read, and the checks to make on it.
+
+    Attributes:
+        run_id: of the probe's first run.
+        checks: names of those to make.
+        done: what came of the probe's actions; of a run of an earlier stage nothing is known.
+        listed: whether the run is listed, too.
+    """
+
+    cell: Cell
+    run_id: str
+    checks: tuple[str, ...]
+    done: Mapping[str, Done] = field(default_factory=dict)
+    listed: bool = True
+
+    def run_of(self, action: str) -> str:
+        """Return the id of an action's run, of the first run where it has none."""
+        return (self.done[action].run_id if action in self.done else "") or self.run_id
+
+    def question(self) -> dict[str, Any]:
+        """Return what the program in the client is told of it."""
+        return {
+            "flow_file": str(self.cell.probe.path),
+            "flow": self.cell.probe.flow,
+            "run_id": self.run_id,
+            "checks": [self._check(name) for name in self.checks],
+            "results": {name: _result(done) for name, done in self.done.items()},
+            "listed": self.listed,
+        }
+
+    def _check(self, name: str) -> dict[str, str]:
+        probe = self.cell.probe
+        check = next(one for one in self.cell.checks if one.name == name)
+        kind = "stored" if check is STORED else "probe"
+        if check.name == check.action:
+            kind = probe.action(check.action).ends
+        run_id = self.run_of(check.action)
+        return {"name": name, "kind": kind, "action": check.action, "run_id": run_id}
+
+
+def _result(done: Done) -> dict[str, Any]:
+    """Return what a check may know of an action."""
+    finished = done.finished
+    return {
+        "run_id": done.run_id,
+        "wrong": "it did not end as it should" if done.wrong else "",
+        "code": finished.code if finished else None,
+        "stdout": str(finished.stdout) if finished else "",
+        "stderr": str(finished.stderr) if finished and finished.stderr else "",
+    }
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a client read of a run.
+
+    Attributes:
+        inventory: what its API lists of the run; None when it could not.
+        error: why it could not.
+        late: whether that is because it was not done in time.
+    """
+
+    checks: dict[str, CheckOutcome]
+    inventory: dict[str, Any] | None
+    error: str
+    late: bool = False
+
+    @property
+    def nothing(self) -> bool:
+        """Whether nothing at all was read in time."""
+        return self.late and all(check.status in _LATE for check in self.checks.values())
+
+
+def read_runs(
+    around: Surroundings, requests: Sequence[Request], *, name: str, deadline: float
+) -> list[Answer]:
+    """Read runs back; a check passes only when the rows it promises are in the database too.
+
+    Raises:
+        ClientError: when the client's program breaks, or ends without an answer.
+        ClientTimeoutError: when it is not done at the deadline.
+    """
+    token = uuid.uuid4().hex
+    request_file = around.work / f"request-{token}.json"
+    answer_file = around.work / f"answer-{token}.json"
+    left = deadline - time.monotonic()
+    runs = [request.question() for request in requests]
+    question = {"deadline": time.time() + left, "runs": runs}
+    request_file.write_text(json.dumps(question), encoding="utf-8")
+    command = [str(around.python), str(READBACK), str(request_file), str(answer_file)]
+    finished = run_program(around, Program(name, command, grace=_GRACE_SECONDS), deadline)
+    if finished.code or not answer_file.exists():
+        how = f"ended with exit code {finished.code} and left no answer"
+        raise ClientError(f"{name} {how}: {last_words(finished.log)}")
+    raw = json.loads(answer_file.read_text(encoding="utf-8"))
+    objects = around.objects() if any(request.checks for request in requests) else None
+    answers = [
+        _answer(around, request, answer, objects)
+        for request, answer in zip(requests, raw, strict=True)
+    ]
+    if all(answer.nothing for answer in answers):
+        raise not_in_time(around, name)
+    return answers
+
+
+def _answer(
+    around: Surroundings,
+    request: Request,
+    answer: dict[str, Any],
+    objects: Sequence[Row] | None,
+) -> Answer:
+    actions = {check.name: check.action for check in request.cell.checks}
+    found = {
+        run_id: _found(around, request, run_id, objects)
+        for run_id in {request.run_of(actions[name]) for name in request.checks}
+    }
+    checks = {
+        name: _judge(check, found[request.run_of(actions[name])])
+        for name, check in answer["checks"].items()
+    }
+    listing = _judge(answer["listing"], {})
+    return Answer(checks, answer["inventory"], listing.reason, listing.status in _LATE)
+
+
+def _found(
+    around: Surroundings, request: Request, run_id: str, objects: Sequence[Row] | None
+) -> dict[str, Sequence[Row]]:
+    """Return what the database and the object store have of a run."""
+    found: dict[str, Sequence[Row]] = {}
+    if objects is not None:
+        found[OBJECTS] = objects
+    if around.database is not None:
+        found |= run_rows(around.database, request.cell.probe.flow, run_id)
+    return found
+
+
+def _judge(check: dict[str, Any], found: dict[str, Sequence[Row]]) -> CheckOutcome:
+    """Believe a check only when what it promises is in the database and the object store."""
+    if check["status"] != "pass":
+        because = check.get("because") or msgspec.UNSET
+        return CheckOutcome(Status(check["status"]), _clean(check["reason"]), because)
+    # Without a database, or an object store, nothing can be compared with what would be in it.
+    has_database = bool(set(found) - {OBJECTS})
+    promised = {
+        table: wanted
+        for table, wanted in check["rows"].items()
+        if (table in found if table == OBJECTS else has_database)
+    }
+    missing = missing_rows(promised, found)
+    return CheckOutcome(Status.FAIL, missing) if missing else CheckOutcome(Status.PASS)
+
+
+def _clean(text: str) -> str:
+    """Return a text without lone surrogates, which no file or database takes. Pure."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def problems(reader: str, run: WrittenRun, answer: Answer) -> list[str]:
+    """Return what a client no longer finds as it was in a run of an earlier stage. Pure."""
+    where = f"{run.pathspec} of client {run.cell.client.name}, read by client {reader}"
+    if answer.inventory is None:
+        return [f"{where}: cannot be listed: {answer.error}"]
+    found = [
+        f"{where}: {name}: {check.reason}"
+        for name, check in answer.checks.items()
+        if check.status is not Status.PASS
+    ]
+    return found + [f"{where}: {text}" for text in differences(run.inventory, answer.inventory)]
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Return what an inventory lacks or has in excess of an earlier one, in words. Pure."""
+    was, is_now = _flat(before), _flat(now)
+    return [f"{item} is gone" for item in sorted(was - is_now)] + [
+        f"{item} is new" for item in sorted(is_now - was)
+    ]
+
+
+def _flat(inventory: dict[str, Any]) -> set[str]:
+    items = {f"tag {tag!r}" for tag in inventory["tags"]}
+    for step, tasks in inventory["steps"].items():
+        items.add(f"step {step}")
+        for task, content in tasks.items():
+            items.add(f"task {step}/{task}")
+            items |= {f"artifact {step}/{task}/{name}" for name in content["artifacts"]}
+            items |= {f"metadata {step}/{task} {pair!r}" for pair in content["metadata"]}
+    return items

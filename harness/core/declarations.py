@@ -1,0 +1,235 @@
+"""Literals that a Python file declares at its top level, each with its line; nothing is run.
+
+A declaration that cannot be trusted to be what the file has when it runs is refused: one that is
+built, changed or assigned twice. Every refusal begins with file, line and name.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+from harness.machine.errors import UsageError, nearest
+
+_CHANGES = {
+    *("append", "extend", "insert", "update", "setdefault", "pop", "popitem", "remove", "clear"),
+    *("sort", "reverse"),
+}
+_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+
+
+@dataclass(frozen=True)
+class Literal:
+    """A literal, or a part of one.
+
+    Attributes:
+        place: ``FILE:LINE``.
+        name: what it is called in errors: ``CHECKS['a']['client']``.
+        value: what it is.
+    """
+
+    place: str
+    name: str
+    value: object
+    node: ast.expr
+
+    def error(self, text: str) -> UsageError:
+        """Return the error that refuses it: the text goes on after its name."""
+        return UsageError(f"{self.place}: {self.name}{text}")
+
+    def entries(self) -> dict[object, Literal]:
+        """Return the values of a dict by their keys, none of which is given twice."""
+        if not isinstance(self.node, ast.Dict):
+            raise self.error(" is not a dict")
+        found: dict[object, Literal] = {}
+        for key, node in zip(self.node.keys, self.node.values, strict=True):
+            assert key is not None, "ast.literal_eval has refused a ** already"
+            name = ast.literal_eval(key)
+            part = self._part(f"[{name!r}]", node, key)
+            if name in found:
+                raise part.error(" is given twice")
+            found[name] = part
+        return found
+
+    def items(self) -> tuple[Literal, ...]:
+        """Return the parts of a list."""
+        if not isinstance(self.node, ast.List):
+            raise self.error(" is not a list")
+        return tuple(self._part(f"[{i}]", node, node) for i, node in enumerate(self.node.elts))
+
+    def text(self) -> str:
+        """Return the value of a text."""
+        if not isinstance(self.value, str):
+            raise self.error(" is not a str")
+        return self.value
+
+    def word(self) -> str:
+        """Return a text that is a name."""
+        if not self.text().isidentifier():
+            raise self.error(
+                f" is {self.text()!r}, and a name of letters, digits and _ is expected"
+            )
+        return self.text()
+
+    def one_of(self, choices: Collection[str]) -> str:
+        """Return a text that is one of a few."""
+        text = self.text()
+        if text not in choices:
+            expected = " or ".join(choices)
+            raise self.error(f" is {text!r}; {expected} is expected{nearest(text, choices)}")
+        return text
+
+    def texts(self) -> tuple[str, ...]:
+        """Return a list of texts."""
+        return tuple(item.text() for item in self.items())
+
+    def specifier(self) -> str:
+        """Return a PEP 440 range."""
+        text = self.text()
+        try:
+            SpecifierSet(text)
+        except InvalidSpecifier as error:
+            raise self.error(f": {error}") from error
+        return text
+
+    def fields(self, known: Collection[str]) -> dict[str, Literal]:
+        """Return the fields of a dict that has no others than those known."""
+        found = {}
+        for name, value in self.entries().items():
+            if not isinstance(name, str) or name not in known:
+                raise self.error(f": unknown field {name!r}{nearest(str(name), known)}")
+            found[name] = replace(value, name=f"{self.name}: {name}")
+        return found
+
+    def _part(self, suffix: str, node: ast.expr, key: ast.expr) -> Literal:
+        file = self.place.rpartition(":")[0]
+        return Literal(f"{file}:{key.lineno}", f"{self.name}{suffix}", ast.literal_eval(node), node)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A Python file, parsed.
+
+    Attributes:
+        path: where it is.
+        content: its bytes.
+        module: its syntax tree.
+    """
+
+    path: Path
+    content: bytes
+    module: ast.Module
+
+    @property
+    def classes(self) -> list[ast.ClassDef]:
+        """The classes at the top level."""
+        return [node for node in self.module.body if isinstance(node, ast.ClassDef)]
+
+    @property
+    def functions(self) -> dict[str, ast.FunctionDef]:
+        """The functions at the top level, by name."""
+        return {node.name: node for node in self.module.body if isinstance(node, ast.FunctionDef)}
+
+    @property
+    def texts(self) -> set[str]:
+        """Every text that stands in it as a literal."""
+        constants = (node for node in ast.walk(self.module) if isinstance(node, ast.Constant))
+        return {node.value for node in constants if isinstance(node.value, str)}
+
+    def literals(self, names: Collection[str]) -> dict[str, Literal]:
+        """Return what is declared of these names.
+
+        Raises:
+            UsageError: for one that is no literal, or not assigned just once and at the top level.
+        """
+        found: dict[str, Literal] = {}
+        for statement in self.module.body:
+            name, value = _assignment(statement)
+            if name not in names or value is None:
+                self._refuse_changes(statement, names)
+            elif name in found:
+                first = found[name].place.rpartition(":")[2]
+                raise self._error(statement, name, f"is assigned twice, first in line {first}")
+            else:
+                found[name] = self._literal(name, value, statement)
+        return found
+
+    def _literal(self, name: str, node: ast.expr, statement: ast.stmt) -> Literal:
+        try:
+            value = ast.literal_eval(node)
+        except (ValueError, TypeError, RecursionError, MemoryError) as error:
+            raise self._error(statement, name, "is not a literal") from error
+        return Literal(f"{self.path}:{statement.lineno}", name, value, node)
+
+    def _refuse_changes(self, statement: ast.stmt, names: Collection[str]) -> None:
+        for name, line in _changed(statement):
+            if name in names:
+                why = "is built or changed here; one literal at the top level is expected"
+                raise UsageError(f"{self.path}:{line}: {name} {why}")
+
+    def _error(self, statement: ast.stmt, name: str, text: str) -> UsageError:
+        return UsageError(f"{self.path}:{statement.lineno}: {name} {text}")
+
+
+def read_source(path: Path) -> Source:
+    """Read and parse a Python file.
+
+    Raises:
+        UsageError: when it cannot be.
+    """
+    try:
+        content = path.read_bytes()
+        module = ast.parse(content.decode("utf-8"), filename=str(path))
+    except (SyntaxError, ValueError, OSError) as error:
+        raise UsageError(f"{path}: cannot be read as Python: {error}") from error
+    except (RecursionError, MemoryError) as error:
+        raise UsageError(f"{path}: cannot be read as Python: it is nested too deeply") from error
+    return Source(path, content, module)
+
+
+def _assignment(statement: ast.stmt) -> tuple[str, ast.expr | None]:
+    """Return the name and value of a plain assignment of one name; an empty name for others."""
+    targets: list[ast.expr] = []
+    if isinstance(statement, ast.Assign):
+        targets = statement.targets
+    elif isinstance(statement, ast.AnnAssign):
+        targets = [statement.target]
+    else:
+        return "", None
+    name = targets[0].id if len(targets) == 1 and isinstance(targets[0], ast.Name) else ""
+    return name, statement.value
+
+
+def _changed(statement: ast.stmt) -> Iterator[tuple[str, int]]:
+    """Yield the module's names that a statement binds or changes, each with its line."""
+    left: list[ast.AST] = [statement]
+    while left:
+        node = left.pop()
+        if isinstance(node, _SCOPES):
+            yield getattr(node, "name", ""), node.lineno
+            yield from _declared_global(node)
+            continue
+        yield from _changed_by(node)
+        left.extend(ast.iter_child_nodes(node))
+
+
+def _declared_global(scope: ast.AST) -> Iterator[tuple[str, int]]:
+    for node in ast.walk(scope):
+        if isinstance(node, ast.Global):
+            yield from ((name, node.lineno) for name in node.names)
+
+
+def _changed_by(node: ast.AST) -> Iterator[tuple[str, int]]:
+    match node:
+        case ast.Name(id=name, ctx=ast.Store() | ast.Del()):
+            yield name, node.lineno
+        case ast.Subscript(value=ast.Name(id=name), ctx=ast.Store() | ast.Del()):
+            yield name, node.lineno
+        case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr=attr)) if attr in _CHANGES:
+            yield name, node.lineno
+        case ast.Import(names=aliases) | ast.ImportFrom(names=aliases):
+            yield from ((alias.asname or alias.name, node.lineno) for alias in aliases)

@@ -1,0 +1,365 @@
+"""Expectations: declared known failures, read from expectations.json. Strict both ways.
+
+A declared check that fails is ``expected-fail``; one that passes is ``unexpected-pass``, and red.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
+from harness.catalog import records
+from harness.catalog.versions import Catalog, Service
+from harness.core.axes import AXES, Point
+from harness.core.outcome import CheckOutcome, Status
+from harness.core.probes import RUN_CHECK, STORED, Probe
+from harness.machine.errors import UsageError, nearest
+from harness.machine.tools import ROOT
+
+FILE = ROOT / "expectations.json"
+FILE_SCHEMA = 1
+"""The version of the file format that this module reads: field ``schema`` of the file."""
+
+ALL = "all"
+NONE = "none"
+KINDS = ("released", "reference", "checkout")
+
+MIGRATION = "migration"
+"""The check of a stage of a walk: that the service migrated the database to its schema."""
+
+_OTHERS = [axis.name for axis in AXES if axis.name not in {"client", "service", "ui"}]
+"""The axes whose variants are told by name; an entry may name some of them."""
+
+_FAILING = {Status.FAIL, Status.TIMEOUT}
+
+
+@dataclass(frozen=True)
+class Range:
+    """A range of versions, of services perhaps of one kind only.
+
+    Attributes:
+        kind: one of ``KINDS``; empty for every kind.
+        versions: None for every version.
+        nothing: the range is that of cells without a service.
+    """
+
+    kind: str = ""
+    versions: SpecifierSet | None = None
+    nothing: bool = False
+
+    def holds(self, version: Version, kind: str = "") -> bool:
+        """Tell whether a release is in the range."""
+        if self.nothing or (self.kind and self.kind != kind):
+            return False
+        return self.versions is None or self.versions.contains(version, prereleases=True)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The cell whose checks were judged.
+
+    Attributes:
+        client: its release.
+        service: None where clients run alone, or where nobody knows it.
+        probe: the name of the probe.
+        ui: the release of the UI backend that showed it; None where no UI is asked.
+        point: its variants on the other axes.
+    """
+
+    client: Version
+    service: Service | None
+    probe: str
+    ui: Version | None = None
+    point: Point | None = None
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """One declared failure.
+
+    Attributes:
+        where: file and entry, for messages.
+        service: which services, by their own version, not by the one they report.
+        check: name of the check; ``PROBE/CHECK`` for that of one probe.
+        reason: why it fails.
+        link: where that is told; None when nowhere.
+        until: the last day it is expected; None for always.
+        client: which clients; no client has a part in a migration.
+        ui: which UI backends show it so; None for a failure of clients with services.
+        before: for a migration, the services that used the database last; None for a cell's check.
+        others: by name of another axis, its variant; where it has another, nothing is declared.
+    """
+
+    where: str
+    service: Range
+    check: str
+    reason: str
+    link: str | None
+    until: date | None
+    client: Range = Range()
+    ui: Range | None = None
+    before: Range | None = None
+    others: Mapping[str, str] = field(default_factory=dict)
+
+    def concerns(self, cell: Judged, check: str) -> bool:
+        """Tell whether a check of a cell is declared by this."""
+        if self.before is not None or (self.ui is None) != (cell.ui is None):
+            return False
+        if self.check not in {check, f"{cell.probe}/{check}"} or not self._elsewhere(cell):
+            return False
+        if not self.client.holds(cell.client):
+            return False
+        service = cell.service
+        if service is None:
+            return self.service.nothing or self.service == Range()
+        return self.service.holds(service.version, service.kind)
+
+    def _elsewhere(self, cell: Judged) -> bool:
+        """Tell whether a cell is on the UI, and on the variants of other axes, that it names."""
+        if self.ui is not None and cell.ui is not None and not self.ui.holds(cell.ui):
+            return False
+        point = cell.point
+        return all(
+            point is not None and getattr(point, name) == variant
+            for name, variant in self.others.items()
+        )
+
+    def concerns_migration(self, service: Service, before: Service | None) -> bool:
+        """Tell whether the migration of a database by a service is declared by this.
+
+        Args:
+            service: the one that migrates.
+            before: the one that used the database last; None where nobody knows.
+        """
+        if self.before is None or before is None:
+            return False
+        return self.before.holds(before.version, before.kind) and self.service.holds(
+            service.version, service.kind
+        )
+
+    @property
+    def why(self) -> str:
+        """The reason with its link."""
+        return f"{self.reason} ({self.link})" if self.link else self.reason
+
+
+def load(
+    catalog: Catalog,
+    probes: Iterable[Probe],
+    path: Path = FILE,
+    ui_checks: Iterable[str] = (),
+    *,
+    of_ui_only: bool = False,
+) -> tuple[Expectation, ...]:
+    """Read and check the file; nothing is expected where the project's own is missing.
+
+    Args:
+        catalog: the known clients and services.
+        probes: whose checks can be declared.
+        path: the file.
+        ui_checks: names of the checks that can be declared of a UI.
+        of_ui_only: pass over what is declared of cells and stages: it may be of probes that are
+            not among these.
+
+    Raises:
+        UsageError: for a file of somebody's own that is not there; for the first fault, with the
+            entry and the field: also for a range that matches no known release, and a check that
+            no probe has.
+    """
+    if path != FILE and not path.is_file():
+        raise UsageError(f"--expectations {path}: no such file")
+    raw = read_file(path)
+    return parse(raw, path.name, catalog, probes, ui_checks, of_ui_only=of_ui_only)
+
+
+class _File(NamedTuple):
+    schema: int
+    expectations: list[object]
+
+
+def read_file(path: Path) -> list[object]:
+    """Return the entries of the file as they are written.
+
+    Raises:
+        UsageError: when it is no such file.
+    """
+    if not path.exists():
+        return []
+    fields: records.Fields = {"schema": records.schema(FILE_SCHEMA), "expectations": _list}
+    return records.record(path.name, records.read_json(path), fields, _File).expectations
+
+
+def parse(
+    raw: Sequence[object],
+    file: str,
+    catalog: Catalog,
+    probes: Iterable[Probe],
+    ui_checks: Iterable[str] = (),
+    *,
+    of_ui_only: bool = False,
+) -> tuple[Expectation, ...]:
+    """Return the checked expectations of a list of entries; raises as ``load`` does."""
+    probes, ui_checks = tuple(probes), tuple(ui_checks)
+    checks = {
+        name
+        for probe in probes
+        for check in (*probe.checks, STORED)
+        for name in (check.name, f"{probe.name}/{check.name}")
+    }
+    of_ui = {*ui_checks, *(f"{probe.name}/{name}" for probe in probes for name in ui_checks)}
+    every: records.Fields = {
+        "service": _service_range(catalog),
+        "reason": records.text,
+        "link": records.optional(records.text),
+        "until": records.optional(records.day),
+    }
+    of_cells = {**every, "client": _client_range(catalog), "check": _known(checks)}
+    about_ui = {**of_cells, "ui": _ui_range(catalog), "check": _known(of_ui)}
+    of_stages = {**every, "before": _service_range(catalog), "check": _known({MIGRATION})}
+    found = []
+    for index, entry in enumerate(raw):
+        where = f"{file}: expectations[{index}]"
+        named = entry if isinstance(entry, dict) else {}
+        if of_ui_only and named and "ui" not in named:
+            continue
+        fields = of_stages if "before" in named else about_ui if "ui" in named else of_cells
+        others = {name: named[name] for name in _OTHERS if name in named and "before" not in named}
+        told: dict[str, str] = records.record(
+            where, others, dict.fromkeys(others, records.text), dict
+        )
+        rest = {name: raw for name, raw in named.items() if name not in others} if named else entry
+        found.append(records.record(where, rest, fields, partial(Expectation, where, others=told)))
+    return tuple(found)
+
+
+def _list(raw: object) -> list[object]:
+    if not isinstance(raw, list):
+        raise ValueError("expected a list")  # noqa: TRY004 - records.Parser
+    return raw
+
+
+def _known(checks: Iterable[str]) -> records.Parser[str]:
+    known = sorted(checks)
+
+    def parse_check(raw: object) -> str:
+        check = records.text(raw)
+        if check not in known:
+            raise ValueError(f"nothing has the check {raw!r}{nearest(check, known)}")
+        return check
+
+    return parse_check
+
+
+def _client_range(catalog: Catalog) -> records.Parser[Range]:
+    versions = [client.version for client in catalog.clients]
+    first, last = catalog.clients[0].name, catalog.clients[-1].name
+    return _range_of(versions, f"no known client: they go from {first} to {last}")
+
+
+def _ui_range(catalog: Catalog) -> records.Parser[Range]:
+    backends = [s for s in catalog.services if s.layout is not None and s.layout.ui is not None]
+    versions = [service.version for service in backends]
+    return _range_of(versions, "no service that comes with a UI backend")
+
+
+def _range_of(versions: Sequence[Version], nothing: str) -> records.Parser[Range]:
+    def parse_range(raw: object) -> Range:
+        found = _range(records.text(raw))
+        if not any(map(found.holds, versions)):
+            raise ValueError(f"{raw!r} matches {nothing}")
+        return found
+
+    return parse_range
+
+
+def _service_range(catalog: Catalog) -> records.Parser[Range]:
+    def parse_range(raw: object) -> Range:
+        text = records.text(raw)
+        if text == NONE:
+            return Range(nothing=True)
+        word, _, rest = text.partition(" ")
+        found = _range(rest.strip() or ALL, word) if word in KINDS else _range(text)
+        checkout = found.kind == "checkout"  # any version may lie at a path
+        if not checkout and not any(found.holds(s.version, s.kind) for s in catalog.services):
+            raise ValueError(f"{raw!r} matches no known service")
+        return found
+
+    return parse_range
+
+
+def _range(text: str, kind: str = "") -> Range:
+    return Range(kind, None if text == ALL else SpecifierSet(records.specifier(text)))
+
+
+def apply(
+    expectations: Sequence[Expectation],
+    checks: Mapping[str, CheckOutcome],
+    cell: Judged,
+    today: date,
+) -> dict[str, CheckOutcome]:
+    """Return the outcomes of a cell's checks, changed by what is declared of them. Pure.
+
+    A declared check that fails or times out becomes ``expected-fail``, one that passes
+    ``unexpected-pass``. What was not judged stays as it is; only when the run itself, or another
+    action, fails as declared, the checks it kept from running are ``expected-fail`` with it.
+
+    Args:
+        expectations: what is declared.
+        checks: what came of each check.
+        cell: whose checks they are.
+        today: an expectation counts up to the day it names.
+    """
+    changed = {}
+    for name, outcome in checks.items():
+        declared = [one for one in expectations if one.concerns(cell, name)]
+        changed[name] = _judged(outcome, declared, today)
+    for name, outcome in changed.items():
+        kept_by = changed.get(outcome.because or RUN_CHECK)
+        declared_so = kept_by is not None and kept_by.status is Status.EXPECTED_FAIL
+        if outcome.status is Status.NOT_RUN and kept_by is not None and declared_so:
+            why = f"{outcome.reason}, as declared: {kept_by.reason}"
+            changed[name] = CheckOutcome(Status.EXPECTED_FAIL, why)
+    return changed
+
+
+def judge_migration(
+    expectations: Sequence[Expectation],
+    outcome: CheckOutcome,
+    service: Service,
+    before: Service | None,
+    today: date,
+) -> CheckOutcome:
+    """Return the outcome of a stage's migration, changed by what is declared of it. Pure.
+
+    Args:
+        expectations: what is declared.
+        outcome: what came of it.
+        service: the one that migrates.
+        before: the one that used the database last; None where nobody knows.
+        today: an expectation counts up to the day it names.
+    """
+    declared = [one for one in expectations if one.concerns_migration(service, before)]
+    return _judged(outcome, declared, today)
+
+
+def _judged(outcome: CheckOutcome, declared: Sequence[Expectation], today: date) -> CheckOutcome:
+    valid = [one for one in declared if one.until is None or today <= one.until]
+    if valid and outcome.status in _FAILING:
+        return CheckOutcome(Status.EXPECTED_FAIL, f"{valid[0].why}: {outcome.reason}")
+    if valid and outcome.status is Status.PASS:
+        return CheckOutcome(
+            Status.UNEXPECTED_PASS,
+            f"{valid[0].where} declares it to fail ({valid[0].why}), and it passes:"
+            " remove that entry, or narrow its ranges",
+        )
+    if declared and not valid and outcome.status in _FAILING:
+        over = f"{declared[0].where} expected it until {declared[0].until}: {declared[0].why}"
+        return CheckOutcome(outcome.status, f"{outcome.reason}; {over}")
+    return outcome

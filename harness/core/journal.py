@@ -1,0 +1,144 @@
+"""The journal: append-only JSON lines, the only truth; every report is drawn from it.
+
+The first line is the run, the second its plan, then one line per finished cell, stage or note, and
+last the end. ``harness.core.entries`` holds the types; docs/journal.md tells of them.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from harness.core.entries import SCHEMA, Begun, CellEntry, Entry, Rerun
+from harness.core.outcome import cell_status
+from harness.core.redact import Redactor
+from harness.machine.errors import UsageError
+
+E = TypeVar("E", bound=Entry)
+
+_DECODER = msgspec.json.Decoder(Entry)
+
+
+class Journal:
+    """Writer of one run's journal; safe to use from several threads.
+
+    Args:
+        path: the file; it is created and must not exist yet.
+        secrets: strings that are replaced before anything is written, beside all that looks like
+            a secret.
+    """
+
+    def __init__(self, path: Path, secrets: Iterable[str] = ()) -> None:
+        self.path = path
+        self._redactor = Redactor(secrets)
+        self._lock = threading.Lock()
+        self._file = path.open("xb")
+
+    def append(self, entry: E) -> E:
+        """Write one entry to disk before returning it as it was written, without secrets."""
+        clean = self._redactor.entry(msgspec.to_builtins(entry))
+        line = encode(clean)
+        with self._lock:
+            self._file.write(line)
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        return msgspec.json.decode(line, type=type(entry))
+
+    def close(self) -> None:
+        """Close the file. Safe to call twice."""
+        self._file.close()
+
+
+def encode(entry: Entry | dict[str, object]) -> bytes:
+    """Return the line of an entry."""
+    try:
+        return msgspec.json.encode(entry) + b"\n"
+    except UnicodeEncodeError:
+        # A product may print half of a character (a lone surrogate), which no JSON can hold.
+        return msgspec.json.encode(_whole(msgspec.to_builtins(entry))) + b"\n"
+
+
+def _whole(value: object) -> object:
+    """Return a value of JSON with the halves of characters in it written out."""
+    if isinstance(value, str):
+        return value.encode("utf-8", errors="backslashreplace").decode("utf-8")
+    if isinstance(value, dict):
+        return {_whole(key): _whole(inside) for key, inside in value.items()}
+    if isinstance(value, list | tuple):
+        return [_whole(inside) for inside in value]
+    return value
+
+
+def read(path: Path) -> list[Entry]:
+    """Read a journal, or the one in a results folder.
+
+    A last line cut short by a killed run is left out; anything else that is not what a run writes
+    is an error.
+
+    Raises:
+        UsageError: when there is no journal, or a line of it cannot be believed: it names the
+            line and the field.
+    """
+    path = path / "journal.jsonl" if path.is_dir() else path
+    try:
+        # Not text.splitlines(): what clients print may hold other characters that end lines.
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise UsageError(f"{path}: no journal: {error.strerror}") from error
+    # What follows the last line's end is nothing, or a line cut short by a kill.
+    entries = [_entry(path, number, line) for number, line in enumerate(lines[:-1], start=1)]
+    if not entries:
+        raise UsageError(f"{path}: the journal is empty")
+    _check_order(path, entries)
+    return entries
+
+
+def _entry(path: Path, number: int, line: bytes) -> Entry:
+    try:
+        entry: Entry = _DECODER.decode(line)
+    except msgspec.ValidationError as error:
+        why = _of_before(line) or f"not an entry of journal schema {SCHEMA}: {error}"
+        raise UsageError(f"{path}:{number}: {why}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UsageError(f"{path}:{number}: not a JSON line: {error}") from error
+    return entry
+
+
+class _Versioned(msgspec.Struct):
+    """Any entry of any version of the format."""
+
+    schema: int
+
+
+def _of_before(line: bytes) -> str:
+    """Return what to say of a line that an earlier harness wrote; nothing for any other."""
+    try:
+        written = msgspec.json.decode(line, type=_Versioned)
+    except (msgspec.DecodeError, RecursionError):
+        return ""
+    if written.schema >= SCHEMA:
+        return ""
+    known = f"of an earlier harness; this one reads {SCHEMA}: run again"
+    return f"journal schema {written.schema} {known}"
+
+
+def _check_order(path: Path, entries: Iterable[Entry]) -> None:
+    """Raise UsageError for an entry of a run that has not begun, or that contradicts itself."""
+    begun: set[str] = set()
+    for number, entry in enumerate(entries, start=1):
+        if isinstance(entry, Begun):
+            begun.add(entry.run)
+        elif isinstance(entry, Rerun):
+            continue
+        elif entry.run not in begun:
+            raise UsageError(f"{path}:{number}: field 'run': run {entry.run!r} has not begun")
+        elif isinstance(entry, CellEntry) and entry.status is not cell_status(entry.checks):
+            raise UsageError(
+                f"{path}:{number}: field 'status': {entry.status.value!r}, and its checks say"
+                f" {cell_status(entry.checks).value!r}"
+            )

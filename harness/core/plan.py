@@ -1,0 +1,212 @@
+"""The plan of a run, as a value: which cells, in which order. Pure: made before anything starts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import msgspec
+
+from harness.catalog.versions import Client, Service
+from harness.core.axes import Point, cell_id, walk_name
+from harness.core.entries import Planned, PlannedCell, PlannedStage, now
+from harness.core.path import Step
+from harness.core.probes import STORED, Check, Probe
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One client × one service × one datastore × one probe, and what else it is made of.
+
+    Attributes:
+        session: ``compat``, ``fixed_db`` or ``local``.
+        service: None in ``local``, where clients run alone.
+        stage: number of the stage in a fixed-database walk, from 1; 0 elsewhere.
+        python: minor version of the Python its client runs on; empty where none works.
+        build: what the service's name stands for: an image, or a git ref.
+        postgres: the PostgreSQL that was asked for; empty for the one unasked.
+        scenario: what is done wrong on purpose; empty for nothing.
+        backend: where database and service come from.
+    """
+
+    session: str
+    client: Client
+    service: Service | None
+    datastore: str
+    probe: Probe
+    stage: int = 0
+    python: str = ""
+    build: str = ""
+    postgres: str = ""
+    scenario: str = ""
+    backend: str = ""
+
+    @cached_property
+    def point(self) -> Point:
+        """The variants it is made of, by name."""
+        return Point(
+            client=self.client.name,
+            python=self.python,
+            service=self.service.name if self.service else None,
+            build=self.build,
+            datastore=self.datastore,
+            postgres=self.postgres,
+            scenario=self.scenario,
+            backend=self.backend,
+        )
+
+    @cached_property
+    def id(self) -> str:
+        """The stable name of the cell: ``compat/2.19.39/reference-2.5/local/basics``."""
+        return cell_id(self.session, self.point, self.probe.name, self.stage)
+
+    @property
+    def slug(self) -> str:
+        """The id as a file name."""
+        return self.id.replace("/", "__")
+
+    @property
+    def walk(self) -> str:
+        """What tells its walk from the others of the run; mostly nothing."""
+        return walk_name(self.point)
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """The probe's checks, and the one that every cell with an object store has."""
+        return (*self.probe.checks, STORED) if self.datastore == "s3" else self.probe.checks
+
+    def unsupported(self, check: Check) -> str:
+        """Return why the check cannot be asked of this cell; empty when it can."""
+        if self.probe.datastores and self.datastore not in self.probe.datastores:
+            return f"needs {' or '.join(self.probe.datastores)} data, this is {self.datastore}"
+        if check.client and not self.client.satisfies(check.client):
+            return f"needs client {check.client}, this is {self.client.name}"
+        if check.service and self.service and not self.service.satisfies(check.service):
+            reported = self.service.reported or "no version"
+            return f"needs service {check.service}, {self.service.name} reports {reported}"
+        if check.release and self.service and not self.service.is_release(check.release):
+            return f"needs service release {check.release}, this is {self.service.name}"
+        return ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is going to do.
+
+    Attributes:
+        session: ``compat``, ``fixed_db`` or ``local``.
+        path: the stages that each walk goes through; empty in other sessions.
+        cells: in the order they are started.
+        rerun: by the id of a cell, the line that runs it again.
+    """
+
+    session: str
+    path: tuple[Step, ...]
+    cells: tuple[Cell, ...]
+    rerun: Mapping[str, str]
+
+    @property
+    def clients(self) -> tuple[Client, ...]:
+        """Its clients, in order."""
+        return tuple(dict.fromkeys(cell.client for cell in self.cells))
+
+    @property
+    def walks(self) -> tuple[str, ...]:
+        """The names of its walks; none in other sessions."""
+        return tuple(dict.fromkeys(cell.walk for cell in self.cells)) if self.path else ()
+
+    def of_client(self, client: Client) -> tuple[Cell, ...]:
+        """Return the cells of one client."""
+        return tuple(cell for cell in self.cells if cell.client == client)
+
+    def of_stage(self, walk: str, stage: int, clients: Iterable[Client] = ()) -> tuple[Cell, ...]:
+        """Return the cells of one stage of a walk.
+
+        Args:
+            walk: its name.
+            stage: its number.
+            clients: those that take part; all of them unasked.
+        """
+        wanted = set(clients or self.clients)
+        return tuple(
+            cell
+            for cell in self.cells
+            if cell.stage == stage and cell.walk == walk and cell.client in wanted
+        )
+
+    def render(self) -> str:
+        """Return the plan as text, one cell a line, with what it cannot be asked."""
+        lines = [str(step) for step in self.path]
+        for cell in self.cells:
+            asked = [check.name for check in cell.checks if not cell.unsupported(check)]
+            reasons = filter(None, (cell.unsupported(check) for check in cell.checks))
+            left_out = "".join(f"; unsupported: {reason}" for reason in reasons)
+            lines.append(f"{cell.id}: {', '.join(asked)}{left_out}")
+        return "\n".join([*lines, f"{len(self.cells)} cells"])
+
+    def to_json(self) -> str:
+        """Return what a journal says of the plan, and what each cell is asked, as one object."""
+        entry = msgspec.to_builtins(self.entry(""))
+        asked = [_asked(cell) for cell in self.cells]
+        answers = [answer["asked"] for checks in asked for answer in checks.values()]
+        whole = {
+            "session": self.session,
+            "cells": [
+                {**planned, "checks": checks}
+                for planned, checks in zip(entry["cells"], asked, strict=True)
+            ],
+            "stages": entry["stages"],
+            "totals": {
+                "clients": len(self.clients),
+                "cells": len(self.cells),
+                "stages": len(entry["stages"]),
+                "asked": answers.count(True),
+                "unsupported": answers.count(False),
+            },
+        }
+        return json.dumps(whole)
+
+    def planned(self, cell: Cell) -> PlannedCell:
+        """Return one of its cells as an entry of a journal has it."""
+        return PlannedCell(
+            **msgspec.structs.asdict(cell.point),
+            id=cell.id,
+            session=cell.session,
+            service_kind=cell.service.kind if cell.service else None,
+            probe=cell.probe.name,
+            probe_digest=cell.probe.digest,
+            stage=cell.stage,
+            rerun=self.rerun[cell.id],
+        )
+
+    def entry(self, run: str) -> Planned:
+        """Return the plan as an entry of the journal of a run, which is named by its id."""
+        return Planned(
+            at=now(),
+            run=run,
+            cells=[self.planned(cell) for cell in self.cells],
+            stages=[planned_stage(step, walk) for walk in self.walks for step in self.path],
+            asked={cell.probe.name: [check.name for check in cell.checks] for cell in self.cells},
+        )
+
+
+def _asked(cell: Cell) -> dict[str, dict[str, str | bool]]:
+    """Return for each check of a cell whether it is asked, and why it is not."""
+    reasons = {check.name: cell.unsupported(check) for check in cell.checks}
+    return {
+        name: {"asked": False, "reason": reason} if reason else {"asked": True}
+        for name, reason in reasons.items()
+    }
+
+
+def planned_stage(step: Step, walk: str) -> PlannedStage:
+    """Return a stage of a walk as an entry of a journal has it."""
+    return PlannedStage(
+        stage=step.number,
+        service=step.service.name,
+        service_kind=step.service.kind,
+        direction="rollback" if step.rollback else "upgrade",
+        walk=walk,
+    )

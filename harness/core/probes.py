@@ -1,0 +1,342 @@
+"""Probes: what a flow file says of itself, read from its source without importing Metaflow.
+
+A probe is a Metaflow flow in a file. These module-level names make it more than that, all optional:
+
+``CHECKS``  dict of check name to ``{"about": str, "client": range, "service": range, "release":
+            range, "action": name}``; the ranges are PEP 440 specifiers, and outside of them the
+            check is ``unsupported``. For each name the file has a function ``check_NAME(run)`` that
+            asserts on the run read back by the client, and may return ``{table: [columns a row must
+            have, …]}``. It judges the result of one action: that of the first run, unless it says
+            which.
+``ACTIONS``  list of what is done with the flow, in order; see ``Action``. Without it the flow is
+            run, and read back.
+``TAGS``    list of tags every run is started with.
+``DATASTORES``  list of the datastores the probe is for, ``["s3"]``; with another one all of its
+            checks are ``unsupported``. Without it the probe is for all of them.
+``ENDS``    ``"failed"`` for a flow that fails on purpose; without it the flow must end well. With
+            ``ACTIONS`` each of them says it.
+``FLOW``    the name of the flow, where the file has several.
+``SHOWS``   dict of what the Metaflow UI must show of the run: ``{"log": [step, line], "artifact":
+            [name, value], "card": step}``, each of them optional.
+
+A file without ``CHECKS`` is a plain flow; its single check is ``run``. What is declared must stand
+there as one literal: what is built when the file runs cannot be read, and is refused.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.core.actions import (
+    COMPLETED,
+    FIRST_RUN,
+    RANGES,
+    ROLES,
+    RUN_ABOUT,
+    Action,
+    both,
+    parse_actions,
+)
+from harness.core.declarations import Literal, Source, read_source
+from harness.machine.errors import UsageError, nearest
+from harness.machine.tools import ROOT
+
+FLOWS = ROOT / "flows"
+
+RUN_CHECK = FIRST_RUN
+"""The check every probe has: the run ends as the probe says, is read back so, and has its row."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One capability a probe asserts.
+
+    Attributes:
+        name: what reports show.
+        about: what it asserts, in words.
+        client: PEP 440 range of clients that can do it; empty for all.
+        service: the same for the version that the service reports to clients.
+        release: the same for the service's own version, whatever it reports: of what clients should
+            be able to do with it.
+        action: the action whose result it judges.
+        wants: what its function is called with, of ``PROVIDED``.
+    """
+
+    name: str
+    about: str
+    client: str = ""
+    service: str = ""
+    action: str = RUN_CHECK
+    wants: tuple[str, ...] = ("run",)
+    release: str = ""
+
+    @property
+    def of_first_run(self) -> bool:
+        """Whether the first run is all it looks at: then it can be made again at any time."""
+        return self.action == RUN_CHECK and set(self.wants) <= {"run"}
+
+
+@dataclass(frozen=True)
+class Shows:
+    """What the Metaflow UI must show of a probe's run, beside what rows tell.
+
+    Attributes:
+        log: a step, and a line that its first task printed to stdout; None without.
+        artifact: the name and the text of an artifact to search for; None without.
+        card: the step whose task has a card, where the client has cards; empty without.
+    """
+
+    log: tuple[str, str] | None = None
+    artifact: tuple[str, str] | None = None
+    card: str = ""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A flow file and what is checked on its run."""
+
+    name: str
+    path: Path
+    flow: str
+    checks: tuple[Check, ...]
+    tags: tuple[str, ...]
+    datastores: tuple[str, ...] = ()
+    """The datastores it is for; empty for all."""
+    ends: str = COMPLETED
+    """How its run must end: ``completed`` or ``failed``."""
+    shows: Shows = Shows()
+    actions: tuple[Action, ...] = (Action("run", "run"), Action("read", "read"))
+    """What is done, in order; the first run is called ``run``, and a read is the last."""
+    digest: str = ""
+    """SHA-256 of the file and of the files in ``included`` beside it that it names, in hex."""
+
+    def action(self, name: str) -> Action:
+        """Return the action of a name."""
+        return next(action for action in self.actions if action.name == name)
+
+
+STORED = Check("stored", "what the client says it stored lies in the object store")
+"""The check every cell with S3 data has: artifacts, their rows and the objects agree."""
+
+PROVIDED = ("run", "runs", "output", "outputs")
+"""What a check's function may ask for by name. The run, and what was printed, of its action; and
+those of all actions by name."""
+
+DATASTORES = ("local", "s3")
+"""The datastores there are."""
+
+_NAMES = ("FLOW", "CHECKS", "ACTIONS", "TAGS", "DATASTORES", "ENDS", "SHOWS")
+
+
+def find_probes(folder: Path) -> dict[str, Probe]:
+    """Return the probes of a folder by name (the file's stem), in order of name.
+
+    Raises:
+        UsageError: when the folder is not there to be read, holds no flow, or a probe is malformed.
+    """
+    if not (os.access(folder, os.R_OK | os.X_OK) and folder.is_dir()):
+        raise UsageError(f"--flow-dir {folder}: no such folder, or no right to read it")
+    probes = (read_probe(path) for path in sorted(folder.glob("*.py")))
+    found = {probe.name: probe for probe in probes if probe is not None}
+    if not found:
+        raise UsageError(f"--flow-dir {folder}: no file in it defines a flow (a class of FlowSpec)")
+    return found
+
+
+def select_probes(available: dict[str, Probe], text: str) -> tuple[Probe, ...]:
+    """Return the probes named in a comma list, or those of ``all``, each once.
+
+    Raises:
+        UsageError: naming the nearest probes, for one that does not exist or an empty list.
+    """
+    if text.strip() == "all":
+        return tuple(available.values())
+    names = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not names:
+        raise UsageError("--probe: the list is empty; available: " + ", ".join(available))
+    for name in names:
+        if name not in available:
+            raise UsageError(
+                f"--probe {name}: no such probe{nearest(name, available)};"
+                f" available: {', '.join(available)}"
+            )
+    return tuple(available[name] for name in names)
+
+
+def read_probe(path: Path) -> Probe | None:
+    """Read one file; None when it holds no flow.
+
+    Raises:
+        UsageError: for a file that cannot be read as Python, or whose declarations are malformed.
+    """
+    source = read_source(path)
+    if not any(_is_flow(node) for node in source.classes):
+        return None
+    declared = source.literals(_NAMES)
+    actions = _actions(declared)
+    own = tuple(_check_of(action) for action in actions if action.verb != "read")
+    entries = declared["CHECKS"].entries() if "CHECKS" in declared else {}
+    checks = tuple(_check(source, name, entry, actions) for name, entry in entries.items())
+    _refuse_reads(declared, actions, checks)
+    return Probe(
+        name=path.stem,
+        path=path,
+        flow=_flow(source, declared.get("FLOW")),
+        checks=(*own, *checks),
+        tags=declared["TAGS"].texts() if "TAGS" in declared else (),
+        datastores=_datastores(declared.get("DATASTORES")),
+        ends=next(action.ends for action in actions if action.name == FIRST_RUN),
+        shows=_shows(declared.get("SHOWS")),
+        actions=actions,
+        digest=_digest(source),
+    )
+
+
+def _actions(declared: Mapping[str, Literal]) -> tuple[Action, ...]:
+    ends = declared.get("ENDS")
+    if "ACTIONS" in declared:
+        if ends is not None:
+            raise ends.error(" is said by each action where there are ACTIONS")
+        return parse_actions(declared["ACTIONS"])
+    how = ends.one_of(RUN_ABOUT) if ends else COMPLETED
+    run = Action("run", FIRST_RUN, ROLES["run"], about=RUN_ABOUT[how], ends=how)
+    return (run, Action("read", "read", ROLES["read"]))
+
+
+def _check_of(action: Action) -> Check:
+    """Return the check that an action ends as it should."""
+    return Check(
+        action.name,
+        action.about,
+        action.client,
+        action.service,
+        action.name,
+        release=action.release,
+    )
+
+
+def _digest(source: Source) -> str:
+    """Return what changes when the file changes, or a file in ``included`` that it names."""
+    digest, texts = hashlib.sha256(source.content), source.texts
+    folder = source.path.parent / "included"
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and {name, path.name} & texts:
+            digest.update(b"\0" + name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _is_flow(node: ast.ClassDef) -> bool:
+    return any(
+        (base.id if isinstance(base, ast.Name) else getattr(base, "attr", "")) == "FlowSpec"
+        for base in node.bases
+    )
+
+
+def _flow(source: Source, declared: Literal | None) -> str:
+    """Return the name of the flow; which of several it is must be declared."""
+    flows = [node for node in source.classes if _is_flow(node)]
+    if declared is not None:
+        # It may be a flow by way of another one.
+        return declared.one_of([node.name for node in source.classes])
+    if len(flows) > 1:
+        names = ", ".join(node.name for node in flows)
+        raise UsageError(
+            f"{source.path}:{flows[1].lineno}: the file has several flows ({names});"
+            f' say which one is run: FLOW = "{flows[0].name}"'
+        )
+    return flows[0].name
+
+
+def _datastores(declared: Literal | None) -> tuple[str, ...]:
+    if declared is None:
+        return ()
+    found = tuple(item.one_of(DATASTORES) for item in declared.items())
+    if not found:
+        raise declared.error(" is empty: the probe would be for none")
+    return found
+
+
+def _shows(declared: Literal | None) -> Shows:
+    pairs: dict[str, tuple[str, str]] = {}
+    card = ""
+    for name, part in (declared.entries() if declared else {}).items():
+        match name, part.value:
+            case "log" | "artifact", [str(first), str(second)]:
+                pairs[str(name)] = (first, second)
+            case "card", str(step):
+                card = step
+            case _:
+                raise part.error(
+                    ": expected 'log' with [step, line], 'artifact' with [name, value], or 'card'"
+                    " with a step"
+                )
+    return Shows(pairs.get("log"), pairs.get("artifact"), card)
+
+
+def _check(source: Source, name: object, entry: Literal, actions: Sequence[Action]) -> Check:
+    if not isinstance(name, str) or not isinstance(entry.value, dict) or "about" not in entry.value:
+        raise entry.error(": a name with a dict that has 'about' is expected")
+    _refuse_reserved(name, entry, actions)
+    fields = entry.fields(("about", *RANGES, "action"))
+    done = [action.name for action in actions if action.verb != "read"]
+    judged = fields["action"].one_of(done) if "action" in fields else FIRST_RUN
+    action = next(action for action in actions if action.name == judged)
+    ranges = {
+        side: both(getattr(action, side), fields[side].specifier() if side in fields else "")
+        for side in RANGES
+    }
+    about = fields["about"].text()
+    return Check(name, about, **ranges, action=judged, wants=_wants(source, name, entry))
+
+
+def _refuse_reserved(name: str, entry: Literal, actions: Sequence[Action]) -> None:
+    if name in (FIRST_RUN, STORED.name):
+        raise entry.error(
+            f": the name is reserved: every cell makes checks named {FIRST_RUN} and {STORED.name}"
+        )
+    if name in {action.name for action in actions}:
+        raise entry.error(f": the name is reserved: it is the check of the action {name!r}")
+
+
+def _wants(source: Source, name: str, entry: Literal) -> tuple[str, ...]:
+    """Return what a check's function is to be called with; the first one may have any name."""
+    function = source.functions.get(f"check_{name}")
+    if function is None:
+        raise entry.error(f": the file has no function check_{name}(run)")
+    arguments = function.args
+    names = [one.arg for one in (*arguments.posonlyargs, *arguments.args)]
+    wants = [one if one in PROVIDED or at else "run" for at, one in enumerate(names)]
+    wants += [one.arg for one in arguments.kwonlyargs]
+    unknown = [one for one in wants if one not in PROVIDED]
+    if unknown:
+        raise entry.error(
+            f": check_{name} wants {unknown[0]!r}, and there are {', '.join(PROVIDED)}"
+        )
+    return tuple(wants)
+
+
+def _refuse_reads(
+    declared: Mapping[str, Literal], actions: Sequence[Action], checks: Sequence[Check]
+) -> None:
+    """Refuse reads of checks that are not there, or of what is done only later."""
+    own = {check.name: check for check in checks}
+    made: set[str] = set()
+    done: set[str] = set()
+    for action in actions:
+        done.add(action.name)
+        for name in action.checks:
+            where = f": the read {action.name!r} makes the check {name!r}, "
+            if name not in own:
+                raise declared["ACTIONS"].error(f"{where}which is not in CHECKS")
+            if name in made:
+                raise declared["ACTIONS"].error(f"{where}which another read makes")
+            if own[name].action not in done:
+                later = own[name].action
+                raise declared["ACTIONS"].error(f"{where}which judges {later!r}, done later")
+            made.add(name)

@@ -1,0 +1,1 @@
+"""What the harness needs of the machine it runs on: processes, tool environments, locks."""

@@ -1,0 +1,212 @@
+"""Processes the harness starts: marked, logged, awaited by condition and ended as whole trees."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from harness.machine.errors import InfraError
+
+MARK = "METAFLOW_COMPAT_MARK"
+"""Environment variable every process started here carries, and its children inherit."""
+
+HOST = "127.0.0.1"
+"""The address of this machine that what a run starts listens on."""
+
+_POLL_SECONDS = 0.02
+_GRACE_SECONDS = 5.0
+
+
+def free_port(host: str = HOST) -> int:
+    """Return a TCP port of an address of this machine: chosen by the system, and free now."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def is_free(port: int, host: str = HOST) -> bool:
+    """Tell whether nobody listens on a TCP port of an address of this machine now."""
+    with socket.socket() as probe:
+        # As servers do: what was closed a moment ago must not count as taken.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+        return True
+
+
+def wait_until(
+    condition: Callable[[], bool], *, seconds: float, what: str, log: Path | None = None
+) -> None:
+    """Return as soon as ``condition()`` is true.
+
+    Args:
+        condition: asked again and again; an exception it raises ends the wait.
+        seconds: how long to ask at most.
+        what: what is awaited, for the error: ``the metadata service at URL``.
+        log: a file whose last lines explain why it never came.
+
+    Raises:
+        InfraError: when it is still false after ``seconds``.
+    """
+    for _ in moments(seconds):
+        if condition():
+            return
+    raise InfraError(f"{what} was not ready within {seconds:g} s{tail_note(log)}")
+
+
+def moments(seconds: float, pause: float = _POLL_SECONDS) -> Iterator[None]:
+    """Yield at once, and again and again with pauses, until the time is over: when to ask anew.
+
+    Args:
+        seconds: for how long.
+        pause: between two questions, in seconds.
+    """
+    deadline = time.monotonic() + seconds
+    yield
+    while time.monotonic() <= deadline:
+        time.sleep(pause)
+        yield
+
+
+def tail(path: Path, lines: int = 15) -> str:
+    """Return the last lines of a log file, or an empty string when there is none."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+    return "\n".join(text.splitlines()[-lines:])
+
+
+def tail_note(log: Path | None) -> str:
+    """Return ``; last lines of LOG:`` with them, to end an error message with."""
+    if log is None:
+        return ""
+    return f"; last lines of {log}:\n{tail(log) or '(empty)'}"
+
+
+class ManagedProcess:
+    """A process in a group of its own, whose output goes to a file.
+
+    Args:
+        command: program and arguments.
+        env: the whole environment; the mark is added.
+        mark: what the process belongs to, to find its whole tree again.
+        log: appended to with both outputs.
+        errors: appended to with the standard error instead; None for the log.
+        cwd: where it runs.
+        user: user name or id to run as; root only.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        mark: str,
+        log: Path,
+        errors: Path | None = None,
+        cwd: Path | None = None,
+        user: int | None = None,
+    ) -> None:
+        self.command = list(command)
+        self.mark = mark
+        self.log = log
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as output, (errors or log).open("ab") as other:
+            self._process = subprocess.Popen(
+                self.command,
+                env={**env, MARK: mark},
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                # The same file opened twice would not keep the order of what is printed.
+                stderr=other if errors else subprocess.STDOUT,
+                start_new_session=True,
+                user=user,
+                group=user,
+                extra_groups=None if user is None else [],
+            )
+
+    @property
+    def pid(self) -> int:
+        """The process id, also the id of its group."""
+        return self._process.pid
+
+    def poll(self) -> int | None:
+        """Return the exit code, or None while it runs."""
+        return self._process.poll()
+
+    def wait(self, seconds: float | None) -> int | None:
+        """Wait for the end; return the exit code, or None when it still runs after ``seconds``.
+
+        Without a limit, which is None, it returns when the process has ended.
+        """
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self._process.wait(timeout=seconds)
+        return None
+
+    def check_alive(self, what: str) -> None:
+        """Raise InfraError with the last log lines when the process has ended."""
+        code = self.poll()
+        if code is not None:
+            raise InfraError(f"{what} ended with exit code {code}{tail_note(self.log)}")
+
+    def stop(self, first: signal.Signals = signal.SIGTERM) -> None:
+        """End the process and its whole tree: asked first, killed after a grace. Safe twice."""
+        if self.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, first)
+            self.wait(_GRACE_SECONDS)
+        self.kill()
+
+    def kill(self) -> None:
+        """Kill the process and its whole tree at once. Safe to call twice."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._process.wait()
+        kill_marked(lambda mark: mark == self.mark)
+
+
+def marked_processes() -> Iterator[tuple[int, str]]:
+    """Yield (pid, mark) of every process that carries a mark, where /proc shows environments.
+
+    A process that left its group (``setsid``) is still found this way. Elsewhere than on Linux
+    nothing is yielded, and the process group is all that is ended.
+    """
+    prefix = f"{MARK}=".encode()
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            variables = (entry / "environ").read_bytes().split(b"\0")
+        except (OSError, ProcessLookupError):
+            continue  # it ended meanwhile, or belongs to somebody else
+        for variable in variables:
+            if variable.startswith(prefix):
+                yield int(entry.name), variable[len(prefix) :].decode(errors="replace")
+
+
+def kill_marked(belongs: Callable[[str], bool]) -> list[int]:
+    """Kill every marked process whose mark ``belongs``; return the ids that were killed."""
+    killed = []
+    for pid, mark in marked_processes():
+        if pid != os.getpid() and belongs(mark):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
+    return killed
+
+
+def raise_exit(signum: int, _frame: FrameType | None) -> NoReturn:
+    """Handle a signal by unwinding, as Ctrl-C does; the exit code is the shell's."""
+    sys.exit(128 + signum)

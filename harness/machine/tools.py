@@ -1,0 +1,82 @@
+"""Tool environments: parts with dependencies of their own get a virtual environment each.
+
+They are made on first use under .nox/tools/ and reused as long as their requirements stay.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.machine.errors import InfraError
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The top folder of the project."""
+
+TOOLS = ROOT / ".nox" / "tools"
+
+
+def find_uv() -> str | None:
+    """Return the path of uv: the one nox brings with its ``uv`` extra, or one on PATH."""
+    try:
+        from uv import find_uv_bin  # noqa: PLC0415 - optional: absent without the extra
+    except ImportError:
+        return shutil.which("uv")
+    try:
+        return str(find_uv_bin())
+    except FileNotFoundError:
+        return shutil.which("uv")
+
+
+def tool_python(name: str, requirements: Sequence[str], python: str = sys.executable) -> Path:
+    """Return the Python of the tool environment ``name``, made now if it is not there yet.
+
+    Args:
+        name: a word for the folder.
+        requirements: PEP 508 requirements; another list makes another environment.
+        python: the interpreter to base it on.
+
+    Raises:
+        InfraError: when it cannot be made, with the installer's own last lines.
+    """
+    digest = hashlib.sha256("\n".join([python, *requirements]).encode()).hexdigest()[:12]
+    folder = TOOLS / f"{name}-{digest}"
+    done = folder / "complete"
+    interpreter = folder / "bin" / "python"
+    TOOLS.mkdir(parents=True, exist_ok=True)
+    # Two runs side by side may want the same tool at the same time.
+    with (TOOLS / f"{name}-{digest}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            for command in _install_commands(folder, interpreter, requirements, python):
+                _run(command, name)
+            done.touch()
+    return interpreter
+
+
+def _install_commands(
+    folder: Path, interpreter: Path, requirements: Sequence[str], python: str
+) -> list[list[str]]:
+    uv = find_uv()
+    if uv:
+        return [
+            [uv, "venv", "--quiet", "--python", python, str(folder)],
+            [uv, "pip", "install", "--quiet", "--python", str(interpreter), *requirements],
+        ]
+    return [
+        [python, "-m", "venv", str(folder)],
+        [str(interpreter), "-m", "pip", "install", "--quiet", *requirements],
+    ]
+
+
+def _run(command: list[str], name: str) -> None:
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    if finished.returncode:
+        last = "\n".join((finished.stdout + finished.stderr).splitlines()[-15:])
+        raise InfraError(f"the tool environment {name!r} could not be made:\n{last}")

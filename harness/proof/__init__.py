@@ -1,0 +1,1 @@
+"""What is judged without trusting a client."""

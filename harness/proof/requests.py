@@ -1,0 +1,204 @@
+"""Requests to a metadata service, each held against the rows the database has after it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import requests
+from psycopg2 import extensions, sql
+
+from harness.machine.errors import InfraError
+from harness.stack.database.rows import TABLES
+
+Row = dict[str, object]
+
+_REQUEST_SECONDS = 30.0
+_SHOWN = 300
+"""Characters of a body or row that a problem quotes."""
+
+_UNORDERED = ("tags", "system_tags")
+_EITHER_TYPE = ("run_number", "task_id")
+"""Ids that one release shows as numbers and another as text."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the service answered; reading it never fails, however odd the answer is."""
+
+    asked: str
+    status: int
+    text: str
+
+    @property
+    def ok(self) -> bool:
+        """A status below 400."""
+        return self.status < 400  # noqa: PLR2004 - the protocol's own number
+
+    @property
+    def body(self) -> object:
+        """The body as JSON, None where it is none."""
+        try:
+            return json.loads(self.text)
+        except ValueError:
+            return None
+
+    @property
+    def objects(self) -> list[Row]:
+        """The JSON objects of the body, be it a list of them or a single one; none of a refusal."""
+        body = self.body if self.ok else None
+        return [
+            one for one in (body if isinstance(body, list) else [body]) if isinstance(one, dict)
+        ]
+
+    def get(self, name: str) -> object:
+        """Return a field of the body, None where there is none."""
+        body = self.body
+        return body.get(name) if isinstance(body, dict) else None
+
+    @property
+    def created(self) -> int | None:
+        """How many rows the service says it made; None where it does not count."""
+        for name in ("artifacts_created", "metadata_created"):
+            if isinstance(count := self.get(name), int):
+                return count
+        return None
+
+    def __str__(self) -> str:
+        return f"{self.asked} answered {self.status} {shortened(self.text)}"
+
+
+@dataclass(frozen=True)
+class Written:
+    """One write: the answer, and by table the rows that are new or changed since."""
+
+    answer: Answer
+    new: Mapping[str, Sequence[Row]]
+
+    def __str__(self) -> str:
+        rows = [f"{table} {shortened(row)}" for table, found in self.new.items() for row in found]
+        return f"{self.answer}; new or changed in the database: {', '.join(rows) or 'no row'}"
+
+
+class Exchange:
+    """Asks the service, and notes where an answer and the rows do not agree.
+
+    Args:
+        url: base address of the metadata API.
+        connection: an open psycopg2 connection to the service's database.
+        flows: names of the flows whose rows are watched.
+
+    Attributes:
+        problems: sentences naming the check, what was sent and answered, and the rows.
+    """
+
+    def __init__(self, url: str, connection: extensions.connection, flows: Sequence[str]) -> None:
+        self._url = url
+        self._connection = connection
+        self._flows = list(flows)
+        self.problems: list[str] = []
+
+    def ask(self, method: str, path: str, body: object = None) -> Answer:
+        """Send one request; ``body`` is sent as JSON, bytes as they are.
+
+        Raises:
+            InfraError: when nothing is answered.
+        """
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body)
+        asked = f"{method} {path}" + ("" if body is None else f" with {shortened(body)}")
+        try:
+            response = requests.request(
+                method, self._url + path, data=data, timeout=_REQUEST_SECONDS
+            )
+        except requests.RequestException as error:
+            raise InfraError(f"{method} {self._url}{path}: {error}") from error
+        return Answer(asked, response.status_code, response.text)
+
+    def write(
+        self, check: str, path: str, body: object, table: str, method: str = "POST"
+    ) -> Written:
+        """Write, and note where the answer and the rows do not agree.
+
+        A refusal leaves every row as it was; an accepted write makes or changes one row of
+        ``table``, or as many as the answer counts.
+        """
+        before = self.rows()
+        answer = self.ask(method, path, body)
+        written = Written(answer, _new_rows(before, self.rows()))
+        if not answer.ok and written.new:
+            self.note(check, f"refused, yet rows were written: {written}")
+        expected = 1 if answer.created is None else answer.created
+        if answer.ok and len(written.new.get(table, ())) != expected:
+            self.note(check, f"accepted, yet {table} did not get {expected} row(s): {written}")
+        return written
+
+    def read(self, check: str, path: str, sent: Iterable[Row]) -> Answer:
+        """Read, and note what of ``sent`` is not answered equal."""
+        answer = self.ask("GET", path)
+        if answer.ok:
+            self.compare(check, answer, sent, answer.objects)
+        else:
+            self.note(check, f"cannot be read back: {answer}")
+        return answer
+
+    def compare(self, check: str, story: object, sent: Iterable[Row], found: Sequence[Row]) -> None:
+        """Note each of ``sent`` that no row or object found holds with all its fields."""
+        for one in sent:
+            if not any(equal(one, candidate) for candidate in found):
+                self.note(check, f"{_difference(one, found)}: {story}")
+
+    def note(self, check: str, sentence: str) -> None:
+        """Note a problem."""
+        self.problems.append(f"{check}: {sentence}")
+
+    def rows(self) -> dict[str, list[Row]]:
+        """Return all rows of the flows that are watched, by table."""
+        query = sql.SQL("SELECT row_to_json(t) FROM {} AS t WHERE flow_id = ANY(%s)")
+        found = {}
+        with self._connection.cursor() as cursor:
+            for table in TABLES:
+                cursor.execute(query.format(sql.Identifier("public", table)), [self._flows])
+                found[table] = [row for (row,) in cursor]
+        return found
+
+
+def equal(sent: Row, found: Row) -> bool:
+    """Tell whether ``found`` holds all that was sent; tags are sets, ids of either type."""
+    return all(_normal(key, value) == _normal(key, found.get(key)) for key, value in sent.items())
+
+
+def shortened(value: object) -> str:
+    """Return a body or row as a problem quotes it."""
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def _normal(key: str, value: object) -> object:
+    if key in _UNORDERED and isinstance(value, list):
+        return sorted(map(str, value))
+    return str(value) if key in _EITHER_TYPE else value
+
+
+def _difference(sent: Row, found: Sequence[Row]) -> str:
+    if len(found) != 1:
+        return f"{shortened(sent)} is not among the {len(found)} found"
+    return " and ".join(
+        f"{key} was sent as {value!r} and is {found[0].get(key)!r}"
+        for key, value in sent.items()
+        if not equal({key: value}, found[0])
+    )
+
+
+def _new_rows(
+    before: Mapping[str, Sequence[Row]], after: Mapping[str, Sequence[Row]]
+) -> dict[str, list[Row]]:
+    new = {}
+    for table, rows in after.items():
+        held = Counter(json.dumps(row, sort_keys=True) for row in before[table])
+        now = Counter(json.dumps(row, sort_keys=True) for row in rows)
+        added = [json.loads(text) for text in (now - held).elements()]
+        if added:
+            new[table] = added
+    return new

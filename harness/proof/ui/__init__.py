@@ -1,0 +1,1 @@
+"""What a deployed Metaflow UI shows of the runs that are there."""

@@ -1,0 +1,442 @@
+"""Judges a running UI backend by its API: what a person would look for, asked by a program.
+
+Each check says what was asked and what came. Answers that a backend's cache workers make are asked
+for again until they are there or the time is over; those that come from rows are asked for once.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TypeGuard, TypeVar
+from urllib.parse import quote, urlencode
+
+import requests
+from packaging.version import InvalidVersion, Version
+
+from harness.core.outcome import CheckOutcome, Status
+from harness.machine.errors import InfraError
+from harness.machine.processes import moments
+from harness.machine.tools import tool_python
+from harness.proof.ui.checks import API_CHECKS as CHECKS
+from harness.proof.ui.sample import SampleArtifact, SampleRun
+
+SEARCH_REQUIREMENTS = ("websocket-client==1.8.0",)
+"""What harness/proof/ui/search.py needs, in a tool environment of its own."""
+
+SECONDS = 30.0
+"""How long an answer of a cache worker may take."""
+
+_SEARCH = Path(__file__).with_name("search.py")
+_POLL_SECONDS = 0.2
+_SHOWN = 300
+_PAGE = 1000
+_MOST_TASKS = 20_000
+_NO_TAG = "compat:no-run-has-this-tag"
+_NO_VALUE = "compat-no-artifact-has-this-value"
+
+_CARDS_SINCE = Version("2.2.0")
+_GRAPHS_SINCE = Version("2.2.0")
+_NEWEST = Version("9999")
+_SEARCH_MOVED_IN = Version("2.4.10")
+
+
+T = TypeVar("T")
+Record = Mapping[str, object]
+"""An object of JSON, as a backend sends it."""
+
+
+class _FaultError(Exception):
+    """What a check found wrong, in words."""
+
+
+class _UnsupportedError(Exception):
+    """Why a check cannot be asked of this run or this backend."""
+
+
+def judge(api: str, run: SampleRun, seconds: float = SECONDS) -> dict[str, CheckOutcome]:
+    """Ask a UI backend for all that a person would look at of one run.
+
+    Args:
+        api: base address of its API, no final slash.
+        run: of the database it is deployed over.
+        seconds: how long an answer of a cache worker may take.
+
+    Returns:
+        The outcome of each check, by name, in this order: ``listed``, ``status``, ``timeline``,
+        ``dag``, ``tags``, ``artifact_search``, ``logs``, ``search_after_log`` and ``card``.
+
+    Raises:
+        InfraError: when the backend cannot be reached, or a tool environment cannot be made.
+    """
+    backend = _Backend(api, seconds)
+    outcomes = {}
+    for name, check in _CHECKS.items():
+        try:
+            check(backend, run)
+        except _UnsupportedError as error:
+            outcomes[name] = CheckOutcome(Status.UNSUPPORTED, str(error))
+        except _FaultError as error:
+            outcomes[name] = CheckOutcome(Status.FAIL, str(error))
+        else:
+            outcomes[name] = CheckOutcome(Status.PASS)
+    return outcomes
+
+
+def reported_version(api: str) -> Version:
+    """Return the version a UI backend reports; one above all others when it does not say.
+
+    Raises:
+        InfraError: when it cannot be reached.
+    """
+    return _Backend(api, SECONDS).version
+
+
+def no_graph(run: SampleRun, version: Version) -> str:
+    """Return why a UI backend of this version can draw no graph of the run; empty when it can."""
+    if not run.has_graph and not run.has_code:
+        return f"client {run.client} stored no graph, and the run has no code package"
+    if not run.has_code and version < _GRAPHS_SINCE:
+        return f"the run has no code package, and UI {version} reads no stored graph"
+    return ""
+
+
+def no_card(run: SampleRun, version: Version) -> str:
+    """Return why a UI backend of this version shows no card of the run; empty when it must."""
+    if run.card is None:
+        return f"nothing says that this run of client {run.client} has a card"
+    return f"UI {version} shows no cards" if version < _CARDS_SINCE else ""
+
+
+class _Backend:
+    """One UI backend, as checks ask it."""
+
+    def __init__(self, api: str, seconds: float) -> None:
+        self.api = api.rstrip("/")
+        self._seconds = seconds
+        self._version: Version | None = None
+
+    @property
+    def version(self) -> Version:
+        """The version it reports; one that is above all when it does not say."""
+        if self._version is None:
+            response = self._get(f"{self.api}/ping")
+            try:
+                self._version = Version(response.headers.get("METADATA_SERVICE_VERSION", ""))
+            except InvalidVersion:
+                self._version = _NEWEST
+        return self._version
+
+    def url(self, *parts: str, **query: str) -> str:
+        """Return the address of a resource."""
+        path = "/".join([self.api, *(quote(part, safe="") for part in parts)])
+        return f"{path}?{urlencode(query)}" if query else path
+
+    def data(self, url: str) -> object:
+        """Return the ``data`` of one answer.
+
+        Raises:
+            _FaultError: when it is another answer than 200 with JSON.
+        """
+        response = self._get(url)
+        try:
+            body = response.json()
+        except ValueError:
+            body = None
+        if response.status_code != requests.codes.ok or not isinstance(body, dict):
+            raise _FaultError(f"GET {url} answered {response.status_code} {_short(response.text)}")
+        return body.get("data")
+
+    def record(self, url: str) -> Record:
+        """Return the one record that an answer has.
+
+        Raises:
+            _FaultError: when it is another answer.
+        """
+        found = self.data(url)
+        if not isinstance(found, dict):
+            raise _FaultError(f"GET {url} answered no record, but {_short(repr(found))}")
+        return found
+
+    def records(self, url: str) -> list[Record]:
+        """Return the list of records that an answer has.
+
+        Raises:
+            _FaultError: when it is another answer.
+        """
+        found = self.data(url)
+        if not _are_records(found):
+            raise _FaultError(f"GET {url} answered no list of records, but {_short(repr(found))}")
+        return found
+
+    def text(self, url: str) -> str:
+        """Return the text of one answer.
+
+        Raises:
+            _FaultError: when it is another answer than 200.
+        """
+        response = self._get(url)
+        if response.status_code != requests.codes.ok:
+            raise _FaultError(f"GET {url} answered {response.status_code} {_short(response.text)}")
+        return response.text
+
+    def search(self, urls: Sequence[str]) -> list[Record]:
+        """Return what each search sent.
+
+        Raises:
+            InfraError: when the backend cannot be reached.
+        """
+        request = {"urls": list(urls), "seconds": self._seconds}
+        finished = subprocess.run(
+            [str(tool_python("websocket", SEARCH_REQUIREMENTS)), str(_SEARCH)],
+            input=json.dumps(request),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if finished.returncode:
+            last = finished.stderr.strip().splitlines()[-1:]
+            raise InfraError(f"{_SEARCH.name} broke: {' '.join(last)}")
+        answers: list[Record] = json.loads(finished.stdout)
+        for url, answer in zip(urls, answers, strict=True):
+            if answer.get("error") == "unreachable":
+                raise InfraError(f"the UI cannot be reached at {url}: {answer['detail']}")
+        return answers
+
+    def until_good(self, ask: Callable[[], T]) -> T:
+        """Ask until no fault is found, or raise the last one when the time is over."""
+        fault = _FaultError("nothing was asked")
+        for _ in moments(self._seconds, _POLL_SECONDS):
+            try:
+                return ask()
+            except _FaultError as error:
+                fault = error
+        raise fault
+
+    def _get(self, url: str) -> requests.Response:
+        try:
+            return requests.get(url, timeout=self._seconds)
+        except requests.Timeout as error:
+            raise _FaultError(f"GET {url} did not answer within {self._seconds:g} s") from error
+        except requests.RequestException as error:
+            raise InfraError(f"the UI cannot be reached at {url}: {error}") from error
+
+
+def _listed(backend: _Backend, run: SampleRun) -> None:
+    url = backend.url("flows", flow_id=run.flow)
+    if run.flow not in [flow.get("flow_id") for flow in backend.records(url)]:
+        raise _FaultError(f"GET {url} lists no flow {run.flow}")
+    url = backend.url("flows", run.flow, "runs", **_only(run))
+    _find(backend, url, run)
+
+
+def _status(backend: _Backend, run: SampleRun) -> None:
+    if not run.status:
+        raise _UnsupportedError("no row tells how the run ended; it may still run")
+    url = backend.url("flows", run.flow, "runs", run.run)
+    status = backend.record(url).get("status")
+    if status != run.status:
+        raise _FaultError(f"GET {url} says {status}, the run is {run.status}")
+
+
+def _timeline(backend: _Backend, run: SampleRun) -> None:
+    if sum(step.tasks for step in run.steps) > _MOST_TASKS:
+        raise _UnsupportedError(f"the run has more than {_MOST_TASKS} tasks")
+    url = backend.url("flows", run.flow, "runs", run.run, "tasks")
+    # A task has a line for each of its attempts; that one of them is whole is enough.
+    listed: dict[tuple[str, str], bool] = {}
+    for task in _pages(backend, url):
+        key = (str(task.get("step_name")), str(task.get("task_id")))
+        whole = bool(task.get("started_at") and task.get("finished_at"))
+        listed[key] = listed.get(key, False) or whole
+    found = Counter(step for step, _ in listed)
+    timed = Counter(step for (step, _), whole in listed.items() if whole)
+    for step in run.steps:
+        if found[step.name] != step.tasks:
+            raise _FaultError(
+                f"GET {url} lists {found[step.name]} of {step.tasks} tasks of {step.name}"
+            )
+        if timed[step.name] < step.timed:
+            raise _FaultError(
+                f"GET {url} gives start and end of {timed[step.name]} of"
+                f" {step.timed} tasks of {step.name}"
+            )
+
+
+def _dag(backend: _Backend, run: SampleRun) -> None:
+    if why := no_graph(run, backend.version):
+        raise _UnsupportedError(why)
+    url = backend.url("flows", run.flow, "runs", run.run, "dag")
+
+    def ask() -> None:
+        words = set(_words(backend.data(url)))
+        missing = [step.name for step in run.steps if step.name not in words]
+        if missing:
+            raise _FaultError(f"GET {url} draws no step {', '.join(missing)}")
+
+    backend.until_good(ask)
+
+
+def _logs(backend: _Backend, run: SampleRun) -> None:
+    log = run.log
+    if log is None:
+        raise _UnsupportedError("the run has no task")
+    url = backend.url(*_task(run, log.step, log.task), "logs", "out")
+
+    def ask() -> list[str]:
+        lines = [str(line.get("line")) for line in backend.records(url)]
+        if log.line and not any(log.line in line for line in lines):
+            raise _FaultError(f"GET {url} has no line {log.line!r}, but {_short(repr(lines))}")
+        return lines
+
+    if not backend.until_good(ask):
+        raise _UnsupportedError("the UI shows an empty log, and nobody knows what its task printed")
+
+
+def _card(backend: _Backend, run: SampleRun) -> None:
+    if why := no_card(run, backend.version):
+        raise _UnsupportedError(why)
+    assert run.card is not None, "no_card says so"
+    url = backend.url(*_task(run, *run.card), "cards")
+
+    def listed() -> str:
+        hashes = [card.get("hash") for card in backend.records(url)]
+        if not any(hashes):
+            raise _FaultError(f"GET {url} lists no card")
+        return str(next(filter(None, hashes)))
+
+    page = f"{url}/{quote(backend.until_good(listed), safe='')}"
+
+    def ask() -> None:
+        text = backend.text(page)
+        if "<html" not in text.lower():
+            raise _FaultError(f"GET {page} is no HTML, but {_short(text)}")
+
+    backend.until_good(ask)
+
+
+def _tags(backend: _Backend, run: SampleRun) -> None:
+    if not run.tag:
+        raise _UnsupportedError("the run has no tag to filter by")
+    _find(backend, backend.url("runs", _tags=run.tag, flow_id=run.flow, **_only(run)), run)
+    url = backend.url("runs", _tags=_NO_TAG, flow_id=run.flow, **_only(run))
+    if backend.records(url):
+        raise _FaultError(f"GET {url} finds runs, though none has the tag {_NO_TAG}")
+
+
+def _artifact_search(backend: _Backend, run: SampleRun) -> None:
+    if run.artifact is None:
+        raise _UnsupportedError("the run has no artifact to search for")
+    _search(backend, run, run.artifact)
+
+
+def _search_after_log(backend: _Backend, run: SampleRun) -> None:
+    """Search once more, for what no search has read yet: a log that was read must not prevent it.
+
+    Some releases of Metaflow in a UI's environment cannot size the artifacts of a task whose log
+    they read before; the first such artifact ends a search (see docs/findings.md).
+    """
+    if run.unread is None or run.log is None:
+        raise _UnsupportedError("the run has no second artifact to search for, or no log")
+    _search(backend, run, run.unread)
+
+
+def _search(backend: _Backend, run: SampleRun, artifact: SampleArtifact) -> None:
+    path = ["flows", run.flow, "runs", run.run]
+    path = ["search", *path] if backend.version >= _SEARCH_MOVED_IN else [*path, "search"]
+    queries = [{"key": artifact.name}]
+    if artifact.value:
+        queries = [{"key": artifact.name, "value": text} for text in (artifact.value, _NO_VALUE)]
+    urls = [
+        backend.url(*path, **query).replace("http", "ws", 1)  # https becomes wss
+        for query in queries
+    ]
+
+    def ask() -> list[list[Record]]:
+        return [
+            _matches(url, answer) for url, answer in zip(urls, backend.search(urls), strict=True)
+        ]
+
+    found = backend.until_good(ask)
+    readable = [[match for match in matches if match.get("searchable")] for matches in found]
+    if len(readable[0]) < artifact.tasks:
+        raise _FaultError(
+            f"{urls[0]} finds {len(readable[0])} of {artifact.tasks} tasks{_why(found[0])}"
+        )
+    if readable[1:] and readable[1]:
+        raise _FaultError(f"{urls[1]} finds {len(readable[1])} tasks, though none has that value")
+
+
+_ASKED: tuple[Callable[[_Backend, SampleRun], None], ...] = (
+    *(_listed, _status, _timeline, _dag, _tags),
+    *(_artifact_search, _logs, _search_after_log, _card),
+)
+_CHECKS = dict(zip(CHECKS, _ASKED, strict=True))
+
+
+def _only(run: SampleRun) -> dict[str, str]:
+    """Return the filter for just this run."""
+    return {"run_number" if run.run.isdecimal() else "run_id": run.run}
+
+
+def _task(run: SampleRun, step: str, task: str) -> tuple[str, ...]:
+    return ("flows", run.flow, "runs", run.run, "steps", step, "tasks", task)
+
+
+def _find(backend: _Backend, url: str, run: SampleRun) -> None:
+    names = ("run_number", "run_id")
+    found = {str(one.get(name)) for one in backend.records(url) for name in names}
+    if run.run not in found:
+        raise _FaultError(f"GET {url} lists no run {run.run}")
+
+
+def _pages(backend: _Backend, url: str) -> Iterator[Record]:
+    """Yield the entries of all pages."""
+    for page in range(1, _MOST_TASKS // _PAGE + 2):
+        entries = backend.records(f"{url}?{urlencode({'_limit': _PAGE, '_page': page})}")
+        yield from entries
+        if len(entries) < _PAGE:
+            return
+
+
+def _words(value: object) -> Iterator[str]:
+    """Yield every key and text in a JSON value: the shape of graphs differs between releases."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from map(str, value)
+        for inner in value.values():
+            yield from _words(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _words(inner)
+
+
+def _matches(url: str, answer: Record) -> list[Record]:
+    if "error" in answer:
+        raise _FaultError(f"{url} answered {answer['detail']}")
+    matches = answer["matches"]
+    if not _are_records(matches):
+        raise _FaultError(f"{url} found no list of records, but {_short(repr(matches))}")
+    return matches
+
+
+def _are_records(found: object) -> TypeGuard[list[Record]]:
+    return isinstance(found, list) and all(isinstance(one, dict) for one in found)
+
+
+def _why(matches: Sequence[Record]) -> str:
+    """Return why artifacts could not be read, where the backend tells."""
+    errors = [match["error"] for match in matches if match.get("error")]
+    if not errors:
+        return ""
+    first = errors[0] if isinstance(errors[0], dict) else {"detail": errors[0]}
+    return f"; not searchable: {first.get('id')}: {_short(str(first.get('detail')))}"
+
+
+def _short(text: str) -> str:
+    one_line = " ".join(text.split())
+    return one_line if len(one_line) <= _SHOWN else f"{one_line[:_SHOWN]}…"

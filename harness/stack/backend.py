@@ -1,0 +1,205 @@
+"""A backend: one origin of databases and one of services that go together."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.catalog.versions import load
+from harness.core.axes import Point
+from harness.stack.containers.engine import Engine, find_engine
+from harness.stack.containers.images import Images
+from harness.stack.containers.own import Belongings
+from harness.stack.database.container import ContainerPostgres
+from harness.stack.database.embedded import EmbeddedPostgres
+from harness.stack.database.external import ExternalPostgres
+from harness.stack.database.server import Database, DatabaseServer
+from harness.stack.options import StackOptions
+from harness.stack.service.checkout import CheckoutLauncher
+from harness.stack.service.container import ContainerLauncher
+from harness.stack.service.image import Builder
+from harness.stack.service.launcher import Launcher
+from harness.stack.service.reference import ReferenceLauncher
+from harness.stack.store.container import ContainerS3
+
+
+def _nothing() -> None:
+    """Do nothing: the parts of some backends leave nothing behind."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What stacks are made of.
+
+    Attributes:
+        why: the sentence on which backend this is and why it was taken; printed first.
+        by_postgres: where databases are made, by the PostgreSQL that was asked for; each is
+            started when the first asks for one.
+        existing: the database of ``--database-url``; None when each is made by the run.
+        secrets: strings that must never be recorded.
+        object_store: the S3 server of ``--s3-image``; None without it.
+        outlives: whether its parts can run on when this process has ended (``--keep``).
+        cancel: ends all parts at once, so that whoever waits for one of them stops waiting.
+        close: removes whatever is left of the run, when all parts are stopped.
+    """
+
+    name: str
+    why: str
+    by_postgres: Mapping[str, DatabaseServer]
+    launcher: Launcher
+    existing: Database | None
+    secrets: tuple[str, ...]
+    object_store: ContainerS3 | None = None
+    outlives: bool = False
+    cancel: Callable[[], None] = _nothing
+    close: Callable[[], None] = _nothing
+
+    @property
+    def servers(self) -> tuple[DatabaseServer, ...]:
+        """Every server."""
+        return tuple(self.by_postgres.values())
+
+    def server(self, point: Point) -> DatabaseServer:
+        """Return the server that has the databases of a cell."""
+        return self.by_postgres[point.postgres]
+
+
+def choose_backend(
+    options: StackOptions, folder: Path, run_id: str, say: Callable[[str], None]
+) -> Backend:
+    """Return the backend the options ask for; nothing is started.
+
+    Args:
+        options: of the run.
+        folder: of the run.
+        run_id: marks the processes and labels the containers.
+        say: prints a line.
+
+    Raises:
+        UsageError: for a backend that cannot be had.
+        InfraError: when the Docker engine has gone meanwhile.
+    """
+    if options.backend == "docker":
+        return _containers(options, folder, run_id, say)
+    return _processes(options, folder / "work", run_id)
+
+
+def _containers(
+    options: StackOptions, folder: Path, run_id: str, say: Callable[[str], None]
+) -> Backend:
+    engine = find_engine()
+    belongings = Belongings(engine, run_id, keep=options.keep)
+    images = Images(engine, options.pull, options.registry, say)
+    password = options.database_password or secrets.token_urlsafe(16)
+    wanted = {one: f"postgres:{one}" if one else options.postgres_image for one in options.postgres}
+    databases = {
+        variant: ContainerPostgres(
+            belongings,
+            images,
+            image,
+            folder / "logs" / f"{_named('postgres', variant)}.log",
+            user=options.database_user,
+            password=password,
+            port=options.database_port,
+            host=_named("database", variant),
+        )
+        for variant, image in wanted.items()
+    }
+    object_store = _object_store(options, belongings, images, folder)
+    needed = [*wanted.values(), *([options.s3_image] if options.s3_image else [])]
+    launcher = ContainerLauncher(
+        belongings,
+        images,
+        first=needed,
+        builder=_builder(options, engine, belongings, folder),
+        remove_images=options.remove_images,
+    )
+
+    def close() -> None:
+        belongings.remove_all()
+        if options.remove_images:
+            images.remove_all()
+        engine.close()
+
+    why = (
+        f"backend: docker ({options.backend_why}): {', '.join(wanted.values())} and"
+        f" {launcher.description}"
+    )
+    return Backend(
+        "docker",
+        why,
+        databases,
+        launcher,
+        None,
+        (password, options.clone.secret) if options.clone else (password,),
+        object_store=object_store,
+        outlives=True,
+        cancel=belongings.kill,
+        close=close,
+    )
+
+
+def _object_store(
+    options: StackOptions, belongings: Belongings, images: Images, folder: Path
+) -> ContainerS3 | None:
+    if options.s3_image is None:
+        return None
+    known = load().s3_image(options.s3_image)
+    log = folder / "logs" / "services" / "s3.log"
+    return ContainerS3(belongings, images, options.s3_image, known, log)
+
+
+def _builder(
+    options: StackOptions, engine: Engine, belongings: Belongings, folder: Path
+) -> Builder | None:
+    if options.clone is None:
+        return None
+    logs = folder / "logs" / "builds"
+    return Builder(engine, belongings, options.clone, options.dockerfile, logs)
+
+
+def _processes(options: StackOptions, folder: Path, mark: str) -> Backend:
+    launcher = _launcher(options, mark)
+    hidden = (options.clone.secret,) if options.clone else ()
+    if options.database_url is not None:
+        external = ExternalPostgres(options.database_url)
+        existing = external.existing()
+        why = f"backend: {external.description}, and the {launcher.description}"
+        password = existing.address.password
+        return Backend("external", why, {"": external}, launcher, existing, (password, *hidden))
+    password = options.database_password or secrets.token_urlsafe(16)
+    databases = {
+        variant: EmbeddedPostgres(
+            folder / _named("postgres", variant),
+            mark,
+            binaries=variant,
+            port=options.database_port,
+            user=options.database_user,
+            password=password,
+        )
+        for variant in options.postgres
+    }
+    postgres = " ".join(["PostgreSQL", " and ".join(filter(None, options.postgres))]).strip()
+    why = f"backend: embedded ({options.backend_why}): {postgres} and the {launcher.description}"
+    return Backend("embedded", why, databases, launcher, None, (password, *hidden))
+
+
+def _named(what: str, variant: str) -> str:
+    """Return a name of the part of a run that is of a variant: a folder's, a host's."""
+    return "-".join(filter(None, [what, re.sub(r"[^a-z0-9]+", "-", variant.lower()).strip("-")]))
+
+
+def _launcher(options: StackOptions, mark: str) -> Launcher:
+    if options.clone is None:
+        return ReferenceLauncher(mark)
+    catalog = load()
+    return CheckoutLauncher(
+        options.clone,
+        catalog.service_requirements,
+        catalog.service_pythons,
+        mark,
+        options.scenario,
+    )

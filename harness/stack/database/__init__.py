@@ -1,0 +1,1 @@
+"""Databases: where they come from, and what is asked of them."""

@@ -1,0 +1,91 @@
+"""What is the same for every kind of server: settings, a knock, creating and dropping databases."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import replace
+
+import psycopg2
+from psycopg2 import errors, sql
+
+from harness.machine.errors import InfraError, UsageError
+from harness.stack.database.server import Address
+
+RUN_SETTINGS = {
+    # Every cell holds a few connections, and a service's pool up to ten.
+    "max_connections": "200",
+    # The data is thrown away after the run and never has to survive a crash of the machine, so
+    # waiting for the disk would only slow down small machines.
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+}
+"""The settings of a server that is made for one run."""
+
+
+def answers(address: Address) -> bool:
+    """Tell whether a connection to a database can be opened now."""
+    try:
+        with closing(address.connect()):
+            return True
+    except psycopg2.OperationalError:
+        return False
+
+
+def create_database(server: Address, name: str) -> Address:
+    """Create the empty database ``name`` and return its address.
+
+    Args:
+        server: any database of the server, as a user who may create databases.
+        name: any name PostgreSQL can hold; it is quoted.
+
+    Raises:
+        InfraError: when it exists already, or the server refuses for another reason.
+        UsageError: when the user may not create databases.
+    """
+    # template0 is the one template that is empty on every server, also on somebody else's.
+    statement = sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name))
+    where = f"at {server.host}:{server.port}"
+    try:
+        with closing(server.connect()) as connection, connection.cursor() as cursor:
+            cursor.execute(statement)
+    except errors.DuplicateDatabase as error:
+        raise InfraError(
+            f"the database {name!r} exists already {where}; drop it or choose another name"
+        ) from error
+    except errors.InsufficientPrivilege as error:
+        raise UsageError(
+            f"the user {server.user!r} may not create databases {where}; "
+            "give it CREATEDB or name another user"
+        ) from error
+    except psycopg2.Error as error:
+        raise InfraError(
+            f"the database {name!r} could not be created {where}: {one_line(error)}"
+        ) from error
+    return replace(server, name=name)
+
+
+def drop_database(server: Address, name: str) -> None:
+    """Drop the database ``name`` if it is there, ending its connections (PostgreSQL 13+).
+
+    Args:
+        server: another database of the same server: one cannot drop what one is connected to.
+        name: the database to drop.
+
+    Raises:
+        InfraError: when the server refuses.
+    """
+    statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+    try:
+        with closing(server.connect()) as connection, connection.cursor() as cursor:
+            cursor.execute(statement)
+    except psycopg2.Error as error:
+        raise InfraError(
+            f"the database {name!r} could not be dropped at {server.host}:{server.port}: "
+            f"{one_line(error)}"
+        ) from error
+
+
+def one_line(error: psycopg2.Error) -> str:
+    """Return what the server or libpq said, on one line; neither repeats the password."""
+    return " ".join(str(error).split())

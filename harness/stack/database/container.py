@@ -1,0 +1,151 @@
+"""PostgreSQL in a container of the run, from the image ``postgres`` as published."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from harness.machine.errors import InfraError
+from harness.machine.processes import HOST, wait_until
+from harness.stack.containers.images import Image, Images
+from harness.stack.containers.own import Belongings, Program, RunningContainer
+from harness.stack.database.admin import RUN_SETTINGS, answers, create_database, drop_database
+from harness.stack.database.rows import server_version
+from harness.stack.database.server import Address, Database
+
+NAME = "database"
+"""The host name services reach it by, inside the run's network, where it is the only one."""
+
+PORT = 5432
+_READY_SECONDS = 120.0
+_MEMORY = "1g"
+
+
+class ContainerPostgres:
+    """A DatabaseServer in a container that is made at start and removed at stop.
+
+    Args:
+        belongings: the run's network, where services find it.
+        images: where its image comes from.
+        image: its name and tag: ``postgres:16``.
+        log: the file for its output.
+        user: the superuser that is made.
+        password: of that user; None for a random one.
+        port: on 127.0.0.1; None for one the engine chooses.
+        host: the name services reach it by, inside the run's network.
+    """
+
+    def __init__(
+        self,
+        belongings: Belongings,
+        images: Images,
+        image: str,
+        log: Path,
+        *,
+        user: str = "metaflow",
+        password: str | None = None,
+        port: int | None = None,
+        host: str = NAME,
+    ) -> None:
+        self.description = f"PostgreSQL from {image}, in a container"
+        self._host = host
+        self.log = log
+        self._belongings = belongings
+        self._images = images
+        self._image = image
+        self._user = user
+        self._password = password or secrets.token_urlsafe(24)
+        self._port = port
+        self._container: RunningContainer | None = None
+        self._address: Address | None = None
+
+    @property
+    def address(self) -> Address:
+        """The server's own ``postgres`` database, from this machine.
+
+        Raises:
+            InfraError: before the server is started.
+        """
+        if self._address is None:
+            raise InfraError("the PostgreSQL container is not started")
+        return self._address
+
+    def start(self) -> None:
+        """Start the container and return when it answers queries.
+
+        Raises:
+            InfraError: when the image cannot be had, the given port is taken, or with the last
+                log lines when the container ends or never answers; nothing is left then.
+        """
+        image, self._container = self._images.use(self._image, self._run)
+        try:
+            self._address = self._await(self._container)
+        except BaseException:
+            self.stop()
+            raise
+        version = server_version(self._address).split()[0]
+        self.description = f"PostgreSQL {version} from {image.reference}, in a container"
+
+    def _run(self, image: Image) -> tuple[Image, RunningContainer]:
+        environment = {
+            "POSTGRES_USER": self._user,
+            "POSTGRES_PASSWORD": self._password,
+            "POSTGRES_DB": "postgres",
+        }
+        settings = [
+            part for name, value in RUN_SETTINGS.items() for part in ("-c", f"{name}={value}")
+        ]
+        program = Program(
+            self._host,
+            image,
+            environment,
+            {PORT: self._port},
+            _MEMORY,
+            command=["postgres", *settings],
+            # Parallel queries over large tables share more than Docker's 64 MB.
+            shared_memory="256m",
+        )
+        return image, self._belongings.run(program, self.log)
+
+    def _await(self, container: RunningContainer) -> Address:
+        """Return the address of its ``postgres`` database, as soon as that answers."""
+        port = container.port(PORT)
+        address = Address(HOST, port, self._user, self._password, "postgres")
+        wait_until(
+            lambda: _answers(address, container),
+            seconds=_READY_SECONDS,
+            what=f"PostgreSQL in the container {container.name}",
+            log=self.log,
+        )
+        return address
+
+    def create(self, name: str) -> Database:
+        """Create the empty database ``name`` and return how to reach it.
+
+        Raises:
+            InfraError: when it exists already.
+        """
+        address = create_database(self.address, name)
+        return Database(address, replace(address, host=self._host, port=PORT))
+
+    def drop(self, name: str) -> None:
+        """Drop the database ``name``, ending its connections."""
+        drop_database(self.address, name)
+
+    def place(self) -> Mapping[str, str] | None:
+        """Return the network that it is in, and its name there."""
+        return {"network": self._belongings.network, "host": self._host}
+
+    def stop(self, *, keep: bool = False) -> None:  # noqa: ARG002 - it is never asked to
+        """Remove the container and all data. Safe to call twice."""
+        self._address = None
+        if self._container is not None:
+            self._container.remove()
+            self._container = None
+
+
+def _answers(address: Address, container: RunningContainer) -> bool:
+    container.check_alive()
+    return answers(address)

@@ -1,0 +1,152 @@
+"""A PostgreSQL that somebody else runs, named by ``--database-url``.
+
+What was there before is never dropped: only databases made through this object are.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+
+import psycopg2
+from psycopg2.extensions import parse_dsn
+
+from harness.machine.errors import InfraError, UsageError
+from harness.stack.database.admin import create_database, drop_database, one_line
+from harness.stack.database.rows import server_version
+from harness.stack.database.server import Address, Database
+
+_SHAPE = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+_KNOWN = {"user", "password", "host", "port", "dbname"}
+
+
+class ExternalPostgres:
+    """A DatabaseServer that is reached, never started or stopped.
+
+    Args:
+        url: ``postgresql://USER:PASSWORD@HOST:PORT/DATABASE``. Port 5432 when left out, and the
+            password of PGPASSWORD; without a database, ``postgres`` serves to create others.
+
+    Raises:
+        UsageError: for a URL of another shape. The message never repeats the password.
+    """
+
+    def __init__(self, url: str) -> None:
+        parts = _parse(url)
+        self._names_a_database = "dbname" in parts
+        self._created: list[str] = []
+        self.address = Address(
+            parts["host"],
+            int(parts.get("port", "5432")),
+            parts["user"],
+            parts.get("password") or os.environ.get("PGPASSWORD", ""),
+            parts.get("dbname", "postgres"),
+        )
+        self.description = f"PostgreSQL at {self.address.host}:{self.address.port}, external"
+
+    def start(self) -> None:
+        """Reach the server once, to learn its version.
+
+        Raises:
+            UsageError: when it cannot be reached, naming host and port.
+        """
+        address = self.address
+        where = f"{address.host}:{address.port}"
+        try:
+            version = server_version(address).split()[0]
+        except psycopg2.OperationalError as error:
+            raise UsageError(
+                f"the database {address.name!r} at {where} cannot be reached "
+                f"as user {address.user!r}: {one_line(error)}"
+            ) from error
+        self.description = f"PostgreSQL {version} at {where}, external"
+
+    def check_may_create(self) -> None:
+        """Raise UsageError when the user may not create databases, as a walk does."""
+        query = "SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user"
+        address = self.address
+        with closing(address.connect()) as connection, connection.cursor() as cursor:
+            cursor.execute(query)
+            (may_create,) = next(cursor)
+        if not may_create:
+            raise UsageError(
+                f"the user {address.user!r} may not create databases at"
+                f" {address.host}:{address.port}: schemas are compared with those of fresh ones;"
+                " give it CREATEDB or name another user"
+            )
+
+    def existing(self) -> Database:
+        """Return the database the URL itself names, whatever is in it.
+
+        Raises:
+            UsageError: when the URL names none.
+        """
+        if not self._names_a_database:
+            raise UsageError(f"the database URL names no database; write {_SHAPE}")
+        return Database(self.address, self.address)
+
+    def create(self, name: str) -> Database:
+        """Create the empty database ``name`` beside the existing ones.
+
+        Raises:
+            InfraError: when it exists already.
+            UsageError: when the user may not create databases.
+        """
+        address = create_database(self.address, name)
+        self._created.append(name)
+        return Database(address, address)
+
+    def drop(self, name: str) -> None:
+        """Drop the database ``name``, which must have been created through this object.
+
+        Raises:
+            InfraError: when it was not.
+        """
+        if name not in self._created:
+            raise InfraError(f"the database {name!r} was not made by this run and is not dropped")
+        drop_database(self.address, name)
+        self._created.remove(name)
+
+    def place(self) -> None:
+        """Return None: the database is somebody else's, and stays where it is."""
+
+    def stop(self, *, keep: bool = False) -> None:  # noqa: ARG002 - what was there stays anyway
+        """Drop the databases created here; the server goes on. Safe to call twice."""
+        for name in tuple(self._created):
+            self.drop(name)
+
+
+def _parse(url: str) -> dict[str, str]:
+    """Return the parts of a database URL, decoded, by libpq's names.
+
+    No message quotes the URL or a part of it that a stray ``@`` or ``/`` of the password could
+    have slipped into.
+    """
+    scheme, separator, body = url.partition("://")
+    if scheme not in {"postgresql", "postgres"} or not separator:
+        raise UsageError(f"the database URL has another shape than {_SHAPE}")
+    authority, _, rest = body.partition("/")
+    if authority.count("@") > 1 or "@" in rest.partition("?")[0]:
+        raise UsageError(
+            "the database URL has an @ or / inside a name or the password; "
+            "write @ as %40, / as %2F and % as %25 there"
+        )
+    try:
+        parts: dict[str, str] = parse_dsn(url)
+        int(parts.get("port", "5432"))
+    except (psycopg2.ProgrammingError, ValueError):
+        # Without the cause: libpq's own words quote the part it stumbled over.
+        raise UsageError(
+            f"the database URL cannot be read as {_SHAPE}; "
+            "write special characters of the password in percent encoding (% as %25)"
+        ) from None
+    unknown = sorted(set(parts) - _KNOWN)
+    if unknown:
+        raise UsageError(
+            f"the database URL has parameters the harness cannot pass on: {', '.join(unknown)}; "
+            "leave them out (PGSSLMODE and the other PG* variables hold for the harness itself)"
+        )
+    missing = [name for name in ("user", "host") if not parts.get(name)]
+    if missing:
+        raise UsageError(f"the database URL names no {' and no '.join(missing)}; write {_SHAPE}")
+    return parts

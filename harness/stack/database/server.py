@@ -1,0 +1,102 @@
+"""Databases: where PostgreSQL comes from, behind one small interface.
+
+Nothing above this package knows whether the server is embedded, a container or external.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from psycopg2 import extensions
+
+
+@dataclass(frozen=True)
+class Address:
+    """How to reach one database of a PostgreSQL server. The password is kept out of repr."""
+
+    host: str
+    port: int
+    user: str
+    password: str = field(repr=False)
+    name: str
+
+    @property
+    def url(self) -> str:
+        """The libpq URL, with every part quoted. Contains the password: never log it."""
+        password = f":{quote(self.password, safe='')}" if self.password else ""
+        # The address of IPv6 has colons, a socket's folder slashes.
+        host = f"[{self.host}]" if ":" in self.host else quote(self.host, safe="")
+        return (
+            f"postgresql://{quote(self.user, safe='')}{password}"
+            f"@{host}:{self.port}/{quote(self.name, safe='')}"
+        )
+
+    def connect(self) -> extensions.connection:
+        """Open a psycopg2 connection in autocommit mode.
+
+        Raises:
+            psycopg2.OperationalError: when the server does not answer.
+        """
+        import psycopg2  # noqa: PLC0415 - everything knows addresses, a listing of sessions too
+
+        connection = psycopg2.connect(
+            host=self.host,
+            port=self.port,
+            user=self.user,
+            password=self.password,
+            dbname=self.name,
+            connect_timeout=10,
+        )
+        connection.autocommit = True
+        return connection
+
+
+@dataclass(frozen=True)
+class Database:
+    """One database, as two parties reach it.
+
+    Attributes:
+        address: from the harness, on this machine.
+        service_address: from the service. The same for processes; for containers the name
+            and port inside the run's network.
+    """
+
+    address: Address
+    service_address: Address
+
+
+class DatabaseServer(Protocol):
+    """One PostgreSQL server that lives as long as the run."""
+
+    description: str
+    """What runs, for the first line printed and the journal: ``PostgreSQL 16.4, embedded``."""
+
+    def start(self) -> None:
+        """Start the server and return when it answers queries.
+
+        Raises:
+            InfraError: with the server's own last log lines.
+        """
+
+    def create(self, name: str) -> Database:
+        """Create the empty database ``name`` and return how to reach it."""
+
+    def drop(self, name: str) -> None:
+        """Drop the database ``name``, ending its connections."""
+
+    def place(self) -> Mapping[str, str] | None:
+        """Return what finds the databases that ``--keep`` leaves, for ``harness.stack.kept_stack``.
+
+        None when they are somebody else's, or the server was never started.
+        """
+
+    def stop(self, *, keep: bool = False) -> None:
+        """Stop the server and remove what it left. Safe to call twice.
+
+        Args:
+            keep: leave the data of a server whose parts cannot run on by themselves.
+        """

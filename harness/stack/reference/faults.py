@@ -1,0 +1,124 @@
+"""Faults planted on purpose, for tests that show the harness finds them. Never on by themselves.
+
+``METAFLOW_COMPAT_FAULT="NAME[:ARGUMENT][@LEVEL]"`` plants one; docs/reference-service.md says
+what each does.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+
+from harness.stack.reference.levels import LEVELS, Level
+
+VARIABLE = "METAFLOW_COMPAT_FAULT"
+"""The environment variable that plants a fault."""
+
+LOSE_ARTIFACT = "lose-artifact"
+DROP_TAG = "drop-tag"
+STATUS_500 = "status-500"
+STATUS_500_COMMITS = "status-500-commits"
+MIGRATION_DROPS_COLUMN = "migration-drops-column"
+MIGRATION_INVALID_INDEX = "migration-invalid-index"
+MIGRATION_HALF_WAY = "migration-half-way"
+MIGRATION_REFUSES_USED = "migration-refuses-used"
+MIGRATION_LOSES_ROW = "migration-loses-row"
+MIGRATION_CHANGES_VALUE = "migration-changes-value"
+NO_START_ON_NEWER_SCHEMA = "no-start-on-newer-schema"
+
+_TAKES_NAME = {LOSE_ARTIFACT, DROP_TAG}
+_TAKES_COUNT = {STATUS_500, STATUS_500_COMMITS}
+NAMES = (
+    LOSE_ARTIFACT,
+    DROP_TAG,
+    STATUS_500,
+    STATUS_500_COMMITS,
+    MIGRATION_DROPS_COLUMN,
+    MIGRATION_INVALID_INDEX,
+    MIGRATION_HALF_WAY,
+    MIGRATION_REFUSES_USED,
+    MIGRATION_LOSES_ROW,
+    MIGRATION_CHANGES_VALUE,
+    NO_START_ON_NEWER_SCHEMA,
+)
+"""Every fault there is."""
+
+
+class FaultError(ValueError):
+    """The fault that was asked for does not exist, or its argument makes no sense."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One planted fault, or none.
+
+    Attributes:
+        name: one of NAMES; empty for none.
+        argument: the name of an artifact or a tag, or empty.
+        count: which request it strikes, from 1; 0 where it has none.
+    """
+
+    name: str = ""
+    argument: str = ""
+    count: int = 0
+
+    def loses(self, artifact: str) -> bool:
+        """Tell whether rows of this artifact are to be lost.
+
+        Without a name of its own the fault takes what a user made: Metaflow's own artifacts
+        begin with an underscore, but for ``name``, the name of the flow.
+        """
+        if self.name != LOSE_ARTIFACT:
+            return False
+        if self.argument:
+            return artifact == self.argument
+        return not artifact.startswith("_") and artifact != "name"
+
+    def kept(self, tags: object) -> object:
+        """Return the user tags a new run is to have of those its client sent, None of None."""
+        if self.name != DROP_TAG or not isinstance(tags, list) or not tags:
+            return tags
+        dropped = self.argument or min(tags)
+        return [tag for tag in tags if tag != dropped]
+
+
+NO_FAULT = Fault()
+"""What a service has that nobody told to misbehave."""
+
+
+def parse(text: str, level: Level) -> Fault:
+    """Return the fault that ``text`` plants at this level.
+
+    Args:
+        text: ``NAME[:ARGUMENT][@LEVEL]``; empty for none. With a LEVEL every other level gets
+            no fault.
+        level: the level that is about to run.
+
+    Raises:
+        FaultError: naming the nearest fault, level or the argument that is wrong.
+    """
+    if not text:
+        return NO_FAULT
+    described, _, only_at = text.partition("@")
+    name, _, argument = described.partition(":")
+    if name not in NAMES:
+        raise FaultError(f"{VARIABLE}: unknown fault {name!r}{_nearest(name, NAMES)}")
+    if only_at and only_at not in LEVELS:
+        raise FaultError(f"{VARIABLE}: unknown level {only_at!r}{_nearest(only_at, LEVELS)}")
+    fault = (
+        Fault(name, "", _count(name, argument)) if name in _TAKES_COUNT else Fault(name, argument)
+    )
+    if argument and name not in _TAKES_NAME | _TAKES_COUNT:
+        raise FaultError(f"{VARIABLE}: {name} takes no argument, got {argument!r}")
+    return fault if only_at in ("", level.name) else NO_FAULT
+
+
+def _count(name: str, argument: str) -> int:
+    if not argument.isdecimal() or int(argument) < 1:
+        raise FaultError(f"{VARIABLE}: {name}:N needs a number from 1, got {argument!r}")
+    return int(argument)
+
+
+def _nearest(wrong: str, choices: tuple[str, ...] | dict[str, Level]) -> str:
+    close = difflib.get_close_matches(wrong, list(choices), n=3, cutoff=0.4)
+    return f" (nearest: {', '.join(close)})" if close else f"; there are {', '.join(choices)}"

@@ -1,0 +1,1 @@
+"""Metadata services: where they come from, and how they are brought up."""

@@ -1,0 +1,68 @@
+"""Metadata services: where they come from, behind one small interface.
+
+Nothing above this package knows whether a service is the reference service, a process from a
+checkout, a container or an external address.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from harness.catalog.versions import Service
+from harness.stack.database.server import Database
+
+
+class RunningService(Protocol):
+    """One service over one database, answering or about to."""
+
+    service: Service
+    url: str
+    """Base address of the metadata API, as clients on this machine reach it, no final slash."""
+    migration_url: str | None
+    """Base address of the migration API; None where the release has none (1.0.x)."""
+    log: Path
+    """The file the service's output goes to, appended to on restart."""
+    origin: str
+    """What exactly runs, as in ``image NAME:TAG sha256:…``; empty where the name says it all."""
+    code: str
+    """Digest, image id or commit of the code that runs, and of what it runs on."""
+    picks_release: bool
+    """Whether it decides by the schema which release it starts, as an image's start script does.
+
+    Such a script migrates an empty database by itself before it starts the metadata API; to ask
+    for an upgrade meanwhile would be a second migration at the same time.
+    """
+
+    def restart(self) -> None:
+        """Stop and start again on the same database, as an operator would.
+
+        The addresses may be other ones afterwards.
+        """
+
+    def check_alive(self) -> None:
+        """Raise InfraError, with the last log lines, when the service has ended by itself."""
+
+    def stop(self) -> None:
+        """Stop the service and everything it started. Safe to call twice."""
+
+
+class Launcher(Protocol):
+    """One kind of origin of services."""
+
+    description: str
+    """What kind it is, for the first line printed: ``reference service, as processes``."""
+
+    def prepare(self, services: tuple[Service, ...]) -> None:
+        """Do once what all of them need (environments, images) before the first start.
+
+        Raises:
+            UsageError: for a service this origin cannot provide.
+            InfraError: when preparing fails, with the tool's own last lines.
+        """
+
+    def start(self, service: Service, database: Database, log: Path) -> RunningService:
+        """Start ``service`` over ``database`` and return at once; readiness is the caller's.
+
+        The service is not migrated: its migration endpoints answer when it is ready.
+        """

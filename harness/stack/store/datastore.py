@@ -1,0 +1,97 @@
+"""Datastores: where clients put artifacts and logs, behind one small interface."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from harness.catalog.versions import Client
+from harness.stack.store.objects import Stored
+
+
+class Datastore(Protocol):
+    """One kind of datastore, for the whole run."""
+
+    name: str
+    """The word on the datastore axis: ``local``, ``s3``."""
+
+    description: str
+    """Where the data goes, in words; for the first lines printed and the journal."""
+
+    def check(self) -> None:
+        """Find out whether it can be used. Called before anything of the run starts.
+
+        Raises:
+            UsageError: when what the user named cannot be used.
+        """
+
+    def pins(self, client: Client, python: str) -> tuple[str, ...]:
+        """Return extra requirements ``client`` needs on a minor version of Python, ``3.11``."""
+
+    def unsupported(self, client: Client, python: str) -> str:
+        """Return why ``client`` cannot use it on that Python; empty when it can."""
+
+    def environment(self, client: Client, stack: str, folder: Path) -> Mapping[str, str]:
+        """Return the variables that make ``client`` use it; the first call starts it.
+
+        Args:
+            client: releases differ in the variables they read.
+            stack: name of the stack the client works with.
+            folder: a folder of the cell's or the walk's own; what shares it shares the data.
+
+        Raises:
+            InfraError: when it cannot be had, or is there no longer.
+        """
+
+    def objects(self, stack: str, folder: Path) -> list[Stored] | None:
+        """Return every object that clients put there; None if not listable.
+
+        Raises:
+            InfraError: when the store cannot be asked.
+        """
+
+    def check_alive(self) -> None:
+        """Raise InfraError when it is there no longer: then a cell's failure is not its own."""
+
+    def stop(self) -> str:
+        """Stop it, remove what it holds, and return a sentence on that; empty for nothing to say.
+
+        Safe to call twice, and before it was ever used.
+        """
+
+
+class LocalDatastore:
+    """Metaflow's local datastore: a folder."""
+
+    name = "local"
+    description = "local: a folder"
+
+    def check(self) -> None:
+        """Do nothing: the run's folder was made already."""
+
+    def pins(self, client: Client, python: str) -> tuple[str, ...]:  # noqa: ARG002
+        """Return nothing: every client can write files."""
+        return ()
+
+    def unsupported(self, client: Client, python: str) -> str:  # noqa: ARG002
+        """Return nothing: every client can write files."""
+        return ""
+
+    def environment(self, client: Client, stack: str, folder: Path) -> Mapping[str, str]:  # noqa: ARG002
+        """Return the variables that put all data under ``folder``; the same for all releases."""
+        folder.mkdir(parents=True, exist_ok=True)
+        return {
+            "METAFLOW_DEFAULT_DATASTORE": "local",
+            "METAFLOW_DATASTORE_SYSROOT_LOCAL": str(folder),
+        }
+
+    def objects(self, stack: str, folder: Path) -> None:
+        """Return None: a file that is gone shows when it is read back."""
+
+    def check_alive(self) -> None:
+        """Do nothing: folders stay."""
+
+    def stop(self) -> str:
+        """Do nothing: the folders go with the cells."""
+        return ""

@@ -1,0 +1,125 @@
+"""What an S3 server of a run's own held, as files, and a server that has it again.
+
+Below the folder each object is the file ``BUCKET/KEY``, or ``_unnamed/BUCKET-NUMBER`` where its key
+cannot be a path. ``_index.json`` tells which is which, with each object's headers and the endpoint
+the server had. It is written last: a folder without it was not saved to the end.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from harness.catalog import records
+from harness.machine.errors import InfraError, UsageError
+from harness.machine.processes import HOST, is_free
+from harness.stack.store.objects import ObjectStore, ObjectStoreError, Saved
+from harness.stack.store.server import CREDENTIALS, S3Server
+
+INDEX = "_index.json"
+FILE_SCHEMA = 1
+"""The version of the index's format: its field ``schema``."""
+
+
+def save(store: ObjectStore, buckets: Iterable[str], folder: Path) -> None:
+    """Write all objects of some buckets to files below a folder that is not there yet.
+
+    Raises:
+        ObjectStoreError: when the store refuses or does not answer.
+        InfraError: when a file cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True)
+        names = sorted(buckets)
+        index = {
+            "schema": FILE_SCHEMA,
+            "endpoint": store.endpoint,
+            "buckets": names,
+            "objects": [saved for bucket in names for saved in store.save(bucket, folder)],
+        }
+        text = json.dumps(index, indent=1, ensure_ascii=False)
+        (folder / INDEX).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InfraError(f"{folder} cannot be written: {error.strerror}") from error
+
+
+def serve(folder: Path, mark: str, log: Path, host: str = HOST) -> S3Server:
+    """Start an S3 server with everything that ``save`` wrote, and return it when all is there.
+
+    It has the port that the saved one had where that is free on ``host``. Nothing of what clients
+    record names an endpoint, so another does as well. Its variables are ``server.CREDENTIALS``.
+
+    Args:
+        folder: what ``save`` was given.
+        mark: what the server's process belongs to.
+        log: what it prints.
+        host: the address of this machine to listen on; containers reach no 127.0.0.1.
+
+    Raises:
+        UsageError: when nothing was saved there, or it is not what ``save`` wrote.
+        InfraError: when the server does not start, or a file is gone.
+    """
+    index = _read_index(folder)
+    port = urlsplit(index.endpoint).port
+    server = S3Server(mark, log, host, port if port and is_free(port, host) else None)
+    try:
+        server.start()
+        store = ObjectStore(server.endpoint, CREDENTIALS)
+        for bucket in index.buckets:
+            store.make_bucket(bucket)
+        for bucket, saved in groupby(index.objects, key=itemgetter("bucket")):
+            store.load(bucket, folder, list(saved))
+    except ObjectStoreError as error:
+        server.stop()
+        raise InfraError(f"the objects in {folder} could not be loaded: {error}") from error
+    except BaseException:
+        server.stop()
+        raise
+    return server
+
+
+class _Index(NamedTuple):
+    schema: int
+    endpoint: str
+    buckets: tuple[str, ...]
+    objects: tuple[Saved, ...]
+
+
+def _read_index(folder: Path) -> _Index:
+    path = folder / INDEX
+    if not path.is_file():
+        raise UsageError(
+            f"{folder} holds no saved objects: {INDEX} is missing; a run saves them with --keep"
+        )
+
+    def objects(raw: object) -> tuple[Saved, ...]:
+        return records.records(f"{path}: objects", raw, _OBJECT, "file", dict) if raw else ()
+
+    fields: records.Fields = {
+        "schema": records.schema(FILE_SCHEMA),
+        "endpoint": records.text,
+        "buckets": records.several(records.text),
+        "objects": objects,
+    }
+    return records.record(str(path), records.read_json(path), fields, _Index)
+
+
+def _string(raw: object) -> str:
+    """Parse a text that may be blank, as keys are."""
+    if not isinstance(raw, str):
+        raise ValueError("expected a text")  # noqa: TRY004 - Parser
+    return raw
+
+
+_OBJECT: records.Fields = {
+    "bucket": records.text,
+    "key": _string,
+    "size": records.integer,
+    "file": records.text,
+    "headers": records.mapping(records.text, lambda raw: raw),
+}

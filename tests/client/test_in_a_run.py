@@ -1,0 +1,139 @@
+"""What a run makes of a cell when a part of it breaks, and of a probe that is odd."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from harness.catalog.versions import load
+from harness.client.cell import CellOutcome
+from harness.client.reading import Again, WrittenRun
+from harness.core.outcome import Status
+from harness.machine.errors import InfraError
+from harness.run.walk import Walk
+from harness.stack.database.server import Address, Database
+from tests.client.conftest import FLOW
+from tests.report import journals
+
+REFUSED = """
+import sys
+
+class FlowSpec:
+    pass
+
+class OddFlow(FlowSpec):
+    pass
+
+if __name__ == "__main__":
+    sys.exit("ServiceException: 500")
+"""
+
+
+@pytest.fixture
+def shut(database: Database) -> Iterator[Address]:
+    """A database in which the user may not read a table of the service's."""
+    user = f"reader_{database.address.name}"
+    with closing(database.address.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE flows_v3 (flow_id text)")
+        cursor.execute(f"CREATE USER {user} PASSWORD 'x'")
+        yield replace(database.address, user=user, password="x")
+        cursor.execute(f"DROP USER {user}")
+
+
+def test_a_client_that_fails_over_a_dead_database_is_infra(in_run, stack_over, nowhere):
+    outcome = in_run.run.clients.cell(in_run.cell(REFUSED), in_run.python, stack_over(nowhere))
+    assert outcome.status is Status.INFRA
+    assert "the database does not answer any more" in outcome.checks["run"].reason
+
+
+def test_a_client_that_fails_over_a_living_database_has_failed(in_run, stack_over, database):
+    outcome = in_run.run.clients.cell(
+        in_run.cell(REFUSED), in_run.python, stack_over(database.address)
+    )
+    assert outcome.status is Status.FAIL
+    assert outcome.checks["run"].reason.endswith("ServiceException: 500")
+
+
+def test_a_run_that_was_interrupted_starts_no_more_programs(in_run):
+    with pytest.raises(KeyboardInterrupt), in_run.run.executor.pool():
+        raise KeyboardInterrupt
+    outcome = in_run.run.clients.cell(in_run.cell(), in_run.python, None)
+    assert outcome.status is Status.INFRA
+    assert outcome.checks["run"].reason == "the run was ended meanwhile"
+
+
+def test_a_table_that_may_not_be_read_is_infra(in_run, stack_over, shut):
+    outcome = in_run.run.clients.cell(in_run.cell(), in_run.python, stack_over(shut))
+    assert outcome.status is Status.INFRA
+    reason = outcome.checks["run"].reason
+    assert reason == "the database could not be read: permission denied for table flows_v3"
+
+
+# The last words are what the service's log grows by.
+WELL = FLOW.replace('__main__":', '__main__":\n    open(LOG, "a").write("meanwhile")')
+
+
+def test_an_infra_cell_keeps_what_was_found_before(in_run, stack_over, nowhere):
+    stack = stack_over(nowhere)
+    cell = in_run.cell(WELL.replace("LOG", repr(str(stack.running.log))))
+    outcome = in_run.run.clients.cell(cell, in_run.python, stack)
+    assert {check.status for check in outcome.checks.values()} == {Status.INFRA}
+    assert outcome.pathspec == "OddFlow/1"
+    assert outcome.seconds > 0
+    texts = {kind: path.read_text(encoding="utf-8") for kind, path in outcome.evidence.items()}
+    assert list(texts) == ["flow", "readback", "service"]
+    assert texts["service"] == "meanwhile"
+
+
+def test_an_infra_cell_keeps_what_was_read_again(in_run, stack_over, database, monkeypatch):
+    run, stack = in_run.run, stack_over(database.address)
+    first = run.clients.cell(in_run.cell(stage=1), in_run.python, stack)
+    assert first.written is not None
+    again = [Again(first.written, checked=False)]
+
+    def dead() -> None:
+        raise InfraError("the service ended")
+
+    monkeypatch.setattr(stack.running, "check_alive", dead)
+    second = run.clients.cell(in_run.cell(stage=2), in_run.python, stack, earlier=again)
+    assert second.checks["run"].reason == "the service ended"
+    assert second.written is not None
+    assert (second.rereads, second.reread_problems) == (1, [])
+
+
+def test_an_infra_cell_says_that_earlier_runs_were_not_read_again(in_run, stack_over, nowhere):
+    run = in_run.run
+    first = run.clients.cell(in_run.cell(stage=1), in_run.python, None)
+    assert first.written is not None
+    again = [Again(first.written, checked=True)]
+    second = run.clients.cell(
+        in_run.cell(stage=2), in_run.python, stack_over(nowhere), earlier=again
+    )
+    (problem,) = second.reread_problems
+    assert problem.startswith(
+        "client 2.19.39: earlier runs not read again: the database does not answer any more"
+    )
+
+
+def test_each_client_makes_its_checks_again_on_its_own_first_and_latest_runs(in_run):
+    backend: Any = SimpleNamespace(server=lambda _: None)
+    stacks: Any = None
+    walk = Walk(in_run.run, backend, stacks, {})
+    new, old = in_run.run.options.clients[0], load().clients[0]
+    written = {new: (1, 2, 3, 4), old: (2, 3)}
+    stage = journals.stage(4, "reference-2.5")
+    for client, stages in written.items():
+        for number in stages:
+            cell = replace(in_run.cell(stage=number), client=client)
+            run = WrittenRun(cell, str(number), {}, ("run",))
+            walk._note_cell(stage, CellOutcome(cell, written=run))
+    checked = {
+        client: [again.run.cell.stage for again in runs if again.checked]
+        for (client, _), runs in walk._runs_by_client().items()
+    }
+    assert checked == {new: [1, 4], old: [2, 3]}

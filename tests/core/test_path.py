@@ -1,0 +1,111 @@
+"""Paths of a fixed-database walk: straight, given, and random with legal rollbacks."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from harness.catalog.versions import Catalog, Service, load
+from harness.core.path import LONGEST_JUMP, Step, given, random_path, straight
+from harness.machine.errors import UsageError
+
+GOLDEN = Path(__file__).parent / "golden"
+SEEDS = range(300)
+
+
+@pytest.fixture(scope="module")
+def catalog() -> Catalog:
+    return load()
+
+
+def _text(path: tuple[Step, ...]) -> str:
+    return "".join(f"{step}\n" for step in path)
+
+
+def _named(catalog: Catalog, *names: str) -> list[Service]:
+    by_name = {service.name: service for service in catalog.services}
+    return [by_name[name] for name in names]
+
+
+def test_the_straight_path_visits_every_service_once(catalog):
+    assert [step.service for step in straight(catalog.released)] == list(catalog.released)
+
+
+def test_the_straight_path_as_text(catalog):
+    text = _text(straight(catalog.reference))
+    assert text == (GOLDEN / "path-straight.txt").read_text(encoding="utf-8")
+
+
+def test_a_given_path_goes_upwards(catalog):
+    services = _named(catalog, "2.0.4", "v2.2.5", "v2.4.0")
+    assert [step.service for step in given(services)] == services
+    assert not any(step.rollback for step in given(services))
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("2.0.4", "2.0.4"), "2.0.4 is repeated"),
+        (("v2.4.0", "v2.2.5"), "v2.2.5 is older than v2.4.0 before it"),
+    ],
+)
+def test_a_given_path_that_is_none(catalog, names, message):
+    with pytest.raises(UsageError, match=message):
+        given(_named(catalog, *names))
+
+
+def test_a_random_path_as_text(catalog):
+    text = "".join(
+        f"seed {seed}\n{_text(random_path(catalog.released, seed))}" for seed in (1, 2, 7)
+    )
+    assert text == (GOLDEN / "path-random.txt").read_text(encoding="utf-8")
+
+
+def test_the_same_seed_gives_the_same_path_and_others_another(catalog):
+    texts = [_text(random_path(catalog.released, seed)) for seed in SEEDS]
+    assert texts == [_text(random_path(catalog.released, seed)) for seed in SEEDS]
+    assert len(set(texts)) > len(SEEDS) / 2
+
+
+@pytest.mark.parametrize("kind", ["released", "reference"])
+def test_every_random_path_is_legal(catalog, kind):
+    services = catalog.of_kind(kind)
+    for seed in SEEDS:
+        path = random_path(services, seed)
+        assert [step.number for step in path] == list(range(1, len(path) + 1))
+        assert path[-1].service == services[-1], "the walk ends with the newest service"
+        assert not path[0].rollback
+        schema = 0
+        for step in path:
+            assert step.service.schema == max(schema, step.service.schema), "no schema goes back"
+            schema = step.service.schema
+        for before, step in itertools.pairwise(path):
+            assert step.service != before.service
+            older = step.service.version < before.service.version
+            assert step.rollback == older, f"seed {seed}: {step}"
+            if step.rollback:
+                assert step.service.schema == before.service.schema, "an older image must boot"
+                assert not before.rollback
+
+
+def test_random_paths_jump_no_further_than_they_say(catalog):
+    services = catalog.released
+    for seed in SEEDS:
+        highest = None
+        for step in random_path(services, seed):
+            position = services.index(step.service)
+            if highest is not None and not step.rollback:
+                assert 1 <= position - highest <= LONGEST_JUMP
+            highest = position if highest is None else max(position, highest)
+
+
+def test_random_paths_do_roll_back(catalog):
+    rollbacks = [any(s.rollback for s in random_path(catalog.released, seed)) for seed in SEEDS]
+    assert sum(rollbacks) > len(SEEDS) / 2
+
+
+def test_a_random_path_through_one_service_is_that_service(catalog):
+    (only,) = _named(catalog, "v2.5.1")
+    assert random_path([only], 1) == (Step(1, only),)

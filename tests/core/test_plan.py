@@ -1,0 +1,125 @@
+"""The plan as text, and what a cell cannot be asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.catalog.versions import Catalog, load
+from harness.cli.options import parse
+from harness.cli.planning import make_plan
+from harness.core.plan import Cell, Plan
+from harness.core.probes import Check, Probe
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture(scope="module")
+def catalog() -> Catalog:
+    return load()
+
+
+@pytest.mark.parametrize(
+    ("name", "session", "arguments"),
+    [
+        (
+            "plan-compat",
+            "compat",
+            ["--metaflow", "2.2.13,2.19.39", "--service", "1.0,2.5", "--probe", "hello,basics"],
+        ),
+        ("plan-local", "local", ["--metaflow", "2.2.1,2.2.2"]),
+        (
+            "plan-fixed_db",
+            "fixed_db",
+            ["--metaflow", "2.2.13,2.19.39", "--path", "2.0.4,2.5", "--probe", "hello"],
+        ),
+    ],
+)
+def test_the_plan_as_text(catalog, name, session, arguments):
+    options = parse(session, arguments, catalog)
+    text = make_plan(options, dict.fromkeys(options.clients, "3.11")).render() + "\n"
+    assert text == (GOLDEN / f"{name}.txt").read_text(encoding="utf-8")
+
+
+def _cell(catalog: Catalog, client: str, service: str | None, check: Check) -> Cell:
+    clients = {one.name: one for one in catalog.clients}
+    services = {one.name: one for one in catalog.services}
+    probe = Probe("p", Path("p.py"), "F", (check,), ())
+    return Cell("compat", clients[client], services[service] if service else None, "local", probe)
+
+
+@pytest.mark.parametrize(
+    ("client", "service", "check", "reason"),
+    [
+        ("2.19.39", "reference-2.5", Check("c", ""), ""),
+        (
+            "2.6.3",
+            "reference-2.5",
+            Check("c", "", client=">=2.7"),
+            "needs client >=2.7, this is 2.6.3",
+        ),
+        ("2.7.0", "reference-2.5", Check("c", "", client=">=2.7"), ""),
+        (
+            "2.19.39",
+            "reference-2.0.6",
+            Check("c", "", service=">=2.3"),
+            "needs service >=2.3, reference-2.0.6 reports 2.0.6",
+        ),
+        ("2.19.39", None, Check("c", "", service=">=2.3"), ""),
+        # v2.2.5 tells clients that it is 2.2.3, and they gate on that.
+        (
+            "2.19.39",
+            "v2.2.5",
+            Check("c", "", service=">=2.2.4"),
+            "needs service >=2.2.4, v2.2.5 reports 2.2.3",
+        ),
+        # What it can do is another matter.
+        ("2.19.39", "v2.2.5", Check("c", "", release=">=2.2.5"), ""),
+        (
+            "2.19.39",
+            "v2.2.4",
+            Check("c", "", release=">=2.2.5"),
+            "needs service release >=2.2.5, this is v2.2.4",
+        ),
+    ],
+)
+def test_what_a_cell_cannot_be_asked(catalog, client, service, check, reason):
+    assert _cell(catalog, client, service, check).unsupported(check) == reason
+
+
+def test_the_plan_says_what_is_left_out(catalog):
+    cell = _cell(catalog, "2.6.3", "reference-2.5", Check("mutate", "", client=">=2.7"))
+    assert Plan("compat", (), (cell,), {}).render() == (
+        "compat/2.6.3/reference-2.5/local/p: ; unsupported: needs client >=2.7, this is 2.6.3\n"
+        "1 cells"
+    )
+
+
+def test_ids_are_stable_and_slugs_are_file_names(catalog):
+    cell = _cell(catalog, "2.19.39", "reference-2.5", Check("c", ""))
+    assert cell.id == "compat/2.19.39/reference-2.5/local/p"
+    assert cell.slug == "compat__2.19.39__reference-2.5__local__p"
+    alone = _cell(catalog, "2.19.39", None, Check("c", ""))
+    assert alone.id == "compat/2.19.39/no-service/local/p"
+
+
+def test_the_matrix_has_every_combination_once(catalog):
+    given = ["--metaflow", "2.0.0,2.0.1,2.0.2", "--service", "1.0,2.0"]
+    given += ["--datastore", "local,s3", "--probe", "hello,basics"]
+    options = parse("compat", given, catalog)
+    cells = make_plan(options, dict.fromkeys(options.clients, "3.9")).cells
+    clients = catalog.clients[:3]
+    assert len(cells) == len({cell.id for cell in cells}) == 3 * 2 * 2 * 2
+    assert [cell.client for cell in cells] == [client for client in clients for _ in range(8)]
+
+
+def test_s3_cells_have_one_check_more_and_a_probe_may_be_for_them_alone(catalog):
+    probe = Probe("p", Path("p.py"), "F", (Check("c", ""),), (), ("s3",))
+    local, s3 = (
+        Cell("local", catalog.clients[-1], None, datastore, probe) for datastore in ("local", "s3")
+    )
+    assert [check.name for check in local.checks] == ["c"]
+    assert [check.name for check in s3.checks] == ["c", "stored"]
+    assert [local.unsupported(check) for check in local.checks] == ["needs s3 data, this is local"]
+    assert [s3.unsupported(check) for check in s3.checks] == ["", ""]

@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from packaging.version import Version
+
+from harness.catalog.versions import Service, load
+from harness.machine.errors import InfraError
+from harness.machine.processes import free_port
+from harness.proof.contract import Contract, changes, exercise
+from harness.proof.declared import DECLARED
+from harness.stack.database.server import Database
+from harness.stack.reference import faults
+from harness.stack.reference.levels import LEVELS
+from harness.stack.service.launcher import RunningService
+from harness.stack.service.migration import await_ready, bring_up
+from harness.stack.service.reference import ReferenceLauncher
+
+pytestmark = pytest.mark.e2e
+
+SERVICES = {service.name: service for service in load().services}
+
+Start = Callable[[str], RunningService]
+
+
+@pytest.fixture
+def start(database: Database, tmp_path: Path) -> Iterator[Start]:
+    """Start a level over the test's database, in the place of the one before it."""
+    launcher = ReferenceLauncher(f"tests-{os.getpid()}-contract")
+    started: list[RunningService] = []
+
+    def start(level: str) -> RunningService:
+        for before in started:
+            before.stop()
+        service = SERVICES[f"reference-{level}"]
+        started.append(launcher.start(service, database, tmp_path / "service.log"))
+        return started[-1]
+
+    yield start
+    for running in started:
+        running.stop()
+
+
+@pytest.fixture
+def found_at(start: Start, database: Database) -> Callable[[str], Contract]:
+    """Exercise a level that is migrated as an operator would."""
+
+    def found_at(level: str) -> Contract:
+        running = start(level)
+        bring_up(running)
+        return exercise(running.url, database.address, f"Flow{level.replace('.', '')}")
+
+    return found_at
+
+
+def test_every_level_keeps_its_word_and_changes_only_what_is_declared(
+    start: Start, found_at: Callable[[str], Contract], database: Database
+):
+    found = {level: found_at(level) for level in LEVELS}
+    assert all(contract.problems == () for contract in found.values())
+    for before, after in itertools.combinations(LEVELS, 2):
+        service = SERVICES[f"reference-{after}"]
+        assert changes(found[before], found[after], service) == []
+        assert found[before].observations != found[after].observations
+    running = start("2.0.4")
+    await_ready(running)
+    back = exercise(running.url, database.address, "FlowBack")
+    assert back.problems == ()
+    assert back.observations["filtered tasks"] == "404"
+    assert changes(found["2.5"], back, running.service, back=True) == []
+    assert exercise(running.url, database.address, "FlowAgain") == back
+
+
+@pytest.mark.parametrize(
+    ("fault", "check", "told"),
+    [
+        (f"{faults.STATUS_500_COMMITS}:4", "run", ["refused, yet rows were written", "runs_v3 {"]),
+        (f"{faults.STATUS_500}:2", "flow", ["cannot be read back: GET /flows/", "answered 500"]),
+        (faults.LOSE_ARTIFACT, "artifacts", ["artifact_v3 did not get 3 row(s)"]),
+        (faults.DROP_TAG, "run", ["tags was sent as", "'alpha'", "POST", "in the database"]),
+    ],
+)
+def test_a_planted_fault_is_named(
+    found_at: Callable[[str], Contract],
+    monkeypatch: pytest.MonkeyPatch,
+    fault: str,
+    check: str,
+    told: list[str],
+):
+    monkeypatch.setenv(faults.VARIABLE, fault)
+    problems = found_at("2.5").problems
+    assert any(
+        problem.startswith(f"{check}: ") and all(part in problem for part in told)
+        for problem in problems
+    ), problems
+
+
+def test_a_service_on_a_schema_it_does_not_know_writes_what_it_refuses(
+    start: Start, database: Database
+):
+    bring_up(start("2.0"))
+    running = start("1.0")
+    await_ready(running)
+    problems = exercise(running.url, database.address, "FlowOld").problems
+    assert problems[0].startswith("run: refused, yet rows were written: POST /flows/FlowOld/run")
+
+
+def test_a_service_that_does_not_answer_is_not_judged(start: Start, database: Database):
+    bring_up(start("2.0"))
+    with pytest.raises(InfraError, match="POST http://127"):
+        exercise(f"http://127.0.0.1:{free_port()}", database.address, "FlowNobody")
+
+
+def test_a_table_that_is_missing_is_a_problem(start: Start, database: Database):
+    running = start("2.5")
+    bring_up(running)
+    with contextlib.closing(database.address.connect()) as connection:
+        connection.cursor().execute("DROP TABLE artifact_v3")
+    found = exercise(running.url, database.address, "FlowMissing")
+    assert found.observations == {}
+    (problem,) = found.problems
+    assert 'relation "public.artifact_v3" does not exist' in problem
+
+
+def test_a_database_that_does_not_answer_is_not_judged(database: Database):
+    nowhere = dataclasses.replace(database.address, port=free_port())
+    with pytest.raises(InfraError, match="the rows of FlowNowhere"):
+        exercise("http://127.0.0.1:1", nowhere, "FlowNowhere")
+
+
+def with_heartbeat(answer: str) -> Contract:
+    return Contract({"heartbeat of a run": answer, "duplicate flow": "409"}, ())
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "service"),
+    [
+        ("404", "200", "2.0.4"),
+        ("404", "200", "v2.5.1"),
+        ("200", "404", "2.0.3"),
+        ("200", "404", "1.0.1"),
+    ],
+)
+def test_a_declared_change_is_not_named(was: str, now: str, service: str):
+    assert changes(with_heartbeat(was), with_heartbeat(now), SERVICES[service]) == []
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "service", "declared"),
+    [
+        ("200", "404", "v2.5.1", "200"),
+        ("404", "200", "2.0.3", "404"),
+        ("404", "404", "v2.5.1", "200"),  # over a jump: the change never came
+    ],
+)
+def test_what_is_not_as_declared_is_named(was: str, now: str, service: str, declared: str):
+    (named,) = changes(with_heartbeat(was), with_heartbeat(now), SERVICES[service])
+    assert named == (
+        f"heartbeat of a run: was {was}, is {now} with {service};"
+        f" declared: {declared} (heartbeats; since 2.0.4)"
+    )
+
+
+def test_the_first_stage_is_held_against_what_is_declared():
+    assert changes(None, with_heartbeat("200"), SERVICES["v2.5.1"]) == []
+    (named,) = changes(None, with_heartbeat("404"), SERVICES["v2.5.1"])
+    assert named.startswith("heartbeat of a run: is 404 with v2.5.1; declared: 200 ")
+
+
+def test_on_the_way_back_what_the_newer_schema_decides_may_stay():
+    stays = with_heartbeat("200")
+    assert changes(stays, stays, SERVICES["2.0.3"], back=True) == []
+    assert changes(stays, stays, SERVICES["2.0.3"]) != []
+
+
+def test_a_change_nobody_declared_is_named():
+    before = Contract({"duplicate flow": "409", "only before": "1"}, ())
+    after = Contract({"duplicate flow": "200", "only after": "1"}, ())
+    named = changes(before, after, SERVICES["v2.5.1"])
+    assert named == ["duplicate flow: was 409, is 200 with v2.5.1"]
+
+
+def test_tags_by_the_release_that_has_them_not_by_what_it_reports():
+    service: Service = SERVICES["v2.2.5"]
+    assert service.reported == "2.2.3"
+    before, after = Contract({"change of tags": "404"}, ()), Contract({"change of tags": "200"}, ())
+    assert changes(before, after, service) == []
+    assert changes(before, after, SERVICES["v2.2.4"]) != []
+
+
+def test_declared_changes_of_one_check_follow_on_each_other():
+    by_check: dict[str, list[tuple[Version, str, str]]] = {}
+    for one in DECLARED:
+        assert one.before != one.after
+        by_check.setdefault(one.check, []).append((one.since, one.before, one.after))
+    for found in by_check.values():
+        assert found == sorted(found)
+        assert [after for _, _, after in found[:-1]] == [before for _, before, _ in found[1:]]

@@ -1,0 +1,80 @@
+"""Which of several stacks stays with --keep."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psycopg2
+import pytest
+from rich.console import Console
+
+from harness.catalog.versions import load
+from harness.cli.options import parse
+from harness.cli.planning import make_plan
+from harness.core.axes import Point
+from harness.machine import locks
+from harness.machine.errors import InfraError
+from harness.report.terminal import Screen
+from harness.run.run import Run
+from harness.stack.database.embedded import EmbeddedPostgres
+from harness.stack.database.server import Database
+from harness.stack.kept_stack import all_kept
+from harness.stack.stacks import Last, Stacks
+
+
+class _Running:
+    """A service that notes whether it was stopped."""
+
+    def __init__(self) -> None:
+        self.stopped = False
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+def test_what_was_brought_up_last_stays_and_not_what_was_started_last(
+    postgres: EmbeddedPostgres, database: Database, tmp_path: Path
+):
+    backend: Any = SimpleNamespace(servers=[postgres])
+    stacks = Stacks(backend, "metaflow", tmp_path, note=lambda *_: None)
+    first, up, never_up = _Running(), _Running(), _Running()
+    for running in (first, up, never_up):
+        stacks.adopt(running)  # type: ignore[arg-type]
+    stacks.last = Last(load().reference[0], postgres, database, up)  # type: ignore[arg-type]
+    stacks.stop_others()
+    assert [one.stopped for one in (first, up, never_up)] == [True, False, True]
+
+
+def test_a_walk_that_was_interrupted_between_its_services_keeps_no_stack(
+    database: Database, tmp_path: Path, monkeypatch
+):
+    monkeypatch.setattr(locks, "RUNS", tmp_path / "runs")
+    given = ["--keep", "--metaflow", "2.19.39", "--results", str(tmp_path / "results")]
+    options = parse("fixed_db", given, load())
+    said = io.StringIO()
+    plan = make_plan(options, dict.fromkeys(options.clients, "3.11"))
+    run = Run(options, plan, Screen(Console(file=said)))
+    backend, stacks = run.services()
+    run.backend = dataclasses.replace(backend, outlives=True)  # as containers do
+    stacks.last = Last(load().reference[0], backend.servers[0], database, None)
+    run.end()
+    assert all_kept() == []
+    assert "kept:" not in said.getvalue()
+
+
+def test_a_database_that_dies_while_a_stack_starts_is_infra_for_all_who_ask(tmp_path: Path):
+    def dead(_: str) -> Database:
+        raise psycopg2.OperationalError("server closed the connection")
+
+    server = SimpleNamespace(start=lambda: None, create=dead)
+    backend: Any = SimpleNamespace(server=lambda _: server)
+    stacks = Stacks(backend, "metaflow", tmp_path, note=lambda *_: None)
+    service = load().reference[0]
+    point = Point(client="2.19.39", service=service.name)
+    for _ in range(2):
+        with pytest.raises(InfraError, match="does not answer any more: server closed"):
+            stacks.get(service, point)
