@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 class Executor:
-    """Runs tasks, up to a number of them at a time.
+    """Does units of work, up to a number of them at a time.
 
     Args:
         jobs: how many at a time.
-        cancel: ends what the tasks wait for, when the run is being ended.
+        cancel: ends what the units wait for, when the run is being ended.
     """
 
     def __init__(self, jobs: int, cancel: Callable[[], None]) -> None:
@@ -28,16 +29,17 @@ class Executor:
         """Tell whether the run is being ended; then no program is started any more."""
         return self._cancelled.is_set()
 
-    def run(self, tasks: Sequence[Callable[[], T]], each: Callable[[T], object]) -> list[T]:
-        """Run tasks; return what they return, in the order in which they end.
+    def run(self, do: Callable[[U], T], units: Iterable[U], each: Callable[[T], object]) -> list[T]:
+        """Do units; return what comes of them, in the order in which they end.
 
         Args:
-            tasks: what to do.
-            each: called with what one returns, as it ends.
+            do: does one.
+            units: what to do.
+            each: called with what comes of one, as it ends.
         """
         results = []
         with self.pool() as pool:
-            for future in as_completed([pool.submit(task) for task in tasks]):
+            for future in as_completed([pool.submit(do, unit) for unit in units]):
                 results.append(future.result())
                 each(results[-1])
         return results

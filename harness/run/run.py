@@ -11,7 +11,7 @@ import contextlib
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -36,9 +36,9 @@ from harness.run.folder import RunFolder
 from harness.run.keep import leave_stack
 from harness.run.options import Options
 from harness.run.record import Record
+from harness.run.unit import StackSource, Unit, execute
 from harness.stack.backend import Backend, choose_backend
 from harness.stack.service.live import LiveLogs
-from harness.stack.service.migration import MigrationError
 from harness.stack.stacks import Stacks
 from harness.stack.store.choice import choose_datastores
 
@@ -140,12 +140,18 @@ class Run:
             except InfraError as error:
                 self.skip(cells, Status.INFRA, str(error))
                 raise
-        return self.execute([partial(self._on_its_stack, cell, python) for cell in cells])
+        return self.execute([Unit(cell, python) for cell in cells], self.stacks)
 
-    def execute(self, tasks: Sequence[Callable[[], CellOutcome]]) -> list[CellOutcome]:
-        """Run cells in parallel, up to ``--jobs``, and record each as it ends."""
+    def execute(self, units: Sequence[Unit], stacks: StackSource | None) -> list[CellOutcome]:
+        """Run units in parallel, up to ``--jobs``, and record each as it ends.
+
+        Args:
+            units: what to run.
+            stacks: where their stacks are had; None where clients run alone.
+        """
+        do = partial(execute, clients=self.clients, stacks=stacks)
         with self.screen.watching(self.record.view, self.options.jobs):
-            return self.executor.run(tasks, self._finished)
+            return self.executor.run(do, units, self._finished)
 
     def _finished(self, outcome: CellOutcome) -> None:
         entry, view = self.record_cell(outcome), self.record.view
@@ -155,17 +161,6 @@ class Run:
         """Record cells that cannot run at all, and why."""
         for cell in cells:
             self.record_cell(not_run(cell, status, reason))
-
-    def _on_its_stack(self, cell: Cell, python: Path) -> CellOutcome:
-        try:
-            stack = (
-                self.stacks.get(cell.service, cell.point) if self.stacks and cell.service else None
-            )
-        except InfraError as error:
-            return not_run(cell, Status.INFRA, str(error))
-        except MigrationError as error:
-            return not_run(cell, Status.FAIL, str(error))
-        return self.clients.cell(cell, python, stack)
 
     def judge_migration(
         self, outcome: CheckOutcome, service: Service, before: Service | None

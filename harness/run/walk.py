@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import wait
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -28,6 +27,7 @@ from harness.core.plan import Cell, planned_stage
 from harness.machine.errors import HarnessError, InfraError
 from harness.proof import contract, fingerprint, rollback, schema
 from harness.run.run import Run
+from harness.run.unit import OneStack, Unit
 from harness.stack.backend import Backend
 from harness.stack.database.admin import one_line
 from harness.stack.database.rows import schema_version, server_version
@@ -286,21 +286,13 @@ class Walk:
 
     def _run_clients(self, stage: StageEntry, step: Step, stack: Stack) -> None:
         again = self._runs_by_client()
-        tasks = []
+        units = []
         for cell in self._cells(step):
             # The first cell of a client reads its earlier runs again, for all of its cells.
-            earlier = again.pop((cell.client, cell.datastore), ())
-            tasks.append(
-                partial(
-                    self._run.clients.cell,
-                    cell,
-                    self._pythons[cell.client],
-                    stack,
-                    data=self._data(cell.datastore),
-                    earlier=earlier,
-                )
-            )
-        for outcome in self._run.execute(tasks):
+            earlier = tuple(again.pop((cell.client, cell.datastore), ()))
+            data, python = self._data(cell.datastore), self._pythons[cell.client]
+            units.append(Unit(cell, python, data, earlier))
+        for outcome in self._run.execute(units, OneStack(stack)):
             self._note_cell(stage, outcome)
 
     def _note_cell(self, stage: StageEntry, outcome: CellOutcome) -> None:

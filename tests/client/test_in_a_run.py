@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -15,6 +18,8 @@ from harness.client.cell import CellOutcome
 from harness.client.reading import Again, WrittenRun
 from harness.core.outcome import Status
 from harness.machine.errors import InfraError
+from harness.machine.tools import ROOT
+from harness.run.unit import Unit, execute
 from harness.run.walk import Walk
 from harness.stack.database.server import Address, Database
 from tests.client.conftest import FLOW
@@ -137,3 +142,40 @@ def test_each_client_makes_its_checks_again_on_its_own_first_and_latest_runs(in_
         for (client, _), runs in walk._runs_by_client().items()
     }
     assert checked == {new: [1, 4], old: [2, 3]}
+
+
+ELSEWHERE = """
+import pickle, sys
+from pathlib import Path
+from harness.run.clients import Clients
+from harness.run.folder import RunFolder
+from harness.run.record import Record
+from harness.run.unit import execute
+from harness.stack.store.datastore import LocalDatastore
+
+folder = RunFolder(Path(sys.argv[1]), "elsewhere")
+folder.make()
+record = Record(folder.run, folder.path, [])
+stores = {"local": LocalDatastore()}
+clients = Clients(folder, record, stores, timeout=20, keep=False, cancelled=lambda: False)
+unit = pickle.load(sys.stdin.buffer)
+pickle.dump(execute(unit, clients, None), sys.stdout.buffer)
+"""
+
+
+def test_a_unit_can_be_executed_in_another_process(in_run, tmp_path):
+    unit = Unit(in_run.cell(), in_run.python)
+    done = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE, str(tmp_path / "elsewhere")],
+        input=pickle.dumps(unit),
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+        check=True,
+    )
+    outcome = pickle.loads(done.stdout)
+    assert outcome.cell == unit.cell
+    assert outcome.checks == execute(unit, in_run.run.clients, None).checks
+    assert outcome.checks["run"].status is Status.PASS
+    written = outcome.written
+    again = Unit(in_run.cell(stage=2), in_run.python, earlier=(Again(written, checked=True),))
+    assert pickle.loads(pickle.dumps(again)) == again

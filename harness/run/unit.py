@@ -1,0 +1,79 @@
+"""A unit of work: what of a run can be done elsewhere, and doing it.
+
+A unit is a value that can be pickled, and so is what comes of it. What lives, the stack above all,
+is acquired where the unit is executed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from harness.catalog.versions import Service
+from harness.client.cell import CellOutcome, not_run
+from harness.client.reading import Again
+from harness.core.axes import Point
+from harness.core.outcome import Status
+from harness.core.plan import Cell
+from harness.machine.errors import InfraError
+from harness.run.clients import Clients
+from harness.stack.service.migration import MigrationError
+from harness.stack.stacks import Stack
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A cell, and what it needs beside its stack.
+
+    Attributes:
+        python: the client's interpreter.
+        data: folder of the datastore; None for one of the cell's own.
+        earlier: runs of earlier stages the client reads again.
+    """
+
+    cell: Cell
+    python: Path
+    data: Path | None = None
+    earlier: tuple[Again, ...] = ()
+
+
+class StackSource(Protocol):
+    """Where the stacks of cells are had: those of ``compat``, or the one of a walk's stage."""
+
+    def get(self, service: Service, point: Point) -> Stack:
+        """Return the stack of a cell.
+
+        Raises:
+            InfraError: when it does not start.
+            MigrationError: when it cannot bring its schema up to date.
+        """
+
+
+@dataclass(frozen=True)
+class OneStack:
+    """A stack that is there already, for every cell."""
+
+    stack: Stack
+
+    def get(self, service: Service, point: Point) -> Stack:  # noqa: ARG002 - the one there is
+        """Return it."""
+        return self.stack
+
+
+def execute(unit: Unit, clients: Clients, stacks: StackSource | None) -> CellOutcome:
+    """Run a unit's cell on its stack, which is started here when it is the first to ask.
+
+    Args:
+        unit: what to run.
+        clients: of the run.
+        stacks: where its stack is had; None where clients run alone.
+    """
+    cell = unit.cell
+    try:
+        stack = stacks.get(cell.service, cell.point) if stacks and cell.service else None
+    except InfraError as error:
+        return not_run(cell, Status.INFRA, str(error))
+    except MigrationError as error:
+        return not_run(cell, Status.FAIL, str(error))
+    return clients.cell(cell, unit.python, stack, data=unit.data, earlier=unit.earlier)
