@@ -228,6 +228,36 @@ def test_fixed_db_is_green_through_released_services(
     assert_untouched(foreign)
 
 
+@pytest.fixture(scope="module")
+def second_postgres(engine: Engine, registry: str) -> str:
+    """The tag of another image of PostgreSQL, in the registry."""
+    first = f"{registry}/library/postgres:{load().postgres.default}"
+    push(engine.client, f"{registry}/library/postgres:second", f"FROM {first}\nENV SECOND=1\n")
+    return "second"
+
+
+def test_a_walk_goes_over_each_tag_of_postgres(
+    over_containers: Callable[..., NoxRun], second_postgres: str
+) -> None:
+    tags = [load().postgres.default, second_postgres]
+    options = ["--service", "2.0.6,v2.5.0", "--postgres", ",".join(tags)]
+
+    done = over_containers("fixed_db", *SMALL, *options)
+
+    assert done.code == 0, done.output
+    cells = {(cell["postgres"], cell["service"]): cell for cell in done.cells}
+    assert cells.keys() == set(product(tags, ["2.0.6", "v2.5.0"]))
+    assert {cell["status"] for cell in done.cells} == {Status.PASS.value}
+    stages = [entry for entry in done.entries if entry["kind"] == "stage"]
+    assert [stage["status"] for stage in stages] == [Status.PASS.value] * 4
+    assert len({stage["walk"] for stage in stages}) == 2
+    for (tag, _), cell in cells.items():
+        assert f"--postgres {tag} " in f"{cell['rerun']} "
+        # Each has a server of its own, whose log says that it was started.
+        log = (done.folder / "logs" / f"postgres-{tag}.log").read_text()
+        assert "database system is ready to accept connections" in log
+
+
 def test_two_runs_side_by_side(
     registry: str, env: dict[str, str], tmp_path: Path, engine: Engine
 ) -> None:
