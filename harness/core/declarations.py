@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -134,7 +135,7 @@ class Source:
         """The functions at the top level, by name."""
         return {node.name: node for node in self.module.body if isinstance(node, ast.FunctionDef)}
 
-    @property
+    @cached_property
     def texts(self) -> set[str]:
         """Every text that stands in it as a literal."""
         constants = (node for node in ast.walk(self.module) if isinstance(node, ast.Constant))
@@ -175,16 +176,27 @@ class Source:
         return UsageError(f"{self.path}:{statement.lineno}: {name} {text}")
 
 
-def read_source(path: Path) -> Source:
-    """Read and parse a Python file.
+def read_content(path: Path) -> bytes:
+    """Return what a file holds.
+
+    Raises:
+        UsageError: when it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read as Python: {error}") from error
+
+
+def parse_source(path: Path, content: bytes) -> Source:
+    """Parse the content of a Python file.
 
     Raises:
         UsageError: when it cannot be.
     """
     try:
-        content = path.read_bytes()
         module = ast.parse(content.decode("utf-8"), filename=str(path))
-    except (SyntaxError, ValueError, OSError) as error:
+    except (SyntaxError, ValueError) as error:
         raise UsageError(f"{path}: cannot be read as Python: {error}") from error
     except (RecursionError, MemoryError) as error:
         raise UsageError(f"{path}: cannot be read as Python: it is nested too deeply") from error

@@ -26,10 +26,11 @@ there as one literal: what is built when the file runs cannot be read, and is re
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.core.actions import (
@@ -42,7 +43,7 @@ from harness.core.actions import (
     both,
     parse_actions,
 )
-from harness.core.declarations import Literal, Source, read_source
+from harness.core.declarations import Literal, Source, parse_source, read_content
 from harness.machine.errors import UsageError, nearest
 from harness.machine.tools import ROOT
 
@@ -174,16 +175,24 @@ def read_probe(path: Path) -> Probe | None:
     Raises:
         UsageError: for a file that cannot be read as Python, or whose declarations are malformed.
     """
-    source = read_source(path)
+    probe, source = _probe_of(path, read_content(path))
+    return probe and replace(probe, digest=_digest(source))
+
+
+# Options are parsed when nox loads, and again for each session's plan: the probes are read each time.
+@functools.cache
+def _probe_of(path: Path, content: bytes) -> tuple[Probe | None, Source]:
+    """Return the probe of a file with this content, its digest left empty; None for no flow."""
+    source = parse_source(path, content)
     if not any(_is_flow(node) for node in source.classes):
-        return None
+        return None, source
     declared = source.literals(_NAMES)
     actions = _actions(declared)
     own = tuple(_check_of(action) for action in actions if action.verb != "read")
     entries = declared["CHECKS"].entries() if "CHECKS" in declared else {}
     checks = tuple(_check(source, name, entry, actions) for name, entry in entries.items())
     _refuse_reads(declared, actions, checks)
-    return Probe(
+    probe = Probe(
         name=path.stem,
         path=path,
         flow=_flow(source, declared.get("FLOW")),
@@ -193,8 +202,9 @@ def read_probe(path: Path) -> Probe | None:
         ends=next(action.ends for action in actions if action.name == FIRST_RUN),
         shows=_shows(declared.get("SHOWS")),
         actions=actions,
-        digest=_digest(source),
+        digest="",
     )
+    return probe, source
 
 
 def _actions(declared: Mapping[str, Literal]) -> tuple[Action, ...]:

@@ -29,6 +29,8 @@ from harness.stack.database.embedded import (
 )
 from harness.stack.database.server import Address
 
+pytestmark = pytest.mark.e2e
+
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="shows what happens as root")
 
 

@@ -6,6 +6,8 @@ from harness.stack.reference import faults
 from harness.stack.reference.faults import Fault, FaultError, parse
 from harness.stack.reference.levels import LEVELS
 
+pytestmark = pytest.mark.e2e
+
 LEVEL = LEVELS["2.3"]
 
 

@@ -12,6 +12,8 @@ import pytest
 from harness.machine.processes import wait_until
 from harness.stack.reference.levels import LEVELS
 
+pytestmark = pytest.mark.e2e
+
 
 def artifact(name: str, attempt: int = 0, **more: object) -> dict[str, object]:
     return {
