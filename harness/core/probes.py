@@ -179,7 +179,7 @@ def read_probe(path: Path) -> Probe | None:
     return probe and replace(probe, digest=_digest(source))
 
 
-# Options are parsed when nox loads, and again for each session's plan: the probes are read each time.
+# Options are parsed when nox loads, and again for each session's plan.
 @functools.cache
 def _probe_of(path: Path, content: bytes) -> tuple[Probe | None, Source]:
     """Return the probe of a file with this content, its digest left empty; None for no flow."""
