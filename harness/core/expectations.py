@@ -58,6 +58,7 @@ class Range:
         """Tell whether a release is in the range."""
         if self.nothing or (self.kind and self.kind != kind):
             return False
+        # packaging leaves pre-releases out of a range unless it is asked for them.
         return self.versions is None or self.versions.contains(version, prereleases=True)
 
 
@@ -110,6 +111,7 @@ class Expectation:
 
     def concerns(self, cell: Judged, check: str) -> bool:
         """Tell whether a check of a cell is declared by this."""
+        # What is declared of a UI says nothing of clients with services, nor the other way round.
         if self.before is not None or (self.ui is None) != (cell.ui is None):
             return False
         if self.check not in {check, f"{cell.probe}/{check}"} or not self._elsewhere(cell):
@@ -320,6 +322,7 @@ def apply(
     for name, outcome in checks.items():
         declared = [one for one in expectations if one.concerns(cell, name)]
         changed[name] = _judged(outcome, declared, today)
+    # A second pass: what kept a check from running may come after it.
     for name, outcome in changed.items():
         kept_by = changed.get(outcome.because or RUN_CHECK)
         declared_so = kept_by is not None and kept_by.status is Status.EXPECTED_FAIL

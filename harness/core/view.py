@@ -108,8 +108,10 @@ class View:
         key = key_of(entry)
         attempts = self._attempts.setdefault(key, [])
         if attempts:
+            # A cell counts once, by its last entry.
             self.totals[attempts[-1].status] -= 1
         else:
+            # A new cell may share its id with another, and then both need longer names.
             self._names = None
         attempts.append(entry)
         self.totals[entry.status] += 1
@@ -215,6 +217,7 @@ class View:
             yield f"run {run} was cut short before it had a plan"
         elif count < len(planned):
             yield f"run {run} has {count} of {len(planned)} planned cells"
+        # A run that was cut short is complete once its cells were run again.
         elif run not in self._ended and run not in self.repeated:
             yield f"run {run} did not come to its end"
 
@@ -222,6 +225,7 @@ class View:
     def green(self) -> bool:
         """Whether the journal shows that everything planned ran and is as expected."""
         cells = self.finished
+        # A run in which nothing could be asked proves nothing.
         judged = any(cell.status is not Status.UNSUPPORTED for cell in cells)
         judged = judged and all(map(green, cells)) and all(map(green, self.stages))
         return judged and not self.incomplete
