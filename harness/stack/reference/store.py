@@ -125,6 +125,7 @@ class Store:
         now = int(time.time())
         condition = _equal(where)
         if self.level.has_attempts:
+            # As the service does: who beats more often than told changes nothing.
             condition = SQL(
                 "{} AND (last_heartbeat_ts IS NULL OR last_heartbeat_ts <= %(old)s)"
             ).format(condition)

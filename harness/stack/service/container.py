@@ -166,6 +166,7 @@ class _RunningInContainer:
         self.log = log
         self.origin = f"image {image.reference} {image.digest or image.id}"
         self.code = image.digest or image.id
+        # Nothing of hosts and ports: in its own container it has its usual ones.
         environment = database_settings(database.service_address)
         self._container = launcher.container(image, environment, log)
         self._read_ports()

@@ -18,6 +18,7 @@ SCENARIOS = {
 def database_settings(database: Address) -> dict[str, str]:
     """Return the variables that every part of a released service finds its database by."""
     return {
+        # What a killed service said last would be lost in its buffer.
         "PYTHONUNBUFFERED": "1",
         "MF_METADATA_DB_HOST": database.host,
         "MF_METADATA_DB_PORT": str(database.port),

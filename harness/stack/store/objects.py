@@ -149,6 +149,7 @@ class ObjectStore:
         finished = subprocess.run(
             [str(tool_python("s3", REQUIREMENTS)), str(_OPERATIONS)],
             input=json.dumps(request),
+            # Nothing else: boto3 heeds many more variables, which clients are not given.
             env=dict(self.credentials),
             capture_output=True,
             text=True,

@@ -112,6 +112,7 @@ class S3Server:
         return self._answers()
 
     def _answers(self) -> bool:
+        # moto's own page: it touches no bucket, and asks for no credentials.
         return answers(f"{self.endpoint}/moto-api/")
 
     def check_alive(self) -> None:
