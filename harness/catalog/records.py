@@ -127,6 +127,7 @@ def text(raw: object) -> str:
 
 def integer(raw: object) -> int:
     """Parse a number of 0 or more."""
+    # True and false are whole numbers to Python.
     if not isinstance(raw, int) or isinstance(raw, bool) or raw < 0:
         raise ValueError(f"expected a whole number, not {_shown(raw)}")
     return raw

@@ -194,6 +194,7 @@ class _Exercise:
 
     def _artifact_checks(self, task: str) -> None:
         path = f"{task}/artifact"
+        # By "name", which every attempt has, releases since 2.2.0 find the latest attempt.
         sent = [_artifact(name, 0) for name in ("name", "x", "only_first")]
         self._create_all("artifacts", path, sent, _ARTIFACTS)
         self._exchange.read("artifacts", f"{task}/artifacts", sent)

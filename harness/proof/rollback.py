@@ -124,6 +124,7 @@ def _unread(run: str) -> str:
 
 
 def _writes(running: RunningService, address: Address) -> _Answer:
+    # A name of its own: the database may have been walked before.
     flow_id = f"RollbackContract{uuid4().hex[:12]}"
     try:
         problems = exercise(running.url, address, flow_id).problems

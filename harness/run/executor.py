@@ -53,6 +53,7 @@ class Executor:
         try:
             yield pool
         except BaseException:
+            # First: a thread whose program is killed must not start the next one.
             self._cancelled.set()
             self._cancel()
             raise

@@ -143,6 +143,7 @@ class Walk:
         stage.seconds = round(time.monotonic() - started, 2)
         self._run.screen.stage(self._run.record.add(stage))
         stops = not migrated and failed is Status.FAIL and self._run.options.on_failure == "stop"
+        # What broke here would break the next stage, too, and be put down to its service.
         return failed is not Status.INFRA and not stops
 
     def _note_success(self, stage: StageEntry, step: Step, previous: Service | None) -> Status:
@@ -195,8 +196,10 @@ class Walk:
             self._check_contract(stage, step, stack)
             self._run_clients(stage, step, stack)
             self._read_by_others(stage, step, stack)
+        # On a schema that did not change the older image finds what it brings itself.
         if previous is not None and stage.schema_after != stage.schema_before:
             self._judge_rollback(stage, step, previous, database)
+        # Compared once more, because clients and the rollback were at work meanwhile.
         in_use = [
             one for one in fingerprint.compare(before, database.address) if one not in migrated
         ]
@@ -372,6 +375,7 @@ class Walk:
         try:
             answers = read_runs(around, requests, name="listing", deadline=deadline)
         except (ClientError, ClientTimeoutError) as error:
+            # A dead service or database is infra, and not what the reader failed at.
             stack.check_alive()
             return [f"client {reader.name} could not list {len(runs)} earlier runs: {error}"]
         return [
@@ -409,6 +413,7 @@ def walk(run: Run, pythons: Mapping[Client, Path]) -> None:
         pythons: each prepared client with its interpreter.
     """
     backend, stacks = run.services()
+    # The oldest and the newest client, who read what all others wrote, are found at the ends.
     in_order = dict(sorted(pythons.items(), key=lambda item: item[0].version))
     for name in run.plan.walks:
         Walk(run, backend, stacks, in_order, name).go(run.plan.path)

@@ -98,6 +98,7 @@ class Checking:
         Raises:
             InfraError: when the UI ends or cannot be reached.
         """
+        # Client by client, so that a UI that breaks off leaves whole rows of the grid.
         for _, group in groupby(samples, key=attrgetter("client")):
             try:
                 self._judge_client(version, running, list(group), guard)

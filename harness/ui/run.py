@@ -232,6 +232,7 @@ class UIRun:
         try:
             self._ending.close()
         finally:
+            # What a stop that failed, or was interrupted, has left.
             kill_marked(lambda mark: mark.startswith(f"{self.id}/"))
             shutil.rmtree(self.folder / "work", ignore_errors=True)
             self._redact()

@@ -41,6 +41,8 @@ _NO_VALUE = "compat-no-artifact-has-this-value"
 _CARDS_SINCE = Version("2.2.0")
 _GRAPHS_SINCE = Version("2.2.0")
 _NEWEST = Version("9999")
+# Since v2.4.8 both paths answer (https://github.com/Netflix/metaflow-service/pull/414), so the
+# versions between may be asked either way.
 _SEARCH_MOVED_IN = Version("2.4.10")
 
 

@@ -194,6 +194,7 @@ def _browse(
             cwd=home,
         )
         try:
+            # Visits keep their own time; this ends a browser that hangs.
             code = process.wait(_START_SECONDS + 2 * seconds * len(visits))
         finally:
             process.kill()
