@@ -4,6 +4,7 @@ from metaflow import FlowSpec, step
 
 ACTIONS = [
     {"verb": "run"},
+    # 2.7.16 lacks the module of its script: https://github.com/Netflix/metaflow/pull/1209
     {"verb": "command", "name": "status", "program": "metaflow", "args": ["status"]},
     {
         "verb": "command",

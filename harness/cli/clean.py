@@ -84,6 +84,7 @@ def _clean_processes(run_id: str, *, keep: bool) -> Iterator[str]:
         if not keep:
             # The database first: asked to end, it gives its shared memory back.
             _remove_databases(work)
+        # By mark, not by pid: what was noted of a killed run's processes may be anybody's by now.
         killed = kill_marked(lambda mark: mark == run_id or mark.startswith(f"{run_id}/"))
         if not keep:
             _remove_folder(work)

@@ -105,6 +105,7 @@ class Doer:
         )
 
     def _command(self, action: Action) -> list[str]:
+        # Filled in only now: what earlier actions made is known when this one is done.
         arguments = [self._fill(part) for part in action.arguments]
         if action.program == "metaflow":
             return [str(self.around.python.with_name("metaflow")), *arguments]

@@ -65,6 +65,7 @@ class CellOutcome:
             reason: what broke.
             earlier: runs of earlier stages that were to be read again.
         """
+        # All of them: with a broken part nobody knows which of its results are the client's.
         self.checks = not_run(self.cell, Status.INFRA, reason).checks
         if earlier and not (self.rereads or self.reread_problems):
             self.note_not_read_again(reason)
@@ -224,6 +225,7 @@ def _read_again(outcome: CellOutcome, around: Surroundings, earlier: Sequence[Ag
         for again in earlier
     ]
     outcome.evidence["reread"] = around.logs / "reread.txt"
+    # Anew from here: a slow cell must not leave too little time for them.
     deadline = time.monotonic() + around.timeout
     try:
         answers = read_runs(around, requests, name="reread", deadline=deadline)

@@ -87,6 +87,7 @@ class Surroundings:
         the datastore's root, and read them from below that root; METAFLOW_CARD_LOCALROOT cannot
         join the two, because the newest ones ignore it (measured).
         """
+        # With S3 data, too, it is set: what is not in the bucket stays in the cell's folder.
         return Path(self.datastore.get("METAFLOW_DATASTORE_SYSROOT_LOCAL", self.work))
 
     def environment(self) -> dict[str, str]:

@@ -167,6 +167,7 @@ def read_runs(
     # A file, not a module: the harness is not installed beside the client.
     command = [str(around.python), str(READBACK), str(request_file), str(answer_file)]
     finished = run_program(around, Program(name, command, grace=_GRACE_SECONDS), deadline)
+    # A file, not the output: what a probe prints would stand in the middle of the answer.
     if finished.code or not answer_file.exists():
         how = f"ended with exit code {finished.code} and left no answer"
         raise ClientError(f"{name} {how}: {last_words(finished.log)}")

@@ -79,6 +79,7 @@ class Axis:
         return getattr(point, self.name) or ""
 
 
+# In the order in which rerun lines and reports name them; in an id ``place`` decides.
 AXES = (
     Axis("ui", Side.PAGE, "UI {}", place=1),
     Axis("client", Side.ROW, "client {}", place=2, option="--metaflow"),

@@ -119,6 +119,7 @@ class Expectation:
         if not self.client.holds(cell.client):
             return False
         service = cell.service
+        # A git ref that this machine does not know stands in the rows of a UI's database, too.
         if service is None:
             return self.service.nothing or self.service == Range()
         return self.service.holds(service.version, service.kind)
@@ -320,6 +321,7 @@ def apply(
     """
     changed = {}
     for name, outcome in checks.items():
+        # All that concern it, not the first: one may be over, and another still hold.
         declared = [one for one in expectations if one.concerns(cell, name)]
         changed[name] = _judged(outcome, declared, today)
     # A second pass: what kept a check from running may come after it.

@@ -124,6 +124,7 @@ def _of_before(line: bytes) -> str:
         written = msgspec.json.decode(line, type=_Versioned)
     except (msgspec.DecodeError, RecursionError):
         return ""
+    # Of this version or a later one: then the fault that was found first is the one to tell.
     if written.schema >= SCHEMA:
         return ""
     known = f"of an earlier harness; this one reads {SCHEMA}: run again"

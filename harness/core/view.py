@@ -194,6 +194,7 @@ class View:
         A stage of one run is never replaced by that of another: each walk has a database of its
         own, and what was lost in one is not found again in the next.
         """
+        # As the journal has them: a merge has put reruns behind what they repeat.
         order = {run: place for place, run in enumerate(self.runs)}
         keys = dict.fromkeys([*self._planned_stages, *self._stages])
         in_order = sorted(keys, key=lambda key: (order[key[0]], key[1], key[2]))
@@ -241,6 +242,7 @@ def _names(cells: Iterable[CellEntry]) -> Iterator[tuple[Key, str]]:
             yield key_of(several[0]), name
             continue
         fields = [*(axis.name for axis in CIRCUMSTANCES), "probe_digest"]
+        # What all of them share would only make the names longer.
         told = [field for field in fields if len({getattr(cell, field) for cell in several}) > 1]
         for cell in several:
             words = ", ".join(f"{field}={getattr(cell, field) or 'none'}" for field in told)

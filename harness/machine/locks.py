@@ -23,6 +23,7 @@ def lock_path(run_id: str) -> Path:
 
 def locks() -> list[Path]:
     """Return the locks of all runs that have not ended: of those that live and of the killed."""
+    # One that is not locked yet ends with .new, and is nobody's to clean.
     return sorted(RUNS.glob("*.lock"))
 
 

@@ -125,6 +125,7 @@ class ManagedProcess:
         self.command = list(command)
         self.mark = mark
         self.log = log
+        # A file, not a pipe: nobody would empty a pipe, and a full one stops the process.
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output, (errors or log).open("ab") as other:
             self._process = subprocess.Popen(
@@ -172,6 +173,7 @@ class ManagedProcess:
         """End the process and its whole tree: asked first, killed after a grace. Safe twice."""
         if self.poll() is None:
             with contextlib.suppress(ProcessLookupError):
+                # To the group: tasks of a client and workers of a server are processes, too.
                 os.killpg(self.pid, first)
             self.wait(_GRACE_SECONDS)
         self.kill()

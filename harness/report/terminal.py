@@ -232,6 +232,7 @@ class _Progress:
         begun = time.monotonic()
         if begun >= self._next:
             self._tables = list(grid_tables(self._view, done))
+            # A large grid takes long to draw, and would hold up the run it shows.
             self._next = begun + 20 * (time.monotonic() - begun)
         return self._tables
 

@@ -38,6 +38,7 @@ class Executor:
         results = []
         with self.pool() as pool:
             for future in as_completed([pool.submit(task) for task in tasks]):
+                # result() raises what a task raised: nothing fails unseen.
                 results.append(future.result())
                 each(results[-1])
         return results

@@ -239,6 +239,7 @@ class Walk:
 
     def _schema_problems(self, step: Step, database: Database) -> list[str]:
         """Compare with a fresh install of the service that the database's migrations reach."""
+        # Also after a rollback: an index that PostgreSQL does not use helps no service.
         broken = [f"index {name} is invalid" for name in schema.invalid_indexes(database.address)]
         if step.rollback:
             return broken  # the schema is the newer service's, compared at that stage
@@ -388,6 +389,7 @@ class Walk:
         self, stage: StageEntry, step: Step, previous: Service, database: Database
     ) -> None:
         runs = [(run.cell.probe.flow, run.run_id) for run in self._written]
+        # The service of this stage is stopped by now: an operator swaps one for the other.
         with self._started(previous, database, step.number, "-rollback") as running:
             verdict = rollback.verdict(running, database.address, runs)
         stage.rollback = "safe" if verdict.safe else "unsafe"

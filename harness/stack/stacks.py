@@ -112,6 +112,7 @@ class Stacks:
             MigrationError: when it cannot bring its schema up to date; likewise.
         """
         key = "-".join(filter(None, [service.slug, walk_name(point)]))
+        # Whoever comes second waits for the start of the first, and shares its stack or its error.
         with self._locks[key]:
             if key not in self._stacks:
                 try:

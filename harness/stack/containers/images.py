@@ -120,6 +120,7 @@ class Images:
             return start(self.get(name))
         except ImageGoneError:
             with self._lock:
+                # Forgotten, or it would be found again, where it no longer is.
                 self._known.pop(name, None)
             return start(self.get(name))
 

@@ -59,6 +59,7 @@ class CheckoutLauncher:
         self._pythons = tuple(pythons)
         self._mark = mark
         self._scenario = scenario
+        # A real goose is what operators use; the harness's own needs nothing installed.
         self._goose = _find_goose()
         self._prepared: dict[Service, _Prepared] = {}
         goose = self._goose or "the harness's own"

@@ -115,6 +115,7 @@ class Clone:
         Returns:
             None when there is no such ref.
         """
+        # To its id at once: a branch may move between two questions.
         commit = self.resolve(ref)
         if commit is None:
             return None
@@ -196,6 +197,7 @@ class WorkTree:
         """Return a folder that holds a copy of the files as they are now."""
         digest = hashlib.sha256()
         for path in sorted(self.files):
+            # By content, not by time: the same changes are laid out once.
             digest.update(f"{path}\0".encode() + (self.top / path).read_bytes() + b"\0")
 
         def fill(folder: Path) -> None:

@@ -204,6 +204,7 @@ class OwnS3(S3Datastore):
         try:
             said = self._list_and_save()
         finally:
+            # Also when listing broke: a server that is left would hold its port and its memory.
             left = self._stop_server()
         return "\n".join(filter(None, (said, left)))
 
