@@ -12,6 +12,7 @@ ACTIONS = [
         "program": "metaflow",
         "args": ["configure", "show"],
     },
+    # Before 2.5.1 none of them starts with click 8: https://github.com/Netflix/metaflow/issues/537
     {"verb": "command", "name": "help", "program": "metaflow", "args": ["help"]},
     {"verb": "command", "name": "check", "args": ["check"]},
     {"verb": "command", "name": "show", "args": ["show"]},

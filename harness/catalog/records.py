@@ -33,6 +33,7 @@ def read_json(path: Path) -> object:
         UsageError: no such file, not UTF-8, not JSON (with line and column), a key given twice.
     """
     try:
+        # Unasked json takes the last of two equal keys and says nothing.
         return json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_no_key_twice)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from error

@@ -278,6 +278,7 @@ class Sessions:
             run.skip(cells, Status.NOT_RUN, why)
             session.skip(why)
         python = Path(session.virtualenv.bin) / "python"
+        # A reused environment may be that of another Python.
         minor, planned = python_of(python), cells[0].python
         if planned and minor != planned:
             why = f"its environment has Python {minor}, {planned} is planned: nox -N makes it anew"

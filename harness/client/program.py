@@ -187,6 +187,7 @@ def _wait(
     around: Surroundings, program: Program, deadline: float, log: Path, errors: Path | None
 ) -> int | None:
     """Return the exit code of a program; None if it had to be killed."""
+    # The probe's own variables come last: they may take the place of the cell's.
     process = ManagedProcess(
         program.command,
         env={**around.environment(), **program.environment},

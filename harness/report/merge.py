@@ -37,6 +37,7 @@ def merge(sources: Sequence[Path], folder: Path) -> list[Entry]:
                 reruns.setdefault(encode(entry), entry)
             else:
                 own = by_run.setdefault(entry.run, {})
+                # By content: a merged journal given along with its sources must not double them.
                 own.setdefault(_identity(entry), _moved(entry, home, folder.resolve()))
     rank = _ranks(by_run, reruns.values())
     in_order = sorted(by_run, key=rank.__getitem__)

@@ -238,6 +238,7 @@ class Run:
         run = self.folder.run
         kill_marked(lambda mark: mark == run or mark.startswith(f"{run}/"))
         if not self.options.keep:
+            # What refuses to go must not keep the reports from being written.
             shutil.rmtree(self.folder.work, ignore_errors=True)
         self.record.end()
         self.screen.end(self.record.view, self.folder.path)

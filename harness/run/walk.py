@@ -81,6 +81,7 @@ class Walk:
             database = self._prepare(path)
         except InfraError as error:
             cells = [cell for step in path for cell in self._cells(step)]
+            # One by one, for a planned cell without an entry counts as never run.
             self._run.skip(cells, Status.INFRA, str(error))
             raise
         previous: Service | None = None
@@ -248,6 +249,7 @@ class Walk:
         except MigrationError as error:
             return [*broken, f"no fresh install to compare the schema with: {error}"]
         migrated = schema.describe(database.address)
+        # By the first fresh install it is known what a service makes, and what was there before.
         if step.number == 1:
             self._note_theirs(step, migrated, expected)
         found = schema.differences(migrated.without(self._theirs), expected)

@@ -182,6 +182,7 @@ class Store:
             yield own
 
     def _columns(self, table: str) -> Composable:
+        # As 1.0 asks, which is how a newer schema breaks it.
         if not self.level.has_string_ids:
             return SQL("*")
         return SQL(", ").join(map(Identifier, schema.columns(table, self.level)))

@@ -83,6 +83,7 @@ class ContainerLauncher:
         found = self._images.bring([*self._first, *wanted])
         errors = [error for error in found.values() if isinstance(error, InfraError)]
         needed = [name for name in self._first if found[name] in errors]
+        # One image that is missing costs its own cells; the database's, or all of them, every cell.
         if errors and (needed or len(errors) == len(services)):
             raise errors[0]
         for service in services:

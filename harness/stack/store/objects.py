@@ -143,6 +143,7 @@ class ObjectStore:
             "operation": operation,
             "endpoint": self.endpoint,
             "bucket": root.bucket,
+            # With a slash, because another run's prefix may begin like this one.
             "prefix": f"{root.prefix}/" if root.prefix else "",
             "more": more,
         }
