@@ -21,6 +21,7 @@ SCHEMA: Literal[2] = 2
 
 def now() -> datetime:
     """Return the time in UTC, in whole seconds."""
+    # In UTC: journals of several machines are put in the order of their times.
     return datetime.now(timezone.utc).replace(microsecond=0)
 
 
