@@ -29,6 +29,7 @@ nox.options.sessions = ["compat"]
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_existing_virtualenvs = True
 # Only so does nox make an environment anew that has another Python than the session wants.
+# Behind this variable since https://github.com/wntrblm/nox/pull/451.
 os.environ.setdefault("NOX_ENABLE_STALENESS_CHECK", "1")
 # A client whose Python is missing is skipped with the reason, and counted; on CI too.
 nox.options.error_on_missing_interpreters = False

@@ -4,6 +4,7 @@ from metaflow import FlowSpec, step
 
 ACTIONS = [
     {"verb": "run"},
+    # 2.7.16 lacks the module of its script: https://github.com/Netflix/metaflow/pull/1209
     {"verb": "command", "name": "status", "program": "metaflow", "args": ["status"]},
     {
         "verb": "command",
@@ -11,6 +12,7 @@ ACTIONS = [
         "program": "metaflow",
         "args": ["configure", "show"],
     },
+    # Before 2.5.1 none of them starts with click 8: https://github.com/Netflix/metaflow/issues/537
     {"verb": "command", "name": "help", "program": "metaflow", "args": ["help"]},
     {"verb": "command", "name": "check", "args": ["check"]},
     {"verb": "command", "name": "show", "args": ["show"]},

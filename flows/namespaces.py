@@ -3,6 +3,7 @@
 import metaflow
 from metaflow import Flow, FlowSpec, Metaflow, Run, get_namespace, namespace, step
 
+# From 2.19.0 on steps get '' instead: https://github.com/Netflix/metaflow/issues/2734
 namespace(None)
 
 CHECKS = {
@@ -13,10 +14,12 @@ CHECKS = {
         # Before, the namespace of the moment is looked at, by design.
         "client": ">=2.8.3",
     },
+    # 2.12.4 to 2.12.6 fail under None: https://github.com/Netflix/metaflow/pull/1901
     "remembered": {
         "about": "a run fetched under one namespace has its steps under another",
         "client": ">=2.12.4",
     },
+    # 2.11.1 to 2.12.22 end with an AttributeError: https://github.com/Netflix/metaflow/pull/2066
     "flow": {"about": "Metaflow()[NAME] is the flow of that name"},
     "flows": {"about": "Metaflow() lists the flow in its run's namespace, and not in another"},
     "latest": {"about": "the latest run of the flow is the newest of all that it lists"},

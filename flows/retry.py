@@ -9,6 +9,7 @@ from metaflow import FlowSpec, Task, current, retry, step
 CHECKS = {
     "data": {"about": "what the last attempt stored is read back, and not the failed one's"},
     "left_over": {"about": "what only the failed attempt stored is not listed with the task"},
+    # Services before 2.2.0 find it: https://github.com/Netflix/metaflow-service/pull/256
     "left_over_by_name": {"about": "what only the failed attempt stored is not found by its name"},
     "successful": {"about": "the task that failed first and then ended well is successful"},
     "logs": {"about": "the log of the last attempt is read back, both outputs"},
@@ -26,6 +27,7 @@ LINE = "this is attempt %d"
 class RetryFlow(FlowSpec):
     """Fail once."""
 
+    # Unasked a retry waits two minutes.
     @retry(times=1, minutes_between_retries=0)
     @step
     def start(self):

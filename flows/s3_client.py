@@ -149,6 +149,7 @@ def check_missing(run):
         try:
             s3.get("never")
         except Exception as error:
+            # By its name, because the class is not at one place in all releases.
             name = type(error).__name__
             assert "NotFound" in name, "%s: %s" % (name, error)
         else:

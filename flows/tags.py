@@ -11,6 +11,7 @@ ACTIONS = [
         "name": "tag_add",
         "about": "a tag is added by command",
         "client": ">=2.7.0",
+        # Of the release, not of what it reports: v2.2.5 can change tags and says it is 2.2.3.
         "release": ">=2.2.5",
         "args": ["tag", "add", "--run-id", "{run_id}", "probe:added"],
         "run_id": "{run_id}",

@@ -115,6 +115,7 @@ def _in_folders(parent: Path, name: re.Pattern[str]) -> Iterator[tuple[str, Path
     """Yield the Python of each folder whose name tells its version, newest patch first."""
     if not _may_look_into(parent):
         return
+    # By numbers: as texts 3.11.9 comes after 3.11.10.
     folders = sorted(parent.glob("*"), key=lambda folder: _numbers(folder.name), reverse=True)
     for folder in folders:
         match = name.fullmatch(folder.name)

@@ -33,6 +33,7 @@ def read_json(path: Path) -> object:
         UsageError: no such file, not UTF-8, not JSON (with line and column), a key given twice.
     """
     try:
+        # Unasked json takes the last of two equal keys and says nothing.
         return json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_no_key_twice)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
@@ -127,6 +128,7 @@ def text(raw: object) -> str:
 
 def integer(raw: object) -> int:
     """Parse a number of 0 or more."""
+    # True and false are whole numbers to Python.
     if not isinstance(raw, int) or isinstance(raw, bool) or raw < 0:
         raise ValueError(f"expected a whole number, not {_shown(raw)}")
     return raw

@@ -198,6 +198,7 @@ def _by_range(releases: Sequence[Release], text: str, what: str) -> list[Release
         wanted = SpecifierSet(text)
     except InvalidSpecifier:
         raise UsageError(f"{text!r} is no range of versions, such as '>=2.3,<2.5'") from None
+    # packaging leaves pre-releases out of a range unless it is asked for them.
     found = [release for release in releases if wanted.contains(release.version, prereleases=True)]
     if not found:
         raise UsageError(

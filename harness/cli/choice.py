@@ -72,6 +72,7 @@ def choose() -> Choice:
 def _show_to_nox(minors: Sequence[str]) -> None:
     """Put Pythons behind all of PATH, where nox looks for one that it is told by its version."""
     found = find_interpreters()
+    # Behind, so that what the user has on PATH is found first, as before.
     folders = [str(found[minor].parent) for minor in minors if minor in found]
     if folders:
         os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), *folders])

@@ -44,6 +44,7 @@ def clean(run_ids: Sequence[str] = ()) -> Iterator[str]:
         InfraError: when something refuses to go.
     """
     run_ids = [run_named(name) for name in run_ids]
+    # Found out once and first: a run that is killed meanwhile is left to the next time.
     dead = {path.stem for path in locks() if not is_alive(path)}
     kept = {one.run: one for one in all_kept()}
     for run_id in run_ids:
@@ -83,6 +84,7 @@ def _clean_processes(run_id: str, *, keep: bool) -> Iterator[str]:
         if not keep:
             # The database first: asked to end, it gives its shared memory back.
             _remove_databases(work)
+        # By mark, not by pid: what was noted of a killed run's processes may be anybody's by now.
         killed = kill_marked(lambda mark: mark == run_id or mark.startswith(f"{run_id}/"))
         if not keep:
             _remove_folder(work)
@@ -100,6 +102,7 @@ def _remove_databases(work: Path) -> None:
 
 
 def _remove_folder(folder: Path) -> None:
+    # First whatever goes: one file that is refused must not keep the others.
     shutil.rmtree(folder, ignore_errors=True)
     if os.path.lexists(folder):
         try:
@@ -165,6 +168,7 @@ def _clean_run(
 ) -> Iterator[str]:
     labels = _labels(next(iter(found)))
     lock = Path(labels.get(LOCK_LABEL, ""))
+    # Its lock is a file of that machine: whether it lives cannot be told from here.
     if labels.get(HOST_LABEL) != gethostname():
         yield f"{run_id}: left alone: it is a run of the machine {labels.get(HOST_LABEL)}"
     elif is_alive(lock):
@@ -172,6 +176,7 @@ def _clean_run(
     elif labels.get(KEEP_LABEL) == "yes" and (recorded or not lock.exists()) and not named:
         yield f"{run_id}: kept as asked for; remove it with: nox -s clean -- {run_id}"
     else:
+        # Asked again: it may have been starting something when all was listed.
         found = find(engine, run_id)
         found.remove()
         yield (

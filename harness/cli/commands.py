@@ -33,6 +33,7 @@ def report_main(arguments: Sequence[str]) -> int:
     declared = _declared(view) if raw.write_expectations else expectations.FILE
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        # Where a report is drawn again in its place, its journal is the source and stays as it is.
         if [journal_of(source) for source in sources] != [folder / "journal.jsonl"]:
             write_journal(entries, folder)
         write_reports(view, folder)

@@ -27,6 +27,7 @@ def anything(_: Value) -> str:
 
 def as_text(value: Value) -> str:
     """Return the text that is read as this very value."""
+    # The shortest text that is read as this very float; seconds are mostly whole ones.
     return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
@@ -115,6 +116,7 @@ class Option:
         """Return it as words of a command line; an option without a value has no use for text."""
         if self.kind is bool or text == self.bare:
             return [self.name]
+        # In a word of its own argparse takes such a value for an option.
         return [f"{self.name}={text}"] if text.startswith("-") else [self.name, text]
 
 

@@ -107,6 +107,7 @@ def _options(
         s3_endpoint=draft.s3_endpoint,
         s3_image=raw.s3_image and _s3_image(raw.s3_image),
         with_service_logs=raw.with_service_logs,
+        # The UI of ``full`` is deployed over what its walk leaves.
         keep=raw.keep or session == FULL,
         results=raw.results.resolve(),
         plan=raw.plan,

@@ -98,6 +98,7 @@ class Parser(argparse.ArgumentParser):
             description=SESSIONS[session].about,
             epilog=SESSIONS[session].examples,
             formatter_class=argparse.RawDescriptionHelpFormatter,
+            # An abbreviation changes its meaning with the next option, and rerun lines are kept.
             allow_abbrev=False,
         )
         # So that an option can be asked for where the session does not take it; of several
@@ -127,6 +128,7 @@ class Parser(argparse.ArgumentParser):
                 wrong value, or options that do not go together.
             SystemExit: after printing, for ``--help``.
         """
+        # Not parse_args(), whose error does not say with which session an option goes.
         raw, unknown = self.parse_known_args(list(arguments), argparse.Namespace(texts={}))
         if unknown:
             self.error(self._about(unknown[0]))

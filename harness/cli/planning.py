@@ -34,6 +34,7 @@ def make_plan(options: Options, pythons: Mapping[Client, str]) -> Plan:
 def _cells(options: Options, pythons: Mapping[Client, str]) -> Iterator[Cell]:
     places: Iterable[tuple[str, int, Service | None, Client]] = (
         (postgres, step.number, step.service, client)
+        # A whole walk for each PostgreSQL: each has a database of its own.
         for postgres, step, client in product(options.postgres, options.path, pythons)
     )
     if not options.path:

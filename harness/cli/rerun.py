@@ -259,6 +259,7 @@ def _folder(results: Path) -> Path:
 def _run(words: Sequence[str]) -> None:
     """Run one nox command; its cells say how it ended, so its exit code does not."""
     program, *rest = words
+    # The nox of this very process: the one on PATH may be too old for the noxfile.
     command = [sys.executable, "-m", program, "--noxfile", str(ROOT / "noxfile.py"), *rest]
     subprocess.run(command, check=False)
 

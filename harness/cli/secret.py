@@ -37,6 +37,7 @@ def read_secret(option: str, text: str) -> str:
         raise UsageError(f"{named}: it is empty")
     if any(sign in found for sign in "\r\n\0"):
         raise UsageError(f"{named}: it holds a line break or a NUL, which no secret can have here")
+    # A variable may hold other bytes than UTF-8, which Python keeps as halves of characters.
     if not found.isascii() and found != found.encode(errors="replace").decode():
         raise UsageError(f"{named}: it is no text in UTF-8")
     return found

@@ -278,6 +278,7 @@ class Sessions:
             run.skip(cells, Status.NOT_RUN, why)
             session.skip(why)
         python = Path(session.virtualenv.bin) / "python"
+        # A reused environment may be that of another Python.
         minor, planned = python_of(python), cells[0].python
         if planned and minor != planned:
             why = f"its environment has Python {minor}, {planned} is planned: nox -N makes it anew"
@@ -285,6 +286,7 @@ class Sessions:
             session.error(why)
         try:
             pins = [*client.pins, *run.clients.pins(client, minor)]
+            # Silent, nox shows what pip printed only where it fails.
             session.install(f"metaflow=={client.name}", *pins, silent=True)
         except CommandFailed:
             run.skip(cells, Status.INFRA, f"metaflow=={client.name} could not be installed")
@@ -294,6 +296,7 @@ class Sessions:
     def run_full(self, session: nox.Session) -> None:
         """Queue a walk of all clients; the verdict on it queues the UI."""
         for client in self._choice.clients["fixed_db"]:
+            # Without arguments: the session plan has read those of this one already.
             session.notify(f"fixed_db({client.name})", posargs=())
         session.notify("verdict")
 

@@ -64,6 +64,7 @@ class Doer:
     around: Surroundings
     deadline: float
     done: dict[str, Done] = field(default_factory=dict)
+    # Ids that a probe chooses must be new: a walk's database holds the runs of earlier stages.
     _unique: str = field(default_factory=lambda: uuid.uuid4().hex[:10])
 
     def do(self, action: Action) -> Done:
@@ -74,6 +75,7 @@ class Doer:
     def _do(self, action: Action) -> Done:
         for name in action.needs:
             if self.done[name].wrong is not None:
+                # With its cause by name: a declared failure also covers what it kept from running.
                 why = CheckOutcome(Status.NOT_RUN, self.did_not_end(name), because=name)
                 return Done(wrong=why)
         try:
@@ -81,6 +83,7 @@ class Doer:
         except MissingError as error:
             return Done(wrong=CheckOutcome(Status.FAIL, str(error)))
         except ClientTimeoutError as error:
+            # What was killed may have its run already, whose rows are evidence.
             return Done(self._run_id(action), wrong=CheckOutcome(Status.TIMEOUT, str(error)))
         run_id = self._run_id(action)
         judge = _judge_run if action.makes_run else _judge_command
@@ -97,10 +100,12 @@ class Doer:
             label(action),
             self._command(action),
             {name: self._fill(value) for name, value in action.environment},
+            # A run's log keeps the order of events; of a command, checks read stdout alone.
             apart=not action.makes_run,
         )
 
     def _command(self, action: Action) -> list[str]:
+        # Filled in only now: what earlier actions made is known when this one is done.
         arguments = [self._fill(part) for part in action.arguments]
         if action.program == "metaflow":
             return [str(self.around.python.with_name("metaflow")), *arguments]
@@ -111,6 +116,7 @@ class Doer:
         tags = (*self.cell.probe.tags, *self.around.tags)
         return [
             *(*flow, *map(self._fill, action.before), action.verb, *self._origin(action)),
+            # Read from a file, because the id is needed also of a run that failed.
             *("--run-id-file", str(self._run_id_file(action))),
             *(part for tag in tags for part in ("--tag", tag)),
             *map(self._fill, action.options),
@@ -163,6 +169,7 @@ def _judge_run(action: Action, finished: Finished, run_id: str) -> CheckOutcome 
         return CheckOutcome(Status.FAIL, failure)
     if not finished.code and must_fail:
         return CheckOutcome(Status.FAIL, f"the {name} ended well, and it should fail")
+    # Without an id nothing can be read back, even where the exit code is as it should be.
     if not run_id:
         how = (
             f"failed before it had a run: {failure}"

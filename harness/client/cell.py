@@ -65,6 +65,7 @@ class CellOutcome:
             reason: what broke.
             earlier: runs of earlier stages that were to be read again.
         """
+        # All of them: with a broken part nobody knows which of its results are the client's.
         self.checks = not_run(self.cell, Status.INFRA, reason).checks
         if earlier and not (self.rereads or self.reread_problems):
             self.note_not_read_again(reason)
@@ -94,14 +95,17 @@ def run_cell(outcome: CellOutcome, around: Surroundings, earlier: Sequence[Again
     """
     started = time.monotonic()
     around.make_folders()
+    # Cells share a service and its log: only what it gains from here on is this cell's.
     log_start = _size(around.service_log)
     try:
         _make_checks(outcome, around, started + around.timeout)
     finally:
+        # Also when something breaks: an infra cell keeps its evidence.
         outcome.seconds = round(time.monotonic() - started, 2)
         if not outcome.status.expected:
             _keep_service_log(outcome, around, log_start)
     if not outcome.status.expected:
+        # Outside of ``finally``: an error of its own would hide what broke before.
         _keep_rows(outcome, around)
     _read_again(outcome, around, earlier)
 
@@ -123,8 +127,10 @@ def _make_checks(outcome: CellOutcome, around: Surroundings, deadline: float) ->
             done = doer.do(action)
             if action.name == FIRST_RUN:
                 outcome.run_id = done.run_id
+            # A run that ended well is judged by the read: finished, and with its row.
             if done.wrong or not action.makes_run:
                 answered[action.name] = done.wrong or CheckOutcome(Status.PASS)
+    # In the order they are declared in, whatever order they were made in.
     outcome.checks = {
         check.name: answered[check.name]
         if check.name in asked
@@ -164,6 +170,7 @@ def _kept_by(check: Check, doer: Doer) -> str:
     judged = doer.done.get(check.action)
     if judged is None or judged.wrong is not None:
         return check.action
+    # A command without a run of its own is checked against the first one.
     if not judged.run_id and "run" in check.wants and doer.done[FIRST_RUN].wrong:
         return FIRST_RUN
     return ""
@@ -176,6 +183,7 @@ def _read_back(
     last = name == READBACK
     outcome.evidence[name] = doer.around.logs / f"{name}.txt"
     names = tuple(check.name for check in asked)
+    # Listed by the last read only: until then actions may change the run.
     request = Request(outcome.cell, outcome.run_id, names, doer.done, listed=last)
     try:
         (answer,) = read_runs(doer.around, [request], name=name, deadline=doer.deadline)
@@ -196,9 +204,11 @@ def _with_listing(
         passed = [
             check.name
             for check in asked
+            # Only these can be made again at later stages, which know no outputs of actions.
             if check.of_first_run and answer.checks[check.name].status is Status.PASS
         ]
         outcome.written = WrittenRun(outcome.cell, outcome.run_id, answer.inventory, tuple(passed))
+    # A run that its own client cannot list was not read back, whatever single checks say.
     elif answer.checks.get(RUN_CHECK) == CheckOutcome(Status.PASS):
         status = Status.TIMEOUT if answer.late else Status.FAIL
         unlisted = CheckOutcome(status, f"the run cannot be listed: {answer.error}")
@@ -215,6 +225,7 @@ def _read_again(outcome: CellOutcome, around: Surroundings, earlier: Sequence[Ag
         for again in earlier
     ]
     outcome.evidence["reread"] = around.logs / "reread.txt"
+    # Anew from here: a slow cell must not leave too little time for them.
     deadline = time.monotonic() + around.timeout
     try:
         answers = read_runs(around, requests, name="reread", deadline=deadline)

@@ -19,6 +19,7 @@ def describe_environment(run: str, client: str, interpreter: Path) -> Environmen
         client: release of the client that it is for.
         interpreter: its Python.
     """
+    # Not resolved: the interpreter of an environment is a link to the one it was made from.
     home = interpreter.parent.parent
     packages = _packages(home / "lib" / f"python{python_of(interpreter)}" / "site-packages")
     python = _version(home) or python_of(interpreter)
@@ -40,6 +41,7 @@ def _packages(folder: Path) -> dict[str, str]:
         for dist in metadata.distributions(path=[str(folder)])
         if dist.metadata["Name"]
     }
+    # The order of files in a folder is not that of another machine; the digest must be.
     return dict(sorted(found.items()))
 
 
@@ -55,6 +57,7 @@ def _version(home: Path) -> str:
     return ".".join(version.split(".")[:3])
 
 
+# Asked for by every cell, and the code does not change under a run.
 @functools.cache
 def digest_of_checks() -> str:
     """Return a digest of the harness's own code that runs clients and judges what they answer."""

@@ -87,6 +87,7 @@ class Surroundings:
         the datastore's root, and read them from below that root; METAFLOW_CARD_LOCALROOT cannot
         join the two, because the newest ones ignore it (measured).
         """
+        # With S3 data, too, it is set: what is not in the bucket stays in the cell's folder.
         return Path(self.datastore.get("METAFLOW_DATASTORE_SYSROOT_LOCAL", self.work))
 
     def environment(self) -> dict[str, str]:
@@ -103,9 +104,12 @@ class Surroundings:
             }
         return {
             "PATH": f"{self.python.parent}{os.pathsep}{os.defpath}",
+            # What programs print must not depend on the machine's locale.
             "LANG": "C.UTF-8",
             "USER": "compat",
+            # Not the user's: a configuration in ~/.metaflowconfig would name another service.
             "HOME": str(self.work / "home"),
+            # A killed client leaves temporary files, which go with the folder.
             "TMPDIR": str(self.work / "tmp"),
             "METAFLOW_HOME": str(self.work / "home" / ".metaflowconfig"),
             "METAFLOW_CLIENT_CACHE_PATH": str(self.work / "cache"),
@@ -171,6 +175,7 @@ def run_program(around: Surroundings, program: Program, deadline: float) -> Fini
     try:
         code = _wait(around, program, deadline, stdout, stderr)
     finally:
+        # Also of a program that was killed: what it printed until then is evidence.
         if stderr is not None:
             _put_together(log, stdout, stderr)
     if code is None:
@@ -182,6 +187,7 @@ def _wait(
     around: Surroundings, program: Program, deadline: float, log: Path, errors: Path | None
 ) -> int | None:
     """Return the exit code of a program; None if it had to be killed."""
+    # The probe's own variables come last: they may take the place of the cell's.
     process = ManagedProcess(
         program.command,
         env={**around.environment(), **program.environment},
@@ -194,6 +200,7 @@ def _wait(
         around.check_not_cancelled()  # who ended the run meanwhile may not have found it to kill
         return process.wait(max(0.0, deadline - time.monotonic()) + program.grace)
     finally:
+        # Also when it ended by itself: it may have left children, which would write on.
         process.kill()
 
 
@@ -212,7 +219,9 @@ def not_in_time(around: Surroundings, name: str) -> ClientTimeoutError:
 def last_words(log: Path) -> str:
     """Return the last error of a client's output in its own words, else its last lines."""
     lines = [line.rstrip() for line in tail(log, 60).splitlines()]
+    # The command line and the marks between outputs are ours (run_program).
     lines = [line for line in lines if not line.startswith(("$ ", "--- "))]
+    # From the end: an earlier error may be that of an attempt that was tried again.
     for number in range(len(lines) - 1, -1, -1):
         if _HEADLINE.match(lines[number]) and lines[number] != _NO_CAUSE:
             below = itertools.takewhile(_is_message, lines[number + 1 :])

@@ -33,6 +33,7 @@ _GRACE_SECONDS = 10.0
 """The program ends in time by itself; it may begin late, and has its answer to write."""
 
 
+# The reader says not-run, instead of timeout, of what it had no time to begin.
 _LATE = (Status.TIMEOUT, Status.NOT_RUN)
 
 
@@ -154,19 +155,24 @@ def read_runs(
         ClientError: when the client's program breaks, or ends without an answer.
         ClientTimeoutError: when it is not done at the deadline.
     """
+    # New names for each read: an old answer in the same folder must not pass for this one's.
     token = uuid.uuid4().hex
     request_file = around.work / f"request-{token}.json"
     answer_file = around.work / f"answer-{token}.json"
     left = deadline - time.monotonic()
     runs = [request.question() for request in requests]
+    # By the wall clock: what monotonic() counts from means nothing in another process.
     question = {"deadline": time.time() + left, "runs": runs}
     request_file.write_text(json.dumps(question), encoding="utf-8")
+    # A file, not a module: the harness is not installed beside the client.
     command = [str(around.python), str(READBACK), str(request_file), str(answer_file)]
     finished = run_program(around, Program(name, command, grace=_GRACE_SECONDS), deadline)
+    # A file, not the output: what a probe prints would stand in the middle of the answer.
     if finished.code or not answer_file.exists():
         how = f"ended with exit code {finished.code} and left no answer"
         raise ClientError(f"{name} {how}: {last_words(finished.log)}")
     raw = json.loads(answer_file.read_text(encoding="utf-8"))
+    # One listing for all requests: each is a process, and may be long.
     objects = around.objects() if any(request.checks for request in requests) else None
     answers = [
         _answer(around, request, answer, objects)
@@ -186,6 +192,7 @@ def _answer(
     actions = {check.name: check.action for check in request.cell.checks}
     found = {
         run_id: _found(around, request, run_id, objects)
+        # As a set: most checks are about one run, whose rows are read once.
         for run_id in {request.run_of(actions[name]) for name in request.checks}
     }
     checks = {
@@ -211,6 +218,7 @@ def _found(
 def _judge(check: dict[str, Any], found: dict[str, Sequence[Row]]) -> CheckOutcome:
     """Believe a check only when what it promises is in the database and the object store."""
     if check["status"] != "pass":
+        # Unset, unlike an empty text, is left out of the journal.
         because = check.get("because") or msgspec.UNSET
         return CheckOutcome(Status(check["status"]), _clean(check["reason"]), because)
     # Without a database, or an object store, nothing can be compared with what would be in it.
@@ -257,5 +265,6 @@ def _flat(inventory: dict[str, Any]) -> set[str]:
         for task, content in tasks.items():
             items.add(f"task {step}/{task}")
             items |= {f"artifact {step}/{task}/{name}" for name in content["artifacts"]}
+            # As pairs: since schema 20201002000616 a task may have several metadata of one name.
             items |= {f"metadata {step}/{task} {pair!r}" for pair in content["metadata"]}
     return items

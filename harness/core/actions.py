@@ -21,6 +21,7 @@ COMPLETED, FAILED = "completed", "failed"
 FIRST_RUN = "run"
 """The name of the first action that runs the flow."""
 
+# A lower-case name, so that braces of JSON or of a format, {} or {0}, stay what they are.
 PLACEHOLDER = re.compile(r"\{([a-z_]\w*)(?:\.(\w+))?\}")
 """Stands in a text for what is known only when the action is done."""
 
@@ -39,6 +40,7 @@ ROLES = {"run": "writer", "resume": "resumer", "command": "writer", "read": "rea
 """The verbs, and who does each unless the action says otherwise."""
 
 NON_ZERO = "non-zero"
+# A process ends with one byte.
 _LAST_CODE = 255
 
 RESERVED = (
@@ -209,6 +211,7 @@ class _Reader:
             return 0
         if declared.value == NON_ZERO:
             return None
+        # Not isinstance(): True is an int, too.
         if type(declared.value) is not int or not 0 <= declared.value <= _LAST_CODE:
             raise declared.error(f" is {declared.value!r}; 0 to 255 or {NON_ZERO!r} is expected")
         return declared.value
@@ -251,9 +254,11 @@ def _with_needs(item: Literal, action: Action, known: Mapping[str, Action]) -> A
                     f": nobody knows {{{first}}}; there are {{run_id}}, {{ACTION.run_id}},"
                     " {ACTION.STEP}, {unique} and {flow}"
                 )
+    # Sorted: sets differ in order between processes, and the first fault is the one told.
     for name in sorted(named):
         if name not in known or not (known[name].makes_run or known[name].run_id):
             raise item.error(f": no earlier action {name!r} makes a run")
+    # In the order they are done: the first that did not end is named as the cause.
     needed = [one for name, one in known.items() if name in named]
     return replace(
         action,
@@ -266,6 +271,7 @@ def _with_needs(item: Literal, action: Action, known: Mapping[str, Action]) -> A
 
 def both(*ranges: str) -> str:
     """Return the range of what is in all of these."""
+    # A comma joins PEP 440 ranges to what is in all of them.
     return ",".join(dict.fromkeys(filter(None, ranges)))
 
 

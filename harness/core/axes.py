@@ -79,6 +79,7 @@ class Axis:
         return getattr(point, self.name) or ""
 
 
+# In the order in which rerun lines and reports name them; in an id ``place`` decides.
 AXES = (
     Axis("ui", Side.PAGE, "UI {}", place=1),
     Axis("client", Side.ROW, "client {}", place=2, option="--metaflow"),
@@ -111,6 +112,7 @@ def cell_id(session: str, point: Point, probe: str, stage: int = 0) -> str:
     Axes that are not at their default follow: ``…/basics/scenario=wrong-order``. In a walk the
     number of the stage stands before the service: ``fixed_db/2.19.39/03-reference-2.3/local/…``.
     """
+    # A walk may come back to a service, and two digits sort its stages as they came.
     service = f"{stage:02d}-{point.service}" if stage else point.service or "no-service"
     placed = [service if axis.name == "service" else axis.of(point) for axis in PLACED]
     parts = (*filter(None, placed), probe, *named_variants(point))

@@ -16,10 +16,12 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from harness.machine.errors import UsageError, nearest
 
+# Methods that change a list or dict in place: after one the literal is not the value.
 _CHANGES = {
     *("append", "extend", "insert", "update", "setdefault", "pop", "popitem", "remove", "clear"),
     *("sort", "reverse"),
 }
+# What is bound inside of these is not the module's, unless it is declared global.
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 
 
@@ -161,7 +163,9 @@ class Source:
 
     def _literal(self, name: str, node: ast.expr, statement: ast.stmt) -> Literal:
         try:
+            # Not imported: probes import Metaflow, which is only in the environments of clients.
             value = ast.literal_eval(node)
+        # All that literal_eval() may raise: the last two for what is nested too deeply.
         except (ValueError, TypeError, RecursionError, MemoryError) as error:
             raise self._error(statement, name, "is not a literal") from error
         return Literal(f"{self.path}:{statement.lineno}", name, value, node)
@@ -218,6 +222,7 @@ def _assignment(statement: ast.stmt) -> tuple[str, ast.expr | None]:
 
 def _changed(statement: ast.stmt) -> Iterator[tuple[str, int]]:
     """Yield the module's names that a statement binds or changes, each with its line."""
+    # Not ast.walk(), which cannot be kept out of functions and classes.
     left: list[ast.AST] = [statement]
     while left:
         node = left.pop()

@@ -21,6 +21,7 @@ SCHEMA: Literal[2] = 2
 
 def now() -> datetime:
     """Return the time in UTC, in whole seconds."""
+    # In UTC: journals of several machines are put in the order of their times.
     return datetime.now(timezone.utc).replace(microsecond=0)
 
 
@@ -31,6 +32,7 @@ Count = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(ge=0)]
 
 
+# Unknown fields are refused: a journal of a later format must not be half understood.
 class _Entry(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
     """What every entry has.
 
@@ -194,6 +196,7 @@ class CellEntry(PlannedCell, frozen=True, kw_only=True, tag_field="kind", tag="c
         provenance: all else that decided it, as far as it got.
     """
 
+    # It takes its fields from PlannedCell, so those of every entry stand here again.
     schema: Literal[2] = SCHEMA
     at: Moment
     run: str

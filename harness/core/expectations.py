@@ -58,6 +58,7 @@ class Range:
         """Tell whether a release is in the range."""
         if self.nothing or (self.kind and self.kind != kind):
             return False
+        # packaging leaves pre-releases out of a range unless it is asked for them.
         return self.versions is None or self.versions.contains(version, prereleases=True)
 
 
@@ -110,6 +111,7 @@ class Expectation:
 
     def concerns(self, cell: Judged, check: str) -> bool:
         """Tell whether a check of a cell is declared by this."""
+        # What is declared of a UI says nothing of clients with services, nor the other way round.
         if self.before is not None or (self.ui is None) != (cell.ui is None):
             return False
         if self.check not in {check, f"{cell.probe}/{check}"} or not self._elsewhere(cell):
@@ -117,6 +119,7 @@ class Expectation:
         if not self.client.holds(cell.client):
             return False
         service = cell.service
+        # A git ref that this machine does not know stands in the rows of a UI's database, too.
         if service is None:
             return self.service.nothing or self.service == Range()
         return self.service.holds(service.version, service.kind)
@@ -318,8 +321,10 @@ def apply(
     """
     changed = {}
     for name, outcome in checks.items():
+        # All that concern it, not the first: one may be over, and another still hold.
         declared = [one for one in expectations if one.concerns(cell, name)]
         changed[name] = _judged(outcome, declared, today)
+    # A second pass: what kept a check from running may come after it.
     for name, outcome in changed.items():
         kept_by = changed.get(outcome.because or RUN_CHECK)
         declared_so = kept_by is not None and kept_by.status is Status.EXPECTED_FAIL

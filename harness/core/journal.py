@@ -21,6 +21,7 @@ from harness.machine.errors import UsageError
 
 E = TypeVar("E", bound=Entry)
 
+# Made once: building a decoder takes much longer than decoding a line.
 _DECODER = msgspec.json.Decoder(Entry)
 
 
@@ -46,7 +47,9 @@ class Journal:
         with self._lock:
             self._file.write(line)
             self._file.flush()
+            # The journal is the only truth: an entry outlives a crash of the machine, too.
             os.fsync(self._file.fileno())
+        # Read back, so that a live report shows nothing that is not in the journal.
         return msgspec.json.decode(line, type=type(entry))
 
     def close(self) -> None:
@@ -121,6 +124,7 @@ def _of_before(line: bytes) -> str:
         written = msgspec.json.decode(line, type=_Versioned)
     except (msgspec.DecodeError, RecursionError):
         return ""
+    # Of this version or a later one: then the fault that was found first is the one to tell.
     if written.schema >= SCHEMA:
         return ""
     known = f"of an earlier harness; this one reads {SCHEMA}: run again"
@@ -133,6 +137,7 @@ def _check_order(path: Path, entries: Iterable[Entry]) -> None:
     for number, entry in enumerate(entries, start=1):
         if isinstance(entry, Begun):
             begun.add(entry.run)
+        # It is about several runs, and of none.
         elif isinstance(entry, Rerun):
             continue
         elif entry.run not in begun:

@@ -64,10 +64,12 @@ def random_path(services: Sequence[Service], seed: int) -> tuple[Step, ...]:
     does not boot on a newer schema (measured). The same seed and services give the same path.
     """
     choice = random.Random(seed)  # noqa: S311 - a plan that must be repeatable, not a secret
+    # In the older half, or many a walk would be over before it met a migration.
     position = choice.randrange(max(1, len(services) // 2))
     steps = [Step(1, services[position])]
     while position < len(services) - 1:
         rollbacks = [s for s in services[:position] if s.schema == services[position].schema]
+        # Never twice in a row: a walk is to reach the newest service.
         may_roll_back = bool(rollbacks) and not steps[-1].rollback
         if may_roll_back and choice.random() < ROLLBACK_PROBABILITY:
             steps.append(Step(len(steps) + 1, choice.choice(rollbacks), rollback=True))

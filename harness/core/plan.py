@@ -83,6 +83,7 @@ class Cell:
             return f"needs {' or '.join(self.probe.datastores)} data, this is {self.datastore}"
         if check.client and not self.client.satisfies(check.client):
             return f"needs client {check.client}, this is {self.client.name}"
+        # Where clients run alone there is no service that could lack anything.
         if check.service and self.service and not self.service.satisfies(check.service):
             reported = self.service.reported or "no version"
             return f"needs service {check.service}, {self.service.name} reports {reported}"

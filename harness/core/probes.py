@@ -140,6 +140,7 @@ def find_probes(folder: Path) -> dict[str, Probe]:
     Raises:
         UsageError: when the folder is not there to be read, holds no flow, or a probe is malformed.
     """
+    # Asked before: of a folder that may not be read, glob() silently yields nothing.
     if not (os.access(folder, os.R_OK | os.X_OK) and folder.is_dir()):
         raise UsageError(f"--flow-dir {folder}: no such folder, or no right to read it")
     probes = (read_probe(path) for path in sorted(folder.glob("*.py")))
@@ -237,12 +238,14 @@ def _digest(source: Source) -> str:
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_file() and {name, path.name} & texts:
+            # NULs keep names and contents apart: no other files come to the same bytes.
             digest.update(b"\0" + name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
 
 def _is_flow(node: ast.ClassDef) -> bool:
     return any(
+        # FlowSpec or metaflow.FlowSpec: unimported, a base is known by its last word alone.
         (base.id if isinstance(base, ast.Name) else getattr(base, "attr", "")) == "FlowSpec"
         for base in node.bases
     )

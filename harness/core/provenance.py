@@ -19,6 +19,7 @@ def with_key(provenance: Provenance, cell: PlannedCell) -> Provenance:
         "format": SCHEMA,
         "cell": [cell.session, cell.stage, cell.probe, cell.probe_digest],
         "point": point,
+        # Without the key itself: making it again must give the same.
         "provenance": msgspec.structs.asdict(provenance) | {"key": ""},
     }
     return msgspec.structs.replace(provenance, key=digest(decided))
@@ -26,6 +27,7 @@ def with_key(provenance: Provenance, cell: PlannedCell) -> Provenance:
 
 def digest(value: object) -> str:
     """Return a short digest of a value of JSON: 16 hexadecimal digits."""
+    # Equal values must give equal bytes, in whatever order they were put together.
     text = msgspec.json.encode(value, order="deterministic")
     return hashlib.sha256(text).hexdigest()[:16]
 
@@ -35,5 +37,6 @@ def digest_of_files(paths: Iterable[Path]) -> str:
     found = hashlib.sha256()
     for path in paths:
         content = path.read_bytes()
+        # Lengths keep files apart: what moves from the end of one to the next is a change.
         found.update(f"{path.name}\0{len(content)}\0".encode() + content)
     return found.hexdigest()[:16]

@@ -20,6 +20,7 @@ _SHORTEST = 4
 
 # Names whose value is a secret, as variables, keys of JSON or headers.
 _NAMES = (
+    # Bounded: open repeats take time that grows with the square of a long word's length.
     r"[\w-]{0,60}(?:passw(?:or)?d|passwd|pswd|secret|token|api[_-]?key|auth[_-]?key|access[_-]?key)"
     r"[\w-]{0,60}|(?:proxy-)?authorization|x-api-key|cookie|set-cookie|METAFLOW_SERVICE_HEADERS"
 )
@@ -129,6 +130,7 @@ class Redactor:
         }
 
     def _field(self, key: str, value: object, own: Collection[str]) -> object:
+        # Else a password like "pass" or "2.5" would be cut out of what reports go by.
         if key in own and not isinstance(value, Mapping):  # there is a check named run
             return value
         if key == "rerun" and isinstance(value, str):
@@ -166,4 +168,5 @@ def _searched(form: str) -> str:
 
 
 def _forms(secret: str) -> set[str]:
+    # Bare, within an address, within a query, within JSON.
     return {secret, quote(secret, safe=""), quote_plus(secret), json.dumps(secret)[1:-1]}

@@ -108,8 +108,10 @@ class View:
         key = key_of(entry)
         attempts = self._attempts.setdefault(key, [])
         if attempts:
+            # A cell counts once, by its last entry.
             self.totals[attempts[-1].status] -= 1
         else:
+            # A new cell may share its id with another, and then both need longer names.
             self._names = None
         attempts.append(entry)
         self.totals[entry.status] += 1
@@ -192,6 +194,7 @@ class View:
         A stage of one run is never replaced by that of another: each walk has a database of its
         own, and what was lost in one is not found again in the next.
         """
+        # As the journal has them: a merge has put reruns behind what they repeat.
         order = {run: place for place, run in enumerate(self.runs)}
         keys = dict.fromkeys([*self._planned_stages, *self._stages])
         in_order = sorted(keys, key=lambda key: (order[key[0]], key[1], key[2]))
@@ -215,6 +218,7 @@ class View:
             yield f"run {run} was cut short before it had a plan"
         elif count < len(planned):
             yield f"run {run} has {count} of {len(planned)} planned cells"
+        # A run that was cut short is complete once its cells were run again.
         elif run not in self._ended and run not in self.repeated:
             yield f"run {run} did not come to its end"
 
@@ -222,6 +226,7 @@ class View:
     def green(self) -> bool:
         """Whether the journal shows that everything planned ran and is as expected."""
         cells = self.finished
+        # A run in which nothing could be asked proves nothing.
         judged = any(cell.status is not Status.UNSUPPORTED for cell in cells)
         judged = judged and all(map(green, cells)) and all(map(green, self.stages))
         return judged and not self.incomplete
@@ -237,6 +242,7 @@ def _names(cells: Iterable[CellEntry]) -> Iterator[tuple[Key, str]]:
             yield key_of(several[0]), name
             continue
         fields = [*(axis.name for axis in CIRCUMSTANCES), "probe_digest"]
+        # What all of them share would only make the names longer.
         told = [field for field in fields if len({getattr(cell, field) for cell in several}) > 1]
         for cell in several:
             words = ", ".join(f"{field}={getattr(cell, field) or 'none'}" for field in told)

@@ -43,5 +43,6 @@ def about(option: str) -> Iterator[None]:
 
 def nearest(wrong: str, choices: Iterable[str]) -> str:
     """Return a `` (nearest: a, b)`` suffix for an error message, or an empty string."""
+    # Below the library's cutoff of 0.6: names as short as versions are rarely so alike.
     close = difflib.get_close_matches(wrong, list(dict.fromkeys(choices)), n=3, cutoff=0.4)
     return f" (nearest: {', '.join(close)})" if close else ""

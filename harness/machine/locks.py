@@ -23,6 +23,7 @@ def lock_path(run_id: str) -> Path:
 
 def locks() -> list[Path]:
     """Return the locks of all runs that have not ended: of those that live and of the killed."""
+    # One that is not locked yet ends with .new, and is nobody's to clean.
     return sorted(RUNS.glob("*.lock"))
 
 
@@ -41,12 +42,15 @@ class RunLock:
         unlocked = self.path.with_suffix(".new")
         self._file = unlocked.open("x", encoding="utf-8")
         fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # A pid would tell less: another process may have it by the time somebody asks.
         self._file.write(str(folder))
+        # Before it has its name: whoever finds the lock reads the folder in it.
         self._file.flush()
         unlocked.rename(self.path)
 
     def release(self) -> None:
         """End it: the run has nothing left to clean. Safe to call twice."""
+        # Unlinked before it is unlocked, or for a moment it would be the lock of a killed run.
         self.path.unlink(missing_ok=True)
         self._file.close()
 
@@ -64,6 +68,7 @@ def claim_if_dead(lock: Path) -> Iterator[Path | None]:
             yield None
             return
         yield Path(file.read())
+        # Not in ``finally``: what broke off half-way must be known to the next ``clean``.
         lock.unlink(missing_ok=True)
 
 
@@ -71,7 +76,9 @@ def is_alive(lock: Path) -> bool:
     """Tell whether the run behind ``lock`` lives."""
     try:
         with lock.open(encoding="utf-8") as file:
+            # Shared: two who ask at the same time must not take each other for the run.
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    # The run ended between the listing of locks and this question.
     except FileNotFoundError:
         return False
     except BlockingIOError:

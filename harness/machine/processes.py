@@ -22,7 +22,9 @@ MARK = "METAFLOW_COMPAT_MARK"
 HOST = "127.0.0.1"
 """The address of this machine that what a run starts listens on."""
 
+# Released services answer 0.6 s after their start (measured): longer pauses would show.
 _POLL_SECONDS = 0.02
+# Released metadata services end at once when asked (measured); the grace is for all else.
 _GRACE_SECONDS = 5.0
 
 
@@ -123,19 +125,23 @@ class ManagedProcess:
         self.command = list(command)
         self.mark = mark
         self.log = log
+        # A file, not a pipe: nobody would empty a pipe, and a full one stops the process.
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output, (errors or log).open("ab") as other:
             self._process = subprocess.Popen(
                 self.command,
                 env={**env, MARK: mark},
                 cwd=cwd,
+                # Nobody answers a program that asks: on a terminal it would wait for ever.
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 # The same file opened twice would not keep the order of what is printed.
                 stderr=other if errors else subprocess.STDOUT,
+                # Ctrl-C reaches the harness alone, which ends its processes in the right order.
                 start_new_session=True,
                 user=user,
                 group=user,
+                # Another user would keep root's supplementary groups otherwise.
                 extra_groups=None if user is None else [],
             )
 
@@ -167,6 +173,7 @@ class ManagedProcess:
         """End the process and its whole tree: asked first, killed after a grace. Safe twice."""
         if self.poll() is None:
             with contextlib.suppress(ProcessLookupError):
+                # To the group: tasks of a client and workers of a server are processes, too.
                 os.killpg(self.pid, first)
             self.wait(_GRACE_SECONDS)
         self.kill()
@@ -175,6 +182,7 @@ class ManagedProcess:
         """Kill the process and its whole tree at once. Safe to call twice."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
+        # Reaped, or it stays a zombie for as long as the harness runs.
         self._process.wait()
         kill_marked(lambda mark: mark == self.mark)
 

@@ -61,6 +61,7 @@ def exercise(url: str, address: Address, flow_id: str) -> Contract:
     Raises:
         InfraError: when the service or the database does not answer at all.
     """
+    # Also the flows that must not come into being: a refusal may write one.
     watched = [flow_id, _unknown(flow_id), _malformed(flow_id)]
     try:
         with contextlib.closing(address.connect()) as connection:
@@ -158,6 +159,7 @@ class _Exercise:
         self._observe("steps of a run that has none", self._get(f"{run}/steps").text)
         self._try("run of an unknown flow", f"/flows/{_unknown(self._flow_id)}/run", _BODY, _RUNS)
         self._try("malformed run", path, _MALFORMED, _RUNS)
+        # Wherever it is asked for, a service takes digits for a number.
         self._try("run named by digits", path, {**_BODY, "run_number": "777"}, _RUNS)
         self._missing("unknown run", self._unknown_run)
         return run
@@ -194,12 +196,14 @@ class _Exercise:
 
     def _artifact_checks(self, task: str) -> None:
         path = f"{task}/artifact"
+        # By "name", which every attempt has, releases since 2.2.0 find the latest attempt.
         sent = [_artifact(name, 0) for name in ("name", "x", "only_first")]
         self._create_all("artifacts", path, sent, _ARTIFACTS)
         self._exchange.read("artifacts", f"{task}/artifacts", sent)
         for one in sent:
             self._exchange.read("artifacts", f"{task}/artifacts/{one['name']}", [one])
         self._try("duplicate artifact", path, sent[:1], _ARTIFACTS)
+        # Services add row by row and count what was added; the key refuses the second.
         twice = [_artifact("twice", 0)] * 2
         self._try("an artifact twice in one request", path, twice, _ARTIFACTS)
         self._try("malformed artifacts", path, _MALFORMED, _ARTIFACTS)
@@ -299,6 +303,7 @@ class _Exercise:
         check = "artifacts of a task with a name"
         self._create_all(check, f"{task}/artifact", artifacts, _ARTIFACTS)
         ids = {key: body[key] for key in ("run_number", "task_id")}
+        # Below a run with a name, bodies have names where others have numbers.
         shown = [{**one, **ids} for one in artifacts]
         self._exchange.read(check, f"{task}/artifacts", shown)
         metadata = [_datum("note", "1")]

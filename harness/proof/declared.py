@@ -72,6 +72,7 @@ DECLARED: tuple[DeclaredChange, ...] = (
         },
     ),
     *_changed(
+        # https://github.com/Netflix/metaflow-service/pull/30
         "2.0.5",
         "schema 20201002000616: a task may have several metadata of one name",
         {"metadata registered again": ("200, 0 written", "200, 1 written")},
@@ -85,11 +86,13 @@ DECLARED: tuple[DeclaredChange, ...] = (
         },
     ),
     *_changed(
+        # https://github.com/Netflix/metaflow-service/pull/256
         "2.2.0",
         "an artifact asked for without an attempt is taken from the latest one alone",
         {"artifact of the first attempt alone": ("200, attempt 0", "404")},
     ),
     *_changed(
+        # https://github.com/Netflix/metaflow-service/pull/320
         "2.2.5",
         "tags of a run can be changed",
         {

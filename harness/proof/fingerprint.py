@@ -143,6 +143,7 @@ def _take_table(
     connection: extensions.connection, table: str, columns: tuple[str, ...], wanted: tuple[str, ...]
 ) -> TableFingerprint:
     key = tuple(column for column in wanted if column in columns) or columns
+    # As text, which the server writes alike for equal values of any type, jsonb among them.
     texts = {name: sql.SQL("{}::text").format(sql.Identifier(name)) for name in columns}
     # NULL is told from the empty text: its digest is all zeros.
     digests = [
@@ -157,6 +158,7 @@ def _take_table(
         sql.Identifier("public", table),
     )
     rows: defaultdict[str, bytearray] = defaultdict(bytearray)
+    # A named cursor stays in the server: another brings all rows into memory first.
     with connection.cursor(name="fingerprint") as cursor:
         cursor.itersize = _ROWS_AT_ONCE
         cursor.execute(query)

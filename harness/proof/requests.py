@@ -196,6 +196,7 @@ def _new_rows(
 ) -> dict[str, list[Row]]:
     new = {}
     for table, rows in after.items():
+        # As text, because a dict cannot be counted.
         held = Counter(json.dumps(row, sort_keys=True) for row in before[table])
         now = Counter(json.dumps(row, sort_keys=True) for row in rows)
         added = [json.loads(text) for text in (now - held).elements()]

@@ -51,6 +51,7 @@ def verdict(running: RunningService, address: Address, runs: Sequence[tuple[str,
         runs: (flow, run) as clients show them, which the service must be able to read.
     """
     answers = [_migration_answers(running), _starts(running)]
+    # One that does not start can neither read nor write.
     if answers[-1].good:
         answers += [_reads(running, runs), _writes(running, address)]
     return Rollback(
@@ -98,6 +99,7 @@ def _reads(running: RunningService, runs: Sequence[tuple[str, str]]) -> _Answer:
         run = f"{running.url}/flows/{flow_id}/runs/{run_id}"
         try:
             problem = _unread(run)
+        # An answer of another shape is as good as none.
         except (requests.RequestException, ValueError, KeyError, TypeError) as error:
             problem = f"{run}: {in_words(error)}"
         if problem:
@@ -124,6 +126,7 @@ def _unread(run: str) -> str:
 
 
 def _writes(running: RunningService, address: Address) -> _Answer:
+    # A name of its own: the database may have been walked before.
     flow_id = f"RollbackContract{uuid4().hex[:12]}"
     try:
         problems = exercise(running.url, address, flow_id).problems
@@ -138,6 +141,7 @@ def _writes(running: RunningService, address: Address) -> _Answer:
 
 def _reason(running: RunningService, error: Exception) -> str:
     """Return the first line of an error and the end of the service's log, in one line."""
+    # The end of the log follows anyway, in fewer lines.
     first = str(error).splitlines()[0].partition("; last lines")[0]
     lines = [_short(line.strip()) for line in tail(running.log, _LOG_LINES).splitlines()]
     return f"{first}; its log ends: {' | '.join(lines) or '(empty)'}"

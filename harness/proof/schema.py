@@ -96,6 +96,7 @@ def describe(address: Address) -> SchemaDescription:
     with closing(address.connect()) as connection, connection.cursor() as cursor:
         for query in _QUERIES:
             cursor.execute(query, [_BOOKKEEPING])
+            # Names begin with the kind of thing, so no query overwrites what another found.
             objects.update(cursor.fetchall())
     return SchemaDescription(objects)
 

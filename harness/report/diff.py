@@ -61,6 +61,7 @@ def compare(old: View, new: View) -> Difference:
     """Return what changed from one journal to the other."""
     sides, sides_old = Sides(new), Sides(old)
     before, after = _by_key(old, sides_old), _by_key(new, sides)
+    # By key, not by id: the number of a stage is part of an id.
     both = [(before[key], cell) for key, cell in after.items() if key in before]
     only_new = [cell for key, cell in after.items() if key not in before]
     only_old = [cell for key, cell in before.items() if key not in after]

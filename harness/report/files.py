@@ -37,6 +37,7 @@ def write_reports(view: View, folder: Path, environment: Mapping[str, str] = os.
     ):
         _replace(folder / name, text)
     if environment.get(SUMMARY_VARIABLE):
+        # Appended: other commands of the step may have written to it.
         with Path(environment[SUMMARY_VARIABLE]).open("a", encoding="utf-8") as summary:
             summary.write(markdown)
 

@@ -30,6 +30,7 @@ _VARYING = (
     (re.compile(r"0x[0-9a-f]+"), "ADDRESS"),
     (re.compile(r"\[\d+(?:/\w+)*(?: \(pid \d+\))?\]"), "[TASK]"),
     (re.compile(r"\b(pid|task-id) \d+"), r"\1 N"),
+    # Folders are of a run and a machine; the last part of a path tells what it is.
     (re.compile(r"(?:/[\w.+-]+)+/(?=[\w.+-])"), "…/"),
     (re.compile(r"\d{4,}"), "N"),
     (re.compile(r"\s+"), " "),
@@ -77,6 +78,7 @@ class Finding:
 def signature(reason: str, cell: CellEntry) -> str:
     """Return the reason without what differs between cells that fail alike."""
     text = plain(reason)
+    # The cell's id before service and client, which are parts of it.
     for name, word in (
         (cell.flow_run, "RUN"),
         (cell.id, "CELL"),

@@ -193,6 +193,7 @@ def _data(
                     "grid": number,
                     "row": rows[client],
                     "column": columns[place],
+                    # Thousands of cells come out alike, and the page holds each outcome once.
                     "outcome": outcomes.setdefault(_outcome(cell), len(outcomes)),
                     **_facts(view, cell),
                 }
@@ -312,6 +313,7 @@ def _evidence(
     for name in dict.fromkeys([*first, *bad]):
         shown[name] = []
         for kind, path in bad[name].evidence.items():
+            # Pictures stay files beside the page, which names them.
             text = excerpt(folder / path) if left > 0 and not path.endswith(".png") else None
             left -= len(text or "")
             shown[name].append({"kind": kind, "path": path, "text": text})

@@ -89,6 +89,7 @@ def _stage_case(stage: StageEntry) -> _Case:
 
 
 def _suite(root: ET.Element, name: str, cases: Iterable[_Case], begun: datetime) -> ET.Element:
+    # The schemas of JUnit reports know no time zone.
     suite = ET.SubElement(root, "testsuite", {"name": name, "timestamp": begun.isoformat()[:19]})
     _properties(suite, {})
     for case in cases:

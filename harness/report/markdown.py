@@ -28,6 +28,7 @@ def escaped(text: str) -> str:
 def code(text: str) -> str:
     """Return a code span that holds any text of one line."""
     line = " ".join(text.split())
+    # Longer than any within the text, or the span would end there.
     fence = "`" * (max(map(len, re.findall("`+", line)), default=0) + 1)
     return f"{fence} {line} {fence}" if "`" in line else f"`{line}`"
 

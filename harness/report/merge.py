@@ -37,6 +37,7 @@ def merge(sources: Sequence[Path], folder: Path) -> list[Entry]:
                 reruns.setdefault(encode(entry), entry)
             else:
                 own = by_run.setdefault(entry.run, {})
+                # By content: a merged journal given along with its sources must not double them.
                 own.setdefault(_identity(entry), _moved(entry, home, folder.resolve()))
     rank = _ranks(by_run, reruns.values())
     in_order = sorted(by_run, key=rank.__getitem__)
@@ -83,4 +84,5 @@ def write_journal(entries: Sequence[Entry], folder: Path) -> None:
     """Write entries as a journal, so that a merged report is a source like any other."""
     unfinished = folder / ".journal.tmp"
     unfinished.write_bytes(b"".join(map(encode, entries)))
+    # In one step, because the journal of this folder may be a source of it.
     unfinished.replace(folder / "journal.jsonl")

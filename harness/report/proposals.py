@@ -28,6 +28,7 @@ def propose(view: View) -> list[dict[str, object]]:
     for finding in findings(view, sides):
         if finding.status in {Status.FAIL, Status.TIMEOUT}:
             inside = [by_name[name] for name in finding.cells]
+            # Two rectangles may come to one and the same range.
             proposed += [one for one in _of(sides, finding, inside) if one not in proposed]
     return proposed
 

@@ -180,6 +180,7 @@ def ordered(runs: Iterable[Begun], field: str, found: Iterable[str]) -> tuple[st
 
 def _version_order(name: str) -> tuple[int, str, Version, str]:
     """Released before reference before what has no version (a branch, say)."""
+    # reference-2.3 has a dash before its number, v2.4.0 has none.
     kind, dash, number = name.rpartition("-")
     try:
         return (int(bool(dash)), kind, Version(number), name)

@@ -120,6 +120,7 @@ class Screen:
     """Everything a run prints. Live on a terminal, plain lines elsewhere."""
 
     def __init__(self, console: Console | None = None) -> None:
+        # rich would colour numbers, and break lines that people copy.
         self.console = console or Console(highlight=False, soft_wrap=True)
         if not self.console.is_terminal:
             # A log has no width of its own; tables must not be folded to a terminal's 80 columns.
@@ -127,6 +128,7 @@ class Screen:
 
     def say(self, text: str) -> None:
         """Print one plain line."""
+        # What products print has brackets in it, which rich takes for markup.
         self.console.print(escape(text))
 
     @contextmanager
@@ -232,6 +234,7 @@ class _Progress:
         begun = time.monotonic()
         if begun >= self._next:
             self._tables = list(grid_tables(self._view, done))
+            # A large grid takes long to draw, and would hold up the run it shows.
             self._next = begun + 20 * (time.monotonic() - begun)
         return self._tables
 

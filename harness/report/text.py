@@ -30,6 +30,7 @@ def excerpt(path: Path) -> str | None:
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)
+            # From its end, where a log says why; the rest of a long one is never read.
             file.seek(max(0, size - EXCERPT_BYTES))
             end = file.read().decode("utf-8", errors="replace")
     except OSError:

@@ -102,6 +102,7 @@ class Clients:
                 if stack is not None:
                     stack.check_alive()
                 datastore.check_alive()
+            # Of a run that is being ended, its end removes all folders at once.
             if not self._keep and not self._cancelled():
                 discard_work(around)
         except InfraError as error:
@@ -139,6 +140,7 @@ class Clients:
         """
         work, kind = self._folder.work / name, self._datastores[datastore]
         place, folder = ("walk", data) if data else (place, work / "data")
+        # Runs are found by these, and the UI's sample tells by them what a run was written through.
         tags = [f"mf-version:{client.name}"]
         if stack is not None:
             tags += [
@@ -151,6 +153,7 @@ class Clients:
             logs=self._folder.logs_of(name),
             datastore=kind.environment(client, place, folder),
             objects=partial(kind.objects, place, folder),
+            # The run's id comes first: by it the end of the run finds every process.
             mark=f"{self._folder.run}/{name}",
             timeout=self._timeout,
             service_url=stack.running.url if stack else None,
@@ -175,6 +178,7 @@ class Clients:
 
     def _environment(self, client: Client, python: Path) -> Environment:
         """Return what a client's environment holds, written down for the first who asks."""
+        # The cells of one client begin side by side, and one of them writes it down.
         with self._describing:
             if python not in self._environments:
                 found = describe_environment(self._folder.run, client.name, python)

@@ -40,6 +40,7 @@ class Executor:
         results = []
         with self.pool() as pool:
             for future in as_completed([pool.submit(do, unit) for unit in units]):
+                # result() raises what a unit raised: nothing fails unseen.
                 results.append(future.result())
                 each(results[-1])
         return results
@@ -55,6 +56,7 @@ class Executor:
         try:
             yield pool
         except BaseException:
+            # First: a thread whose program is killed must not start the next one.
             self._cancelled.set()
             self._cancel()
             raise

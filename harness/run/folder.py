@@ -23,6 +23,7 @@ class RunFolder:
     def __init__(self, results: Path, session: str) -> None:
         moment = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
         self.results = results
+        # By the moment names sort; the rest is there because two runs may begin in one second.
         self.run = f"{moment}-{session}-{secrets.token_hex(2)}"
         self.path = results / self.run
         self.logs = self.path / "logs"
@@ -64,6 +65,7 @@ def make_latest(run: Path) -> None:
         UsageError: when it cannot be written.
     """
     try:
+        # A new link takes the old one's place in one step: there is a ``latest`` at any moment.
         newest = run.with_name(f".{LATEST}-{run.name}")
         newest.symlink_to(run.name)
         newest.replace(run.with_name(LATEST))

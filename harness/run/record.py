@@ -49,6 +49,7 @@ class Record:
 
     def end(self) -> None:
         """Take secrets out of all logs, end the journal and write the reports."""
+        # At the end, because services and databases log on after the last cell.
         for path in (self.folder / "logs").rglob("*"):
             self._redactor.file(path)
         self.add(Ended(at=now(), run=self.run))

@@ -61,6 +61,7 @@ class Run:
         self.backend = self._choose_backend()
         own = self.backend.object_store if self.backend else None
         self._datastores = choose_datastores(options, self.folder.path, os.environ, own)
+        # Not before: what cannot be had by these options leaves no folder behind.
         self.folder.make()
         self.folder.make_latest()
         self._lock = RunLock(self.folder.run, self.folder.path)
@@ -81,6 +82,7 @@ class Run:
         logs = self.folder.service_logs
         self._live = LiveLogs(logs, screen.say) if options.with_service_logs else None
         self._record_start()
+        # nox may leave out the session that ends a run: --stop-on-first-error, Ctrl-C.
         atexit.register(self.end)
         # nox ends on SIGTERM without unwinding; as an exception it unwinds like Ctrl-C.
         self._term_before = signal.signal(signal.SIGTERM, raise_exit)
@@ -112,6 +114,7 @@ class Run:
                 services=[service.name for service in self.options.services],
             )
         )
+        # Before anything runs, so that what never ran is told from what was never asked for.
         self.record.add(self.plan.entry(self.folder.run))
         for service in self.options.services:
             if service.label:
@@ -204,6 +207,7 @@ class Run:
 
     def _cancel(self) -> None:
         """End every process and part of the run, for the threads that wait for one of them."""
+        # Not what has the bare id as its mark: that is the database server, which ends in order.
         kill_marked(lambda mark: mark.startswith(f"{self.folder.run}/"))
         if self.backend is not None:
             with contextlib.suppress(InfraError):  # the end will meet the same, and say so
@@ -229,11 +233,13 @@ class Run:
         run = self.folder.run
         kill_marked(lambda mark: mark == run or mark.startswith(f"{run}/"))
         if not self.options.keep:
+            # What refuses to go must not keep the reports from being written.
             shutil.rmtree(self.folder.work, ignore_errors=True)
         self.record.end()
         self.screen.end(self.record.view, self.folder.path)
         for line in filter(None, said):
             self.screen.say(line)
+        # Last: until then ``clean`` lets the run be, and if it is killed finds what it left.
         self._lock.release()
 
     def _end_stacks(self) -> list[str]:

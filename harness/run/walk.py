@@ -81,6 +81,7 @@ class Walk:
             database = self._prepare(path)
         except InfraError as error:
             cells = [cell for step in path for cell in self._cells(step)]
+            # One by one, for a planned cell without an entry counts as never run.
             self._run.skip(cells, Status.INFRA, str(error))
             raise
         previous: Service | None = None
@@ -143,6 +144,7 @@ class Walk:
         stage.seconds = round(time.monotonic() - started, 2)
         self._run.screen.stage(self._run.record.add(stage))
         stops = not migrated and failed is Status.FAIL and self._run.options.on_failure == "stop"
+        # What broke here would break the next stage, too, and be put down to its service.
         return failed is not Status.INFRA and not stops
 
     def _note_success(self, stage: StageEntry, step: Step, previous: Service | None) -> Status:
@@ -195,8 +197,10 @@ class Walk:
             self._check_contract(stage, step, stack)
             self._run_clients(stage, step, stack)
             self._read_by_others(stage, step, stack)
+        # On a schema that did not change the older image finds what it brings itself.
         if previous is not None and stage.schema_after != stage.schema_before:
             self._judge_rollback(stage, step, previous, database)
+        # Compared once more, because clients and the rollback were at work meanwhile.
         in_use = [
             one for one in fingerprint.compare(before, database.address) if one not in migrated
         ]
@@ -236,6 +240,7 @@ class Walk:
 
     def _schema_problems(self, step: Step, database: Database) -> list[str]:
         """Compare with a fresh install of the service that the database's migrations reach."""
+        # Also after a rollback: an index that PostgreSQL does not use helps no service.
         broken = [f"index {name} is invalid" for name in schema.invalid_indexes(database.address)]
         if step.rollback:
             return broken  # the schema is the newer service's, compared at that stage
@@ -244,6 +249,7 @@ class Walk:
         except MigrationError as error:
             return [*broken, f"no fresh install to compare the schema with: {error}"]
         migrated = schema.describe(database.address)
+        # By the first fresh install it is known what a service makes, and what was there before.
         if step.number == 1:
             self._note_theirs(step, migrated, expected)
         found = schema.differences(migrated.without(self._theirs), expected)
@@ -364,6 +370,7 @@ class Walk:
         try:
             answers = read_runs(around, requests, name="listing", deadline=deadline)
         except (ClientError, ClientTimeoutError) as error:
+            # A dead service or database is infra, and not what the reader failed at.
             stack.check_alive()
             return [f"client {reader.name} could not list {len(runs)} earlier runs: {error}"]
         return [
@@ -376,6 +383,7 @@ class Walk:
         self, stage: StageEntry, step: Step, previous: Service, database: Database
     ) -> None:
         runs = [(run.cell.probe.flow, run.run_id) for run in self._written]
+        # The service of this stage is stopped by now: an operator swaps one for the other.
         with self._started(previous, database, step.number, "-rollback") as running:
             verdict = rollback.verdict(running, database.address, runs)
         stage.rollback = "safe" if verdict.safe else "unsafe"
@@ -401,6 +409,7 @@ def walk(run: Run, pythons: Mapping[Client, Path]) -> None:
         pythons: each prepared client with its interpreter.
     """
     backend, stacks = run.services()
+    # The oldest and the newest client, who read what all others wrote, are found at the ends.
     in_order = dict(sorted(pythons.items(), key=lambda item: item[0].version))
     for name in run.plan.walks:
         Walk(run, backend, stacks, in_order, name).go(run.plan.path)

@@ -93,6 +93,8 @@ def _containers(
     engine = find_engine()
     belongings = Belongings(engine, run_id, keep=options.keep)
     images = Images(engine, options.pull, options.registry, say)
+    # Random, because every user of this machine reaches its ports; and URL-safe: before 2.0.6 the
+    # service breaks on quotes and # (https://github.com/Netflix/metaflow-service/issues/152).
     password = options.database_password or secrets.token_urlsafe(16)
     wanted = {one: f"postgres:{one}" if one else options.postgres_image for one in options.postgres}
     databases = {
@@ -120,6 +122,7 @@ def _containers(
 
     def close() -> None:
         belongings.remove_all()
+        # After the containers, which hold their images.
         if options.remove_images:
             images.remove_all()
         engine.close()
@@ -163,6 +166,7 @@ def _builder(
 
 def _processes(options: StackOptions, folder: Path, mark: str) -> Backend:
     launcher = _launcher(options, mark)
+    # A clone's URL may hold a token, and git may repeat it in what it prints.
     hidden = (options.clone.secret,) if options.clone else ()
     if options.database_url is not None:
         external = ExternalPostgres(options.database_url)

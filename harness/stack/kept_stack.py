@@ -57,14 +57,17 @@ class Kept:
         path.parent.mkdir(parents=True, exist_ok=True)
         content = {**asdict(self), "folder": str(self.folder)}
         unfinished = path.with_suffix(".unfinished")
+        # Before anything is in it: with wider rights the password could be read for a moment.
         unfinished.touch(mode=0o600)
         unfinished.write_text(json.dumps(content), encoding="utf-8")
+        # In one step: other sessions read every record they find.
         unfinished.replace(path)
 
     @contextmanager
     def used(self) -> Iterator[None]:
         """Tell others, for as long as the block runs, that it is in use."""
         with _path(self.run).open(encoding="utf-8") as file:
+            # Shared, so that several UIs may be over one kept stack.
             fcntl.flock(file, fcntl.LOCK_SH)
             yield
 
@@ -114,6 +117,7 @@ def find_kept(run: str | None) -> Kept:
 
 def run_named(text: str) -> str:
     """Return the id of the run that a user names by it, or by its results folder."""
+    # Resolved, because results/latest is a link.
     return Path(text).resolve().name if os.sep in text else text
 
 

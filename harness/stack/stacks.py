@@ -92,6 +92,7 @@ class Stacks:
         self._backend = backend
         self._base = base
         self._logs = logs
+        # A lock for each server and each stack: a slow start holds up only who needs it.
         self._server_locks: defaultdict[int, threading.Lock] = defaultdict(threading.Lock)
         self._servers: dict[int, InfraError | None] = {}
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
@@ -111,6 +112,7 @@ class Stacks:
             MigrationError: when it cannot bring its schema up to date; likewise.
         """
         key = "-".join(filter(None, [service.slug, walk_name(point)]))
+        # Whoever comes second waits for the start of the first, and shares its stack or its error.
         with self._locks[key]:
             if key not in self._stacks:
                 try:
@@ -133,6 +135,7 @@ class Stacks:
         database = server.create(database_name(self._base, service))
         log = self._logs / f"{re.sub('[/ ]', '-', key)}.log"
         running = self._backend.launcher.start(service, database, log)
+        # Before it is brought up: one that fails there is stopped with the others.
         self._running.append(running)
         migration = bring_up(running)
         schema = schema_version(database.address) or 0
@@ -166,6 +169,7 @@ class Stacks:
         Args:
             keep: leave the data of the server that the last stack used.
         """
+        # It calls the last one first, and goes on when one of them fails.
         with contextlib.ExitStack() as ending:
             ending.callback(self._backend.close)
             for server in self._backend.servers:

@@ -62,6 +62,7 @@ def with_assets(tree: Path, folder: Path, given: Path) -> Path:
     def fill(unfinished: Path) -> None:
         shutil.copytree(tree, unfinished, dirs_exist_ok=True)
         target = unfinished / folder
+        # The repository has this folder, without a page in it.
         if target.exists():
             shutil.rmtree(target)
         put(given, target)

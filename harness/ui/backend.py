@@ -38,7 +38,9 @@ def ui_settings(
         **database_settings(address),
         "MF_UI_METADATA_HOST": host,
         "MF_UI_METADATA_PORT": str(port),
+        # Without its assets a backend answers 500 at /, unless it is told that it has no page.
         "UI_ENABLED": "1" if page else "0",
+        # Unasked a UI backend makes them, in a database that may be somebody else's.
         "DB_TRIGGER_CREATE": "1" if triggers else "0",
         # As the published image has them.
         "FEATURE_RUN_GROUPS": "0",
@@ -70,6 +72,7 @@ def _answers(running: RunningUI, url: str) -> bool:
         answer = requests.get(url, timeout=_REQUEST_SECONDS)
     except requests.RequestException:
         return False
+    # Not asked again: a backend that listens has read its settings and made its routes.
     if not answer.ok:
         raise InfraError(
             f"the UI of {running.version} answers {url} with {answer.status_code}:"

@@ -98,6 +98,7 @@ class Checking:
         Raises:
             InfraError: when the UI ends or cannot be reached.
         """
+        # Client by client, so that a UI that breaks off leaves whole rows of the grid.
         for _, group in groupby(samples, key=attrgetter("client")):
             try:
                 self._judge_client(version, running, list(group), guard)
@@ -128,6 +129,7 @@ class Checking:
             running.page, running.api, samples, pictures, mark=f"{self._record.run}/browser"
         )
         gone += guard.put_back() if guard else []
+        # One browser looks at all of them; what it takes is shared out evenly.
         each = (time.monotonic() - started) / len(samples)
         for sample, (answer, seconds), page in zip(samples, answers, pages, strict=True):
             checks = {**answer, **page}

@@ -175,4 +175,5 @@ class _RunningProcess:
 
     def stop(self) -> None:
         """End it with all its workers: it ignores being asked, by SIGTERM or SIGINT."""
+        # async_loop_signal_handler() in its ui_server.py only logs them.
         self._process.kill()

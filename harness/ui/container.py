@@ -180,6 +180,7 @@ class ContainerUI:
             {**ground.environment, **settings},
             {} if here else {_BACKEND_PORT: port},
             _WHOLE_MEMORY if self._whole else _MEMORY,
+            # The image's own command starts the migration and the metadata service instead.
             command=[_PYTHON, "-m", version.layout.ui.module],
             network=HOST_NETWORK if here else ground.network,
             folders={
@@ -192,6 +193,7 @@ class ContainerUI:
         return container, f"http://{HOST}:{listens if here else container.port(_BACKEND_PORT)}"
 
     def _start_page(self, page: Image, api: str, port: int, log: Path) -> RunningContainer:
+        # An address of this machine: it is the browser that asks there, not the page's container.
         environment = {"PORT": str(_PAGE_PORT), "METAFLOW_SERVICE": api}
         program = Program("page", page, environment, {_PAGE_PORT: port}, _PAGE_MEMORY)
         return self._belongings.run(program, log.with_name("page.log"))

@@ -16,6 +16,7 @@ from harness.machine.errors import InfraError, UsageError
 from harness.machine.locks import lock_path
 from harness.stack.kept_stack import Kept
 
+# shutil.move() in get_log_file_action.py: https://github.com/Netflix/metaflow-service/pull/424
 _PREFIX = "before-"
 
 
@@ -64,6 +65,7 @@ class DataGuard:
                     shutil.rmtree(place)
             for folder in self._folders:
                 target = self._place / folder.relative_to(self._data)
+                # Hard links take no space, and hold what another name loses by a move.
                 shutil.copytree(folder, target, copy_function=os.link, symlinks=True)
 
     def put_back(self) -> list[str]:

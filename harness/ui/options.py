@@ -168,6 +168,7 @@ def _why_processes(options: UIOptions, kept_backend: str, engine: Callable[[], s
     try:
         engine()
     except InfraError as error:
+        # Containers that were kept cannot be shown without the engine they are on.
         if needed or kept_backend == "docker":
             raise
         return str(error)

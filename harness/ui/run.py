@@ -137,6 +137,7 @@ class UIRun:
         if self.options.check:
             over = f"{launcher.description}, over {ground.description}"
             return self._check(versions, database, over, partial(self._started, launcher, ground))
+        # Several only with --check: a person looks at one page, on one port.
         (version,) = versions
         with self._started(launcher, ground, version, database) as running:
             self.screen.say(f"{running.origin}: http://localhost:{self.options.port}")
@@ -232,6 +233,7 @@ class UIRun:
         try:
             self._ending.close()
         finally:
+            # What a stop that failed, or was interrupted, has left.
             kill_marked(lambda mark: mark.startswith(f"{self.id}/"))
             shutil.rmtree(self.folder / "work", ignore_errors=True)
             self._redact()

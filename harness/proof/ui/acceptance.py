@@ -34,13 +34,17 @@ _SEARCH = Path(__file__).with_name("search.py")
 _POLL_SECONDS = 0.2
 _SHOWN = 300
 _PAGE = 1000
+# Twenty pages of answers: of a longer run the timeline is not asked for.
 _MOST_TASKS = 20_000
 _NO_TAG = "compat:no-run-has-this-tag"
 _NO_VALUE = "compat-no-artifact-has-this-value"
 
 _CARDS_SINCE = Version("2.2.0")
 _GRAPHS_SINCE = Version("2.2.0")
+# What reports no version is judged as a backend that can do everything.
 _NEWEST = Version("9999")
+# Since v2.4.8 both paths answer (https://github.com/Netflix/metaflow-service/pull/414), so the
+# versions between may be asked either way.
 _SEARCH_MOVED_IN = Version("2.4.10")
 
 
@@ -219,6 +223,7 @@ class _Backend:
     def _get(self, url: str) -> requests.Response:
         try:
             return requests.get(url, timeout=self._seconds)
+        # Too slow is the UI's fault; what is not there at all cannot be judged.
         except requests.Timeout as error:
             raise _FaultError(f"GET {url} did not answer within {self._seconds:g} s") from error
         except requests.RequestException as error:
@@ -322,6 +327,7 @@ def _tags(backend: _Backend, run: SampleRun) -> None:
     if not run.tag:
         raise _UnsupportedError("the run has no tag to filter by")
     _find(backend, backend.url("runs", _tags=run.tag, flow_id=run.flow, **_only(run)), run)
+    # A filter that is not heeded finds the run under any tag.
     url = backend.url("runs", _tags=_NO_TAG, flow_id=run.flow, **_only(run))
     if backend.records(url):
         raise _FaultError(f"GET {url} finds runs, though none has the tag {_NO_TAG}")
@@ -366,6 +372,7 @@ def _search(backend: _Backend, run: SampleRun, artifact: SampleArtifact) -> None
         raise _FaultError(
             f"{urls[0]} finds {len(readable[0])} of {artifact.tasks} tasks{_why(found[0])}"
         )
+    # So does a search that does not look at the value.
     if readable[1:] and readable[1]:
         raise _FaultError(f"{urls[1]} finds {len(readable[1])} tasks, though none has that value")
 
@@ -379,6 +386,7 @@ _CHECKS = dict(zip(CHECKS, _ASKED, strict=True))
 
 def _only(run: SampleRun) -> dict[str, str]:
     """Return the filter for just this run."""
+    # As the service does: digits are a number, all else is a name.
     return {"run_number" if run.run.isdecimal() else "run_id": run.run}
 
 

@@ -26,8 +26,10 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 _FLAGS = (
+    # Chromium refuses root, whom CI containers run as, unless it does without its sandbox.
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    # /dev/shm is 64 MB in a container, too little for a page.
     *("--disable-dev-shm-usage", "--window-size=1400,1200"),
 )
 

@@ -125,6 +125,7 @@ def _plan(
     steps = tuple(step.name for step in run.steps[:_MOST_STEPS])
 
     def visit(check: str, where: str, **wanted: object) -> _Visit:
+        # Made also of a page that is right: a person can see what the check saw.
         picture = str(_picture(run, check, folder))
         return _Visit(check, f"{page}{where}", picture, **wanted)  # type: ignore[arg-type]
 
@@ -194,6 +195,7 @@ def _browse(
             cwd=home,
         )
         try:
+            # Visits keep their own time; this ends a browser that hangs.
             code = process.wait(_START_SECONDS + 2 * seconds * len(visits))
         finally:
             process.kill()

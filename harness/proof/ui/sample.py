@@ -275,6 +275,7 @@ class _Rows:
         self._names["service"] = _tagged(SERVICE_TAG, "tags")
         self._names["unknown"] = sql.Literal(UNKNOWN_SERVICE)
         self._names["run"] = sql.SQL("flow_id = %(flow_id)s AND run_number = %(run_number)s")
+        # The project's own: what other people's flows print or store nobody here knows.
         self._probes = {probe.flow: probe for probe in find_probes(FLOWS).values()}
 
     def draw(self, clients: Sequence[str]) -> tuple[SampleRun, ...]:

@@ -45,12 +45,15 @@ def build(
     Raises:
         InfraError: without docker's command line; with the last lines when the build fails.
     """
+    # https://github.com/docker/docker-py/issues/2230: BuildKit is not in the SDK.
     docker = shutil.which("docker")
     if docker is None:
         raise InfraError("an image is built by docker's command line, which is not on PATH here")
+    # The engine that the SDK has found, whatever context the command line is in.
     command = [docker, "--host", engine.host, "build"]
     options = ["--tag", tag, "--file", str(folder / dockerfile)]
     options += [part for name, value in labels.items() for part in ("--label", f"{name}={value}")]
+    # The service's Dockerfile begins FROM ${TARGETARCH}-golang, which only BuildKit fills in.
     code = _run([*command, *options, str(folder)], "1", mark, log)
     advice = ""
     if code and _NO_BUILDX in tail(log):

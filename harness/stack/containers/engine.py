@@ -143,6 +143,7 @@ def find_engine(environment: Mapping[str, str] = os.environ) -> Engine:
         version = str(client.version()["Version"])
     except (DockerException, requests.RequestException, OSError) as error:
         raise InfraError(_why_absent(endpoint, error)) from error
+    # Only now: the short limit was to find out whether one answers at all.
     client.api.timeout = _REQUEST_SECONDS
     return Engine(client, endpoint, version)
 
@@ -169,6 +170,7 @@ def _why_absent(endpoint: Endpoint, error: Exception) -> str:
     return f"no Docker engine answers {where}: {text}"
 
 
+# Told apart by their words, for engines do not number them; the first that fits counts.
 _NEXT_STEPS = {
     "no space left on device": "the engine's disk is full: docker system df shows what fills it; "
     "fixed_db needs less of it with --remove-images",

@@ -80,6 +80,7 @@ class Images:
         What was brought, or failed, before is not tried again.
         """
         names = list(dict.fromkeys(names))
+        # One at a time: two that want an image would both pull it, and both call it theirs.
         with self._lock:
             missing = [name for name in names if name not in self._known]
             with ThreadPoolExecutor(_AT_A_TIME) as pool:
@@ -119,6 +120,7 @@ class Images:
             return start(self.get(name))
         except ImageGoneError:
             with self._lock:
+                # Forgotten, or it would be found again, where it no longer is.
                 self._known.pop(name, None)
             return start(self.get(name))
 
@@ -142,6 +144,7 @@ class Images:
             except ImageNotFound:
                 return True
             except APIError as error:
+                # A container holds it: another run's, perhaps.
                 if error.status_code != CONFLICT:
                     raise
                 return False
@@ -163,6 +166,7 @@ class Images:
         if self._policy == "never":
             raise InfraError(f"the image {reference} is not on the engine, and --pull is 'never'")
         self._pull(reference)
+        # What was there before, if older, stays the user's: --pull always must not remove it.
         pulled = self._inspect(reference, pulled=found is None)
         if pulled is None:
             raise InfraError(f"the image {reference} was pulled and is not there")
@@ -174,7 +178,9 @@ class Images:
         except ImageNotFound:
             return None
         repository = reference.rpartition(":")[0]
+        # None of an image that never was in a registry.
         digests = [name for name in image.attrs["RepoDigests"] or () if "@" in name]
+        # An image that was pulled from a mirror, too, has a digest for each registry.
         own = [name for name in digests if name.startswith(f"{repository}@")] or digests
         return Image(reference, str(image.id), own[0].partition("@")[2] if own else "", pulled)
 
@@ -184,10 +190,12 @@ class Images:
         progress = _Progress(reference, self._say)
         refusal = ""
         try:
+            # Not images.pull() of the SDK, which reads the progress to its end and throws it away.
             events = self._engine.client.api.pull(
                 reference,
                 stream=True,
                 decode=True,
+                # The command line reads this variable, the SDK does not.
                 platform=os.environ.get("DOCKER_DEFAULT_PLATFORM"),
             )
             for event in events:

@@ -98,6 +98,7 @@ class Belongings:
     @property
     def network(self) -> str:
         """The name of the run's network, made now if it is not there yet."""
+        # Cells start side by side, and an engine may well make two networks of one name.
         with self._network_lock:
             if self._network is None:
                 name = self.name("network")
@@ -132,7 +133,9 @@ class Belongings:
         network = program.network or self.network
         client = self.engine.client
         volumes = self._volumes(program)
+        # Made, then started: one that does not start, for a taken port, say, can be removed.
         container = client.containers.create(
+            # By id: the tag may name another image by now.
             program.image.id,
             command=list(program.command) or None,
             name=self.name(program.name),
@@ -148,6 +151,7 @@ class Belongings:
             ],
             mem_limit=program.memory,
             shm_size=program.shared_memory,
+            # An engine may be set to a driver whose logs cannot be read back.
             log_config=LogConfig(type=LogConfig.types.JSON),
         )
         running = RunningContainer(self.engine, container, list(volumes.values()), log)
@@ -162,8 +166,10 @@ class Belongings:
         """Return the engine's options for a program's network and ports."""
         if network == HOST_NETWORK:
             return {"network_mode": HOST_NETWORK}
+        # The container's own name has the run's id in it, which no other program knows.
         aliases = self.engine.client.api.create_endpoint_config(aliases=[program.name])
         return {
+            # Unasked the engine publishes on every address of the machine.
             "ports": {f"{inner}/tcp": (HOST, port or 0) for inner, port in program.ports.items()},
             "network": network,
             "networking_config": {network: aliases},
@@ -184,6 +190,7 @@ class Belongings:
     def kill(self) -> None:
         """Kill every container of the run at once; whoever waits for one of them sees it end."""
         with self.engine.doing(f"killing the containers of {self.run_id}"):
+            # Asked of the engine: other threads may have started more than is remembered here.
             for container in find(self.engine, self.run_id).containers:
                 with contextlib.suppress(APIError):  # it has ended meanwhile, or never started
                     container.kill()
@@ -233,6 +240,7 @@ class RunningContainer:
 
     def start(self) -> None:
         """Start it, and a thread for its output."""
+        # After a restart the engine tells its whole log again; only what is new is wanted.
         stopped_at = self._state()["FinishedAt"]
         self._container.start()
         # Engines say "0001-01-01…" before the first end: no filter then, everything is new.
@@ -304,6 +312,7 @@ class RunningContainer:
 def _seconds(moment: str) -> float:
     """Return an engine's time (``2026-11-22T17:14:55.683726278Z``) as seconds of the epoch."""
     whole, _, rest = moment.rstrip("Z").partition(".")
+    # Python 3.10 reads no more than six digits of it, and engines write nine.
     fraction = float(f"0.{rest}") if rest.isdigit() else 0.0
     return datetime.fromisoformat(f"{whole}+00:00").timestamp() + fraction
 
@@ -333,6 +342,7 @@ class Found:
         _remove_containers(self.containers)
         for image in self.images:
             with contextlib.suppress(NotFound):
+                # An image with a second tag is refused otherwise.
                 image.remove(force=True)
         rest: list[Network | Volume] = [*self.networks, *self.volumes]
         for thing in rest:
@@ -350,6 +360,7 @@ def find(engine: Engine, run_id: str | None = None) -> Found:
     }
     client = engine.client
     return Found(
+        # The SDK inspects each one it lists, and one may be gone by then.
         client.containers.list(all=True, filters=wanted, ignore_removed=True),
         client.networks.list(filters=wanted),
         client.volumes.list(filters=wanted),

@@ -75,6 +75,7 @@ def drop_database(server: Address, name: str) -> None:
     Raises:
         InfraError: when the server refuses.
     """
+    # FORCE, for the pools of services that were killed may still be connected.
     statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
     try:
         with closing(server.connect()) as connection, connection.cursor() as cursor:

@@ -92,6 +92,7 @@ class ContainerPostgres:
         environment = {
             "POSTGRES_USER": self._user,
             "POSTGRES_PASSWORD": self._password,
+            # Unasked the image makes one named after the user, which nobody here needs.
             "POSTGRES_DB": "postgres",
         }
         settings = [
@@ -114,6 +115,7 @@ class ContainerPostgres:
         port = container.port(PORT)
         address = Address(HOST, port, self._user, self._password, "postgres")
         wait_until(
+            # Over TCP: while the image initialises, its server listens on a socket file alone.
             lambda: _answers(address, container),
             seconds=_READY_SECONDS,
             what=f"PostgreSQL in the container {container.name}",
@@ -147,5 +149,6 @@ class ContainerPostgres:
 
 
 def _answers(address: Address, container: RunningContainer) -> bool:
+    # First: one that ended at once would be waited for until the time is over.
     container.check_alive()
     return answers(address)

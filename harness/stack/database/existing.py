@@ -25,6 +25,7 @@ def check_existing(url: str, path: Sequence[Step], *, allow: bool) -> None:
     server = ExternalPostgres(url)
     address = server.existing().address
     server.start()
+    # Schemas are compared with fresh installs, each in a database of its own.
     server.check_may_create()
     if is_empty(address):
         return
@@ -41,6 +42,7 @@ def check_existing(url: str, path: Sequence[Step], *, allow: bool) -> None:
             f"{where} has schema {found}, newer than any service of the walk knows"
             f" ({newest.name} brings {newest.schema})"
         )
+    # Its migration service would answer 500, as an older image does on a newer schema.
     if found > first.schema:
         raise UsageError(
             f"{where} has schema {found}, newer than {first.name} brings ({first.schema});"

@@ -39,6 +39,7 @@ class ExternalPostgres:
             parts["host"],
             int(parts.get("port", "5432")),
             parts["user"],
+            # libpq reads this variable by itself, but a service is told its password.
             parts.get("password") or os.environ.get("PGPASSWORD", ""),
             parts.get("dbname", "postgres"),
         )
@@ -112,6 +113,7 @@ class ExternalPostgres:
 
     def stop(self, *, keep: bool = False) -> None:  # noqa: ARG002 - what was there stays anyway
         """Drop the databases created here; the server goes on. Safe to call twice."""
+        # A copy: each one that is dropped leaves the list.
         for name in tuple(self._created):
             self.drop(name)
 
@@ -140,6 +142,7 @@ def _parse(url: str) -> dict[str, str]:
             f"the database URL cannot be read as {_SHAPE}; "
             "write special characters of the password in percent encoding (% as %25)"
         ) from None
+    # sslmode, say: no variable of every release carries it to a service.
     unknown = sorted(set(parts) - _KNOWN)
     if unknown:
         raise UsageError(

@@ -11,6 +11,7 @@ from harness.stack.database.server import Address
 TABLES = {
     "flows_v3": ("flow_id",),
     "runs_v3": ("run_number",),
+    # Steps have no number of their own.
     "steps_v3": ("ts_epoch", "step_name"),
     "tasks_v3": ("task_id",),
     "metadata_v3": ("id",),
@@ -18,6 +19,7 @@ TABLES = {
 }
 """The six tables of every service, each with the columns its rows are put in order by."""
 
+# PostgreSQL's bigint: a longer number is an error there, and not just a row it has not.
 _LARGEST_NUMBER = 2**63 - 1
 
 _TABLES_THERE = """
@@ -97,6 +99,7 @@ def schema_version(address: Address) -> int | None:
         (1.0.x); None when there is neither that table nor one of the service's.
     """
     with closing(address.connect()) as connection, connection.cursor() as cursor:
+        # to_regclass() gives NULL for what is not there, where the bare name is an error.
         cursor.execute("SELECT to_regclass('public.goose_db_version') IS NOT NULL")
         if next(cursor)[0]:
             cursor.execute(_APPLIED)
@@ -146,6 +149,7 @@ def _table_rows(
 def _run_condition(table: str, run_id: str) -> dict[str, str | int]:
     if table == "flows_v3":
         return {}
+    # Python takes digits of every script for a number.
     if run_id.isdecimal() and run_id.isascii() and int(run_id) <= _LARGEST_NUMBER:
         return {"run_number": int(run_id)}
     return {"run_id": run_id}

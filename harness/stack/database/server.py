@@ -49,8 +49,10 @@ class Address:
             user=self.user,
             password=self.password,
             dbname=self.name,
+            # libpq waits for ever unasked.
             connect_timeout=10,
         )
+        # CREATE DATABASE refuses a transaction, and an open one would hold up migrations.
         connection.autocommit = True
         return connection
 

@@ -62,6 +62,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 def _say(line: str) -> None:
     moment = datetime.now(timezone.utc).strftime("%Y/%m/%d %H:%M:%S")
+    # The migration service reads nothing else: get_goose_version and is_migration_in_progress in
+    # services/migration_service/api/utils.py of Netflix/metaflow-service.
     print(f"{moment} {line}", file=sys.stderr, flush=True)
 
 
@@ -70,6 +72,7 @@ def _up(connection: extensions.connection, folder: Path) -> None:
     current = max(applied, default=0)
     migrations = find_migrations(folder)
     missing = [one for one in migrations if one.version < current and one.version not in applied]
+    # As goose without its -allow-missing.
     if missing:
         names = ", ".join(one.path.name for one in missing)
         raise GooseError(f"error: found {len(missing)} missing migrations: {names}")
@@ -82,12 +85,14 @@ def _up(connection: extensions.connection, folder: Path) -> None:
 
 def _apply(connection: extensions.connection, migration: Migration) -> None:
     script = parse(migration.path.read_text(encoding="utf-8"))
+    # CREATE INDEX CONCURRENTLY is refused within one.
     connection.autocommit = not script.in_transaction
     started = time.monotonic()
     try:
         with connection.cursor() as cursor:
             for statement in script.statements:
                 cursor.execute(statement)
+            # In the migration's own transaction: one is never there without the other.
             cursor.execute(_RECORD, [migration.version])
         if script.in_transaction:
             connection.commit()
@@ -100,6 +105,7 @@ def _apply(connection: extensions.connection, migration: Migration) -> None:
 
 
 def _version(connection: extensions.connection, _folder: Path) -> None:
+    # The service takes what follows "goose: version " for the schema.
     _say(f"goose: version {next(reversed(_applied(connection)), 0)}")
 
 
@@ -109,6 +115,7 @@ def _status(connection: extensions.connection, folder: Path) -> None:
     _say("    =======================================")
     for migration in find_migrations(folder):
         moment = applied.get(migration.version)
+        # The service takes this word, anywhere, for a migration that is in progress.
         when = moment.strftime("%a %b %e %H:%M:%S %Y") if moment else "Pending"
         _say(f"    {when:<24} -- {migration.path.name}")
 

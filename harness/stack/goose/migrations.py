@@ -77,6 +77,7 @@ def parse(text: str) -> Script:
     """
     lines = text.splitlines()
     annotations = [match[1] for line in lines if (match := _ANNOTATION.fullmatch(line.strip()))]
+    # goose refuses such a file, too, instead of taking it for an empty one.
     if _UP not in annotations:
         raise MigrationFileError("no '-- +goose Up' annotation found")
     return Script(tuple(_statements(lines)), _NO_TRANSACTION not in annotations)

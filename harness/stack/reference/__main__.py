@@ -117,6 +117,7 @@ async def _check_schema(level: Level, conninfo: str) -> None:
 async def _listen(
     stack: contextlib.AsyncExitStack, app: web.Application, host: str, port: int
 ) -> None:
+    # Unasked aiohttp gives them a minute, once for every service that is stopped.
     runner = web.AppRunner(app, shutdown_timeout=_SHUTDOWN_SECONDS)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
@@ -128,6 +129,7 @@ async def _signalled() -> None:
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
+        # No exception: what is on the stack ends in order.
         loop.add_signal_handler(number, ended.set)
     await ended.wait()
 

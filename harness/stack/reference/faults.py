@@ -21,6 +21,7 @@ STATUS_500_COMMITS = "status-500-commits"
 MIGRATION_DROPS_COLUMN = "migration-drops-column"
 MIGRATION_INVALID_INDEX = "migration-invalid-index"
 MIGRATION_HALF_WAY = "migration-half-way"
+# As the first migration of 2.0.0, before https://github.com/Netflix/metaflow-service/pull/18.
 MIGRATION_REFUSES_USED = "migration-refuses-used"
 MIGRATION_LOSES_ROW = "migration-loses-row"
 MIGRATION_CHANGES_VALUE = "migration-changes-value"

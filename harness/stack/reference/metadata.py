@@ -25,6 +25,7 @@ from harness.stack.reference.levels import Level
 from harness.stack.reference.paths import Columns, columns_of, run_of
 from harness.stack.reference.store import HEARTBEAT_SECONDS, Row, Store
 
+# As in the service: https://github.com/Netflix/metaflow-service/pull/243
 _FIRST_CLIENT_WITH_HEARTBEAT = (2, 2, 12)
 _SHOWS_TAGS_OF_RUN = (schema.STEPS, schema.TASKS, schema.ARTIFACTS)
 _BLANK = " "
@@ -91,6 +92,7 @@ class _MetadataApi:
                 paths.TASK + "/attempt/{attempt_id}/artifacts", self._artifacts_of_attempt
             )
         if level.has_run_tags:
+            # https://github.com/Netflix/metaflow-service/pull/320
             yield web.patch(paths.RUN + "/tag/mutate", self._mutate_tags)
         if level.has_filtered_tasks:
             yield web.get(paths.STEP + "/filtered_tasks", self._filtered_tasks)
@@ -157,6 +159,7 @@ class _MetadataApi:
 
     async def _artifact(self, request: web.Request) -> web.Response:
         where = self._columns(request)
+        # https://github.com/Netflix/metaflow-service/pull/256
         if self._level.takes_latest_attempt:
             # An attempt may lack what an earlier one had; every attempt has an artifact ``name``.
             always = await self._store.find_one(schema.ARTIFACTS, {**where, "name": "name"})
@@ -176,6 +179,7 @@ class _MetadataApi:
         if rows and self._level.has_run_tags and table in _SHOWS_TAGS_OF_RUN:
             run = await self._run({key: rows[0][key] for key in ("flow_id", "run_number")})
             for row in shown:
+                # https://github.com/Netflix/metaflow-service/pull/315
                 row.update(tags=run["tags"], system_tags=run["system_tags"])
         return shown
 
@@ -387,6 +391,7 @@ def _texts(value: object) -> list[str]:
 
 def _name(chosen: str | None) -> str | None:
     """Return the id a client chose for its run or task; numbers are the service's to give."""
+    # isnumeric() as in the service, though it takes more than digits for a number.
     if chosen and chosen.isnumeric():
         raise ValueError(f"{chosen} is a number: only names can be registered")
     return chosen

@@ -54,6 +54,7 @@ class _MigrationApi:
             await self._upgrade()
             return web.Response(text=_CODE_OF_THIS_LEVEL)
         current = await self._migrator.current()
+        # These two lead to 1.0.1, which the images hold beside their own release.
         if current in (0, 1):
             return web.Response(text=_CODE_OF_OLD_SCHEMA)
         if current not in self._level.migrations:

@@ -24,6 +24,7 @@ def columns_of(level: Level, request: web.Request) -> Columns:
     """Return the columns a path fixes; a run or task that is no number is a name from 2.0 on."""
     columns: Columns = {}
     for part, value in request.match_info.items():
+        # As translate_run_key() and translate_task_key() of the service do.
         named = level.has_string_ids and not value.isnumeric()
         if part == "run":
             columns["run_id" if named else "run_number"] = value

@@ -138,6 +138,7 @@ def _add_string_ids() -> tuple[str, ...]:
 
 _METADATA_FIELD = "flow_id, run_number, step_name, task_id, field_name"
 
+# The released one goes by way of a second constraint, which it drops; the result is this.
 _METADATA_MAY_REPEAT = (
     f"ALTER TABLE {METADATA} DROP CONSTRAINT metadata_v3_pkey",
     f"ALTER TABLE {METADATA} ADD PRIMARY KEY (id, {_METADATA_FIELD})",

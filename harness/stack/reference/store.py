@@ -125,6 +125,7 @@ class Store:
         now = int(time.time())
         condition = _equal(where)
         if self.level.has_attempts:
+            # As the service does: who beats more often than told changes nothing.
             condition = SQL(
                 "{} AND (last_heartbeat_ts IS NULL OR last_heartbeat_ts <= %(old)s)"
             ).format(condition)
@@ -181,6 +182,7 @@ class Store:
             yield own
 
     def _columns(self, table: str) -> Composable:
+        # As 1.0 asks, which is how a newer schema breaks it.
         if not self.level.has_string_ids:
             return SQL("*")
         return SQL(", ").join(map(Identifier, schema.columns(table, self.level)))

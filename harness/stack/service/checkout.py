@@ -59,6 +59,7 @@ class CheckoutLauncher:
         self._pythons = tuple(pythons)
         self._mark = mark
         self._scenario = scenario
+        # A real goose is what operators use; the harness's own needs nothing installed.
         self._goose = _find_goose()
         self._prepared: dict[Service, _Prepared] = {}
         goose = self._goose or "the harness's own"
@@ -104,6 +105,7 @@ class CheckoutLauncher:
         requirements = [*self._requirements, *layout.requirements]
         if service.kind == "checkout":
             programs = (layout.metadata, layout.migration)
+            # What releases need is known and was tried; a ref may ask for something new.
             requirements = joined(requirements, requirements_of(source, programs))
         folder = source.lay_out()
         try:
@@ -172,6 +174,7 @@ class _RunningCheckout:
             self._spawn("metadata", self._layout.metadata)
         if self._layout.migration is not None:
             if wrong_order:
+                # Its tables are to be there before the migration looks for them.
                 await_ready(self)
             self._spawn("migration", self._layout.migration)
 
@@ -234,6 +237,7 @@ def package_folder(version: str) -> Path:
     info = folder / f"{PACKAGE}-{version}.dist-info"
     info.mkdir(parents=True, exist_ok=True)
     text = f"Metadata-Version: 2.1\nName: {PACKAGE}\nVersion: {version}\n"
+    # Runs side by side may write it at the same time; a reader finds one of them, whole.
     unfinished = info / f".METADATA-{os.getpid()}"
     unfinished.write_text(text, encoding="utf-8")
     unfinished.replace(info / "METADATA")

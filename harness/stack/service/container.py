@@ -83,6 +83,7 @@ class ContainerLauncher:
         found = self._images.bring([*self._first, *wanted])
         errors = [error for error in found.values() if isinstance(error, InfraError)]
         needed = [name for name in self._first if found[name] in errors]
+        # One image that is missing costs its own cells; the database's, or all of them, every cell.
         if errors and (needed or len(errors) == len(services)):
             raise errors[0]
         for service in services:
@@ -166,6 +167,7 @@ class _RunningInContainer:
         self.log = log
         self.origin = f"image {image.reference} {image.digest or image.id}"
         self.code = image.digest or image.id
+        # Nothing of hosts and ports: in its own container it has its usual ones.
         environment = database_settings(database.service_address)
         self._container = launcher.container(image, environment, log)
         self._read_ports()

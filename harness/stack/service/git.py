@@ -101,6 +101,7 @@ class Clone:
         for name in (ref, f"origin/{ref}"):
             try:
                 commit = self.git(
+                    # A ref that begins with a dash is no option, and an annotated tag is followed.
                     *("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
                 )
             except GitError:
@@ -114,6 +115,7 @@ class Clone:
         Returns:
             None when there is no such ref.
         """
+        # To its id at once: a branch may move between two questions.
         commit = self.resolve(ref)
         if commit is None:
             return None
@@ -145,6 +147,7 @@ class Commit:
     @functools.cached_property
     def files(self) -> frozenset[str]:
         """The paths of all files, from the top folder."""
+        # -z: unasked git quotes names that are not ASCII.
         return _paths(self.clone.git("ls-tree", "-r", "-z", "--name-only", self.commit))
 
     def read(self, path: str) -> str | None:
@@ -157,8 +160,10 @@ class Commit:
         """Return a folder that holds the files, made now if it is not there yet."""
 
         def fill(folder: Path) -> None:
+            # Neither checkout nor worktree: both would write into the clone.
             archive = self.clone.git("archive", "--format=tar", self.commit)
             with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+                # The filter lets no name lead out of the folder.
                 files.extractall(folder, filter="data")
 
         return lay_out(self.commit, fill)
@@ -176,6 +181,7 @@ class WorkTree:
     def files(self) -> frozenset[str]:
         """The paths of all files, from the top folder."""
         listed = self.clone.git(
+            # From the top: in a folder further down git lists only what is below it.
             *("-C", str(self.top), "ls-files", "-z", "--cached", "--others", "--exclude-standard")
         )
         # A file that was deleted but not committed is listed still.
@@ -191,6 +197,7 @@ class WorkTree:
         """Return a folder that holds a copy of the files as they are now."""
         digest = hashlib.sha256()
         for path in sorted(self.files):
+            # By content, not by time: the same changes are laid out once.
             digest.update(f"{path}\0".encode() + (self.top / path).read_bytes() + b"\0")
 
         def fill(folder: Path) -> None:
@@ -229,21 +236,25 @@ def open_clone(given: str) -> Clone:
 def _fetch(url: str) -> Clone:
     """Bring a bare repository in the cache up to date with a URL; its URL is stored nowhere."""
     shown, secret = _without_secret(url)
+    # A digest, because the URL may hold a token.
     name = hashlib.sha256(url.encode()).hexdigest()[:12]
     folder = CHECKOUTS / "clones" / f"{name}.git"
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
+        # A fetch does not tell which branch HEAD is.
         head = _git("ls-remote", "--symref", "--", url, HEAD).decode()
         # Two runs side by side may want the same URL at the same time.
         with folder.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             _git("init", "--quiet", "--bare", str(folder))
             refs = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
+            # The refspec names the tags; without FETCH_HEAD the URL is written down nowhere.
             fetch = ("fetch", "--quiet", "--prune", "--no-tags", "--no-write-fetch-head")
             _git("-C", str(folder), *fetch, "--", url, *refs)
             if head.startswith("ref: "):
                 _git("-C", str(folder), "symbolic-ref", HEAD, head.split()[1])
     except GitError as error:
+        # git may repeat the URL in its errors.
         reason = str(error).replace(url, shown)
         if secret:
             reason = reason.replace(secret, "***")
@@ -280,6 +291,7 @@ def _git(*arguments: str) -> bytes:
     environment = {name: os.environ[name] for name in os.environ if name not in _MISLEADING}
     # Nobody is there to answer: a password or an unknown host is an error.
     environment |= {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+    # GIT_TERMINAL_PROMPT is git's alone: ssh asks on the terminal by itself.
     environment.setdefault("GIT_SSH_COMMAND", "ssh -oBatchMode=yes")
     try:
         finished = subprocess.run(
@@ -307,9 +319,11 @@ def lay_out(name: str, fill: Callable[[Path], None]) -> Path:
     if folder.is_dir():
         return folder
     CHECKOUTS.mkdir(parents=True, exist_ok=True)
+    # In the cache itself, because a rename is one step only within a file system.
     unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=CHECKOUTS))
     try:
         fill(unfinished)
+        # mkdtemp() makes a folder that only its owner may enter.
         unfinished.chmod(0o755)
         unfinished.rename(folder)
     except OSError:

@@ -87,6 +87,7 @@ def _start_note(running: RunningService) -> list[str]:
     """Ask which code an image's start script would start on this schema."""
     if running.migration_url is None:
         return []
+    # Only ever of a migrated database: of an empty one this very question runs goose up.
     response = request("GET", f"{running.migration_url}/version", running, seconds=_SECONDS)
     answer = response.text.strip() if response.ok else f"{response.status_code}"
     if answer == _FITS:

@@ -49,6 +49,7 @@ class Builder:
             raise UsageError(
                 f"--dockerfile {self._dockerfile}: {service.name} ({service.label}) has none"
             )
+        # Names of images are lower case.
         tag = f"metaflow-compat/{service.slug.lower()}:{self._belongings.run_id}"
         return build(
             self._engine,

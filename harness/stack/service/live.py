@@ -41,6 +41,7 @@ class LiveLogs:
             with path.open("rb") as file:
                 file.seek(self._read.get(path, 0))
                 new = file.read()
+            # Half a line would be printed again, as if it were another one, when its end comes.
             whole = new if rest else new[: new.rfind(b"\n") + 1]
             self._read[path] = self._read.get(path, 0) + len(whole)
             for line in whole.decode(errors="replace").splitlines():

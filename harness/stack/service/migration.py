@@ -17,6 +17,7 @@ from harness.machine.processes import tail_note, wait_until
 from harness.stack.service.launcher import RunningService
 from harness.stack.service.settings import MIGRATION_SECONDS
 
+# A process takes 0.6 s (measured), but an image's start script migrates before that.
 READY_SECONDS = 60.0
 _REQUEST_SECONDS = 30.0
 
@@ -83,6 +84,7 @@ def schema_status(running: RunningService) -> SchemaStatus:
             unapplied=tuple(str(name) for name in body["unapplied_migrations"]),
             raw=body,
         )
+    # However odd it is, the answer is the product's fault.
     except (ValueError, KeyError, TypeError) as error:
         raise MigrationError(
             f"{running.service.name}: /db_schema_status answered {response.status_code}:"
@@ -105,6 +107,7 @@ def bring_up(running: RunningService, seconds: float = MIGRATION_SECONDS) -> Mig
     if running.migration_url is None:
         await_ready(running)
         return Migration(None, None, round(time.monotonic() - started, 2))
+    # By /ping: asking its /version would migrate an empty database by the way.
     _await_api(running, f"{running.migration_url}/ping", "migration API")
     if running.picks_release:
         await_ready(running)
@@ -139,6 +142,7 @@ def _status_before(running: RunningService) -> SchemaStatus:
     try:
         return schema_status(running)
     except MigrationError as error:
+        # Repaired in 2.0.2: https://github.com/Netflix/metaflow-service/pull/19
         return SchemaStatus(up_to_date=False, current=0, unapplied=(), raw={_ERROR: str(error)})
 
 
@@ -230,5 +234,6 @@ def request(method: str, url: str, running: RunningService, *, seconds: float) -
     try:
         return requests.request(method, url, timeout=seconds)
     except requests.RequestException as error:
+        # Its end explains more than a connection that was refused.
         running.check_alive()
         raise InfraError(f"{method} {url}: {error}{tail_note(running.log)}") from error

@@ -72,6 +72,7 @@ class _RunningReference:
         self.origin = ""
         package = ROOT / "harness" / "stack" / "reference"
         code = digest_of_files(sorted(package.glob("*.py")))
+        # Part of what ran: results under a fault must not be taken for others.
         fault = os.environ.get(faults.VARIABLE, "")
         self.code = f"{code} on {python.parent.parent.name}" + (f" with {fault}" if fault else "")
         self._command = [str(python), "-m", "harness.stack.reference", "--level", level]

@@ -67,6 +67,7 @@ def source_of(clone: Clone, service: Service) -> Source:
         UsageError: when its ref is not there (any more).
     """
     ref = str(service.ref)
+    # In full, because a branch may be named like a release.
     source = clone.at(f"refs/tags/{ref}" if service.kind == "released" else ref)
     if source is None:
         raise UsageError(f"--checkout {clone.given}: there is no {service.ref}")
@@ -81,6 +82,7 @@ def reported_by(source: Source) -> str | None:
     """
     text = source.read(_SETUP)
     try:
+        # Read, not run: a ref may hold anybody's setup.py.
         tree = ast.parse(text or "")
     except SyntaxError:
         return None
@@ -140,12 +142,14 @@ def _from_source(clone: Clone, catalog: Catalog, name: str, source: Source) -> S
     return Service(
         name=name,
         kind="checkout",
+        # By PEP 440 a local part sorts after the version it is put on.
         version=Version(f"{Version(base).public}+{mark}"),
         reported=reported,
         group=mark,
         schema=(schema := _newest_migration(source, layout)),
         migrates=bool(schema),
         image=None,
+        # A branch may move while a run lasts; HEAD also stands for what is not committed.
         ref=HEAD if name == HEAD else source.commit,
         released=None,
         layout=layout,

@@ -143,12 +143,14 @@ class ObjectStore:
             "operation": operation,
             "endpoint": self.endpoint,
             "bucket": root.bucket,
+            # With a slash, because another run's prefix may begin like this one.
             "prefix": f"{root.prefix}/" if root.prefix else "",
             "more": more,
         }
         finished = subprocess.run(
             [str(tool_python("s3", REQUIREMENTS)), str(_OPERATIONS)],
             input=json.dumps(request),
+            # Nothing else: boto3 heeds many more variables, which clients are not given.
             env=dict(self.credentials),
             capture_output=True,
             text=True,

@@ -70,6 +70,7 @@ class Request(TypedDict):
 
 def objects(s3: BaseClient, bucket: str, prefix: str) -> Iterator[tuple[str, int]]:
     """Yield key and size in bytes of every object whose key begins with the prefix."""
+    # One answer of S3 lists a thousand objects at most.
     for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
         for found in page.get("Contents", ()):
             yield found["Key"], found["Size"]

@@ -15,6 +15,7 @@ from harness.stack.store import saved
 from harness.stack.store.objects import ObjectStore, ObjectStoreError, S3Root, Stored
 from harness.stack.store.server import CREDENTIALS, OwnServer
 
+# S3's own rule for the names of buckets.
 _LONGEST_BUCKET = 63
 
 _OWN_FILES = {"AWS_CONFIG_FILE": "config", "AWS_SHARED_CREDENTIALS_FILE": "credentials"}
@@ -127,6 +128,7 @@ class S3Datastore:
                 if stack not in self._roots:
                     self._roots[stack] = self._new_root(stack)
             except (InfraError, ObjectStoreError) as error:
+                # The same again for who asks later: another try would only take as long.
                 self._broken = InfraError(f"no object store: {error}")
                 raise self._broken from error
             root = self._roots[stack]
@@ -181,6 +183,7 @@ class OwnS3(S3Datastore):
 
     def _new_root(self, stack: str) -> S3Root:
         if not self._started:
+            # Also when it fails to start: stop() is to look after what there is of it.
             self._started = True
             self._server.start()
             # Its port is known only now.
@@ -201,6 +204,7 @@ class OwnS3(S3Datastore):
         try:
             said = self._list_and_save()
         finally:
+            # Also when listing broke: a server that is left would hold its port and its memory.
             left = self._stop_server()
         return "\n".join(filter(None, (said, left)))
 

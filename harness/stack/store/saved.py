@@ -72,6 +72,7 @@ def serve(folder: Path, mark: str, log: Path, host: str = HOST) -> S3Server:
         store = ObjectStore(server.endpoint, CREDENTIALS)
         for bucket in index.buckets:
             store.make_bucket(bucket)
+        # Saved bucket by bucket, so those of one follow each other.
         for bucket, saved in groupby(index.objects, key=itemgetter("bucket")):
             store.load(bucket, folder, list(saved))
     except ObjectStoreError as error:
@@ -98,6 +99,7 @@ def _read_index(folder: Path) -> _Index:
         )
 
     def objects(raw: object) -> tuple[Saved, ...]:
+        # A run may have stored nothing, and records() refuses an empty list.
         return records.records(f"{path}: objects", raw, _OBJECT, "file", dict) if raw else ()
 
     fields: records.Fields = {

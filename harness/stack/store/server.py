@@ -93,6 +93,7 @@ class S3Server:
             InfraError: when it does not, with its last log lines.
         """
         python = tool_python("s3", REQUIREMENTS)
+        # Without the user's AWS variables, which are for the real S3.
         env = {"PATH": os.environ.get("PATH", os.defpath), "PYTHONUNBUFFERED": "1"}
         # Chosen only now: the first use may come minutes after the run's begin.
         port = self._port or free_port(self._host)
@@ -112,6 +113,7 @@ class S3Server:
         return self._answers()
 
     def _answers(self) -> bool:
+        # moto's own page: it touches no bucket, and asks for no credentials.
         return answers(f"{self.endpoint}/moto-api/")
 
     def check_alive(self) -> None:
