@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psycopg2
 
-from harness.catalog.versions import Service
+from harness.catalog.releases import Service
 from harness.machine.errors import InfraError, UsageError
 from harness.machine.processes import HOST
 from harness.stack.containers.engine import Engine
