@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from harness.catalog.versions import Client
+from harness.catalog.releases import Client
 
 PREFERENCE = ("3.11", "3.10", "3.9", "3.8", "3.7", "3.12", "3.13", "3.6")
 """Which Python to take when several run a client.

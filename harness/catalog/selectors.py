@@ -8,7 +8,7 @@ from typing import TypeVar
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
-from harness.catalog.versions import Catalog, Client, Service
+from harness.catalog.releases import Catalog, Client, Service
 from harness.machine.errors import UsageError, nearest
 
 CLIENT_WORDS = ("all", "minors", "latest")

@@ -1,1 +1,1 @@
-"""The command line: every option is declared once, in ``declared``; the rest is made from that."""
+"""The command line: every option is declared once, in ``declarations``; the rest comes of that."""

@@ -15,8 +15,9 @@ from typing import Any, NoReturn
 import nox
 
 from harness.catalog.interpreters import choose_python, find_interpreters
+from harness.catalog.releases import Catalog, Client
 from harness.catalog.selectors import select_clients
-from harness.catalog.versions import Catalog, Client, load
+from harness.catalog.versions import load
 from harness.cli.asked import CLIENT_SESSIONS, Asked, ask_nox
 from harness.cli.draft import read
 from harness.machine.errors import HarnessError, UsageError

@@ -28,7 +28,7 @@ from harness.stack.containers.own import (
     Thing,
     find,
 )
-from harness.stack.database.embedded import end_server, remove_leftovers
+from harness.stack.database.cluster import end_server, remove_leftovers
 from harness.stack.kept_stack import EMBEDDED, Kept, all_kept, forget, run_named
 from harness.ui.data_links import restore_all
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.cli.declared import LATEST, RESULTS
+from harness.cli.declarations.results import LATEST, RESULTS
 from harness.cli.option import value_in
 from harness.cli.parser import build_parser
 from harness.core import expectations

@@ -14,7 +14,7 @@ FILE = ROOT / "docs" / "options.md"
 _HEAD = """\
 # Options
 
-What follows `--`, by session. This page is made from the declarations in `harness/cli/declared.py`
+What follows `--`, by session. This page is made from the declarations in `harness/cli/declarations`
 by `python -m harness.cli.docs`; `nox -s SESSION -- --help` says the same. Each option is given
 once, as `--name value` or `--name=value`.
 

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.catalog.releases import Catalog, Client
 from harness.catalog.selectors import select_clients
-from harness.catalog.versions import Catalog, Client
-from harness.cli.declared import DATASTORES, option_of
+from harness.cli.declarations.running import DATASTORES
+from harness.cli.declared import option_of
 from harness.cli.parser import build_parser
 from harness.core import expectations
 from harness.core.expectations import Expectation

@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from harness.catalog.releases import Catalog, Service
 from harness.catalog.selectors import select_services
-from harness.catalog.versions import Catalog, Service
 from harness.cli.asked import FULL
 from harness.cli.declared import options_of
 from harness.cli.draft import Draft, read

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import product
 
-from harness.catalog.versions import Client, Service
+from harness.catalog.releases import Client, Service
 from harness.cli.lines import rerun_line
 from harness.core.plan import Cell, Plan
 from harness.run.options import Options

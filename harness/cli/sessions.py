@@ -15,7 +15,8 @@ import nox
 from nox.command import CommandFailed
 
 from harness.catalog.interpreters import python_of
-from harness.catalog.versions import Catalog, Client, load
+from harness.catalog.releases import Catalog, Client
+from harness.catalog.versions import load
 from harness.cli.asked import CLIENT_SESSIONS, FULL
 from harness.cli.choice import Choice, exit_with
 from harness.cli.clean import clean_main

@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 
+from harness.catalog.releases import Catalog
 from harness.catalog.selectors import select_clients
-from harness.catalog.versions import Catalog
-from harness.cli.declared import PORT_OF_UI
+from harness.cli.declarations.ui import PORT_OF_UI
 from harness.cli.lines import carried
 from harness.cli.parser import build_parser, for_containers
 from harness.core import expectations

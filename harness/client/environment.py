@@ -61,4 +61,4 @@ def _version(home: Path) -> str:
 @functools.cache
 def digest_of_checks() -> str:
     """Return a digest of the harness's own code that runs clients and judges what they answer."""
-    return digest_of_files(sorted(Path(__file__).parent.glob("*.py")))
+    return digest_of_files(sorted(Path(__file__).parent.rglob("*.py")))

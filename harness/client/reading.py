@@ -27,7 +27,7 @@ from harness.core.plan import Cell
 from harness.core.probes import STORED
 from harness.stack.database.rows import run_rows
 
-READBACK = Path(__file__).with_name("readback.py")
+READBACK = Path(__file__).with_name("inside") / "readback.py"
 
 _GRACE_SECONDS = 10.0
 """The program ends in time by itself; it may begin late, and has its answer to write."""

@@ -16,7 +16,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from harness.catalog import records
-from harness.catalog.versions import Catalog, Service
+from harness.catalog.releases import Catalog, Service
 from harness.core.axes import AXES, Point
 from harness.core.outcome import CheckOutcome, Status
 from harness.core.probes import RUN_CHECK, STORED, Probe

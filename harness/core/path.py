@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from harness.catalog.versions import Service
+from harness.catalog.releases import Service
 from harness.machine.errors import UsageError
 
 # A walk that rolls back about every third time still gets ahead, and one that jumps over up to two

@@ -9,7 +9,7 @@ from functools import cached_property
 
 import msgspec
 
-from harness.catalog.versions import Client, Service
+from harness.catalog.releases import Client, Service
 from harness.core.axes import Point, cell_id, walk_name
 from harness.core.entries import Planned, PlannedCell, PlannedStage, now
 from harness.core.path import Step

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import psycopg2
 
-from harness.catalog.versions import Service
+from harness.catalog.releases import Service
 from harness.machine.errors import InfraError
 from harness.proof.declared import declared
 from harness.proof.requests import Answer, Exchange, Row, Written, equal

@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg2
 
 from harness.catalog.interpreters import python_of
-from harness.catalog.versions import Client
+from harness.catalog.releases import Client
 from harness.client.cell import CellOutcome, discard_work, not_run, run_cell
 from harness.client.environment import describe_environment, digest_of_checks
 from harness.client.program import Surroundings

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.catalog.versions import Client, Service
+from harness.catalog.releases import Client, Service
 from harness.core.expectations import Expectation
 from harness.core.path import Step
 from harness.core.probes import Probe

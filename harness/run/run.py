@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from harness.catalog.versions import Service
+from harness.catalog.releases import Service
 from harness.client.cell import CellOutcome, not_run
 from harness.core import expectations
 from harness.core.entries import Begun, CellEntry, now

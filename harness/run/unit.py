@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from harness.catalog.versions import Service
+from harness.catalog.releases import Service
 from harness.client.cell import CellOutcome, not_run
 from harness.client.reading import Again
 from harness.core.axes import Point

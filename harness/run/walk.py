@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 import psycopg2
 
-from harness.catalog.versions import Client, Service
+from harness.catalog.releases import Client, Service
 from harness.client.cell import CellOutcome, not_run
 from harness.client.program import ClientError, ClientTimeoutError
 from harness.client.reading import Again, Request, WrittenRun, problems, read_runs

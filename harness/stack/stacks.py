@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psycopg2
 
-from harness.catalog.versions import Service
+from harness.catalog.releases import Service
 from harness.core.axes import Point, walk_name
 from harness.machine.errors import InfraError
 from harness.stack.backend import Backend

@@ -14,7 +14,7 @@ from operator import attrgetter
 import msgspec
 from packaging.version import InvalidVersion, Version
 
-from harness.catalog.versions import Catalog, Service
+from harness.catalog.releases import Catalog, Service
 from harness.core import expectations
 from harness.core.axes import Point, cell_id
 from harness.core.entries import Begun, CellEntry, Planned, PlannedCell, now

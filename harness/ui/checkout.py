@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from harness.catalog.versions import Catalog, Client, Program, Service
+from harness.catalog.releases import Catalog, Client, Program, Service
 from harness.machine.errors import InfraError, UsageError
 from harness.machine.processes import HOST, ManagedProcess
 from harness.machine.tools import tool_python

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.catalog.versions import Service
+from harness.catalog.releases import Service
 from harness.machine.errors import InfraError, UsageError
 from harness.machine.processes import HOST, free_port
 from harness.stack.containers.build import build

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from harness.catalog.versions import Service
+from harness.catalog.releases import Service
 from harness.stack.database.server import Database
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.catalog.releases import Catalog, Service
 from harness.catalog.selectors import select_services
-from harness.catalog.versions import Catalog, Service
 from harness.core.expectations import Expectation
 from harness.machine.errors import InfraError, UsageError
 from harness.machine.processes import HOST, is_free

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 
-from harness.catalog.versions import Catalog, Service
+from harness.catalog.releases import Catalog, Service
 from harness.core.redact import Redactor, from_environment
 from harness.machine.errors import InfraError, UsageError, nearest
 from harness.machine.locks import RunLock

@@ -9,14 +9,15 @@ from pathlib import Path
 
 import psycopg2
 
-from harness.catalog.versions import Service
+from harness.catalog.releases import Service
 from harness.machine.errors import InfraError, UsageError
 from harness.machine.processes import HOST
 from harness.stack.containers.engine import Engine
 from harness.stack.containers.own import find
 from harness.stack.database.admin import one_line
+from harness.stack.database.cluster import Cluster
 from harness.stack.database.container import NAME, PORT
-from harness.stack.database.embedded import Cluster, EmbeddedPostgres
+from harness.stack.database.embedded import EmbeddedPostgres
 from harness.stack.database.external import ExternalPostgres
 from harness.stack.database.rows import TABLES, is_empty, schema_version, tables_there
 from harness.stack.database.server import Address, Database

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from harness.catalog.interpreters import choose_python, find_interpreters, python_of
-from harness.catalog.versions import Client, load
+from harness.catalog.releases import Client
+from harness.catalog.versions import load
 
 OWN = f"3.{sys.version_info.minor}"
 

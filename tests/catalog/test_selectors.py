@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from harness.catalog.releases import Catalog
 from harness.catalog.selectors import select_clients, select_services
-from harness.catalog.versions import Catalog, load
+from harness.catalog.versions import load
 from harness.machine.errors import UsageError
 
 

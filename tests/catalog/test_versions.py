@@ -5,14 +5,14 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 from packaging.version import Version
 
-from harness.catalog.versions import Catalog, Client, Program, Service, load
+from harness.catalog.releases import Catalog, Program
+from harness.catalog.versions import load
 from harness.machine.errors import UsageError
 from harness.machine.tools import ROOT
 from harness.stack.reference.levels import LEVELS
@@ -226,31 +226,6 @@ def test_one_entry_a_line():
     lines = (ROOT / "versions.json").read_text(encoding="utf-8").splitlines()
     assert sum('"pythons"' in line for line in lines) == 267
     assert sum('"group"' in line for line in lines) == 44
-
-
-# Capabilities ----------------------------------------------------------------------------------
-
-
-def _service(version: str, reported: str | None) -> Service:
-    return Service(
-        f"v{version}", "released", Version(version), reported, "g", 0, False, None, None, None
-    )
-
-
-@pytest.mark.parametrize(
-    ("version", "reported", "expected"),
-    [("2.2.5", "2.2.3", False), ("2.3.0", "2.3.0", True), ("2.3.0", None, True)],
-)
-def test_a_service_is_judged_by_the_version_it_reports(version, reported, expected):
-    assert _service(version, reported).satisfies(">=2.2.4") is expected
-
-
-def test_a_client_is_judged_by_its_version():
-    client = Client("2.13", date(2024, 11, 22), (), ("3.11",), {})
-    assert client.satisfies(">=2.13.0,<2.14")
-    assert not client.satisfies("<2.13")
-    with pytest.raises(UsageError, match=r"'2\.13' is no range of versions"):
-        client.satisfies("2.13")
 
 
 def test_releases_can_be_keys(catalog):

@@ -33,7 +33,8 @@ from harness.stack.containers.own import (
     Program,
     find,
 )
-from harness.stack.database.embedded import Cluster, EmbeddedPostgres, end_server, remove_leftovers
+from harness.stack.database.cluster import Cluster, end_server, remove_leftovers
+from harness.stack.database.embedded import EmbeddedPostgres
 from harness.stack.kept_stack import Kept, all_kept
 
 IDLE = [sys.executable, "-c", "import signal; signal.pause()"]

@@ -8,7 +8,8 @@ import shlex
 
 import pytest
 
-from harness.catalog.versions import Catalog, load
+from harness.catalog.releases import Catalog
+from harness.catalog.versions import load
 from harness.cli.lines import rerun_flags, rerun_line
 from harness.cli.options import parse, parse_full
 from harness.cli.parser import build_parser

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from harness.catalog.interpreters import find_interpreters
-from harness.client.readback import object_url
+from harness.client.inside.readback_checks import object_url
 from harness.client.reading import READBACK
 
 FAKE_CLIENT = """
@@ -285,7 +285,15 @@ def _question(
 
 
 def test_its_syntax_is_that_of_the_oldest_python():
-    ast.parse(READBACK.read_text(encoding="utf-8"), feature_version=(3, 6))
+    files = sorted(READBACK.parent.glob("*.py"))
+    assert READBACK in files
+    for file in files:
+        ast.parse(file.read_text(encoding="utf-8"), feature_version=(3, 6))
+
+
+def test_its_parts_hide_no_module_of_a_client_or_a_probe():
+    names = {file.stem for file in READBACK.parent.glob("*.py")} - {"__init__"}
+    assert [name for name in names if not name.startswith("readback")] == []
 
 
 def test_each_check_gets_its_outcome(oldest, tmp_path):

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.catalog.versions import Catalog, Service, load
+from harness.catalog.releases import Catalog, Service
+from harness.catalog.versions import load
 from harness.core.path import LONGEST_JUMP, Step, given, random_path, straight
 from harness.machine.errors import UsageError
 

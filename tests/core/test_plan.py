@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.catalog.versions import Catalog, load
+from harness.catalog.releases import Catalog
+from harness.catalog.versions import load
 from harness.cli.options import parse
 from harness.cli.planning import make_plan
 from harness.core.plan import Cell, Plan

@@ -22,8 +22,9 @@ import requests
 from rich.console import Console
 
 from harness.catalog.interpreters import python_of
+from harness.catalog.releases import Service
 from harness.catalog.selectors import select_services
-from harness.catalog.versions import Service, load
+from harness.catalog.versions import load
 from harness.cli.options import parse
 from harness.cli.planning import make_plan
 from harness.client.cell import CellOutcome

@@ -12,7 +12,8 @@ import pytest
 from rich.console import Console
 
 from harness.catalog.interpreters import python_of
-from harness.catalog.versions import Catalog, Service, load
+from harness.catalog.releases import Catalog, Service
+from harness.catalog.versions import load
 from harness.cli.options import parse
 from harness.cli.planning import make_plan
 from harness.core.view import View

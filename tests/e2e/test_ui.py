@@ -18,7 +18,7 @@ import requests
 from harness.machine.processes import free_port, marked_processes, wait_until
 from harness.machine.tools import ROOT, tool_python
 from harness.proof.ui.page import find_browser
-from harness.stack.database.embedded import Cluster, end_server
+from harness.stack.database.cluster import Cluster, end_server
 from harness.stack.kept_stack import Kept, all_kept
 from harness.stack.service.reference import REQUIREMENTS
 from tests.e2e.nox_runs import (

@@ -20,8 +20,9 @@ import docker
 from docker.errors import ImageNotFound
 from packaging.version import Version
 
+from harness.catalog.releases import Service
 from harness.catalog.selectors import select_services
-from harness.catalog.versions import Service, load
+from harness.catalog.versions import load
 from harness.machine.errors import InfraError
 from harness.machine.tools import ROOT, find_uv
 from harness.stack.reference import faults

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from packaging.version import Version
 
-from harness.catalog.versions import Service, load
+from harness.catalog.releases import Service
+from harness.catalog.versions import load
 from harness.machine.errors import InfraError
 from harness.machine.processes import free_port
 from harness.proof.contract import Contract, changes, exercise

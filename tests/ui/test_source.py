@@ -10,7 +10,8 @@ import pytest
 from harness.catalog.versions import load
 from harness.machine import locks
 from harness.machine.errors import InfraError, UsageError
-from harness.stack.database.embedded import EmbeddedPostgres, remove_leftovers
+from harness.stack.database.cluster import remove_leftovers
+from harness.stack.database.embedded import EmbeddedPostgres
 from harness.stack.database.rows import TABLES
 from harness.stack.database.server import Address, Database
 from harness.stack.kept_stack import Kept

@@ -1,39 +1,34 @@
-"""A private PostgreSQL of the run, from the binaries of a PyPI wheel or of the system.
-
-PostgreSQL refuses to run as root. As root its programs therefore run as ``nobody``, and when that
-user cannot reach the run's folder or the binaries (a home of mode 0700, say) the cluster and a
-copy of the binaries live in a temporary folder of its own for as long as the server does.
-"""
+"""A private PostgreSQL of the run, from the binaries of a PyPI wheel or of the system."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import pwd
 import re
 import secrets
-import shutil
 import signal
 import socket
-import subprocess
-import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from harness.machine.errors import InfraError, UsageError
 from harness.machine.processes import HOST, ManagedProcess, free_port, tail, tail_note, wait_until
 from harness.machine.tools import tool_python
 from harness.stack.database.admin import RUN_SETTINGS, answers, create_database, drop_database
+from harness.stack.database.cluster import (
+    Cluster,
+    clean_environment,
+    make_home,
+    remove_leftovers,
+    run_as,
+    running_server,
+    unprivileged_user,
+)
 from harness.stack.database.server import Address, Database
 from harness.stack.database.wheel import MAJORS, WHEEL
 
 _PROGRAMS = ("initdb", "postgres")
-_TEMPORARY = "metaflow-compat-postgres-"
 _START_SECONDS = 60.0
-_STOP_SECONDS = 10.0
 _PORT_TRIES = 5
-_PORT_LINE = 3
 
 _SETTINGS = {
     "listen_addresses": HOST,
@@ -42,24 +37,6 @@ _SETTINGS = {
     # Segments are files of the cluster, so that a killed server leaves none in /dev/shm.
     "dynamic_shared_memory_type": "mmap",
 }
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """What PostgreSQL keeps its databases in, on disk.
-
-    Attributes:
-        home: the folder that holds ``data``.
-        binaries: the folder of the programs that made it.
-    """
-
-    home: Path
-    binaries: Path
-
-    @property
-    def data(self) -> Path:
-        """The data directory, as PostgreSQL calls it."""
-        return self.home / "data"
 
 
 class EmbeddedPostgres:
@@ -120,9 +97,9 @@ class EmbeddedPostgres:
         if self._port is not None:
             check_port(self._port)
         binaries = find_binaries(self._binaries)
-        runs_as = _unprivileged_user()
+        runs_as = unprivileged_user()
         try:
-            cluster = _make_home(self._folder, binaries, runs_as)
+            cluster = make_home(self._folder, binaries, runs_as)
             version = _version(cluster.binaries / "postgres", runs_as, cluster.home)
             self.description = f"PostgreSQL {version}, embedded"
             self._make_cluster(cluster, runs_as)
@@ -146,12 +123,12 @@ class EmbeddedPostgres:
                 raise InfraError(f"the kept database cannot be served: {path} is gone")
         self._resumed = True
         self.cluster = cluster
-        running = _running(cluster.data)
+        running = running_server(cluster.data)
         if running is not None and running.port:
             self._address = self._own_address(running.port)
             return
         try:
-            self._start_server(cluster, _unprivileged_user())
+            self._start_server(cluster, unprivileged_user())
         except BaseException:
             self.stop()
             raise
@@ -210,7 +187,7 @@ class EmbeddedPostgres:
             "--locale=C",  # the one locale every machine has; ids and names sort by their bytes
             "--no-sync",
         ]
-        finished = _run_as(command, runs_as, home)
+        finished = run_as(command, runs_as, home)
         password_file.unlink()
         if finished.returncode:
             last = "\n".join((finished.stdout + finished.stderr).splitlines()[-15:])
@@ -225,7 +202,7 @@ class EmbeddedPostgres:
                 command += ["-c", f"{setting}={value}"]
             self._process = ManagedProcess(
                 command,
-                env=_environment(),
+                env=clean_environment(),
                 mark=self._mark,
                 log=self.log,
                 cwd=cluster.home,
@@ -298,158 +275,9 @@ def find_binaries(given: str = "") -> Path:
     )
 
 
-def remove_leftovers(folder: Path) -> None:
-    """End the server of a run's ``folder`` if it still runs, and remove its cluster.
-
-    Works from what lies in the folder alone, so it also cleans up after a harness that was
-    killed. Ending the server this way, before marked processes are killed, lets PostgreSQL
-    give its shared memory back, and needs no right to read another user's environment.
-
-    Raises:
-        InfraError: when the folder names a temporary folder that is none of ours.
-    """
-    note = _temporary_note(folder)
-    home = folder / "cluster"
-    if note.exists():
-        home = Path(note.read_text(encoding="utf-8"))
-        if not home.name.startswith(_TEMPORARY):
-            raise InfraError(f"{note} names {home}, which is no temporary folder of PostgreSQL")
-    if home.exists():
-        end_server(home / "data")
-        shutil.rmtree(home)
-    note.unlink(missing_ok=True)
-
-
-def _temporary_note(folder: Path) -> Path:
-    return folder / "postgres.temporary-folder"
-
-
-@dataclass(frozen=True)
-class _Running:
-    pid: int
-    port: int
-
-
-def _running(data: Path) -> _Running | None:
-    """Return the server over ``data``, as its ``postmaster.pid`` tells; None when none runs."""
-    try:
-        lines = (data / "postmaster.pid").read_text(encoding="utf-8").splitlines()
-        # The file's lines: process id, data directory, time of start, port, and more; a server
-        # that is just starting has not written them all.
-        found = _Running(int(lines[0]), int(lines[_PORT_LINE]) if len(lines) > _PORT_LINE else 0)
-    except (FileNotFoundError, IndexError, ValueError):
-        return None
-    return found if _serves(found.pid, data) else None
-
-
-def end_server(data: Path) -> bool:
-    """End the server over a data directory: asked first, killed after a grace.
-
-    Returns:
-        Whether there was one.
-    """
-    found = _running(data)
-    if found is None:
-        return False
-    for ask in (signal.SIGINT, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(found.pid, ask)
-        with contextlib.suppress(InfraError):  # the wait was in vain: kill, or leave it
-            wait_until(lambda: not _serves(found.pid, data), seconds=_STOP_SECONDS, what="the end")
-        if not _serves(found.pid, data):
-            break
-    return True
-
-
-def _serves(pid: int, data: Path) -> bool:
-    """Tell whether process ``pid`` is the server over ``data``, not a later one of that id."""
-    try:
-        arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return os.fsencode(data) in arguments
-
-
-def _unprivileged_user() -> int | None:
-    """Return the id to run PostgreSQL as; None for the present user, who is not root."""
-    if os.geteuid() != 0:
-        return None
-    try:
-        return pwd.getpwnam("nobody").pw_uid
-    except KeyError as error:
-        raise InfraError(
-            "PostgreSQL does not run as root and this machine has no user 'nobody'; "
-            "run as an ordinary user"
-        ) from error
-
-
-def _make_home(folder: Path, binaries: Path, runs_as: int | None) -> Cluster:
-    """Make the folder the cluster lives in; return it with the binaries to use."""
-    home = folder / "cluster"
-    home.mkdir(parents=True, mode=0o700)
-    if runs_as is None:
-        return Cluster(home, binaries)
-    os.chown(home, runs_as, runs_as)
-    binaries_reachable = _reaches(runs_as, binaries / "postgres", "-x")
-    if binaries_reachable and _reaches(runs_as, home, "-w"):
-        return Cluster(home, binaries)
-    home.rmdir()
-    home = Path(tempfile.mkdtemp(prefix=_TEMPORARY))
-    _temporary_note(folder).write_text(str(home), encoding="utf-8")
-    if not binaries_reachable:
-        binaries = _copy_installation(binaries, home)
-    for path in (home, *home.rglob("*")):
-        os.chown(path, runs_as, runs_as, follow_symlinks=False)
-    if not _reaches(runs_as, home, "-w"):
-        raise InfraError(
-            f"the user 'nobody', whom PostgreSQL runs as, cannot reach the temporary folder {home};"
-            " set TMPDIR to a folder every user can reach"
-        )
-    return Cluster(home, binaries)
-
-
-def _copy_installation(binaries: Path, home: Path) -> Path:
-    """Copy what the binaries need below ``home``; return the copy's folder of binaries."""
-    installation = binaries.parent
-    package = installation.parent
-    copy = home / package.name / installation.name
-    # PostgreSQL finds lib/ and share/ beside bin/; wheels keep bundled libraries in PACKAGE.libs.
-    shutil.copytree(
-        installation, copy, symlinks=True, ignore=shutil.ignore_patterns("include", "*.a")
-    )
-    bundled = package.with_name(f"{package.name}.libs")
-    if bundled.is_dir():
-        shutil.copytree(bundled, home / bundled.name, symlinks=True)
-    return copy / binaries.name
-
-
-def _reaches(user: int, path: Path, how: str) -> bool:
-    """Tell whether ``user`` may execute (``-x``) or write (``-w``) ``path``."""
-    return _run_as(["test", how, str(path)], user, Path("/")).returncode == 0
-
-
 def _version(postgres: Path, runs_as: int | None, home: Path) -> str:
-    finished = _run_as([str(postgres), "--version"], runs_as, home)
+    finished = run_as([str(postgres), "--version"], runs_as, home)
     found = re.search(r"\d+(\.\d+)?", finished.stdout)
     if finished.returncode or found is None:
         raise InfraError(f"{postgres} does not run here: {finished.stderr.strip()}")
     return found.group()
-
-
-def _run_as(command: list[str], user: int | None, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command,
-        user=user,
-        group=user,
-        extra_groups=None if user is None else [],
-        cwd=cwd,
-        env=_environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def _environment() -> dict[str, str]:
-    """Return a clean environment: PG* variables of the caller would change what is started."""
-    return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.catalog.interpreters import find_interpreters
-from harness.catalog.versions import Layout, Program, Service
+from harness.catalog.releases import Layout, Program, Service
 from harness.machine.errors import InfraError, UsageError
 from harness.machine.processes import HOST, ManagedProcess, free_port
 from harness.machine.tools import ROOT, tool_python

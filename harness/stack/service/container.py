@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from harness.catalog.versions import Service
+from harness.catalog.releases import Service
 from harness.machine.errors import InfraError, UsageError
 from harness.machine.processes import HOST
 from harness.stack.containers.images import Image, Images

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.catalog.versions import Service
+from harness.catalog.releases import Service
 from harness.machine.errors import UsageError
 from harness.stack.containers.build import build
 from harness.stack.containers.engine import Engine

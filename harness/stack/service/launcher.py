@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from harness.catalog.versions import Service
+from harness.catalog.releases import Service
 from harness.stack.database.server import Database
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from harness.catalog.versions import Service
+from harness.catalog.releases import Service
 from harness.core.provenance import digest_of_files
 from harness.machine.errors import UsageError
 from harness.machine.processes import HOST, ManagedProcess, free_port

@@ -8,8 +8,8 @@ from pathlib import PurePosixPath
 
 from packaging.version import InvalidVersion, Version
 
+from harness.catalog.releases import Catalog, Layout, Program, Service
 from harness.catalog.selectors import SERVICE_WORDS, is_name, near, select
-from harness.catalog.versions import Catalog, Layout, Program, Service
 from harness.machine.errors import UsageError
 from harness.stack.service.git import HEAD, Clone, Source, WorkTree, short
 

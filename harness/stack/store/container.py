@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.catalog.versions import S3Image
+from harness.catalog.releases import S3Image
 from harness.machine.errors import InfraError
 from harness.machine.processes import HOST, tail_note, wait_until
 from harness.stack.containers.images import Image, Images

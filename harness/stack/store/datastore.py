@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from harness.catalog.versions import Client
+from harness.catalog.releases import Client
 from harness.stack.store.objects import Stored
 
 

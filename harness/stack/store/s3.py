@@ -9,7 +9,7 @@ from pathlib import Path
 
 from packaging.specifiers import SpecifierSet
 
-from harness.catalog.versions import Client, S3Needs
+from harness.catalog.releases import Client, S3Needs
 from harness.machine.errors import InfraError, UsageError
 from harness.stack.store import saved
 from harness.stack.store.objects import ObjectStore, ObjectStoreError, S3Root, Stored

@@ -4,8 +4,6 @@ import os
 import signal
 import socket
 import stat
-import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -17,16 +15,11 @@ import psycopg2
 import pytest
 
 from harness.machine.errors import InfraError, UsageError
-from harness.machine.processes import ManagedProcess, free_port, wait_until
+from harness.machine.processes import free_port, wait_until
+from harness.stack.database import cluster as cluster_module
 from harness.stack.database import embedded as embedded_module
-from harness.stack.database.embedded import (
-    Cluster,
-    EmbeddedPostgres,
-    check_port,
-    end_server,
-    find_binaries,
-    remove_leftovers,
-)
+from harness.stack.database.cluster import Cluster, end_server
+from harness.stack.database.embedded import EmbeddedPostgres, check_port, find_binaries
 from harness.stack.database.server import Address
 
 pytestmark = pytest.mark.e2e
@@ -194,58 +187,6 @@ def test_a_folder_without_binaries_is_named(tmp_path: Path) -> None:
         find_binaries(str(tmp_path))
 
 
-def test_cleans_up_after_a_killed_harness(tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    script = (
-        "import os, signal; from pathlib import Path\n"
-        "from harness.stack.database.embedded import EmbeddedPostgres\n"
-        f"server = EmbeddedPostgres(Path({str(folder)!r}), 'killed-harness')\n"
-        "server.start()\n"
-        "print(server._process.pid, flush=True)\n"
-        "os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
-    finished = subprocess.run(
-        [sys.executable, "-c", script],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=Path(embedded_module.__file__).parents[3],
-    )
-    assert finished.returncode == -signal.SIGKILL
-    pid = int(finished.stdout)
-    os.kill(pid, 0)  # the server outlived the harness
-    remove_leftovers(folder)
-    assert [entry.name for entry in folder.iterdir()] == ["postgres.log"]
-    assert "database system is shut down" in (folder / "postgres.log").read_text()
-
-
-def test_removes_nothing_that_is_not_its_own(tmp_path: Path) -> None:
-    precious = tmp_path / "precious"
-    precious.mkdir()
-    (tmp_path / "postgres.temporary-folder").write_text(str(precious))
-    with pytest.raises(InfraError, match="no temporary folder of PostgreSQL"):
-        remove_leftovers(tmp_path)
-    assert precious.exists()
-
-
-def test_a_process_that_took_over_the_id_is_left_alone(tmp_path: Path) -> None:
-    data = tmp_path / "cluster" / "data"
-    data.mkdir(parents=True)
-    bystander = ManagedProcess(
-        [sys.executable, "-c", "import signal; signal.pause()"],
-        env={},
-        mark="bystander",
-        log=tmp_path / "bystander.log",
-    )
-    try:
-        (data / "postmaster.pid").write_text(f"{bystander.pid}\n")
-        remove_leftovers(tmp_path)
-        assert bystander.poll() is None
-    finally:
-        bystander.stop()
-    assert not data.exists()
-
-
 @as_root
 def test_as_root_a_private_folder_is_left_for_a_temporary_one(tmp_path: Path) -> None:
     private = tmp_path / "private"
@@ -265,9 +206,9 @@ def test_as_root_a_private_folder_is_left_for_a_temporary_one(tmp_path: Path) ->
 
 @as_root
 def test_as_root_a_folder_every_user_can_reach_holds_the_cluster() -> None:
-    nobody = embedded_module._unprivileged_user()
+    nobody = cluster_module.unprivileged_user()
     assert nobody is not None
-    if not embedded_module._reaches(nobody, find_binaries() / "postgres", "-x"):
+    if not cluster_module._reaches(nobody, find_binaries() / "postgres", "-x"):
         pytest.skip("this checkout lies where only root can reach it")
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
@@ -285,7 +226,7 @@ def test_as_root_a_folder_every_user_can_reach_holds_the_cluster() -> None:
 def test_as_root_private_binaries_are_copied(tmp_path: Path) -> None:
     private = tmp_path / "private"
     private.mkdir(mode=0o700)
-    copied = embedded_module._copy_installation(find_binaries(), private)
+    copied = cluster_module._copy_installation(find_binaries(), private)
     server = EmbeddedPostgres(tmp_path / "run", "copied", binaries=str(copied))
     server.start()
     try:

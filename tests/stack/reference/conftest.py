@@ -14,7 +14,7 @@ import pytest
 import requests
 from packaging.version import Version
 
-from harness.catalog.versions import Service
+from harness.catalog.releases import Service
 from harness.machine.processes import wait_until
 from harness.stack.database.server import Database
 from harness.stack.reference.levels import LEVELS, Level

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.catalog.versions import Catalog, load
+from harness.catalog.releases import Catalog
+from harness.catalog.versions import load
 from harness.stack.service.git import Clone, open_clone
 from tests.stack.service import upstream
 

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 import requests
 
-from harness.catalog.versions import Catalog
+from harness.catalog.releases import Catalog
 from harness.machine.errors import InfraError, UsageError
 from harness.machine.processes import marked_processes, wait_until
 from harness.machine.tools import tool_python

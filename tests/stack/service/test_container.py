@@ -9,8 +9,9 @@ from uuid import uuid4
 
 import pytest
 
+from harness.catalog.releases import Service
 from harness.catalog.selectors import select_services
-from harness.catalog.versions import Service, load
+from harness.catalog.versions import load
 from harness.machine.errors import UsageError
 from harness.stack.containers.engine import Engine, find_engine
 from harness.stack.containers.images import Images

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.catalog.versions import Catalog, Service
+from harness.catalog.releases import Catalog, Service
 from harness.machine.errors import InfraError
 from harness.machine.processes import free_port
 from harness.stack.service.identity import identified_version, identity_notes

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from harness.catalog.versions import Service, load
+from harness.catalog.releases import Service
+from harness.catalog.versions import load
 from harness.machine.errors import InfraError, UsageError
 from harness.machine.processes import marked_processes, wait_until
 from harness.stack.database.server import Address, Database

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.catalog.versions import Catalog, load
+from harness.catalog.releases import Catalog
+from harness.catalog.versions import load
 from harness.cli.lines import rerun_flags
 from harness.cli.options import parse
 from harness.machine.errors import UsageError

@@ -9,7 +9,8 @@ from uuid import uuid4
 
 import pytest
 
-from harness.catalog.versions import Catalog, load
+from harness.catalog.releases import Catalog
+from harness.catalog.versions import load
 from harness.machine.errors import InfraError, UsageError
 from harness.stack.store.objects import ObjectStore, S3Root
 from harness.stack.store.s3 import GivenS3, OwnS3, aws_files, aws_variables, bucket_name

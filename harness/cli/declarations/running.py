@@ -1,0 +1,200 @@
+"""What is run: which cells, how, and on which way from service to service."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from harness.cli.checks import at_least_one_cell, more_than_zero
+from harness.cli.declarations.takers import RUNS, STACKS, WALKS
+from harness.cli.option import Option, Role
+from harness.core import expectations
+from harness.core.probes import FLOWS
+from harness.stack.service import refs
+from harness.stack.service.settings import MIGRATION_SECONDS
+
+DATASTORES = ("local", "s3")
+
+_SELECTOR = "all, minors (last patch of each minor), latest, a comma list, or ranges like '>=2.3'"
+
+_WHAT = "what to run"
+_PROBE = Option(
+    "--probe",
+    ("compat", "fixed_db", "local"),
+    _WHAT,
+    "comma list of probes, or all",
+    Role.AXIS,
+    default="basics",
+    metavar="PROBES",
+    may_be_empty=True,
+)
+METAFLOW = Option(
+    "--metaflow",
+    RUNS,
+    _WHAT,
+    f"clients: {_SELECTOR}",
+    Role.AXIS,
+    default="minors",
+    metavar="CLIENTS",
+    aliases=("--versions",),
+    may_be_empty=True,
+)
+EXPECTATIONS = Option(
+    "--expectations",
+    RUNS,
+    _WHAT,
+    "declared known failures",
+    Role.CARRIED,
+    kind=Path,
+    default=expectations.FILE,
+    unasked="expectations.json",
+    metavar="FILE",
+    attribute="expectations_file",
+)
+SELECTION = (
+    METAFLOW,
+    Option(
+        "--service",
+        STACKS,
+        _WHAT,
+        f"services: {_SELECTOR}, or groups (newest of each code group); with --checkout any"
+        " git ref, too",
+        Role.AXIS,
+        unasked="all levels of the reference service, groups of released ones; with --checkout:"
+        f" {refs.DEFAULT}",
+        metavar="SERVICES",
+        may_be_empty=True,
+    ),
+    _PROBE,
+    replace(_PROBE, sessions=("full",), default="basics,card,failing"),
+    Option(
+        "--flow-dir",
+        RUNS,
+        _WHAT,
+        "folder of probes; a plain Metaflow flow in it is a probe too",
+        Role.CARRIED,
+        kind=Path,
+        default=FLOWS,
+        unasked="flows/",
+        metavar="DIR",
+    ),
+    Option(
+        "--datastore",
+        RUNS,
+        _WHAT,
+        f"comma list of: {', '.join(DATASTORES)}",
+        Role.AXIS,
+        default="local",
+        metavar="KINDS",
+        may_be_empty=True,
+    ),
+    EXPECTATIONS,
+    Option(
+        "--plan",
+        RUNS,
+        _WHAT,
+        "print the plan and stop: as text, or as one JSON object a session",
+        Role.NOT_NEEDED,
+        "a run that only prints its plan has no cells",
+        choices=("text", "json"),
+        bare="text",
+    ),
+)
+
+_HOW = "how to run it"
+RUNNING = (
+    Option(
+        "--jobs",
+        RUNS,
+        _HOW,
+        "cells at a time",
+        # Cells that run again together can be in each other's way as they were before.
+        Role.CARRIED,
+        metavar="N",
+        kind=int,
+        default=os.cpu_count() or 1,
+        unasked="cores",
+        check=at_least_one_cell,
+    ),
+    Option(
+        "--timeout",
+        RUNS,
+        _HOW,
+        "seconds a cell may take",
+        Role.CARRIED,
+        metavar="SECONDS",
+        kind=float,
+        default=300.0,
+        check=more_than_zero("a cell"),
+    ),
+)
+
+_WALK_GROUP = "the walk"
+DATABASE_URL = Option(
+    "--database-url",
+    WALKS,
+    _WALK_GROUP,
+    "walk over this existing database",
+    Role.REFUSED,
+    "the walk has changed that database: the copy must be restored first",
+    metavar="URL",
+    may_be_empty=True,
+    backend="embedded",
+    variables=("PGPASSWORD",),
+)
+WALK = (
+    Option(
+        "--path",
+        WALKS,
+        _WALK_GROUP,
+        "just these services, in this order",
+        Role.AXIS,
+        metavar="SERVICES",
+        may_be_empty=True,
+        excludes={
+            "--seed": "",
+            "--service": "--path names its services itself; leave out --service",
+        },
+    ),
+    Option(
+        "--seed",
+        WALKS,
+        _WALK_GROUP,
+        "a random path over the services, with rollbacks in between",
+        Role.AXIS,
+        metavar="N",
+        kind=int,
+    ),
+    Option(
+        "--on-failure",
+        WALKS,
+        _WALK_GROUP,
+        "after a failed migration go on with the next service, or stop",
+        Role.CARRIED,
+        default="next",
+        choices=("next", "stop"),
+    ),
+    Option(
+        "--migration-timeout",
+        WALKS,
+        _WALK_GROUP,
+        "seconds a migration may take",
+        Role.CARRIED,
+        metavar="SECONDS",
+        kind=float,
+        default=MIGRATION_SECONDS,
+        check=more_than_zero("a migration"),
+    ),
+    DATABASE_URL,
+    Option(
+        "--allow-existing",
+        WALKS,
+        _WALK_GROUP,
+        "even when it holds data: it is migrated, and gets the walk's runs",
+        Role.NOT_NEEDED,
+        "it goes with --database-url",
+        kind=bool,
+        default=False,
+    ),
+)

@@ -1,0 +1,9 @@
+"""The sessions that take options, grouped as options are taken."""
+
+from __future__ import annotations
+
+WALKS = ("fixed_db", "full")
+STACKS = ("compat", *WALKS)
+RUNS = (*STACKS, "local")
+SHOWS = ("full", "ui")
+UI = ("ui",)
