@@ -61,7 +61,7 @@ class Doer:
     """
 
     cell: Cell
-    around: Surroundings
+    surroundings: Surroundings
     deadline: float
     done: dict[str, Done] = field(default_factory=dict)
     # Ids that a probe chooses must be new: a walk's database holds the runs of earlier stages.
@@ -79,7 +79,7 @@ class Doer:
                 why = CheckOutcome(Status.NOT_RUN, self.did_not_end(name), because=name)
                 return Done(wrong=why)
         try:
-            finished = run_program(self.around, self._program(action), self.deadline)
+            finished = run_program(self.surroundings, self._program(action), self.deadline)
         except MissingError as error:
             return Done(wrong=CheckOutcome(Status.FAIL, str(error)))
         except ClientTimeoutError as error:
@@ -108,12 +108,12 @@ class Doer:
         # Filled in only now: what earlier actions made is known when this one is done.
         arguments = [self._fill(part) for part in action.arguments]
         if action.program == "metaflow":
-            return [str(self.around.python.with_name("metaflow")), *arguments]
+            return [str(self.surroundings.python.with_name("metaflow")), *arguments]
         # Old clients run pylint on the flow first, which says nothing of the service.
-        flow = [str(self.around.python), str(self.cell.probe.path), "--no-pylint"]
+        flow = [str(self.surroundings.python), str(self.cell.probe.path), "--no-pylint"]
         if not action.makes_run:
             return [*flow, *arguments]
-        tags = (*self.cell.probe.tags, *self.around.tags)
+        tags = (*self.cell.probe.tags, *self.surroundings.tags)
         return [
             *(*flow, *map(self._fill, action.before), action.verb, *self._origin(action)),
             # Read from a file, because the id is needed also of a run that failed.
@@ -134,7 +134,7 @@ class Doer:
         return [*step, "--origin-run-id", self.done[action.origin].run_id]
 
     def _run_id_file(self, action: Action) -> Path:
-        return self.around.work / f"{action.name}-id"
+        return self.surroundings.work / f"{action.name}-id"
 
     def _run_id(self, action: Action) -> str:
         if action.run_id:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness.client.actions import Doer, label
 from harness.client.program import ClientError, ClientTimeoutError, Surroundings
-from harness.client.reading import Again, Answer, Request, WrittenRun, problems, read_runs
+from harness.client.reading import Answer, EarlierRun, Request, WrittenRun, problems, read_runs
 from harness.core.actions import FIRST_RUN, Action
 from harness.core.entries import Provenance
 from harness.core.outcome import CheckOutcome, Status, cell_status
@@ -58,7 +58,7 @@ class CellOutcome:
         """``FLOW/RUN``, as the client names the run; empty when there was none."""
         return f"{self.cell.probe.flow}/{self.run_id}" if self.run_id else ""
 
-    def make_infra(self, reason: str, earlier: Sequence[Again] = ()) -> None:
+    def make_infra(self, reason: str, earlier: Sequence[EarlierRun] = ()) -> None:
         """Blame a part of the harness that broke for all checks; what else was noted stays.
 
         Args:
@@ -81,12 +81,14 @@ def not_run(cell: Cell, status: Status, reason: str) -> CellOutcome:
     return CellOutcome(cell, {check.name: CheckOutcome(status, reason) for check in cell.checks})
 
 
-def run_cell(outcome: CellOutcome, around: Surroundings, earlier: Sequence[Again] = ()) -> None:
+def run_cell(
+    outcome: CellOutcome, surroundings: Surroundings, earlier: Sequence[EarlierRun] = ()
+) -> None:
     """Run one cell and note what comes of it; nothing it started is left running.
 
     Args:
         outcome: of the cell to run; what was noted before an error stays.
-        around: what it runs in.
+        surroundings: what it runs in.
         earlier: runs this client wrote at earlier stages, to be read again afterwards.
 
     Raises:
@@ -94,26 +96,26 @@ def run_cell(outcome: CellOutcome, around: Surroundings, earlier: Sequence[Again
         psycopg2.Error: when the rows cannot be read.
     """
     started = time.monotonic()
-    around.make_folders()
+    surroundings.make_folders()
     # Cells share a service and its log: only what it gains from here on is this cell's.
-    log_start = _size(around.service_log)
+    log_start = _size(surroundings.service_log)
     try:
-        _make_checks(outcome, around, started + around.timeout)
+        _make_checks(outcome, surroundings, started + surroundings.timeout)
     finally:
         # Also when something breaks: an infra cell keeps its evidence.
         outcome.seconds = round(time.monotonic() - started, 2)
         if not outcome.status.expected:
-            _keep_service_log(outcome, around, log_start)
+            _keep_service_log(outcome, surroundings, log_start)
     if not outcome.status.expected:
         # Outside of ``finally``: an error of its own would hide what broke before.
-        _keep_rows(outcome, around)
-    _read_again(outcome, around, earlier)
+        _keep_rows(outcome, surroundings)
+    _read_again(outcome, surroundings, earlier)
 
 
-def _make_checks(outcome: CellOutcome, around: Surroundings, deadline: float) -> None:
+def _make_checks(outcome: CellOutcome, surroundings: Surroundings, deadline: float) -> None:
     """Do the probe's actions in order, and note what came of every check."""
     cell = outcome.cell
-    doer = Doer(cell, around, deadline)
+    doer = Doer(cell, surroundings, deadline)
     asked = {check.name: check for check in cell.checks if not cell.unsupported(check)}
     answered: dict[str, CheckOutcome] = {}
     reads = [action for action in cell.probe.actions if action.verb == "read"]
@@ -123,7 +125,7 @@ def _make_checks(outcome: CellOutcome, around: Surroundings, deadline: float) ->
             name = READBACK if action is reads[-1] else action.name
             _read(outcome, doer, made, answered, name)
         elif action.name in asked:
-            outcome.evidence[label(action)] = around.logs / f"{label(action)}.txt"
+            outcome.evidence[label(action)] = surroundings.logs / f"{label(action)}.txt"
             done = doer.do(action)
             if action.name == FIRST_RUN:
                 outcome.run_id = done.run_id
@@ -181,12 +183,12 @@ def _read_back(
 ) -> dict[str, CheckOutcome]:
     """Read what the actions left and return the checks that were asked."""
     last = name == READBACK
-    outcome.evidence[name] = doer.around.logs / f"{name}.txt"
+    outcome.evidence[name] = doer.surroundings.logs / f"{name}.txt"
     names = tuple(check.name for check in asked)
     # Listed by the last read only: until then actions may change the run.
     request = Request(outcome.cell, outcome.run_id, names, doer.done, listed=last)
     try:
-        (answer,) = read_runs(doer.around, [request], name=name, deadline=doer.deadline)
+        (answer,) = read_runs(doer.surroundings, [request], name=name, deadline=doer.deadline)
     except ClientTimeoutError as error:
         return dict.fromkeys(names, CheckOutcome(Status.TIMEOUT, str(error)))
     except ClientError as error:
@@ -216,7 +218,9 @@ def _with_listing(
     return answer.checks
 
 
-def _read_again(outcome: CellOutcome, around: Surroundings, earlier: Sequence[Again]) -> None:
+def _read_again(
+    outcome: CellOutcome, surroundings: Surroundings, earlier: Sequence[EarlierRun]
+) -> None:
     """Read the runs of earlier stages, in a time of their own: they are not the cell's."""
     if not earlier:
         return
@@ -224,11 +228,11 @@ def _read_again(outcome: CellOutcome, around: Surroundings, earlier: Sequence[Ag
         Request(again.run.cell, again.run.run_id, again.run.passed if again.checked else ())
         for again in earlier
     ]
-    outcome.evidence["reread"] = around.logs / "reread.txt"
+    outcome.evidence["reread"] = surroundings.logs / "reread.txt"
     # Anew from here: a slow cell must not leave too little time for them.
-    deadline = time.monotonic() + around.timeout
+    deadline = time.monotonic() + surroundings.timeout
     try:
-        answers = read_runs(around, requests, name="reread", deadline=deadline)
+        answers = read_runs(surroundings, requests, name="reread", deadline=deadline)
     except (ClientTimeoutError, ClientError) as error:
         outcome.note_not_read_again(error)
         return
@@ -237,20 +241,20 @@ def _read_again(outcome: CellOutcome, around: Surroundings, earlier: Sequence[Ag
     outcome.rereads = len(earlier)
 
 
-def _keep_service_log(outcome: CellOutcome, around: Surroundings, start: int) -> None:
+def _keep_service_log(outcome: CellOutcome, surroundings: Surroundings, start: int) -> None:
     """Keep what the service said since its log had a size."""
-    if around.service_log is not None and around.service_log.exists():
-        outcome.evidence["service"] = around.logs / "service.txt"
-        with around.service_log.open("rb") as log:
+    if surroundings.service_log is not None and surroundings.service_log.exists():
+        outcome.evidence["service"] = surroundings.logs / "service.txt"
+        with surroundings.service_log.open("rb") as log:
             log.seek(start)
             outcome.evidence["service"].write_bytes(log.read())
 
 
-def _keep_rows(outcome: CellOutcome, around: Surroundings) -> None:
+def _keep_rows(outcome: CellOutcome, surroundings: Surroundings) -> None:
     """Keep the rows the run wrote."""
-    if around.database is not None and outcome.run_id:
-        rows = run_rows(around.database, outcome.cell.probe.flow, outcome.run_id)
-        outcome.evidence["rows"] = around.logs / "rows.json"
+    if surroundings.database is not None and outcome.run_id:
+        rows = run_rows(surroundings.database, outcome.cell.probe.flow, outcome.run_id)
+        outcome.evidence["rows"] = surroundings.logs / "rows.json"
         outcome.evidence["rows"].write_text(json.dumps(rows, indent=1), encoding="utf-8")
 
 
@@ -258,9 +262,9 @@ def _size(path: Path | None) -> int:
     return path.stat().st_size if path is not None and path.exists() else 0
 
 
-def discard_work(around: Surroundings) -> None:
+def discard_work(surroundings: Surroundings) -> None:
     """Remove the cell's own folder, when nobody will look at it."""
     try:
-        shutil.rmtree(around.work)
+        shutil.rmtree(surroundings.work)
     except OSError as error:
-        raise InfraError(f"{around.work} could not be removed: {error}") from error
+        raise InfraError(f"{surroundings.work} could not be removed: {error}") from error

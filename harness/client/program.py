@@ -154,11 +154,11 @@ class Finished:
     stderr: Path | None = None
 
 
-def run_program(around: Surroundings, program: Program, deadline: float) -> Finished:
+def run_program(surroundings: Surroundings, program: Program, deadline: float) -> Finished:
     """Run a program of the client to its end.
 
     Args:
-        around: what it runs in.
+        surroundings: what it runs in.
         program: what to run.
         deadline: when it is over, by ``time.monotonic()``.
 
@@ -166,38 +166,39 @@ def run_program(around: Surroundings, program: Program, deadline: float) -> Fini
         ClientTimeoutError: when it still runs at the deadline; its whole tree is killed.
         InfraError: when the run is being ended: what would answer it is gone.
     """
-    around.check_not_cancelled()
-    log = around.logs / f"{program.name}.txt"
+    surroundings.check_not_cancelled()
+    log = surroundings.logs / f"{program.name}.txt"
     log.write_text(f"$ {shlex.join(program.command)}\n", encoding="utf-8")
     stdout, stderr = log, None
     if program.apart:
-        stdout, stderr = (around.work / f"{program.name}.{name}" for name in ("out", "err"))
+        stdout, stderr = (surroundings.work / f"{program.name}.{name}" for name in ("out", "err"))
     try:
-        code = _wait(around, program, deadline, stdout, stderr)
+        code = _wait(surroundings, program, deadline, stdout, stderr)
     finally:
         # Also of a program that was killed: what it printed until then is evidence.
         if stderr is not None:
             _put_together(log, stdout, stderr)
     if code is None:
-        raise not_in_time(around, program.name)
+        raise not_in_time(surroundings, program.name)
     return Finished(code, log, stdout, stderr)
 
 
 def _wait(
-    around: Surroundings, program: Program, deadline: float, log: Path, errors: Path | None
+    surroundings: Surroundings, program: Program, deadline: float, log: Path, errors: Path | None
 ) -> int | None:
     """Return the exit code of a program; None if it had to be killed."""
     # The probe's own variables come last: they may take the place of the cell's.
     process = ManagedProcess(
         program.command,
-        env={**around.environment(), **program.environment},
-        mark=around.mark,
+        env={**surroundings.environment(), **program.environment},
+        mark=surroundings.mark,
         log=log,
         errors=errors,
-        cwd=around.cwd,
+        cwd=surroundings.cwd,
     )
     try:
-        around.check_not_cancelled()  # who ended the run meanwhile may not have found it to kill
+        # Who ended the run meanwhile may not have found it to kill.
+        surroundings.check_not_cancelled()
         return process.wait(max(0.0, deadline - time.monotonic()) + program.grace)
     finally:
         # Also when it ended by itself: it may have left children, which would write on.
@@ -211,9 +212,9 @@ def _put_together(log: Path, stdout: Path, stderr: Path) -> None:
                 output.write(f"--- {path.suffix[1:]}\n".encode() + path.read_bytes())
 
 
-def not_in_time(around: Surroundings, name: str) -> ClientTimeoutError:
+def not_in_time(surroundings: Surroundings, name: str) -> ClientTimeoutError:
     """Return the error of a program that was not done at the deadline."""
-    return ClientTimeoutError(f"{name} was not done within {around.timeout:g} s (--timeout)")
+    return ClientTimeoutError(f"{name} was not done within {surroundings.timeout:g} s (--timeout)")
 
 
 def last_words(log: Path) -> str:

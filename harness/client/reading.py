@@ -59,7 +59,7 @@ class WrittenRun:
 
 
 @dataclass(frozen=True)
-class Again:
+class EarlierRun:
     """A run of an earlier stage that its client reads again.
 
     Attributes:
@@ -147,7 +147,7 @@ class Answer:
 
 
 def read_runs(
-    around: Surroundings, requests: Sequence[Request], *, name: str, deadline: float
+    surroundings: Surroundings, requests: Sequence[Request], *, name: str, deadline: float
 ) -> list[Answer]:
     """Read runs back; a check passes only when the rows it promises are in the database too.
 
@@ -157,41 +157,41 @@ def read_runs(
     """
     # New names for each read: an old answer in the same folder must not pass for this one's.
     token = uuid.uuid4().hex
-    request_file = around.work / f"request-{token}.json"
-    answer_file = around.work / f"answer-{token}.json"
+    request_file = surroundings.work / f"request-{token}.json"
+    answer_file = surroundings.work / f"answer-{token}.json"
     left = deadline - time.monotonic()
     runs = [request.question() for request in requests]
     # By the wall clock: what monotonic() counts from means nothing in another process.
     question = {"deadline": time.time() + left, "runs": runs}
     request_file.write_text(json.dumps(question), encoding="utf-8")
     # A file, not a module: the harness is not installed beside the client.
-    command = [str(around.python), str(READBACK), str(request_file), str(answer_file)]
-    finished = run_program(around, Program(name, command, grace=_GRACE_SECONDS), deadline)
+    command = [str(surroundings.python), str(READBACK), str(request_file), str(answer_file)]
+    finished = run_program(surroundings, Program(name, command, grace=_GRACE_SECONDS), deadline)
     # A file, not the output: what a probe prints would stand in the middle of the answer.
     if finished.code or not answer_file.exists():
         how = f"ended with exit code {finished.code} and left no answer"
         raise ClientError(f"{name} {how}: {last_words(finished.log)}")
     raw = json.loads(answer_file.read_text(encoding="utf-8"))
     # One listing for all requests: each is a process, and may be long.
-    objects = around.objects() if any(request.checks for request in requests) else None
+    objects = surroundings.objects() if any(request.checks for request in requests) else None
     answers = [
-        _answer(around, request, answer, objects)
+        _answer(surroundings, request, answer, objects)
         for request, answer in zip(requests, raw, strict=True)
     ]
     if all(answer.nothing for answer in answers):
-        raise not_in_time(around, name)
+        raise not_in_time(surroundings, name)
     return answers
 
 
 def _answer(
-    around: Surroundings,
+    surroundings: Surroundings,
     request: Request,
     answer: dict[str, Any],
     objects: Sequence[Row] | None,
 ) -> Answer:
     actions = {check.name: check.action for check in request.cell.checks}
     found = {
-        run_id: _found(around, request, run_id, objects)
+        run_id: _found(surroundings, request, run_id, objects)
         # As a set: most checks are about one run, whose rows are read once.
         for run_id in {request.run_of(actions[name]) for name in request.checks}
     }
@@ -204,14 +204,14 @@ def _answer(
 
 
 def _found(
-    around: Surroundings, request: Request, run_id: str, objects: Sequence[Row] | None
+    surroundings: Surroundings, request: Request, run_id: str, objects: Sequence[Row] | None
 ) -> dict[str, Sequence[Row]]:
     """Return what the database and the object store have of a run."""
     found: dict[str, Sequence[Row]] = {}
     if objects is not None:
         found[OBJECTS] = objects
-    if around.database is not None:
-        found |= run_rows(around.database, request.cell.probe.flow, run_id)
+    if surroundings.database is not None:
+        found |= run_rows(surroundings.database, request.cell.probe.flow, run_id)
     return found
 
 

@@ -14,7 +14,7 @@ from harness.catalog.releases import Client
 from harness.client.cell import CellOutcome, discard_work, not_run, run_cell
 from harness.client.environment import describe_environment, digest_of_checks
 from harness.client.program import Surroundings
-from harness.client.reading import Again
+from harness.client.reading import EarlierRun
 from harness.core.entries import Environment, Provenance
 from harness.core.outcome import Status
 from harness.core.plan import Cell
@@ -69,7 +69,7 @@ class Clients:
         stack: Stack | None,
         *,
         data: Path | None = None,
-        earlier: Sequence[Again] = (),
+        earlier: Sequence[EarlierRun] = (),
     ) -> CellOutcome:
         """Run one cell; a part of the harness that breaks meanwhile makes it ``infra``.
 
@@ -87,7 +87,7 @@ class Clients:
         outcome = CellOutcome(cell, provenance=self._provenance(cell.client, python, stack))
         try:
             place = cell.service.name if cell.service else cell.session
-            around = self.surroundings(
+            surroundings = self.surroundings(
                 cell.slug,
                 cell.client,
                 python,
@@ -96,7 +96,7 @@ class Clients:
                 data=data,
                 place=place,
             )
-            run_cell(outcome, around, earlier)
+            run_cell(outcome, surroundings, earlier)
             if not outcome.status.expected or outcome.reread_problems:
                 # What is dead fails every client: that is not the client's failure.
                 if stack is not None:
@@ -104,7 +104,7 @@ class Clients:
                 datastore.check_alive()
             # Of a run that is being ended, its end removes all folders at once.
             if not self._keep and not self._cancelled():
-                discard_work(around)
+                discard_work(surroundings)
         except InfraError as error:
             outcome.make_infra(str(error), earlier)
         except psycopg2.OperationalError as error:

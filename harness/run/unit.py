@@ -12,7 +12,7 @@ from typing import Protocol
 
 from harness.catalog.releases import Service
 from harness.client.cell import CellOutcome, not_run
-from harness.client.reading import Again
+from harness.client.reading import EarlierRun
 from harness.core.axes import Point
 from harness.core.outcome import Status
 from harness.core.plan import Cell
@@ -35,7 +35,7 @@ class Unit:
     cell: Cell
     python: Path
     data: Path | None = None
-    earlier: tuple[Again, ...] = ()
+    earlier: tuple[EarlierRun, ...] = ()
 
 
 class StackSource(Protocol):

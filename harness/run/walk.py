@@ -19,7 +19,7 @@ import psycopg2
 from harness.catalog.releases import Client, Service
 from harness.client.cell import CellOutcome, not_run
 from harness.client.program import ClientError, ClientTimeoutError
-from harness.client.reading import Again, Request, WrittenRun, problems, read_runs
+from harness.client.reading import EarlierRun, Request, WrittenRun, problems, read_runs
 from harness.core.entries import StageEntry, now
 from harness.core.outcome import CheckOutcome, Status
 from harness.core.path import Step
@@ -309,7 +309,7 @@ class Walk:
         if outcome.status is Status.INFRA and outcome.reread_problems:
             raise InfraError(f"the earlier runs cannot be read any more: {outcome.cell.id}")
 
-    def _runs_by_client(self) -> dict[tuple[Client, str], list[Again]]:
+    def _runs_by_client(self) -> dict[tuple[Client, str], list[EarlierRun]]:
         """Return what each client wrote so far, by client and datastore.
 
         The checks are made again on the runs of its own first and latest stages; those between are
@@ -323,7 +323,7 @@ class Walk:
         for reader, own in runs.items():
             stages = [run.cell.stage for run in own]
             checked = {min(stages), max(stages)}
-            again[reader] = [Again(run, run.cell.stage in checked) for run in own]
+            again[reader] = [EarlierRun(run, run.cell.stage in checked) for run in own]
         return again
 
     def _data(self, datastore: str) -> Path:
@@ -356,7 +356,7 @@ class Walk:
     ) -> list[str]:
         datastore = runs[0].cell.datastore
         name = f"listing-{self._walk_prefix}{step.number:02d}-{reader.name}"
-        around = self._run.clients.surroundings(
+        surroundings = self._run.clients.surroundings(
             name,
             reader,
             self._pythons[reader],
@@ -364,11 +364,11 @@ class Walk:
             datastore=datastore,
             data=self._data(datastore),
         )
-        around.make_folders()
+        surroundings.make_folders()
         deadline = time.monotonic() + self._run.options.timeout
         requests = [Request(run.cell, run.run_id, ()) for run in runs]
         try:
-            answers = read_runs(around, requests, name="listing", deadline=deadline)
+            answers = read_runs(surroundings, requests, name="listing", deadline=deadline)
         except (ClientError, ClientTimeoutError) as error:
             # A dead service or database is infra, and not what the reader failed at.
             stack.check_alive()

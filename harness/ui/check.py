@@ -27,7 +27,7 @@ from harness.proof.ui.sample import SampleRun
 from harness.report.terminal import Screen
 from harness.run.record import Record
 from harness.stack.database.external import ExternalPostgres
-from harness.ui.data_links import DataGuard
+from harness.ui.data_links import DataLinks
 from harness.ui.launcher import RunningUI
 from harness.ui.options import UIOptions
 
@@ -85,7 +85,7 @@ class Checking:
         version: Service,
         running: RunningUI,
         samples: Sequence[SampleRun],
-        guard: DataGuard | None,
+        links: DataLinks | None,
     ) -> None:
         """Look for every sample in one UI.
 
@@ -93,7 +93,7 @@ class Checking:
             version: of the UI.
             running: the UI.
             samples: what it must show.
-            guard: brings back local data that it takes away; None where there is none to guard.
+            links: brings back local data that it takes away; None where there is none.
 
         Raises:
             InfraError: when the UI ends or cannot be reached.
@@ -101,7 +101,7 @@ class Checking:
         # Client by client, so that a UI that breaks off leaves whole rows of the grid.
         for _, group in groupby(samples, key=attrgetter("client")):
             try:
-                self._judge_client(version, running, list(group), guard)
+                self._judge_client(version, running, list(group), links)
             except InfraError:
                 running.check_alive()
                 raise
@@ -111,7 +111,7 @@ class Checking:
         version: Service,
         running: RunningUI,
         samples: Sequence[SampleRun],
-        guard: DataGuard | None,
+        links: DataLinks | None,
     ) -> None:
         """Look for the samples of one client, by the API and then in the page.
 
@@ -123,17 +123,17 @@ class Checking:
         for sample in samples:
             started = time.monotonic()
             answers.append((judge(running.api, sample), time.monotonic() - started))
-            gone += guard.put_back() if guard else []
+            gone += links.put_back() if links else []
         started = time.monotonic()
         pages = look(
             running.page, running.api, samples, pictures, mark=f"{self._record.run}/browser"
         )
-        gone += guard.put_back() if guard else []
+        gone += links.put_back() if links else []
         # One browser looks at all of them; what it takes is shared out evenly.
         each = (time.monotonic() - started) / len(samples)
         for sample, (answer, seconds), page in zip(samples, answers, pages, strict=True):
             checks = {**answer, **page}
-            if guard is not None:
+            if links is not None:
                 checks[DATA_CHECK] = _data_kept(sample, gone)
             evidence = {"ui": running.log, **taken(sample, pictures)}
             places = {

@@ -18,7 +18,7 @@ from harness.stack.service.git import Clone
 from harness.stack.service.refs import file_of, reported_by, requirements_of, source_of
 from harness.ui.assets import with_assets
 from harness.ui.backend import ui_settings
-from harness.ui.launcher import Ground, RunningUI
+from harness.ui.launcher import DataSource, RunningUI
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class CheckoutUI:
         return _Prepared(folder, python, packages, layout.ui)
 
     def start(
-        self, version: Service, ground: Ground, database: Database, port: int, log: Path
+        self, version: Service, source: DataSource, database: Database, port: int, log: Path
     ) -> RunningUI:
         """Start a UI backend in a process group of its own and return at once."""
         self.prepare((version,))
@@ -136,7 +136,7 @@ class CheckoutUI:
         home.mkdir(parents=True, exist_ok=True)
         process = ManagedProcess(
             [str(prepared.python), "-m", prepared.program.module],
-            env={**ground.environment, **prepared.environment(home), **settings},
+            env={**source.environment, **prepared.environment(home), **settings},
             mark=f"{self._mark}/ui-{version.slug}",
             log=log,
             cwd=home,

@@ -17,7 +17,7 @@ from harness.stack.service.git import HEAD, Clone
 from harness.stack.service.image import Builder
 from harness.stack.store.s3 import aws_files
 from harness.ui.backend import ui_settings
-from harness.ui.launcher import Ground, RunningUI
+from harness.ui.launcher import DataSource, RunningUI
 
 _PYTHON = "/opt/latest/bin/python3"
 """In the service's image, the Python that its README starts the UI backend with."""
@@ -127,12 +127,12 @@ class ContainerUI:
         self._page_image()
 
     def start(
-        self, version: Service, ground: Ground, database: Database, port: int, log: Path
+        self, version: Service, source: DataSource, database: Database, port: int, log: Path
     ) -> RunningUI:
         """Start the backend's container, and the page's where it has one of its own."""
         image, page = self._image(version), self._page_image()
         backend, api = self._backend(
-            version, image, ground, database, port=None if page else port, log=log
+            version, image, source, database, port=None if page else port, log=log
         )
         origin = f"UI backend of {version.name}, {image.reference} {image.digest or image.id}"
         running = _RunningContainers(version.name, origin, api, api, log, [backend])
@@ -150,7 +150,7 @@ class ContainerUI:
         self,
         version: Service,
         image: Image,
-        ground: Ground,
+        source: DataSource,
         database: Database,
         *,
         port: int | None,
@@ -164,7 +164,7 @@ class ContainerUI:
         """
         assert version.layout is not None, "a version that was selected for its UI"
         assert version.layout.ui is not None, "a version that was selected for its UI"
-        here = ground.network is None
+        here = source.network is None
         listens = (port or free_port()) if here else _BACKEND_PORT
         settings = ui_settings(
             database.address if here else database.service_address,
@@ -177,16 +177,16 @@ class ContainerUI:
         program = Program(
             f"ui-{version.slug}",
             image,
-            {**ground.environment, **settings},
+            {**source.environment, **settings},
             {} if here else {_BACKEND_PORT: port},
             _WHOLE_MEMORY if self._whole else _MEMORY,
             # The image's own command starts the migration and the metadata service instead.
             command=[_PYTHON, "-m", version.layout.ui.module],
-            network=HOST_NETWORK if here else ground.network,
+            network=HOST_NETWORK if here else source.network,
             folders={
                 # A UI that takes logs away cannot show those it may only read (docs/findings.md).
-                **dict.fromkeys(ground.folders, not ground.guarded),
-                **dict.fromkeys(aws_files(ground.environment), True),
+                **dict.fromkeys(source.folders, not source.linked),
+                **dict.fromkeys(aws_files(source.environment), True),
             },
         )
         container = self._belongings.run(program, log)

@@ -37,7 +37,7 @@ def data_folders(kept: Kept) -> tuple[Path, ...]:
     return tuple(folder for folder in (kept.data / "data", *cells) if folder.is_dir())
 
 
-class DataGuard:
+class DataLinks:
     """A second link to every file of a kept run's data.
 
     Every method raises InfraError where the file system refuses.
@@ -87,7 +87,7 @@ class DataGuard:
         except OSError as error:
             # A tree's error holds one for each file; the first tells enough.
             why = error.args[0][0][-1] if isinstance(error, shutil.Error) else error
-            raise InfraError(f"the local data in {self._data} cannot be guarded: {why}") from error
+            raise InfraError(f"the local data in {self._data} cannot be linked: {why}") from error
 
 
 def restore_all(data: Path) -> None:

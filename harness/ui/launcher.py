@@ -10,7 +10,7 @@ from harness.catalog.releases import Service
 from harness.stack.database.server import Database
 
 
-class Ground(Protocol):
+class DataSource(Protocol):
     """What a UI is deployed over: an existing database, and the data its runs left beside it."""
 
     description: str
@@ -21,7 +21,7 @@ class Ground(Protocol):
     """Metaflow's and AWS's variables that let a UI backend read logs, cards and artifacts."""
     folders: tuple[Path, ...]
     """Folders of local data; a container needs them at the very same paths."""
-    guarded: bool
+    linked: bool
     """Whether what a UI takes from the folders is brought back (see data_links.py)."""
 
     def start(self) -> Database:
@@ -37,7 +37,7 @@ class Ground(Protocol):
 
 
 class RunningUI(Protocol):
-    """One UI backend with its page, over one ground."""
+    """One UI backend with its page, over one source."""
 
     version: str
     """The service release it comes with, such as ``v2.5.0``, or a git ref."""
@@ -77,14 +77,14 @@ class UILauncher(Protocol):
         """
 
     def start(
-        self, version: Service, ground: Ground, database: Database, port: int, log: Path
+        self, version: Service, source: DataSource, database: Database, port: int, log: Path
     ) -> RunningUI:
-        """Start a UI over a started ground and return at once; readiness is the caller's.
+        """Start a UI over a started source and return at once; readiness is the caller's.
 
         Args:
             version: a service that has a UI backend.
-            ground: for the data beside the database.
-            database: as ``ground.start()`` returned it.
+            source: for the data beside the database.
+            database: as ``source.start()`` returned it.
             port: of the page, on 127.0.0.1.
             log: appended to with what it prints.
 

@@ -29,8 +29,8 @@ from harness.ui.backend import await_ui
 from harness.ui.check import Checking
 from harness.ui.checkout import CheckoutUI
 from harness.ui.container import ContainerUI, PageImage
-from harness.ui.data_links import DataGuard
-from harness.ui.launcher import Ground, RunningUI, UILauncher
+from harness.ui.data_links import DataLinks
+from harness.ui.launcher import DataSource, RunningUI, UILauncher
 from harness.ui.options import (
     UIOptions,
     available_versions,
@@ -82,7 +82,7 @@ def _running(run: UIRun) -> Iterator[UIRun]:
 
 
 class UIRun:
-    """One run of ``ui``: its folder, its ground, and the UI that runs at present.
+    """One run of ``ui``: its folder, its source, and the UI that runs at present.
 
     Args:
         options: what is asked for.
@@ -98,7 +98,7 @@ class UIRun:
         self.catalog = catalog
         self.screen = screen
         self.kept = kept
-        self.guard: DataGuard | None = None
+        self.links: DataLinks | None = None
         self._results = RunFolder(options.results, "ui")
         self.id, self.folder, self.logs = (
             self._results.run,
@@ -106,7 +106,7 @@ class UIRun:
             self._results.logs,
         )
         if kept is not None:
-            self.guard = DataGuard(kept, self.id)
+            self.links = DataLinks(kept, self.id)
         self._results.make()
         self.logs.mkdir()
         self._lock = RunLock(self.id, self.folder)
@@ -115,31 +115,31 @@ class UIRun:
         self._detached = False
 
     def go(self, versions: Sequence[Service], *, processes: bool) -> int:
-        """Start each UI over the ground, and show or judge it.
+        """Start each UI over the source, and show or judge it.
 
         Returns:
             1 when ``--check`` found something wrong, else 0.
         """
-        launcher, ground = self._launcher(processes=processes), self._ground()
+        launcher, source = self._launcher(processes=processes), self._source()
         self.screen.say(f"ui: {launcher.description}")
-        self.screen.say(f"over: {ground.description}")
-        self._ending.callback(ground.stop)
-        database = ground.start()
+        self.screen.say(f"over: {source.description}")
+        self._ending.callback(source.stop)
+        database = source.start()
         self._secrets.append(database.address.password)
         with reading(database.address):
             available = available_versions(self.options, self.catalog)
             check_database(database.address, versions, available)
         launcher.prepare(versions)
-        if self.guard is not None:
+        if self.links is not None:
             # Links that were made before it failed half-way go, too.
-            self._ending.callback(self.guard.drop)
-            self.guard.take()
+            self._ending.callback(self.links.drop)
+            self.links.take()
         if self.options.check:
-            over = f"{launcher.description}, over {ground.description}"
-            return self._check(versions, database, over, partial(self._started, launcher, ground))
+            over = f"{launcher.description}, over {source.description}"
+            return self._check(versions, database, over, partial(self._started, launcher, source))
         # Several only with --check: a person looks at one page, on one port.
         (version,) = versions
-        with self._started(launcher, ground, version, database) as running:
+        with self._started(launcher, source, version, database) as running:
             self.screen.say(f"{running.origin}: http://localhost:{self.options.port}")
             if self.options.detach:
                 self._leave(running)
@@ -149,12 +149,12 @@ class UIRun:
 
     @contextmanager
     def _started(
-        self, launcher: UILauncher, ground: Ground, version: Service, database: Database
+        self, launcher: UILauncher, source: DataSource, version: Service, database: Database
     ) -> Iterator[RunningUI]:
         """Start a UI, and stop it after the block unless it was left on purpose."""
         log = self.logs / f"ui-{version.slug}.log"
         port = self.options.port or free_port()
-        running = launcher.start(version, ground, database, port, log)
+        running = launcher.start(version, source, database, port, log)
         try:
             await_ui(running)
             yield running
@@ -196,7 +196,7 @@ class UIRun:
                 try:
                     with started(version, database) as running:
                         self.screen.say(f"{running.origin}: {running.page}")
-                        checking.judge(version, running, samples, self.guard)
+                        checking.judge(version, running, samples, self.links)
                 except InfraError as error:
                     self.screen.say(str(error))
                     # Said once, with the log; in each cell its cause is enough.
@@ -246,7 +246,7 @@ class UIRun:
         for path in self.logs.rglob("*"):
             redactor.file(path)
 
-    def _ground(self) -> Ground:
+    def _source(self) -> DataSource:
         if self.options.database_url is not None:
             return GivenDatabase(self.options.database_url, os.environ)
         assert self.kept is not None, "it is found before anything starts"

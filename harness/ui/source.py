@@ -83,7 +83,7 @@ class KeptProcesses:
     """
 
     network: str | None = None
-    guarded = True
+    linked = True
 
     def __init__(self, kept: Kept, environ: Mapping[str, str], logs: Path, mark: str) -> None:
         self.description = f"the database that {kept.run} kept, as {kept.service} left it"
@@ -119,7 +119,7 @@ class KeptContainers:
         environ, logs, mark: as for KeptProcesses.
     """
 
-    guarded = True
+    linked = True
 
     def __init__(
         self, kept: Kept, engine: Engine, environ: Mapping[str, str], logs: Path, mark: str
@@ -172,7 +172,7 @@ class GivenDatabase:
     """
 
     network: str | None = None
-    guarded = False
+    linked = False
 
     def __init__(self, url: str, environ: Mapping[str, str]) -> None:
         self._server = ExternalPostgres(url)

@@ -71,7 +71,7 @@ if __name__ == "__main__":
 """
 
 
-Around = Callable[..., Surroundings]
+MakeSurroundings = Callable[..., Surroundings]
 MakeCell = Callable[..., Cell]
 
 
@@ -105,10 +105,10 @@ def probe(tmp_path: Path) -> Callable[[str], Probe]:
 
 
 @pytest.fixture
-def around(python: Path, tmp_path: Path) -> Around:
+def surroundings(python: Path, tmp_path: Path) -> MakeSurroundings:
     """Make surroundings of local metadata."""
 
-    def around(**changes: Any) -> Surroundings:
+    def surroundings(**changes: Any) -> Surroundings:
         fields: dict[str, Any] = {
             "python": python,
             "work": tmp_path / "work",
@@ -119,7 +119,7 @@ def around(python: Path, tmp_path: Path) -> Around:
         }
         return Surroundings(**{**fields, **changes})
 
-    return around
+    return surroundings
 
 
 @pytest.fixture

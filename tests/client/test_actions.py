@@ -9,7 +9,7 @@ import pytest
 
 from harness.client.cell import CellOutcome, run_cell
 from harness.core.outcome import Status
-from tests.client.conftest import Around, MakeCell
+from tests.client.conftest import MakeCell, MakeSurroundings
 
 FLOW = """
 import json
@@ -75,9 +75,11 @@ SHOW = {
 }
 
 
-def _run(cell: MakeCell, around: Around, *actions: dict[str, Any], **more: Any) -> CellOutcome:
+def _run(
+    cell: MakeCell, surroundings: MakeSurroundings, *actions: dict[str, Any], **more: Any
+) -> CellOutcome:
     outcome = CellOutcome(cell(FLOW % json.dumps([*actions])))
-    run_cell(outcome, around(**more))
+    run_cell(outcome, surroundings(**more))
     return outcome
 
 
@@ -97,9 +99,9 @@ RUN: dict[str, Any] = {"verb": "run"}
 RESUME: dict[str, Any] = {"verb": "resume"}
 
 
-def test_actions_are_done_in_order_and_checks_get_what_came_of_them(cell, around):
+def test_actions_are_done_in_order_and_checks_get_what_came_of_them(cell, surroundings):
     show = {**SHOW, "env": {"NAMED": "{run.run_id}"}}
-    outcome = _run(cell, around, RUN, RESUME, show)
+    outcome = _run(cell, surroundings, RUN, RESUME, show)
     assert set(_statuses(outcome).values()) == {"pass"}, outcome.checks
     assert list(outcome.checks) == ["run", "resume", "show", "first", "again", "shown", "any"]
     assert list(outcome.evidence) == ["flow", "resume", "show", "readback"]
@@ -107,17 +109,17 @@ def test_actions_are_done_in_order_and_checks_get_what_came_of_them(cell, around
     assert outcome.pathspec == "OddFlow/first"
 
 
-def test_what_is_read_again_later_is_the_first_run(cell, around):
-    outcome = _run(cell, around, RUN, RESUME, SHOW)
+def test_what_is_read_again_later_is_the_first_run(cell, surroundings):
+    outcome = _run(cell, surroundings, RUN, RESUME, SHOW)
     assert outcome.written is not None
     assert (outcome.written.run_id, outcome.written.passed) == ("first", ("run",))
 
 
-def test_runs_and_resumes_are_given_what_is_declared(cell, around):
+def test_runs_and_resumes_are_given_what_is_declared(cell, surroundings):
     run = {**RUN, "options": ["--with", "retry"], "parameters": {"x": '{"a": 1}'}}
     resume = {**RESUME, "step": "end", "options": ["--max-workers", "2"]}
-    outcome = _run(cell, around, run, resume, SHOW, tags=("t",))
-    file = str(around().work)
+    outcome = _run(cell, surroundings, run, resume, SHOW, tags=("t",))
+    file = str(surroundings().work)
     assert _program(outcome, "flow") == [
         *("--run-id-file", f"{file}/run-id", "--tag", "t", "--with", "retry", "--x", '{"a": 1}'),
     ]
@@ -127,9 +129,9 @@ def test_runs_and_resumes_are_given_what_is_declared(cell, around):
     ]
 
 
-def test_an_action_that_fails_keeps_what_needs_it_from_running_and_nothing_else(cell, around):
+def test_an_action_that_fails_keeps_what_needs_it_from_running_and_nothing_else(cell, surroundings):
     resume = {**RESUME, "env": {"BREAKS": "resume"}}
-    outcome = _run(cell, around, RUN, resume, {**SHOW, "env": {"NAMED": "{run_id}"}})
+    outcome = _run(cell, surroundings, RUN, resume, {**SHOW, "env": {"NAMED": "{run_id}"}})
     done = {"run": "pass", "resume": "fail", "show": "pass"}
     assert _statuses(outcome) == {
         **done,
@@ -145,15 +147,15 @@ def test_an_action_that_fails_keeps_what_needs_it_from_running_and_nothing_else(
     assert outcome.checks["any"].reason == "the action resume: it did not end as it should"
 
 
-def test_an_action_that_needs_one_that_failed_is_not_done(cell, around):
-    outcome = _run(cell, around, RUN, {**RESUME, "env": {"BREAKS": "resume"}}, SHOW)
+def test_an_action_that_needs_one_that_failed_is_not_done(cell, surroundings):
+    outcome = _run(cell, surroundings, RUN, {**RESUME, "env": {"BREAKS": "resume"}}, SHOW)
     show = outcome.checks["show"]
     assert (show.status, show.because) == (Status.NOT_RUN, "resume")
-    assert "show" not in [path.stem for path in around().logs.iterdir()]
+    assert "show" not in [path.stem for path in surroundings().logs.iterdir()]
 
 
-def test_a_run_that_fails_keeps_all_that_needs_it_from_running(cell, around):
-    outcome = _run(cell, around, {**RUN, "env": {"BREAKS": "run"}}, RESUME, SHOW)
+def test_a_run_that_fails_keeps_all_that_needs_it_from_running(cell, surroundings):
+    outcome = _run(cell, surroundings, {**RUN, "env": {"BREAKS": "run"}}, RESUME, SHOW)
     assert _statuses(outcome)["run"] == "fail"
     assert set(_statuses(outcome).values()) == {"fail", "not-run"}
     first = outcome.checks["first"]
@@ -164,16 +166,16 @@ def test_a_run_that_fails_keeps_all_that_needs_it_from_running(cell, around):
     ("exit_code", "reason"),
     [(4, "and 4 is expected"), (0, "and 0 is expected"), ("non-zero", ""), (3, "")],
 )
-def test_a_command_must_end_as_it_says(cell, around, exit_code, reason):
-    outcome = _run(cell, around, RUN, RESUME, {**SHOW, "exit": exit_code})
+def test_a_command_must_end_as_it_says(cell, surroundings, exit_code, reason):
+    outcome = _run(cell, surroundings, RUN, RESUME, {**SHOW, "exit": exit_code})
     check = outcome.checks["show"]
     assert check.status is (Status.FAIL if reason else Status.PASS)
     assert reason in check.reason
 
 
-def test_an_action_that_hangs_times_out_and_what_was_done_before_is_not_lost(cell, around):
+def test_an_action_that_hangs_times_out_and_what_was_done_before_is_not_lost(cell, surroundings):
     resume = {**RESUME, "env": {"HANGS": "resume"}}
-    outcome = _run(cell, around, RUN, resume, SHOW, timeout=3)
+    outcome = _run(cell, surroundings, RUN, resume, SHOW, timeout=3)
     found = _statuses(outcome)
     assert found["resume"] == "timeout"
     assert outcome.checks["resume"].reason == "resume was not done within 3 s (--timeout)"
@@ -181,14 +183,14 @@ def test_an_action_that_hangs_times_out_and_what_was_done_before_is_not_lost(cel
     assert outcome.run_id == "first"
 
 
-def test_a_step_of_which_no_task_was_printed_is_told(cell, around):
-    outcome = _run(cell, around, RUN, RESUME, {**SHOW, "args": ["show", "{run.end}"]})
+def test_a_step_of_which_no_task_was_printed_is_told(cell, surroundings):
+    outcome = _run(cell, surroundings, RUN, RESUME, {**SHOW, "args": ["show", "{run.end}"]})
     assert outcome.checks["show"].reason == "the run first printed no task of the step end"
 
 
-def test_a_read_may_come_before_other_actions(cell, around):
+def test_a_read_may_come_before_other_actions(cell, surroundings):
     early = {"verb": "read", "name": "early", "checks": ["first"]}
-    outcome = _run(cell, around, RUN, early, RESUME, SHOW)
+    outcome = _run(cell, surroundings, RUN, early, RESUME, SHOW)
     assert _statuses(outcome)["first"] == "pass"
     assert list(outcome.evidence) == ["flow", "early", "resume", "show", "readback"]
     assert outcome.written is not None

@@ -10,16 +10,16 @@ import pytest
 
 from harness.client.cell import CellOutcome, run_cell
 from harness.client.program import Surroundings
-from harness.client.reading import Again
+from harness.client.reading import EarlierRun
 from harness.core.outcome import Status
 from harness.core.plan import Cell
 from harness.machine.errors import InfraError
-from tests.client.conftest import CLIENT, FLOW, Around, MakeCell
+from tests.client.conftest import CLIENT, FLOW, MakeCell, MakeSurroundings
 
 
-def _run(cell: Cell, around: Surroundings, earlier: Sequence[Again] = ()) -> CellOutcome:
+def _run(cell: Cell, surroundings: Surroundings, earlier: Sequence[EarlierRun] = ()) -> CellOutcome:
     outcome = CellOutcome(cell)
-    run_cell(outcome, around, earlier)
+    run_cell(outcome, surroundings, earlier)
     return outcome
 
 
@@ -27,46 +27,52 @@ def _statuses(outcome: CellOutcome) -> dict[str, str]:
     return {name: check.status.value for name, check in outcome.checks.items()}
 
 
-def test_a_check_that_failed_is_not_told_again_at_later_stages(cell: MakeCell, around: Around):
-    first = _run(cell(stage=1), around())
+def test_a_check_that_failed_is_not_told_again_at_later_stages(
+    cell: MakeCell, surroundings: MakeSurroundings
+):
+    first = _run(cell(stage=1), surroundings())
     assert _statuses(first) == {"run": "pass", "good": "pass", "bad": "fail"}
     assert first.written is not None
-    second = _run(cell(stage=2), around(), [Again(first.written, checked=True)])
+    second = _run(cell(stage=2), surroundings(), [EarlierRun(first.written, checked=True)])
     assert second.rereads == 1
     assert second.reread_problems == []
     assert second.checks["bad"].status is Status.FAIL
 
 
-def test_a_check_that_passed_is_made_again_at_later_stages(cell: MakeCell, around: Around):
-    first = _run(cell(stage=1), around())
+def test_a_check_that_passed_is_made_again_at_later_stages(
+    cell: MakeCell, surroundings: MakeSurroundings
+):
+    first = _run(cell(stage=1), surroundings())
     assert first.written is not None
     now = cell(FLOW.replace("pass\n\ndef check_bad", "assert 0, 'lost'\n\ndef check_bad"), stage=2)
-    second = _run(now, around(), [Again(first.written, checked=True)])
+    second = _run(now, surroundings(), [EarlierRun(first.written, checked=True)])
     assert [text.rpartition(": ")[2] for text in second.reread_problems] == ["lost (odd.py:13)"]
-    third = _run(now, around(), [Again(first.written, checked=False)])
+    third = _run(now, surroundings(), [EarlierRun(first.written, checked=False)])
     assert third.reread_problems == []
 
 
 HANGS = FLOW.replace('__main__":', '__main__":\n    import time; time.sleep(600)')
 
 
-def test_a_cell_that_times_out_still_reads_earlier_runs_again(cell: MakeCell, around: Around):
-    first = _run(cell(stage=1), around())
+def test_a_cell_that_times_out_still_reads_earlier_runs_again(
+    cell: MakeCell, surroundings: MakeSurroundings
+):
+    first = _run(cell(stage=1), surroundings())
     assert first.written is not None
-    again = [Again(first.written, checked=True)]
-    second = _run(cell(HANGS, stage=2), around(timeout=2), again)
+    again = [EarlierRun(first.written, checked=True)]
+    second = _run(cell(HANGS, stage=2), surroundings(timeout=2), again)
     assert second.checks["run"].status is Status.TIMEOUT
     assert second.checks["run"].reason == "flow was not done within 2 s (--timeout)"
     assert (second.rereads, second.reread_problems) == (1, [])
 
 
 def test_earlier_runs_that_are_slow_to_read_do_not_time_the_cell_out(
-    cell: MakeCell, around: Around
+    cell: MakeCell, surroundings: MakeSurroundings
 ):
-    first = _run(cell(stage=1), around())
+    first = _run(cell(stage=1), surroundings())
     assert first.written is not None
     slow = dataclasses.replace(first.written, run_id="slow")
-    second = _run(cell(stage=2), around(timeout=2), [Again(slow, checked=False)])
+    second = _run(cell(stage=2), surroundings(timeout=2), [EarlierRun(slow, checked=False)])
     assert _statuses(second) == {"run": "pass", "good": "pass", "bad": "fail"}
     assert second.written is not None
     assert second.rereads == 0
@@ -76,53 +82,59 @@ def test_earlier_runs_that_are_slow_to_read_do_not_time_the_cell_out(
 
 
 def test_nothing_is_read_again_when_the_run_is_being_ended(
-    cell: MakeCell, around: Around, tmp_path: Path
+    cell: MakeCell, surroundings: MakeSurroundings, tmp_path: Path
 ):
-    first = _run(cell(stage=1), around())
+    first = _run(cell(stage=1), surroundings())
     assert first.written is not None
     ended = tmp_path / "ended"
     interrupted = FLOW.replace('__main__":', f'__main__":\n    open({str(ended)!r}, "w"); exit(1)')
     with pytest.raises(InfraError, match="the run was ended meanwhile"):
         _run(
             cell(interrupted, stage=2),
-            around(cancelled=ended.exists),
-            [Again(first.written, checked=True)],
+            surroundings(cancelled=ended.exists),
+            [EarlierRun(first.written, checked=True)],
         )
-    assert not (around().logs / "reread.txt").exists()
+    assert not (surroundings().logs / "reread.txt").exists()
 
 
-def test_what_starts_while_the_run_is_being_ended_is_ended(cell: MakeCell, around: Around):
+def test_what_starts_while_the_run_is_being_ended_is_ended(
+    cell: MakeCell, surroundings: MakeSurroundings
+):
     cancelled = iter([False, True])
     with pytest.raises(InfraError, match="the run was ended meanwhile"):
-        _run(cell(HANGS), around(cancelled=lambda: next(cancelled)))
+        _run(cell(HANGS), surroundings(cancelled=lambda: next(cancelled)))
 
 
 @pytest.mark.parametrize("where", ["check", "module"])
 def test_a_probe_that_ends_the_client_that_reads_it_fails(
-    cell: MakeCell, around: Around, where: str
+    cell: MakeCell, surroundings: MakeSurroundings, where: str
 ):
     ends = 'print("enough"); sys.exit()'
     text = {
         "check": FLOW.replace("pass\n\ndef check_bad", f"{ends}\n\ndef check_bad"),
         "module": f"{FLOW}else:\n    {ends}\n",
     }[where]
-    outcome = _run(cell(text), around())
+    outcome = _run(cell(text), surroundings())
     assert _statuses(outcome) == {"run": "pass", "good": "fail", "bad": "fail"}
     assert outcome.checks["good"].reason.startswith("SystemExit (odd.py:")
     assert "enough" in outcome.evidence["readback"].read_text(encoding="utf-8")
 
 
-def test_a_check_that_never_ends_leaves_time_to_the_others(cell: MakeCell, around: Around):
+def test_a_check_that_never_ends_leaves_time_to_the_others(
+    cell: MakeCell, surroundings: MakeSurroundings
+):
     text = FLOW.replace("pass\n\ndef check_bad", "while True: pass\n\ndef check_bad")
-    outcome = _run(cell(text), around(timeout=6))
+    outcome = _run(cell(text), surroundings(timeout=6))
     assert _statuses(outcome) == {"run": "pass", "good": "timeout", "bad": "fail"}
 
 
-def test_a_run_that_its_own_client_cannot_list_fails(cell: MakeCell, around: Around, python: Path):
+def test_a_run_that_its_own_client_cannot_list_fails(
+    cell: MakeCell, surroundings: MakeSurroundings, python: Path
+):
     client = python.parent.parent / "lib" / "metaflow.py"
     listed = client.read_text(encoding="utf-8").replace("iter(())", "iter([None])")
     client.write_text(listed, encoding="utf-8")
-    outcome = _run(cell(), around())
+    outcome = _run(cell(), surroundings())
     assert _statuses(outcome) == {"run": "fail", "good": "pass", "bad": "fail"}
     assert outcome.checks["run"].reason.startswith("the run cannot be listed: TypeError: ")
     assert outcome.written is None

@@ -15,7 +15,7 @@ import pytest
 
 from harness.catalog.versions import load
 from harness.client.cell import CellOutcome
-from harness.client.reading import Again, WrittenRun
+from harness.client.reading import EarlierRun, WrittenRun
 from harness.core.outcome import Status
 from harness.machine.errors import InfraError
 from harness.machine.tools import ROOT
@@ -99,7 +99,7 @@ def test_an_infra_cell_keeps_what_was_read_again(in_run, stack_over, database, m
     run, stack = in_run.run, stack_over(database.address)
     first = run.clients.cell(in_run.cell(stage=1), in_run.python, stack)
     assert first.written is not None
-    again = [Again(first.written, checked=False)]
+    again = [EarlierRun(first.written, checked=False)]
 
     def dead() -> None:
         raise InfraError("the service ended")
@@ -115,7 +115,7 @@ def test_an_infra_cell_says_that_earlier_runs_were_not_read_again(in_run, stack_
     run = in_run.run
     first = run.clients.cell(in_run.cell(stage=1), in_run.python, None)
     assert first.written is not None
-    again = [Again(first.written, checked=True)]
+    again = [EarlierRun(first.written, checked=True)]
     second = run.clients.cell(
         in_run.cell(stage=2), in_run.python, stack_over(nowhere), earlier=again
     )
@@ -177,5 +177,5 @@ def test_a_unit_can_be_executed_in_another_process(in_run, tmp_path):
     assert outcome.checks == execute(unit, in_run.run.clients, None).checks
     assert outcome.checks["run"].status is Status.PASS
     written = outcome.written
-    again = Unit(in_run.cell(stage=2), in_run.python, earlier=(Again(written, checked=True),))
+    again = Unit(in_run.cell(stage=2), in_run.python, earlier=(EarlierRun(written, checked=True),))
     assert pickle.loads(pickle.dumps(again)) == again

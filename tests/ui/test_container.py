@@ -56,8 +56,8 @@ def test_files_that_aws_variables_name_are_mounted_to_be_read(launcher, belongin
         "AWS_CA_BUNDLE": str(files[1]),
         "METAFLOW_DATASTORE_SYSROOT_LOCAL": str(data),
     }
-    ground = GivenDatabase(ADDRESS.url, environ)
-    running = launcher.start(VERSION, ground, Database(ADDRESS, ADDRESS), 8083, tmp_path / "ui.log")
+    source = GivenDatabase(ADDRESS.url, environ)
+    running = launcher.start(VERSION, source, Database(ADDRESS, ADDRESS), 8083, tmp_path / "ui.log")
     (program,) = belongings.asked
     assert program.folders == dict.fromkeys((data, *files), True)
     assert program.environment["AWS_SHARED_CREDENTIALS_FILE"] == str(files[0])

@@ -9,7 +9,7 @@ import pytest
 from harness.machine import locks
 from harness.stack.database.server import Address
 from harness.stack.kept_stack import Kept
-from harness.ui.data_links import DataGuard, data_folders, restore_all
+from harness.ui.data_links import DataLinks, data_folders, restore_all
 
 LOG = "data/local/.metaflow/F/1/start/2/0.stdout"
 
@@ -27,32 +27,32 @@ def kept(tmp_path: Path) -> Kept:
     return Kept("run", tmp_path, "embedded", "v2.5.0", address)
 
 
-def test_the_data_of_walks_and_cells_is_guarded_and_nothing_else(kept: Kept):
+def test_the_data_of_walks_and_cells_is_linked_and_nothing_else(kept: Kept):
     assert data_folders(kept) == (kept.data / "data", kept.data / "a-cell" / "data")
 
 
 def test_what_goes_is_brought_back_and_named(kept: Kept):
-    guard = DataGuard(kept, "ui")
-    guard.take()
-    assert guard.put_back() == []
+    links = DataLinks(kept, "ui")
+    links.take()
+    assert links.put_back() == []
     (kept.data / LOG).rename(kept.data / "elsewhere")
     (kept.data / "a-cell" / "data" / "artifact").unlink()
-    assert guard.put_back() == ["a-cell/data/artifact", LOG]
+    assert links.put_back() == ["a-cell/data/artifact", LOG]
     assert (kept.data / LOG).read_text() == "a line\n"
-    guard.drop()
+    links.drop()
     assert not list(kept.data.glob("before-*"))
 
 
 def test_what_is_new_stays_as_it_is(kept: Kept):
-    guard = DataGuard(kept, "ui")
-    guard.take()
+    links = DataLinks(kept, "ui")
+    links.take()
     (kept.data / "data" / "new").write_text("x")
-    guard.drop()
+    links.drop()
     assert (kept.data / "data" / "new").read_text() == "x"
 
 
 def test_what_a_killed_ui_took_is_brought_back_later(kept: Kept):
-    DataGuard(kept, "killed").take()
+    DataLinks(kept, "killed").take()
     (kept.data / LOG).unlink()
     restore_all(kept.data)
     assert (kept.data / LOG).read_text() == "a line\n"
@@ -63,18 +63,18 @@ def test_another_ui_s_links_stay_as_long_as_its_lock(kept: Kept, tmp_path: Path,
     monkeypatch.setattr(locks, "RUNS", tmp_path / "runs")
     (tmp_path / "runs").mkdir()
     locks.lock_path("living").touch()
-    DataGuard(kept, "living").take()
-    DataGuard(kept, "killed").take()
+    DataLinks(kept, "living").take()
+    DataLinks(kept, "killed").take()
     (kept.data / LOG).unlink()
-    guard = DataGuard(kept, "ui")
-    guard.take()
+    links = DataLinks(kept, "ui")
+    links.take()
     assert (kept.data / LOG).exists()
     assert {path.name for path in kept.data.glob("before-*")} == {"before-living", "before-ui"}
 
 
-def test_an_ended_guard_can_be_dropped_again(kept: Kept):
-    guard = DataGuard(kept, "ui")
-    guard.take()
-    guard.drop()
-    guard.drop()
+def test_ended_links_can_be_dropped_again(kept: Kept):
+    links = DataLinks(kept, "ui")
+    links.take()
+    links.drop()
+    links.drop()
     assert (kept.data / LOG).exists()

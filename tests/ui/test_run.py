@@ -75,7 +75,7 @@ class FakeLauncher:
 
 
 @dataclass
-class FakeGround:
+class FakeSource:
     """A kept database that is served already."""
 
     database: Database
@@ -218,7 +218,7 @@ def test_a_user_who_may_not_read_is_told(results, stranger):
 def kept(migrated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kept:
     """A run that kept local data; its database is served already."""
     database, _ = migrated
-    monkeypatch.setattr(UIRun, "_ground", lambda _: FakeGround(database))
+    monkeypatch.setattr(UIRun, "_source", lambda _: FakeSource(database))
     one = Kept("a-run", tmp_path / "a-run", "embedded", "v2.5.1", database.address)
     (one.data / "data").mkdir(parents=True)
     for name in ("a", "b"):
@@ -249,7 +249,7 @@ def test_links_that_were_made_half_way_are_removed(
         really(source, target)
 
     monkeypatch.setattr(os, "link", link)
-    with pytest.raises(InfraError, match=r"cannot be guarded: .*Invalid cross-device link"):
+    with pytest.raises(InfraError, match=r"cannot be linked: .*Invalid cross-device link"):
         show_ui(results, "--from", "a-run", "--detach")
     assert not list(kept.data.glob("before-*"))
     assert not list(runs.glob("*.lock"))
@@ -258,7 +258,7 @@ def test_links_that_were_made_half_way_are_removed(
 
 def test_a_database_that_dies_while_it_is_read_is_no_verdict(results, monkeypatch):
     dead = Database(Address("127.0.0.1", 1, "u", "p", "d"), Address("127.0.0.1", 1, "u", "p", "d"))
-    monkeypatch.setattr(UIRun, "_ground", lambda _: FakeGround(dead))
+    monkeypatch.setattr(UIRun, "_source", lambda _: FakeSource(dead))
     with pytest.raises(InfraError, match=r"the database 'd' at 127\.0\.0\.1:1 does not answer"):
         show_ui(results, "--check", "--database-url", dead.address.url)
     assert latest(results) == "earlier"

@@ -84,14 +84,14 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_a_kept_database_is_served_again(kept: Kept, tmp_path: Path):
-    ground = KeptProcesses(kept, {}, tmp_path / "logs", f"test-{tmp_path.name}/ui")
-    database = ground.start()
+    source = KeptProcesses(kept, {}, tmp_path / "logs", f"test-{tmp_path.name}/ui")
+    database = source.start()
     with closing(database.address.connect()) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT n FROM t")
         assert cursor.fetchone() == (7,)
-    ground.stop()
-    assert ground.environment == {}
-    assert ground.folders == (kept.data / "data",)
+    source.stop()
+    assert source.environment == {}
+    assert source.folders == (kept.data / "data",)
     assert Path(kept.place["home"]).is_dir()
 
 
@@ -101,10 +101,10 @@ def test_a_store_of_the_user_s_own_is_read_by_their_variables(kept: Kept, tmp_pa
         kept.run, kept.folder, kept.backend, kept.service, kept.database, kept.place, stores
     )
     environ = {"AWS_ACCESS_KEY_ID": "key", "HOME": str(tmp_path), "OTHER": "x"}
-    ground = KeptProcesses(given, environ, tmp_path / "logs", f"test-{tmp_path.name}/ui")
-    ground.start()
-    ground.stop()
-    assert ground.environment == {
+    source = KeptProcesses(given, environ, tmp_path / "logs", f"test-{tmp_path.name}/ui")
+    source.start()
+    source.stop()
+    assert source.environment == {
         "AWS_ACCESS_KEY_ID": "key",
         "METAFLOW_DATASTORE_SYSROOT_S3": "s3://bucket/prefix",
         "METAFLOW_S3_ENDPOINT_URL": "http://127.0.0.1:1",
@@ -113,9 +113,9 @@ def test_a_store_of_the_user_s_own_is_read_by_their_variables(kept: Kept, tmp_pa
 
 def test_a_kept_database_whose_files_are_gone_is_said(kept: Kept, tmp_path: Path):
     remove_leftovers(kept.data / "postgres")
-    ground = KeptProcesses(kept, {}, tmp_path / "logs", f"test-{tmp_path.name}/ui")
+    source = KeptProcesses(kept, {}, tmp_path / "logs", f"test-{tmp_path.name}/ui")
     with pytest.raises(InfraError, match=r"kept database cannot be served: .* is gone"):
-        ground.start()
+        source.start()
 
 
 def test_a_given_database_brings_the_user_s_variables_of_data(database: Database, tmp_path: Path):
@@ -124,14 +124,14 @@ def test_a_given_database_brings_the_user_s_variables_of_data(database: Database
         "METAFLOW_SERVICE_URL": "http://elsewhere",
         "HOME": str(tmp_path),
     }
-    ground = GivenDatabase(database.address.url, environ)
-    assert ground.start().address == database.address
-    assert ground.environment == {"METAFLOW_DATASTORE_SYSROOT_LOCAL": str(tmp_path)}
-    assert ground.folders == (tmp_path,)
-    assert database.address.password not in ground.description
+    source = GivenDatabase(database.address.url, environ)
+    assert source.start().address == database.address
+    assert source.environment == {"METAFLOW_DATASTORE_SYSROOT_LOCAL": str(tmp_path)}
+    assert source.folders == (tmp_path,)
+    assert database.address.password not in source.description
 
 
 def test_a_given_database_that_cannot_be_reached_is_said():
-    ground = GivenDatabase("postgresql://u:secret@127.0.0.1:1/db", {"HOME": "/none"})
+    source = GivenDatabase("postgresql://u:secret@127.0.0.1:1/db", {"HOME": "/none"})
     with pytest.raises(UsageError, match=r"'db' at 127\.0\.0\.1:1 cannot be reached"):
-        ground.start()
+        source.start()
