@@ -25,6 +25,11 @@ def at_least_one_cell(value: Value) -> str:
     return "" if isinstance(value, int) and value >= 1 else "at least 1 cell must run at a time"
 
 
+def at_least_once(value: Value) -> str:
+    """Find a number of attempts wrong that lets nothing run."""
+    return "" if isinstance(value, int) and value >= 1 else "each cell must run at least once"
+
+
 def port(value: Value) -> str:
     """Find wrong what is no port."""
     there = isinstance(value, int) and 1 <= value <= LAST_PORT

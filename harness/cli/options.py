@@ -96,6 +96,7 @@ def _options(
         dockerfile=raw.dockerfile,
         jobs=raw.jobs,
         timeout=raw.timeout,
+        repeat=raw.repeat,
         clone=clone,
         scenario=raw.scenario,
         postgres=_postgres(raw, backend),

@@ -181,6 +181,23 @@ class View:
         again = cell.run in self.reruns or any(entry.run == cell.run for entry in before)
         return again and any(map(red, before))
 
+    def differences(self, cell: CellEntry) -> list[str]:
+        """Return what did not come out alike in the attempts of one run at a cell.
+
+        Returns:
+            A line for each check, with its statuses in the order of the attempts:
+            ``logs: pass, fail, pass``.
+        """
+        before = [entry for entry in self.earlier(cell) if entry.run == cell.run]
+        if not before:
+            return []
+        attempts = [*before, cell]
+        words = {
+            name: [one.checks[name].status.value for one in attempts if name in one.checks]
+            for name in cell.checks
+        }
+        return [f"{name}: {', '.join(told)}" for name, told in words.items() if len({*told}) > 1]
+
     def name(self, cell: CellEntry) -> str:
         """Return the cell's id; with what tells it apart where several cells have one id."""
         if self._names is None:

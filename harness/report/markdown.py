@@ -11,7 +11,7 @@ from harness.core.outcome import Status, worst
 from harness.core.view import View, green
 from harness.report.findings import also, by_signature, findings, headline, stage_findings
 from harness.report.sides import Page, Sides, page, span
-from harness.report.summary import known_sentences, totals_line
+from harness.report.summary import difference_lines, known_sentences, totals_line
 from harness.report.text import counted, shortened
 
 SHOWN = 20
@@ -41,6 +41,7 @@ def render_markdown(view: View) -> str:
     parts = [f"## {sign} Metaflow compatibility: {escaped(headline(view, found))}"]
     parts += [f"**{totals_line(view)}**"]
     parts += [f"**⚠ unknown:** {escaped(line)}" for line in view.incomplete]
+    parts += [f"**⚠** {escaped(line)}" for line in difference_lines(view)]
     sentences = [escaped(line) for line in stage_findings(view)]
     sentences += [
         f"**{one.status.sign} {one.status.value}** {escaped(one.where)}"

@@ -28,11 +28,13 @@ class CellResult(CellEntry, frozen=True, kw_only=True, tag="cell"):
     Attributes:
         name: its id; with what tells it apart where several cells have that id.
         flaky: red once, and green when the same was run again.
+        differences: what did not come out alike in the attempts of its run, a line for each check.
         earlier: its earlier entries, oldest first.
     """
 
     name: str
     flaky: bool
+    differences: list[str]
     earlier: list[Attempt]
 
 
@@ -92,5 +94,6 @@ def _result(view: View, cell: CellEntry) -> CellResult:
         **msgspec.structs.asdict(cell),
         name=view.name(cell),
         flaky=view.flaky(cell),
+        differences=view.differences(cell),
         earlier=[Attempt(one.run, one.at, one.status) for one in view.earlier(cell)],
     )

@@ -26,6 +26,15 @@ def flaky_count(view: View) -> int:
     return sum(map(view.flaky, view.finished))
 
 
+def difference_lines(view: View) -> list[str]:
+    """Return a line for each check that did not come out alike in the attempts of a run."""
+    return [
+        f"differs: {view.name(cell)}: {line}"
+        for cell in view.finished
+        for line in view.differences(cell)
+    ]
+
+
 def totals_line(view: View, cells: Iterable[CellEntry] | None = None) -> str:
     """Return the counts in one line: ``2 fail, 118 pass (1 flaky): 120 cells``.
 

@@ -22,6 +22,7 @@ from harness.report.findings import asides
 from harness.report.sides import REFERENCE, Page, Sides, page
 from harness.report.summary import (
     column,
+    difference_lines,
     known_sentences,
     rollback_lines,
     sentence,
@@ -146,15 +147,23 @@ class Screen:
         ) as live:
             yield live
 
-    def cell(self, entry: CellEntry, number: int, planned: int) -> None:
-        """Print one line for a finished cell: always where there is no live view, else if bad."""
+    def cell(self, entry: CellEntry, number: int, planned: int, attempt: int = 1) -> None:
+        """Print one line for a finished cell: always where there is no live view, else if bad.
+
+        Args:
+            entry: what came of it.
+            number: of cells that have finished.
+            planned: how many there are to be.
+            attempt: number of the attempt at this cell, from 1.
+        """
         status = entry.status
         if self.console.is_terminal and status.expected:
             return
         line = f"[{number}/{planned}] {status.sign} {status.value}  {entry.id}"
         if len({check.status for check in entry.checks.values()}) > 1:
             line += f"  ({tally([entry])})"  # a pass may hold checks that could not be asked
-        self.console.print(escape(f"{line}  {entry.seconds:.1f} s"), style=_STYLES[status])
+        line += f"  {entry.seconds:.1f} s" + (f"  attempt {attempt}" if attempt > 1 else "")
+        self.console.print(escape(line), style=_STYLES[status])
 
     def stage(self, entry: StageEntry) -> None:
         """Print one line for a finished stage of a walk."""
@@ -180,6 +189,8 @@ class Screen:
             self.say(asides(view))
         for line in view.incomplete:
             self.say(f"unknown: {line}")
+        for line in difference_lines(view):
+            self.console.print(escape(_short(line)), style="red")
         bad = [cell for cell in view.cells if not green(cell)]
         for cell in bad[:_FAILURES_SHOWN]:
             for line in sentence(cell):

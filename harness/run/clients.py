@@ -70,6 +70,7 @@ class Clients:
         *,
         data: Path | None = None,
         earlier: Sequence[EarlierRun] = (),
+        attempt: int = 1,
     ) -> CellOutcome:
         """Run one cell; a part of the harness that breaks meanwhile makes it ``infra``.
 
@@ -79,6 +80,7 @@ class Clients:
             stack: what it runs against; None for local metadata.
             data: folder of the datastore; None for one of the cell's own.
             earlier: runs of earlier stages the client reads again.
+            attempt: number of the attempt, from 1; each has folders of its own.
         """
         datastore = self._datastores[cell.datastore]
         unsupported = datastore.unsupported(cell.client, python_of(python))
@@ -88,7 +90,7 @@ class Clients:
         try:
             place = cell.service.name if cell.service else cell.session
             surroundings = self.surroundings(
-                cell.slug,
+                f"{cell.slug}__attempt-{attempt}" if attempt > 1 else cell.slug,
                 cell.client,
                 python,
                 stack,

@@ -22,6 +22,7 @@ class Options(StackOptions):
         given: the options that were given, as words of a command line, for the journal.
         references: by the name of an option, what a line holds in place of its secret.
         timeout: seconds a cell may take.
+        repeat: how often each cell runs.
         plan: how the plan is printed, ``text`` or ``json``; None for a run that does something.
         path: the stages of a fixed-database walk; empty in other sessions.
         seed: of a random path; None for every other.
@@ -43,6 +44,7 @@ class Options(StackOptions):
     expectations_file: Path
     jobs: int
     timeout: float
+    repeat: int
     with_service_logs: bool
     results: Path
     plan: str | None

@@ -131,7 +131,7 @@ class Run:
         return self.backend, self.stacks
 
     def compat(self, cells: Sequence[Cell], python: Path) -> list[CellOutcome]:
-        """Run the cells of one client, each on its service's stack, and return what came of them.
+        """Run the cells of one client, each on its service's stack; return what came of each.
 
         Args:
             cells: what to run.
@@ -143,7 +143,12 @@ class Run:
             except InfraError as error:
                 self.skip(cells, Status.INFRA, str(error))
                 raise
-        return self.execute([Unit(cell, python) for cell in cells], self.stacks)
+        outcomes = []
+        # One attempt after the other: at the same time they could be in each other's way.
+        for attempt in range(1, self.options.repeat + 1):
+            units = [Unit(cell, python, attempt=attempt) for cell in cells]
+            outcomes += self.execute(units, self.stacks)
+        return outcomes
 
     def execute(self, units: Sequence[Unit], stacks: StackSource | None) -> list[CellOutcome]:
         """Run units in parallel, up to ``--jobs``, and record each as it ends.
@@ -158,7 +163,8 @@ class Run:
 
     def _finished(self, outcome: CellOutcome) -> None:
         entry, view = self.record_cell(outcome), self.record.view
-        self.screen.cell(entry, view.totals.total(), view.planned)
+        attempt = sum(one.run == entry.run for one in view.earlier(entry)) + 1
+        self.screen.cell(entry, view.totals.total(), view.planned, attempt)
 
     def skip(self, cells: Iterable[Cell], status: Status, reason: str) -> None:
         """Record cells that cannot run at all, and why."""

@@ -30,12 +30,14 @@ class Unit:
         python: the client's interpreter.
         data: folder of the datastore; None for one of the cell's own.
         earlier: runs of earlier stages the client reads again.
+        attempt: number of the attempt at the cell in this run, from 1.
     """
 
     cell: Cell
     python: Path
     data: Path | None = None
     earlier: tuple[EarlierRun, ...] = ()
+    attempt: int = 1
 
 
 class StackSource(Protocol):
@@ -76,4 +78,6 @@ def execute(unit: Unit, clients: Clients, stacks: StackSource | None) -> CellOut
         return not_run(cell, Status.INFRA, str(error))
     except MigrationError as error:
         return not_run(cell, Status.FAIL, str(error))
-    return clients.cell(cell, unit.python, stack, data=unit.data, earlier=unit.earlier)
+    return clients.cell(
+        cell, unit.python, stack, data=unit.data, earlier=unit.earlier, attempt=unit.attempt
+    )

@@ -45,6 +45,7 @@ SAMPLES = {
     "--expectations": "{expectations}",
     "--jobs": str((os.cpu_count() or 1) + 1),
     "--timeout": "123.4567890123",
+    "--repeat": "3",
     "--backend": "embedded",
     "--checkout": "{clone}",
     "--scenario": "wrong-order",

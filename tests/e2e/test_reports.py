@@ -67,6 +67,45 @@ def test_the_cell_is_red_and_every_report_says_so(red: NoxRun):
     assert "1 fail: 1 cell" in (red.folder / "badge.svg").read_text(encoding="utf-8")
 
 
+COUNTING = """
+import os
+from metaflow import FlowSpec, step
+
+COUNTER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "attempts")
+
+class CountingFlow(FlowSpec):
+    @step
+    def start(self):
+        self.next(self.end)
+
+    @step
+    def end(self):
+        with open(COUNTER, "a+") as counter:
+            counter.write("x")
+            counter.seek(0)
+            assert len(counter.read()) != 2, "planted"
+
+if __name__ == "__main__":
+    CountingFlow()
+"""
+
+
+def test_repeated_cells_tell_what_differs_and_the_run_is_red(tmp_path: Path):
+    (tmp_path / "counting.py").write_text(COUNTING, encoding="utf-8")
+    flows = ["--flow-dir", str(tmp_path), "--probe", "counting"]
+    done = run("local", tmp_path / "results", "--metaflow", "2.19.39", "--repeat", "3", *flows)
+    assert done.code != 0, "the last attempt is good, and one was not"
+    attempts = [entry for entry in done.entries if entry["kind"] == "cell"]
+    assert [attempt["status"] for attempt in attempts] == ["pass", "fail", "pass"]
+    # Each has evidence of its own.
+    assert len({attempt["evidence"]["flow"] for attempt in attempts}) == 3
+    line = "differs: local/2.19.39/no-service/local/counting: run: pass, fail, pass"
+    assert line in done.output.splitlines()
+    assert json.loads((done.folder / "results.json").read_text())["cells"][0]["differences"]
+    assert re.search(r"✗ fail  local/\S+  [\d.]+ s  attempt 2", done.output)
+    assert "--repeat 3" in done.cells[0]["rerun"]
+
+
 def test_no_secret_is_in_any_file_though_the_flow_printed_it(red: NoxRun):
     files = [path for path in red.folder.rglob("*") if path.is_file()]
     texts = {path: path.read_text(encoding="utf-8", errors="replace") for path in files}

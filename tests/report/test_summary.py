@@ -10,7 +10,16 @@ from harness.core.entries import CellEntry
 from harness.core.outcome import Status
 from harness.core.view import View
 from harness.report.sides import Sides
-from harness.report.summary import causes, column, flaky_count, sentence, tally, totals, totals_line
+from harness.report.summary import (
+    causes,
+    column,
+    difference_lines,
+    flaky_count,
+    sentence,
+    tally,
+    totals,
+    totals_line,
+)
 from tests.report.journals import cell, write
 
 PASS = {"run": "pass"}
@@ -77,6 +86,21 @@ def test_the_last_of_several_entries_counts_and_keeps_the_earlier(entries):
     assert [entry.status for entry in found.earlier(last)] == [Status.FAIL]
     assert flaky_count(found) == 1
     assert totals_line(found) == "1 pass (1 flaky): 1 cell"
+
+
+def test_what_differs_between_attempts_of_a_run_is_told(entries):
+    one = {"run": "pass", "logs": "pass"}
+    two = {"run": "pass", "logs": ("fail", "a line is missing")}
+    found = entries(*(cell("2.2.13", "reference-2.5", checks) for checks in (one, two, one)))
+    line = "compat/2.2.13/reference-2.5/local/basics: logs: pass, fail, pass"
+    assert difference_lines(found) == [f"differs: {line}"]
+    assert found.flaky(found.cells[0])
+
+
+@pytest.mark.parametrize("later", [[], [cell("2.2.13", "reference-2.5", FAIL, run="later")]])
+def test_attempts_that_are_alike_and_those_of_a_later_run_tell_no_difference(later):
+    alike = [cell("2.2.13", "reference-2.5", PASS)] * 3
+    assert difference_lines(View([*alike, *later])) == []
 
 
 def test_a_cell_that_fails_again_is_not_flaky(entries):

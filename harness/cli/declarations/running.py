@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from harness.cli.checks import at_least_one_cell, more_than_zero
+from harness.cli.checks import at_least_once, at_least_one_cell, more_than_zero
 from harness.cli.declarations.takers import RUNS, STACKS, WALKS
 from harness.cli.option import Option, Role
 from harness.core import expectations
@@ -127,6 +127,17 @@ RUNNING = (
         kind=float,
         default=300.0,
         check=more_than_zero("a cell"),
+    ),
+    Option(
+        "--repeat",
+        ("compat", "local"),
+        _HOW,
+        "run each cell so often, one attempt after the other, and tell what differs",
+        Role.CARRIED,
+        metavar="N",
+        kind=int,
+        default=1,
+        check=at_least_once,
     ),
 )
 
