@@ -54,9 +54,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("docker") and _file(item) not in ENGINE:
             raise pytest.UsageError(f"{_file(item)} needs the engine: name it in {__name__}.ENGINE")
-        if item.get_closest_marker("docker") or item.get_closest_marker("browser"):
+        # What needs an engine, a browser or a database server runs servers of its own.
+        if any(map(item.get_closest_marker, ("docker", "browser"))) or _uses_postgres(item):
             item.add_marker(pytest.mark.e2e)
     items.sort(key=_place)
+
+
+def _uses_postgres(item: pytest.Item) -> bool:
+    return isinstance(item, pytest.Function) and "postgres" in item.fixturenames
 
 
 def _place(item: pytest.Item) -> int:
