@@ -122,7 +122,10 @@ def tests(session: nox.Session) -> None:
     """Run the tests, two files at a time; what follows -- goes to pytest."""
     install_for(session, "tests")
     session.run(
-        *("pytest", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"), *session.posargs
+        # What costs minutes is listed in the end: CI has 45 of them.
+        *("pytest", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"),
+        *("--durations", "25", "--durations-min", "15"),
+        *session.posargs,
     )
 
 
