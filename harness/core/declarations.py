@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -136,12 +135,6 @@ class Source:
     def functions(self) -> dict[str, ast.FunctionDef]:
         """The functions at the top level, by name."""
         return {node.name: node for node in self.module.body if isinstance(node, ast.FunctionDef)}
-
-    @cached_property
-    def texts(self) -> set[str]:
-        """Every text that stands in it as a literal."""
-        constants = (node for node in ast.walk(self.module) if isinstance(node, ast.Constant))
-        return {node.value for node in constants if isinstance(node.value, str)}
 
     def literals(self, names: Collection[str]) -> dict[str, Literal]:
         """Return what is declared of these names.

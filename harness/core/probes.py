@@ -176,24 +176,25 @@ def read_probe(path: Path) -> Probe | None:
     Raises:
         UsageError: for a file that cannot be read as Python, or whose declarations are malformed.
     """
-    probe, source = _probe_of(path, read_content(path))
-    return probe and replace(probe, digest=_digest(source))
+    content = read_content(path)
+    probe = _probe_of(path, content)
+    return probe and replace(probe, digest=_digest(path, content))
 
 
 # Options are parsed when nox loads, and again for each session's plan.
 @functools.cache
-def _probe_of(path: Path, content: bytes) -> tuple[Probe | None, Source]:
+def _probe_of(path: Path, content: bytes) -> Probe | None:
     """Return the probe of a file with this content, its digest left empty; None for no flow."""
     source = parse_source(path, content)
     if not any(_is_flow(node) for node in source.classes):
-        return None, source
+        return None
     declared = source.literals(_NAMES)
     actions = _actions(declared)
     own = tuple(_check_of(action) for action in actions if action.verb != "read")
     entries = declared["CHECKS"].entries() if "CHECKS" in declared else {}
     checks = tuple(_check(source, name, entry, actions) for name, entry in entries.items())
     _refuse_reads(declared, actions, checks)
-    probe = Probe(
+    return Probe(
         name=path.stem,
         path=path,
         flow=_flow(source, declared.get("FLOW")),
@@ -205,7 +206,6 @@ def _probe_of(path: Path, content: bytes) -> tuple[Probe | None, Source]:
         actions=actions,
         digest="",
     )
-    return probe, source
 
 
 def _actions(declared: Mapping[str, Literal]) -> tuple[Action, ...]:
@@ -231,15 +231,17 @@ def _check_of(action: Action) -> Check:
     )
 
 
-def _digest(source: Source) -> str:
+def _digest(path: Path, content: bytes) -> str:
     """Return what changes when the file changes, or a file in ``included`` that it names."""
-    digest, texts = hashlib.sha256(source.content), source.texts
-    folder = source.path.parent / "included"
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if path.is_file() and {name, path.name} & texts:
+    digest = hashlib.sha256(content)
+    folder = path.parent / "included"
+    for included in sorted(folder.rglob("*")):
+        name = included.relative_to(folder).as_posix()
+        # Other letters may stand in the file as escapes: then it is taken to be named.
+        named = not name.isascii() or included.name.encode() in content
+        if included.is_file() and named:
             # NULs keep names and contents apart: no other files come to the same bytes.
-            digest.update(b"\0" + name.encode() + b"\0" + path.read_bytes())
+            digest.update(b"\0" + name.encode() + b"\0" + included.read_bytes())
     return digest.hexdigest()
 
 
