@@ -8,6 +8,7 @@ CHECKS = {
     "kept": {"about": "what the task before the failure stored is read back"},
     "failed_task": {"about": "the failed task is there, and is neither successful nor its run"},
     "logs": {"about": "the log of the failed task tells the error"},
+    "exception": {"about": "the client gives the error of the failed task, and none of a good one"},
 }
 
 WORDS = "fails on purpose"
@@ -54,6 +55,14 @@ def check_logs(run):
     """Read the error in the failed task's log."""
     task = run["end"].task
     assert WORDS in task.stderr, "stderr is %r" % (task.stderr,)
+
+
+def check_exception(run):
+    """Ask the client for the errors of both tasks."""
+    error = run["end"].task.exception
+    assert WORDS in str(error), "the error is %r" % (error,)
+    good = run["start"].task.exception
+    assert good is None, "the good task has the error %r" % (good,)
 
 
 if __name__ == "__main__":

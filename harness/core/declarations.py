@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from harness.machine.errors import UsageError, nearest
@@ -96,6 +97,17 @@ class Literal:
             SpecifierSet(text)
         except InvalidSpecifier as error:
             raise self.error(f": {error}") from error
+        return text
+
+    def requirement(self) -> str:
+        """Return a PEP 508 requirement."""
+        text = self.text()
+        try:
+            Requirement(text)
+        except InvalidRequirement as error:
+            # The error's further lines point at a place in the text.
+            why = str(error).splitlines()[0]
+            raise self.error(f" is {text!r}, which is no requirement: {why}") from error
         return text
 
     def fields(self, known: Collection[str]) -> dict[str, Literal]:

@@ -13,6 +13,8 @@ A probe is a Metaflow flow in a file. These module-level names make it more than
 ``TAGS``    list of tags every run is started with.
 ``DATASTORES``  list of the datastores the probe is for, ``["s3"]``; with another one all of its
             checks are ``unsupported``. Without it the probe is for all of them.
+``PACKAGES``  list of what is installed beside Metaflow, as pip takes it: ``["kubernetes"]``, for
+            flows that use optional parts of it.
 ``ENDS``    ``"failed"`` for a flow that fails on purpose; without it the flow must end well. With
             ``ACTIONS`` each of them says it.
 ``FLOW``    the name of the flow, where the file has several.
@@ -108,6 +110,8 @@ class Probe:
     tags: tuple[str, ...]
     datastores: tuple[str, ...] = ()
     """The datastores it is for; empty for all."""
+    packages: tuple[str, ...] = ()
+    """Requirements that are installed beside the client's own."""
     ends: str = COMPLETED
     """How its run must end: ``completed`` or ``failed``."""
     shows: Shows = Shows()
@@ -131,7 +135,7 @@ those of all actions by name."""
 DATASTORES = ("local", "s3")
 """The datastores there are."""
 
-_NAMES = ("FLOW", "CHECKS", "ACTIONS", "TAGS", "DATASTORES", "ENDS", "SHOWS")
+_NAMES = ("FLOW", "CHECKS", "ACTIONS", "TAGS", "DATASTORES", "PACKAGES", "ENDS", "SHOWS")
 
 
 def find_probes(folder: Path) -> dict[str, Probe]:
@@ -201,6 +205,7 @@ def _probe_of(path: Path, content: bytes) -> Probe | None:
         checks=(*own, *checks),
         tags=declared["TAGS"].texts() if "TAGS" in declared else (),
         datastores=_datastores(declared.get("DATASTORES")),
+        packages=_packages(declared.get("PACKAGES")),
         ends=next(action.ends for action in actions if action.name == FIRST_RUN),
         shows=_shows(declared.get("SHOWS")),
         actions=actions,
@@ -275,6 +280,10 @@ def _datastores(declared: Literal | None) -> tuple[str, ...]:
     if not found:
         raise declared.error(" is empty: the probe would be for none")
     return found
+
+
+def _packages(declared: Literal | None) -> tuple[str, ...]:
+    return tuple(item.requirement() for item in declared.items()) if declared else ()
 
 
 def _shows(declared: Literal | None) -> Shows:

@@ -146,6 +146,8 @@ def test_the_flow_of_a_file_with_several_is_the_one_that_it_names(tmp_path):
             r"DATASTORES\[1\] is 's4'; local or s3 .*nearest",
         ),
         (PROBE + "DATASTORES = []\n", "6: DATASTORES is empty"),
+        (PROBE + "PACKAGES = 'a'\n", "6: PACKAGES is not a list"),
+        (PROBE + "PACKAGES = ['a', 'b ==']\n", r"6: PACKAGES\[1\] is 'b ==', which is no requirem"),
         (TWO, r'f.py:3: the file has several flows \(A, B\); say .* FLOW = "A"'),
         (TWO + 'FLOW = "C"\n', "4: FLOW is 'C'; A or B is expected"),
         (TWO + "FLOW = A\n", "4: FLOW is not a literal"),
