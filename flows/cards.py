@@ -1,7 +1,5 @@
 """Cards of all kinds: several of a step, composed, refreshed while the task runs, and failing."""
 
-import time
-
 import metaflow
 from metaflow import FlowSpec, current, step
 
@@ -26,7 +24,6 @@ ACTIONS = [
 CHECKS = {
     "several": {"about": "a step's cards are told apart by their ids", "client": ">=2.5.0"},
     "composed": {"about": "each card has what was appended to it alone", "client": ">=2.5.0"},
-    "default": {"about": "the default card shows the task's artifacts", "client": ">=2.5.0"},
     "failing": {
         "about": "a card that cannot be rendered is an error card, and its task goes on",
         "client": ">=2.5.0",
@@ -65,7 +62,6 @@ class CardsFlow(FlowSpec):
 
     @card(type="blank", id="first")
     @card(type="blank", id="second")
-    @card(type="default", id="plain")
     @step
     def start(self):
         from metaflow.cards import Markdown  # noqa: PLC0415 - absent before 2.5.0
@@ -91,9 +87,7 @@ class CardsFlow(FlowSpec):
         current.card["live"].append(line)
         if self.refreshed:
             current.card["live"].refresh()
-            time.sleep(1)
             line.update(LATE)
-            current.card["live"].refresh()
 
 
 def cards_of(run, step_name, **options):
@@ -113,7 +107,7 @@ def the_card(run, step_name, name):
 def check_several(run):
     """Count them, and compare their ids."""
     found = sorted(str(one.id) for one in cards_of(run, "start"))
-    assert found == ["first", "plain", "second"], "the ids are %r" % (found,)
+    assert found == ["first", "second"], "the ids are %r" % (found,)
 
 
 def check_composed(run):
@@ -139,13 +133,6 @@ def decoded(html):
     return "\n".join([html, *texts])
 
 
-def check_default(run):
-    """Look for the artifact's name and value."""
-    text = decoded(the_card(run, "start", "plain"))
-    for word in ("shape", "nonagon"):
-        assert word in text, "%r is not in the card" % word
-
-
 def check_failing(run):
     """Look for the error, and at the task."""
     assert run["failing"].task.successful, "the task failed with its card"
@@ -169,7 +156,7 @@ def check_fetched(output):
 
 def check_listed(output):
     """Look for the ids in what was printed."""
-    for name in ("first", "second", "plain"):
+    for name in ("first", "second"):
         assert name in output.stdout + output.stderr, "printed was %r" % output.stdout
 
 

@@ -7,14 +7,20 @@ CHECKS = {
     "conflict": {"about": "merging what the branches set differently is refused, by its name"},
     "merged": {"about": "what the branches agree on, or only one has, is handed on by a merge"},
     "narrow": {"about": "a foreach over one value makes one task"},
-    "wide": {"about": "a foreach over 11 values makes 11 tasks, and its join sees them in order"},
+    "wide": {"about": "a foreach over 11 values makes 11 tasks, each with its own data"},
+    # From 2.4.0 to 2.19.22 in any order: https://github.com/Netflix/metaflow/pull/2974
+    "order": {"about": "the join sees the tasks of a foreach in the order of their values"},
     "nested": {"about": "a task of a foreach within a foreach knows both of its values"},
-    "tasks": {"about": "the client lists all tasks of each step, and each has its own data"},
+    "lineage": {
+        "about": "parents and children of each task are those that ran before and after it",
+        "client": ">=2.14.1",
+        "service": ">=2.5.0",
+    },
 }
 
 SHOWS = {"artifact": ["side", "both"]}
 
-WIDTHS = [1, 11]
+WIDE = 11
 
 
 class GraphFlow(FlowSpec):
@@ -27,8 +33,7 @@ class GraphFlow(FlowSpec):
 
     @step
     def left(self):
-        self.side = "left"
-        self.widths = WIDTHS
+        self.widths = [WIDE]
         self.next(self.outer, foreach="widths")
 
     @step
@@ -40,7 +45,7 @@ class GraphFlow(FlowSpec):
     @step
     def inner(self):
         self.made = (self.width, self.input, self.index)
-        self.stack = [frame[2] for frame in self.foreach_stack()]
+        self.stack = [str(frame[2]) for frame in self.foreach_stack()]
         self.next(self.gather)
 
     @step
@@ -103,33 +108,58 @@ def check_merged(run):
 
 
 def check_narrow(run):
-    """Read what the join of the narrow foreach saw."""
-    seen = run.data.all_seen
-    assert seen[0] == [(1, 0, 0)], "seen was %r" % (seen[0],)
+    """Read what the foreach over one value made."""
+    assert len(run.data.all_seen) == 1, "the join saw %d tasks" % len(run.data.all_seen)
+    found = [task.data.width for task in run["outer"]]
+    assert found == [WIDE], "the values are %r" % (found,)
+    return {"tasks_v3": [{"step_name": "outer"}]}
 
 
 def check_wide(run):
-    """Read what the join of the wide foreach saw, in which order."""
-    seen = run.data.all_seen
-    assert seen[1] == [(11, at, at) for at in range(11)], "seen was %r" % (seen[1],)
-    return {"tasks_v3": [{"step_name": "inner"}] * sum(WIDTHS)}
+    """Read what each task of the wide foreach had."""
+    found = sorted(task.data.made for task in run["inner"])
+    assert found == [(WIDE, at, at) for at in range(WIDE)], "they had %r" % (found,)
+    assert len(set(task.id for task in run["inner"])) == WIDE, "ids are not unique"
+    return {"tasks_v3": [{"step_name": "inner"}] * WIDE}
+
+
+def check_order(run):
+    """Read in which order the join of the wide foreach saw its tasks."""
+    found = [made[2] for made in run.data.all_seen[0]]
+    assert found == list(range(WIDE)), "the join saw them in the order %r" % (found,)
 
 
 def check_nested(run):
     """Read the values of both foreachs as the inner tasks knew them."""
-    stacks = run.data.all_stacks
-    expected = [[[str(width), str(at)] for at in range(width)] for width in WIDTHS]
-    found = [[[str(value) for value in stack] for stack in stacks_] for stacks_ in stacks]
-    assert found == expected, "the stacks are %r" % (stacks,)
+    expected = sorted([str(WIDE), str(at)] for at in range(WIDE))
+    found = sorted(run.data.all_stacks[0])
+    assert found == expected, "the values are %r" % (found,)
 
 
-def check_tasks(run):
-    """List the tasks of the steps that have several."""
-    found = sorted(task.data.made for task in run["inner"])
-    assert found == sorted((width, at, at) for width in WIDTHS for at in range(width)), found
-    assert sorted(task.data.width for task in run["outer"]) == WIDTHS
-    assert len(list(run["gather"])) == len(WIDTHS)
-    assert len({task.id for task in run["inner"]}) == sum(WIDTHS), "ids are not unique"
+def check_lineage(run):
+    """Go along the tasks, both ways."""
+
+    def ids(tasks):
+        return sorted(task.pathspec for task in tasks)
+
+    tasks = dict((one.id, ids(one)) for one in run)
+    for name, before, after in (
+        ("start", [], ["left", "right"]),
+        ("left", ["start"], ["outer"]),
+        ("outer", ["left"], ["inner"]),
+        ("gather", ["inner"], ["gather_all"]),
+        ("gather_all", ["gather"], ["join"]),
+        ("join", ["gather_all", "right"], ["end"]),
+        ("end", ["join"], []),
+    ):
+        task = run[name].task
+        for told, names in ((task.parent_tasks, before), (task.child_tasks, after)):
+            expected = sorted(path for one in names for path in tasks[one])
+            found = [path for path in ids(told) if "/_parameters/" not in path]
+            assert found == expected, "next to %s: %r instead of %r" % (name, found, expected)
+    one = next(iter(run["inner"]))
+    assert ids(one.parent_tasks) == tasks["outer"], "parents of inner: %r" % ids(one.parent_tasks)
+    assert ids(one.child_tasks) == tasks["gather"], "children of inner: %r" % ids(one.child_tasks)
 
 
 if __name__ == "__main__":

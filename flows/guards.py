@@ -1,11 +1,23 @@
-"""What keeps a task in bounds, or its failure from the run: environment, catch and timeout."""
+"""What keeps a task in bounds, or its failure from the run: retry, catch, timeout, environment."""
 
 import os
+import sys
 import time
 
-from metaflow import FlowSpec, catch, environment, step, timeout
+from metaflow import FlowSpec, Task, catch, current, environment, retry, step, timeout
 
 CHECKS = {
+    "retried": {"about": "what the last attempt stored is read back, and not the failed one's"},
+    "left_over": {"about": "what only the failed attempt stored is not listed with the task"},
+    # Services before 2.2.0 find it: https://github.com/Netflix/metaflow-service/pull/256
+    "left_over_by_name": {"about": "what only the failed attempt stored is not found by its name"},
+    "retried_task": {"about": "the task that failed first and then ended well is successful"},
+    "retried_logs": {"about": "the log of the last attempt is read back, both outputs"},
+    "attempts": {
+        "about": "each attempt is read back by its number, with its own data and log",
+        "client": ">=2.4.1",
+        "service": ">=2.0.6",
+    },
     "environment": {"about": "variables of the decorator are set in the task, and not in others"},
     "caught": {"about": "a caught error is an artifact of its task, and the run goes on"},
     "caught_task": {"about": "the task of a caught error is finished and has what it stored"},
@@ -15,16 +27,26 @@ CHECKS = {
 
 SHOWS = {"log": ["end", "all of it: True True"], "artifact": ["before", "kept"]}
 
+LINE = "this is attempt %d"
+
 WORD = "hexagon; $HOME 'ü'"
 
 
 class GuardsFlow(FlowSpec):
-    """Fail twice, each time caught."""
+    """Fail three times: once it is tried again, and twice caught."""
 
+    # Unasked a retry waits two minutes.
+    @retry(times=1, minutes_between_retries=0)
     @environment(vars={"PROBE_WORD": WORD})
     @step
     def start(self):
         self.word = os.environ.get("PROBE_WORD")
+        self.attempt = current.retry_count
+        print(LINE % self.attempt)
+        sys.stderr.write(LINE % self.attempt + " too\n")
+        if not self.attempt:
+            self.left_over = "of the failed attempt"
+            raise ValueError("the first attempt fails on purpose")
         self.next(self.broken)
 
     @catch(var="caught")
@@ -47,6 +69,52 @@ class GuardsFlow(FlowSpec):
     @step
     def end(self):
         print("all of it: %s %s" % (bool(self.caught), bool(self.late)))
+
+
+def check_retried(run):
+    """Read what the task stored."""
+    attempt = run["start"].task.data.attempt
+    assert attempt == 1, "the data is of attempt %r" % (attempt,)
+
+
+def check_left_over(run):
+    """Look for the artifact that the last attempt did not store in the list."""
+    names = sorted(artifact.id for artifact in run["start"].task)
+    assert "left_over" not in names, "artifacts are %r" % (names,)
+
+
+def check_left_over_by_name(run):
+    """Ask for the artifact that the last attempt did not store."""
+    try:
+        found = run["start"].task["left_over"].data
+    except KeyError:
+        return
+    raise AssertionError("the task has what the failed attempt stored: %r" % (found,))
+
+
+def check_retried_task(run):
+    """Look at the task as a user would."""
+    task = run["start"].task
+    assert task.successful, "the task is not successful"
+    assert task.finished, "the task is not finished"
+    assert task.exception is None, "the exception is %r" % (task.exception,)
+
+
+def check_retried_logs(run):
+    """Read both outputs of the last attempt."""
+    task = run["start"].task
+    assert LINE % 1 in task.stdout.splitlines(), "stdout is %r" % (task.stdout,)
+    assert LINE % 1 + " too" in task.stderr.splitlines(), "stderr is %r" % (task.stderr,)
+
+
+def check_attempts(run):
+    """Read each attempt."""
+    pathspec = run["start"].task.pathspec
+    for number in (0, 1):
+        task = Task(pathspec, attempt=number)
+        assert task.current_attempt == number
+        assert task.data.attempt == number, "its data is of %r" % (task.data.attempt,)
+        assert LINE % number in task.stdout.splitlines(), "stdout is %r" % (task.stdout,)
 
 
 def check_environment(run):

@@ -1,6 +1,6 @@
-"""Tags of a run that is done: added, listed, removed and replaced, by command and by the client."""
+"""Tags of a run that is done: added, listed and removed by command."""
 
-from metaflow import FlowSpec, Run, step
+from metaflow import FlowSpec, step
 
 TAGS = ["probe:tags"]
 
@@ -29,11 +29,6 @@ ACTIONS = [
 CHECKS = {
     "added": {"about": "the tag added by command is on the run", "action": "tag_add"},
     "listed": {"about": "the tags listed are those of the run", "action": "tag_list"},
-    "changed": {
-        "about": "the client adds, removes and replaces tags, and leaves the others",
-        "client": ">=2.7.0",
-        "release": ">=2.2.5",
-    },
 }
 
 
@@ -61,23 +56,6 @@ def check_listed(output):
     """Look for the tags in what was printed."""
     for tag in ("probe:added", *TAGS):
         assert tag in output.stdout, "%r is not in %r" % (tag, output.stdout)
-
-
-# The output keeps it from being made again on runs of earlier stages: it changes them.
-def check_changed(run, output):
-    """Change the run's tags, each time read by a new object."""
-    before = sorted(run.tags)
-    for change, tag in (
-        (lambda: run.add_tag("probe:one"), "probe:one"),
-        (lambda: run.replace_tag("probe:one", "probe:two"), "probe:two"),
-    ):
-        change()
-        found = sorted(Run(run.pathspec).tags)
-        assert found == sorted([*before, tag]), "tags are %r" % (found,)
-    run.remove_tag("probe:two")
-    found = sorted(Run(run.pathspec).tags)
-    assert found == before, "tags are %r" % (found,)
-    assert output.code == 0
 
 
 if __name__ == "__main__":

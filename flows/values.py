@@ -1,4 +1,4 @@
-"""What a run hands on: parameters of all types, and artifacts of many kinds, sizes and numbers.
+"""What a run hands on: parameters of all types, files, and artifacts of many kinds and sizes.
 
 By hand: ``python flows/values.py run --text x --ratio 0.5 --flag true --table '{}'``.
 """
@@ -7,10 +7,12 @@ import collections
 import datetime as dt
 import decimal
 import http
+import json
 import math
 import uuid
+from pathlib import Path
 
-from metaflow import DataArtifact, FlowSpec, JSONType, Parameter, step
+from metaflow import DataArtifact, FlowSpec, IncludeFile, JSONType, Parameter, step
 
 ACTIONS = [
     {
@@ -28,6 +30,12 @@ CHECKS = {
     "parameters": {"about": "parameters given are read back as typed values, in every task"},
     "defaults": {"about": "parameters that are not given have their defaults, a made one too"},
     "constant": {"about": "a step cannot change a parameter"},
+    "included": {"about": "a text file's and a binary file's content reach the steps"},
+    "described": {
+        "about": "the client tells where it put the files, and with S3 data there they are",
+        "client": ">=2.1.0,<2.7.13",
+    },
+    "included_back": {"about": "included files are read back as content"},
     "kinds": {"about": "artifacts of the common kinds are read back equal, and of the same type"},
     "special": {"about": "infinite, not-a-number and negative zero stay what they are"},
     "large": {"about": "artifacts of megabytes are read back equal"},
@@ -37,6 +45,10 @@ CHECKS = {
 }
 
 SHOWS = {"artifact": ["whole", "-12345"]}
+
+FOLDER = Path(__file__).resolve().parent / "included"
+FILE_TEXT = "Grüße, 世界\nand a second line\n"
+FILE_BYTES = bytes(range(256))
 
 TEXT = 'häß "quoted" $HOME ; 日本'
 TABLE = {"a": [1, None, {"ü": 2.5}]}
@@ -92,8 +104,14 @@ class ValuesFlow(FlowSpec):
     lists = Parameter("lists", type=JSONType, default='[[], {"x": null}]')
     made = Parameter("made", default=lambda context: "made for " + context.flow_name)
 
+    # Releases 2.1.0 to 2.2.2 end every command with a TypeError where help is left out.
+    file = IncludeFile("file", default=str(FOLDER / "text.txt"), encoding="utf-8", help="a text")
+    raw = IncludeFile("raw", default=str(FOLDER / "bytes.bin"), is_text=False, help="bytes")
+
     @step
     def start(self):
+        self.seen_text = self.file
+        self.seen_bytes = self.raw
         for values in (KINDS, LARGE, MANY):
             for name, value in values.items():
                 setattr(self, name, value)
@@ -139,6 +157,32 @@ def check_constant(run):
     task = run["start"].task
     assert "refused" in task, "the step could change a parameter"
     equal("count", task.data.count, 7)
+
+
+def check_included(run):
+    """Compare the files as the first step saw them."""
+    data = run["start"].task.data
+    assert data.seen_text == FILE_TEXT, "the step saw the text %r" % (data.seen_text,)
+    assert data.seen_bytes == FILE_BYTES, "the step saw the bytes %r" % (data.seen_bytes,)
+    return {"artifact_v3": [{"step_name": "start", "name": name} for name in ("file", "raw")]}
+
+
+def check_described(run):
+    """Promise the objects that the parameters name: these releases read back no content.
+
+    Objects are looked for in an object store; with local data nobody looks at the files.
+    """
+    data = run["start"].task.data
+    described = [json.loads(text) for text in (data.file, data.raw)]
+    assert [file["is_text"] for file in described] == [True, False], repr(described)
+    return {"objects": [{"url": file["url"]} for file in described]}
+
+
+def check_included_back(run):
+    """Compare the content that the parameters are read back as."""
+    data = run["start"].task.data
+    assert data.file == FILE_TEXT, "the text is read back as %r" % (data.file,)
+    assert data.raw == FILE_BYTES, "the bytes are read back as %r" % (data.raw,)
 
 
 def check_kinds(run):

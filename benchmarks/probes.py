@@ -1,0 +1,90 @@
+"""What each probe costs: its tasks, and the processor's time of all programs of its one cell.
+
+Run it with the harness's dependencies: ``python benchmarks/probes.py [CLIENT] [DATASTORE]``. Each
+probe's cell runs by itself over the newest reference service; the time is that of the client's
+processes, without the service's and the database's. Two budgets are judged: the set that ``compat``
+runs unasked, and all probes together. A machine that does other things, or is slower, adds to both.
+"""
+
+from __future__ import annotations
+
+import io
+import resource
+import sys
+import tempfile
+from contextlib import closing
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from rich.console import Console  # noqa: E402
+
+from harness.catalog.versions import load  # noqa: E402
+from harness.cli.options import parse  # noqa: E402
+from harness.cli.planning import make_plan  # noqa: E402
+from harness.machine.tools import tool_python  # noqa: E402
+from harness.report.terminal import Screen  # noqa: E402
+from harness.run.run import Run  # noqa: E402
+
+CLIENT = "2.19.39"
+BUDGET_DEFAULT = 6.0
+BUDGET_ALL = 60.0
+# What the client makes for itself is no task of the flow.
+_TASKS = "SELECT count(*) FROM tasks_v3 WHERE flow_id = %s AND step_name <> '_parameters'"
+
+
+def _seconds() -> float:
+    """Return the processor's time of all ended processes so far."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _costs(client: str, datastore: str, folder: Path) -> dict[str, tuple[float, int, str]]:
+    """Return seconds, tasks and status of each probe's cell, by name."""
+    given = ["--metaflow", client, "--service", "2.5", "--probe", "all", "--datastore", datastore]
+    options = parse("compat", [*given, "--backend", "embedded", "--results", str(folder)], load())
+    one = options.clients[0]
+    minor = f"{sys.version_info.major}.{sys.version_info.minor}"
+    plan = make_plan(options, {one: minor})
+    run = Run(options, plan, Screen(Console(file=io.StringIO())))
+    packages = [name for probe in options.probes for name in probe.packages]
+    pins = [*one.pins, *run.clients.pins(one, minor), *packages]
+    python = tool_python(f"client-{client}", [f"metaflow=={client}", *dict.fromkeys(pins)])
+    _, stacks = run.services()
+    found = {}
+    try:
+        for cell in plan.cells:
+            assert cell.service is not None
+            stack = stacks.get(cell.service, cell.point)
+            before = _seconds()
+            status = run.clients.cell(cell, python, stack).status.value
+            used = _seconds() - before
+            with closing(stack.database.address.connect()) as connection:
+                cursor = connection.cursor()
+                cursor.execute(_TASKS, [cell.probe.flow])
+                tasks = cursor.fetchone()[0]
+            found[cell.probe.name] = (used, tasks, status)
+    finally:
+        run.end()
+    return found
+
+
+def main() -> int:
+    """Print a table and both sums; 1 where one is over its budget."""
+    client, datastore = (*sys.argv[1:], *[CLIENT, "local"][len(sys.argv) - 1 :])
+    default = {probe.name for probe in parse("compat", [], load()).probes}
+    with tempfile.TemporaryDirectory() as folder:
+        costs = _costs(client, datastore, Path(folder))
+    print(f"client {client}, {datastore} data\n\n| probe | tasks | CPU s | |\n|---|---|---|---|")
+    for name, (used, tasks, status) in costs.items():
+        print(f"| {name} | {tasks} | {used:.1f} | {status} |")
+    whole = sum(used for used, _, _ in costs.values())
+    unasked = sum(used for name, (used, _, _) in costs.items() if name in default)
+    print(f"\nrun unasked ({', '.join(sorted(default))}): {unasked:.1f} s (< {BUDGET_DEFAULT})")
+    print(f"all of them: {whole:.1f} s (< {BUDGET_ALL})")
+    return int(unasked >= BUDGET_DEFAULT or whole >= BUDGET_ALL)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

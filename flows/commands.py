@@ -1,0 +1,218 @@
+"""What is done with a flow beside running it: by command, by a scheduler, and from Python.
+
+A scheduler makes the run and each task by a command of its own, and goes by how the commands end;
+here without any scheduler. ``Runner`` runs a flow from Python, and ``spin`` one of its steps again.
+"""
+
+import sys
+
+from metaflow import FlowSpec, step
+
+ACTIONS = [
+    {"verb": "run"},
+    {"verb": "command", "name": "dump", "args": ["dump", "{run.start}"]},
+    {
+        "verb": "command",
+        "name": "dump_missing",
+        "about": "the dump of a task that is not there ends with an error",
+        "args": ["dump", "{run_id}/start/987654321"],
+        "exit": "non-zero",
+    },
+    {"verb": "command", "name": "show", "args": ["show"]},
+    {"verb": "command", "name": "logs", "args": ["logs", "{run.start}"]},
+    {
+        "verb": "command",
+        "name": "init",
+        "about": "a run is made with ids of the scheduler's own",
+        "client": ">=2.1.0",
+        "service": ">=2.0.2",
+        "args": ["init", "--run-id", "s-{unique}", "--task-id", "params"],
+        "run_id": "s-{unique}",
+    },
+    {
+        "verb": "command",
+        "name": "step_start",
+        "about": "the first task is run by itself, on what init made",
+        "args": [
+            "step",
+            "start",
+            "--run-id",
+            "{init.run_id}",
+            "--task-id",
+            "one",
+            "--input-paths",
+            "{init.run_id}/_parameters/params",
+        ],
+        "run_id": "{init.run_id}",
+    },
+    {
+        "verb": "command",
+        "name": "step_end",
+        "about": "the next task is run by itself, on what the first one made",
+        "args": [
+            "step",
+            "end",
+            "--run-id",
+            "{step_start.run_id}",
+            "--task-id",
+            "two",
+            "--input-paths",
+            "{step_start.run_id}/start/one",
+        ],
+        "run_id": "{step_start.run_id}",
+    },
+    # 2.7.16 lacks the module of its script: https://github.com/Netflix/metaflow/pull/1209
+    # Before 2.5.1 it does not start with click 8: https://github.com/Netflix/metaflow/issues/537
+    {"verb": "command", "name": "status", "program": "metaflow", "args": ["status"]},
+    {
+        "verb": "command",
+        "name": "configure_show",
+        "program": "metaflow",
+        "args": ["configure", "show"],
+    },
+    {
+        "verb": "command",
+        "name": "by_runner",
+        "about": "a program runs the flow and is told how it ended",
+        "client": ">=2.12.0",
+        "args": ["by-runner"],
+    },
+    {
+        "verb": "command",
+        "name": "spin",
+        "about": "a step is run again on what the run handed it",
+        "client": ">=2.19.0",
+        "args": ["spin", "{flow}/{run.end}"],
+    },
+]
+
+CHECKS = {
+    "dumped": {"about": "the dump of a task shows what it stored", "action": "dump"},
+    "logged": {"about": "the logs of a task show what it printed", "action": "logs"},
+    "shown": {"about": "the flow's steps are shown with their words", "action": "show"},
+    "scheduled": {
+        "about": "the run made by commands is read back finished, with what was handed on",
+        "action": "step_end",
+    },
+    "status_told": {"about": "the status names the product", "action": "status"},
+    "runner_told": {
+        "about": "the program is told how the run ended, and its output",
+        "client": ">=2.12.0",
+        "action": "by_runner",
+    },
+    "runner_made": {
+        "about": "the run that the program made is read back, with its tag",
+        "client": ">=2.12.0",
+        "action": "by_runner",
+    },
+    "spun": {
+        "about": "the step saw what the run had handed on",
+        "client": ">=2.19.0",
+        "action": "spin",
+    },
+    "unchanged": {
+        "about": "the run whose step was run again is as it was",
+        "client": ">=2.19.0",
+        "action": "spin",
+    },
+}
+
+LINE = "the first task prints this line"
+
+
+class CommandsFlow(FlowSpec):
+    """Hand a value from one task to the next."""
+
+    @step
+    def start(self):
+        """Begin with a hexagon."""
+        self.shape = "octagon"
+        print(LINE)
+        self.next(self.end)
+
+    @step
+    def end(self):
+        """End with an octagon."""
+        self.seen = self.shape + " seen"
+        print("end saw: " + self.seen)
+
+
+def by_runner():
+    """Run this file's flow from Python, and print what the program was told."""
+    from metaflow import Runner  # noqa: PLC0415 - absent before 2.12.0
+
+    with Runner(__file__, show_output=False, pylint=False).run(tags=["probe:by_runner"]) as running:
+        print("status: %s" % running.status)
+        print("run: %s" % running.run.pathspec)
+        print("output: %r" % running.stdout)
+
+
+def told(output, what):
+    """Return what the program printed of one thing."""
+    return output.stdout.split(what + ": ")[1].splitlines()[0]
+
+
+def check_dumped(output):
+    """Look for the value in what was printed."""
+    assert "octagon" in output.stdout, "printed was %r" % output.stdout
+
+
+def check_logged(output):
+    """Look for the line in what was printed."""
+    assert LINE in output.stdout, "printed was %r" % output.stdout
+
+
+def check_scheduled(run):
+    """Read the run that nobody ran as a whole."""
+    assert run.successful, "%s is not successful" % run.pathspec
+    assert run.finished, "%s is not finished" % run.pathspec
+    assert run["end"].task.id == "two", "the last task is %s" % run["end"].task
+    assert run.data.seen == "octagon seen", "seen is %r" % (run.data.seen,)
+    return {"steps_v3": [{"step_name": name} for name in ("_parameters", "start", "end")]}
+
+
+def check_shown(output):
+    """Look for each step's words."""
+    printed = output.stdout + output.stderr
+    for words in ("Begin with a hexagon", "End with an octagon"):
+        assert words in printed, "printed was %r" % printed
+
+
+def check_status_told(output):
+    """Look for the name in what was printed."""
+    assert "metaflow" in (output.stdout + output.stderr).lower(), repr(output.stdout)
+
+
+def check_runner_told(output):
+    """Read what the program was told."""
+    assert told(output, "status") == "successful", "printed was %r" % output.stdout
+    assert "end saw: octagon seen" in told(output, "output"), "printed was %r" % output.stdout
+
+
+def check_runner_made(output):
+    """Fetch the run that the program made."""
+    from metaflow import Run  # noqa: PLC0415
+
+    made = Run(told(output, "run"))
+    assert made.successful, "it is not successful"
+    assert made.data.seen == "octagon seen", "seen is %r" % (made.data.seen,)
+    assert "probe:by_runner" in made.tags, "its tags are %r" % (sorted(made.tags),)
+
+
+def check_spun(output):
+    """Look for what the step printed."""
+    printed = output.stdout + output.stderr
+    assert "end saw: octagon seen" in printed, "printed was %r" % printed
+
+
+def check_unchanged(runs):
+    """Count the tasks of the run."""
+    tasks = [task.pathspec for one in runs["run"] for task in one]
+    assert len(tasks) == 2, "its tasks are %r" % (tasks,)
+
+
+if __name__ == "__main__":
+    if "by-runner" in sys.argv:
+        by_runner()
+    else:
+        CommandsFlow()
