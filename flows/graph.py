@@ -119,7 +119,7 @@ def check_wide(run):
     """Read what each task of the wide foreach had."""
     found = sorted(task.data.made for task in run["inner"])
     assert found == [(WIDE, at, at) for at in range(WIDE)], "they had %r" % (found,)
-    assert len(set(task.id for task in run["inner"])) == WIDE, "ids are not unique"
+    assert len({task.id for task in run["inner"]}) == WIDE, "ids are not unique"
     return {"tasks_v3": [{"step_name": "inner"}] * WIDE}
 
 
@@ -142,7 +142,7 @@ def check_lineage(run):
     def ids(tasks):
         return sorted(task.pathspec for task in tasks)
 
-    tasks = dict((one.id, ids(one)) for one in run)
+    tasks = {one.id: ids(one) for one in run}
     for name, before, after in (
         ("start", [], ["left", "right"]),
         ("left", ["start"], ["outer"]),
