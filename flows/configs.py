@@ -28,7 +28,7 @@ SHAPE = metaflow.config_expr("given.shape") if Config else "none"
 class ConfigsFlow(FlowSpec):
     """Read a config in a step, and in a decorator."""
 
-    given = Config("given", default_value="{}") if Config else None
+    given = Config("given", default_value='{"shape": "none", "sides": []}') if Config else None
     unset = Config("unset", default_value='{"shape": "circle"}') if Config else None
 
     @environment(vars={"PROBE_SHAPE": SHAPE})

@@ -117,10 +117,10 @@ def _cells(here: Nox, *words: str) -> list[str]:
 
 def test_the_plan_is_printed_and_nothing_else(tmp_path):
     results = tmp_path / "results"
-    given = ("-s", "compat(2.2.1)", "--", "--plan", "--service", "2.5", "--results", f"{results}")
+    asked = ("--plan", "--service", "2.5", "--probe", "hello", "--results", f"{results}")
+    given = ("-s", "compat(2.2.1)", "--", *asked)
     assert nox(*given).stdout == (
-        "compat/2.2.1/reference-2.5/local/basics:"
-        " run, parameters, artifacts, foreach, join, tags, namespace\n1 cells\n"
+        "compat/2.2.1/reference-2.5/local/hello: run, artifacts\n1 cells\n"
     )
     assert not results.exists()
 

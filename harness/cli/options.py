@@ -72,7 +72,7 @@ def _options(
 
     def find(text: str | None) -> tuple[Service, ...]:
         with about("--path" if named else "--service"):
-            return _services(catalog, clone, backend, text)
+            return _services(catalog, clone, backend, text, session)
 
     services = () if named or session == "local" else find(raw.service)
     path = _path(raw, services, find) if session in {"fixed_db", FULL} else ()
@@ -246,7 +246,7 @@ def _one_service(found: Sequence[Service], name: str) -> Service:
 
 
 def _services(
-    catalog: Catalog, clone: Clone | None, backend: str, text: str | None
+    catalog: Catalog, clone: Clone | None, backend: str, text: str | None, session: str
 ) -> tuple[Service, ...]:
     containers = backend == "docker"
     if clone is not None:
@@ -255,4 +255,6 @@ def _services(
     if containers:
         # Each released code once is what a first run can take: about twenty images.
         return select_services(catalog, "groups" if text is None else text, "released")
-    return select_services(catalog, "all" if text is None else text, "reference")
+    # A walk goes through all levels; for cells, two of a minor differ in little that clients use.
+    unasked = "minors" if session == "compat" else "all"
+    return select_services(catalog, unasked if text is None else text, "reference")

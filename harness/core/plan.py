@@ -141,10 +141,12 @@ class Plan:
         """Return the plan as text, one cell a line, with what it cannot be asked."""
         lines = [str(step) for step in self.path]
         for cell in self.cells:
-            asked = [check.name for check in cell.checks if not cell.unsupported(check)]
-            reasons = filter(None, (cell.unsupported(check) for check in cell.checks))
-            left_out = "".join(f"; unsupported: {reason}" for reason in reasons)
-            lines.append(f"{cell.id}: {', '.join(asked)}{left_out}")
+            names: dict[str, list[str]] = {"": []}
+            for check in cell.checks:
+                names.setdefault(cell.unsupported(check), []).append(check.name)
+            asked = ", ".join(names.pop(""))
+            left_out = (f"; unsupported: {', '.join(of)}: {why}" for why, of in names.items())
+            lines.append(f"{cell.id}: {asked}{''.join(left_out)}")
         return "\n".join([*lines, f"{len(self.cells)} cells"])
 
     def to_json(self) -> str:

@@ -92,7 +92,8 @@ def test_what_a_cell_cannot_be_asked(catalog, client, service, check, reason):
 def test_the_plan_says_what_is_left_out(catalog):
     cell = _cell(catalog, "2.6.3", "reference-2.5", Check("mutate", "", client=">=2.7"))
     assert Plan("compat", (), (cell,), {}).render() == (
-        "compat/2.6.3/reference-2.5/local/p: ; unsupported: needs client >=2.7, this is 2.6.3\n"
+        "compat/2.6.3/reference-2.5/local/p: "
+        "; unsupported: mutate: needs client >=2.7, this is 2.6.3\n"
         "1 cells"
     )
 

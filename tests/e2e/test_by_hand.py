@@ -18,8 +18,14 @@ PROBES = [
 ]
 
 
+@pytest.fixture(scope="module")
+def bytecode(tmp_path_factory):
+    """A folder for what Python compiles, once for all flows: nothing is left beside them."""
+    return tmp_path_factory.mktemp("bytecode")
+
+
 @pytest.mark.parametrize("probe", PROBES, ids=lambda probe: probe.name)
-def test_a_flow_runs_with_local_metadata(probe, tmp_path):
+def test_a_flow_runs_with_local_metadata(probe, bytecode, tmp_path):
     python = tool_python("by-hand", ["metaflow==2.19.39"])
     first = next(action for action in probe.actions if action.name == FIRST_RUN)
     finished = subprocess.run(
@@ -33,7 +39,7 @@ def test_a_flow_runs_with_local_metadata(probe, tmp_path):
             "TMPDIR": str(tmp_path),
             "METAFLOW_CLIENT_CACHE_PATH": str(tmp_path / "cache"),
             "METAFLOW_DEFAULT_METADATA": "local",
-            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONPYCACHEPREFIX": str(bytecode),
             **dict(first.environment),
         },
         capture_output=True,

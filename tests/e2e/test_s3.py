@@ -108,7 +108,7 @@ def test_what_is_kept_is_saved_and_can_be_served_again(alone, tmp_path):
 
 
 def test_the_s3_client_and_included_files_pass(alone):
-    for probe, known in (("s3_client", {"question_mark"}), ("include_file", set())):
+    for probe, known in (("s3_client", {"question_mark"}), ("values", set())):
         checks = alone("--probe", probe).go().checks
         found = {
             name: check.reason

@@ -61,8 +61,8 @@ SELECTION = (
         f"services: {_SELECTOR}, or groups (newest of each code group); with --checkout any"
         " git ref, too",
         Role.AXIS,
-        unasked="all levels of the reference service, groups of released ones; with --checkout:"
-        f" {refs.DEFAULT}",
+        unasked="levels of the reference service: minors in compat, all in a walk; groups of"
+        f" released ones; with --checkout: {refs.DEFAULT}",
         metavar="SERVICES",
         may_be_empty=True,
     ),
