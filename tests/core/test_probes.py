@@ -257,6 +257,29 @@ def test_every_check_of_an_own_flow_is_declared(path):
     assert functions == {check.name for check in probe.checks} - of_actions
 
 
+def test_the_table_of_what_probes_see_has_every_check():
+    table = (FLOWS.parent / "docs" / "probes.md").read_text(encoding="utf-8")
+    # Of the four columns the second has the probes and the third the checks, each in backquotes.
+    rows = [line.split("|")[2:4] for line in table.splitlines() if line.startswith("| ")]
+    told = {
+        (probe, check)
+        for probes, checks in rows
+        for probe in _quoted(probes)
+        for check in _quoted(checks)
+    }
+    available = find_probes(FLOWS)
+    asked = {(probe.name, check.name) for probe in available.values() for check in probe.checks}
+    # The check that all probes have stands in a row of its own.
+    missing = asked - told - {(name, "run") for name in available}
+    assert not missing, missing
+    names = {check for _, check in asked} | {"run", "stored"}
+    assert {check for _, checks in rows for check in _quoted(checks)} <= names
+
+
+def _quoted(text: str) -> list[str]:
+    return text.split("`")[1::2]
+
+
 def test_a_probe_may_be_for_some_datastores_only(tmp_path):
     probe = read_probe(_file(tmp_path, "probe.py", PLAIN + 'DATASTORES = ["s3"]\n'))
     assert probe is not None
