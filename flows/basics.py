@@ -25,12 +25,6 @@ CHECKS = {
     "handed_on": {"about": "what the first step stored and what the last one made of it agree"},
     "logs": {"about": "what a task printed to stdout and stderr is read back"},
     "tags": {"about": "the tags given on the command line are on the run, and filter the flow"},
-    "changed_tags": {
-        "about": "the client adds, removes and replaces tags, and leaves the others",
-        "client": ">=2.7.0",
-        # Of the release, not of what it reports: v2.2.5 can change tags and says it is 2.2.3.
-        "release": ">=2.2.5",
-    },
     "namespace": {"about": "the run is in its user's namespace and hidden in another's"},
     "children": {
         "about": "steps and tasks fetched under one namespace have what is in them under another",
@@ -47,6 +41,13 @@ CHECKS = {
     "flows": {"about": "Metaflow() lists the flow in its run's namespace, and not in another"},
     "latest": {"about": "the latest run of the flow is the newest of all that it lists"},
     "times": {"about": "a task is said to be made before it ran, and after its run"},
+    # After the times: with local metadata, to change a run's tags makes it a run of that moment.
+    "changed_tags": {
+        "about": "the client adds, removes and replaces tags, and leaves the others",
+        "client": ">=2.7.0",
+        # Of the release, not of what it reports: v2.2.5 can change tags and says it is 2.2.3.
+        "release": ">=2.2.5",
+    },
     "resumed": {
         "about": "the resumed run has what the good one stored, and ran the last step alone",
         "action": "resume",
