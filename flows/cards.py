@@ -1,5 +1,8 @@
 """Cards of all kinds: several of a step, composed, refreshed while the task runs, and failing."""
 
+import base64
+import re
+
 import metaflow
 from metaflow import FlowSpec, current, step
 
@@ -120,9 +123,6 @@ def check_composed(run):
 
 def decoded(html):
     """Return a card's page with the data in it, which is base64, decoded behind it."""
-    import base64  # noqa: PLC0415
-    import re  # noqa: PLC0415
-
     parts = re.findall(r'["\'=]([A-Za-z0-9+/]{40,}={0,2})["\']', html)
     texts = []
     for part in parts:

@@ -29,12 +29,6 @@ CHECKS = {
 }
 
 
-def known(name, otherwise):
-    """Return a name of Metaflow's; what to take instead in releases before it came."""
-    # Not imported by name: the file must be readable for every release since 2.0.0.
-    return getattr(metaflow, name, otherwise)
-
-
 def nothing(*_arguments, **_options):
     """Decorate with nothing, where the release has not what is asked for."""
     return lambda decorated: decorated
@@ -83,9 +77,15 @@ else:
 NAMED = "pdb.help"
 
 
+# Looked up: the file must be readable for every release since 2.0.0. And named: before Python 3.9
+# a decorator is a name, or a call of one.
+exit_hook = getattr(metaflow, "exit_hook", nothing)
+project = getattr(metaflow, "project", nothing)
+
+
 @WithWords()
-@known("exit_hook", nothing)(on_success=[on_success, NAMED], on_error=[on_error])
-@known("project", nothing)(name="probe_project")
+@exit_hook(on_success=[on_success, NAMED], on_error=[on_error])
+@project(name="probe_project")
 class DecoratorsFlow(FlowSpec):
     """Note what each decorator did."""
 

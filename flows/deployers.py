@@ -108,12 +108,10 @@ def words(value):
     if isinstance(value, dict):
         for key, inner in value.items():
             yield key
-            for word in words(inner):
-                yield word
+            yield from words(inner)
     elif isinstance(value, list):
         for inner in value:
-            for word in words(inner):
-                yield word
+            yield from words(inner)
     elif isinstance(value, str):
         yield value
 

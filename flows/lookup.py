@@ -31,7 +31,7 @@ CHECKS = {
     "times": {"about": "a task is finished after it ran, and its run not before that"},
     "metadata": {"about": "each task's metadata has its attempt and where its data is"},
     "logs": {"about": "the lines of both outputs are read back, each as printed and in order"},
-    # Artifacts' sizes came with attempts: https://github.com/Netflix/metaflow/pull/752
+    # Sizes came with attempts: https://github.com/Netflix/metaflow/pull/725
     "sizes": {"about": "the sizes of a log and an artifact fit what they are", "client": ">=2.4.1"},
     "carried": {
         "about": "a task that is pickled and read again leads to the same data",
