@@ -1,5 +1,7 @@
 """What each probe costs: its tasks, and the processor's time of all programs of its one cell.
 
+Tasks are rows: those that a resume took over count, too.
+
 Run it with the harness's dependencies: ``python benchmarks/probes.py [CLIENT] [DATASTORE]``. Each
 probe's cell runs by itself over the newest reference service; the time is that of the client's
 processes, without the service's and the database's. Two budgets are judged: the set that ``compat``
@@ -8,6 +10,7 @@ runs unasked, and all probes together. A machine that does other things, or is s
 
 from __future__ import annotations
 
+import argparse
 import io
 import resource
 import sys
@@ -44,13 +47,10 @@ def _costs(client: str, datastore: str, folder: Path) -> dict[str, tuple[float, 
     """Return seconds, tasks and status of each probe's cell, by name."""
     given = ["--metaflow", client, "--service", "2.5", "--probe", "all", "--datastore", datastore]
     options = parse("compat", [*given, "--backend", "embedded", "--results", str(folder)], load())
-    one = options.clients[0]
     minor = f"{sys.version_info.major}.{sys.version_info.minor}"
-    plan = make_plan(options, {one: minor})
+    plan = make_plan(options, dict.fromkeys(options.clients, minor))
     run = Run(options, plan, Screen(Console(file=io.StringIO())))
-    packages = [name for probe in options.probes for name in probe.packages]
-    pins = [*one.pins, *run.clients.pins(one, minor), *packages]
-    python = tool_python(f"client-{client}", [f"metaflow=={client}", *dict.fromkeys(pins)])
+    python = tool_python(f"client-{client}", run.clients.requirements(plan.cells, minor))
     _, stacks = run.services()
     found = {}
     try:
@@ -72,11 +72,15 @@ def _costs(client: str, datastore: str, folder: Path) -> dict[str, tuple[float, 
 
 def main() -> int:
     """Print a table and both sums; 1 where one is over its budget."""
-    client, datastore = (*sys.argv[1:], *[CLIENT, "local"][len(sys.argv) - 1 :])
+    parser = argparse.ArgumentParser(description="What each probe costs.")
+    parser.add_argument("client", nargs="?", default=CLIENT)
+    parser.add_argument("datastore", nargs="?", default="local")
+    given = parser.parse_args()
     default = {probe.name for probe in parse("compat", [], load()).probes}
     with tempfile.TemporaryDirectory() as folder:
-        costs = _costs(client, datastore, Path(folder))
-    print(f"client {client}, {datastore} data\n\n| probe | tasks | CPU s | |\n|---|---|---|---|")
+        costs = _costs(given.client, given.datastore, Path(folder))
+    print(f"client {given.client}, {given.datastore} data\n")
+    print("| probe | tasks | CPU s | |\n|---|---|---|---|")
     for name, (used, tasks, status) in costs.items():
         print(f"| {name} | {tasks} | {used:.1f} | {status} |")
     whole = sum(used for used, _, _ in costs.values())

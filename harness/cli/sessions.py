@@ -286,9 +286,8 @@ class Sessions:
             run.skip(cells, Status.INFRA, why)
             session.error(why)
         try:
-            pins = [*client.pins, *run.clients.pins(client, minor), *_packages(cells)]
             # Silent, nox shows what pip printed only where it fails.
-            session.install(f"metaflow=={client.name}", *pins, silent=True)
+            session.install(*run.clients.requirements(cells, minor), silent=True)
         except CommandFailed:
             run.skip(cells, Status.INFRA, f"metaflow=={client.name} could not be installed")
             raise
@@ -379,18 +378,6 @@ def _clients_to_come(
             " share stacks: leave out --parallel and --allow-parallel, use -- --jobs N"
         )
     return clients
-
-
-def _packages(cells: Sequence[Cell]) -> list[str]:
-    """Return what the probes of a client's cells need beside it, each once, in order."""
-    # A probe that is not for a cell's data is not run there.
-    needed = (
-        package
-        for cell in cells
-        if not cell.probe.datastores or cell.datastore in cell.probe.datastores
-        for package in cell.probe.packages
-    )
-    return list(dict.fromkeys(needed))
 
 
 def _check_places(options: Options) -> None:

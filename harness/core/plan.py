@@ -79,7 +79,7 @@ class Cell:
 
     def unsupported(self, check: Check) -> str:
         """Return why the check cannot be asked of this cell; empty when it can."""
-        if self.probe.datastores and self.datastore not in self.probe.datastores:
+        if not self.probe.is_for(self.datastore):
             return f"needs {' or '.join(self.probe.datastores)} data, this is {self.datastore}"
         if check.client and not self.client.satisfies(check.client):
             return f"needs client {check.client}, this is {self.client.name}"

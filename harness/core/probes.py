@@ -120,6 +120,10 @@ class Probe:
     digest: str = ""
     """SHA-256 of the file and of the files in ``included`` beside it that it names, in hex."""
 
+    def is_for(self, datastore: str) -> bool:
+        """Tell whether it makes sense with a kind of data."""
+        return not self.datastores or datastore in self.datastores
+
     def action(self, name: str) -> Action:
         """Return the action of a name."""
         return next(action for action in self.actions if action.name == name)

@@ -57,10 +57,30 @@ class Clients:
         self._environments: dict[Path, Environment] = {}
         self._describing = threading.Lock()
 
-    def pins(self, client: Client, python: str) -> list[str]:
-        """Return the requirements that the datastores add to a client's on a minor of Python."""
+    def requirements(self, cells: Sequence[Cell], python: str) -> list[str]:
+        """Return what is installed for the cells of one client, each requirement once.
+
+        That is its release, and what it, the kinds of data and the probes need beside it.
+
+        Args:
+            cells: of the client, one at least.
+            python: the minor version of its Python.
+        """
+        client = cells[0].client
         stores = self._datastores.values()
-        return [pin for datastore in stores for pin in datastore.pins(client, python)]
+        needed = [
+            f"metaflow=={client.name}",
+            *client.pins,
+            *(pin for datastore in stores for pin in datastore.pins(client, python)),
+            # A probe that is not for a cell's data is not run there.
+            *(
+                package
+                for cell in cells
+                if cell.probe.is_for(cell.datastore)
+                for package in cell.probe.packages
+            ),
+        ]
+        return list(dict.fromkeys(needed))
 
     def cell(
         self,
