@@ -1,15 +1,30 @@
 """What every team relies on, in as few tasks as show it; ``compat`` runs it unasked.
 
-Parameters, artifacts, logs, tags, namespaces, finding runs, and resume. The run is started with the
-tag ``probe:basics``. Branches, foreach and joins take many tasks: they are in ``graph``.
+Parameters, artifacts, logs, tags, namespaces, times, metadata, finding runs and what is in them,
+and resume. The run is started with the tag ``probe:basics``. Branches, foreach and joins take many
+tasks: they are in ``graph``.
 """
 
+import pickle
 import sys
 import time
 import uuid
 from datetime import datetime, timezone
 
-from metaflow import Flow, FlowSpec, Metaflow, Parameter, Run, namespace, step
+import metaflow
+from metaflow import (
+    Flow,
+    FlowSpec,
+    Metaflow,
+    Parameter,
+    Run,
+    Step,
+    Task,
+    current,
+    namespace,
+    step,
+)
+from metaflow.exception import MetaflowNotFound
 
 TAGS = ["probe:basics"]
 
@@ -23,8 +38,15 @@ CHECKS = {
     "parameters": {"about": "a parameter's default reaches the steps and is read back"},
     "artifacts": {"about": "artifacts of several types are read back equal, by task and by run"},
     "handed_on": {"about": "what the first step stored and what the last one made of it agree"},
-    "logs": {"about": "what a task printed to stdout and stderr is read back"},
+    "logs": {"about": "the lines of both outputs are read back, each as printed and in order"},
+    # Sizes came with attempts: https://github.com/Netflix/metaflow/pull/725
+    "sizes": {"about": "the sizes of a log and an artifact fit what they are", "client": ">=2.4.1"},
+    "metadata": {"about": "each task's metadata has its attempt and where its data is"},
     "tags": {"about": "the tags given on the command line are on the run, and filter the flow"},
+    "project": {
+        "about": "a flow of a project knows it, and its run is found by the project's tags",
+        "client": ">=2.3.0",
+    },
     "namespace": {"about": "the run is in its user's namespace and hidden in another's"},
     "children": {
         "about": "steps and tasks fetched under one namespace have what is in them under another",
@@ -39,9 +61,22 @@ CHECKS = {
     # 2.11.1 to 2.12.22 end with an AttributeError: https://github.com/Netflix/metaflow/pull/2066
     "flow": {"about": "Metaflow()[NAME] is the flow of that name"},
     "flows": {"about": "Metaflow() lists the flow in its run's namespace, and not in another"},
+    "steps": {"about": "the run lists its steps, and each its task, which leads back to it"},
+    "by_path": {"about": "run, step and task are found by their paths"},
+    "missing": {"about": "what is not there is told so: run, step, task and artifact"},
+    "end_task": {"about": "the end task of the run is that of the step end"},
+    "carried": {
+        "about": "a task that is pickled and read again leads to the same data",
+        "client": ">=2.8.3",
+    },
     "latest": {"about": "the latest run of the flow is the newest of all that it lists"},
     "times": {"about": "a task is said to be made before it ran, and after its run"},
-    # After the times: with local metadata, to change a run's tags makes it a run of that moment.
+    "finished": {"about": "a task is finished after it ran, and its run not before that"},
+    "order": {
+        "about": "runs are listed newest first, and the newest is the latest successful one",
+        "action": "resume",
+    },
+    # After those of time: with local metadata, to change a run's tags makes it one of that moment.
     "changed_tags": {
         "about": "the client adds, removes and replaces tags, and leaves the others",
         "client": ">=2.7.0",
@@ -58,9 +93,16 @@ SHOWS = {"log": ["end", "product: 21"], "artifact": ["factor", "3"]}
 
 VALUES = {"text": "häß", "number": 7, "nested": {"a": [1, 2.5, None]}, "blob": b"\x00\xff" * 600}
 
+OUT = ["first line", "", "  häß 日本 😀", "\ttab", "x" * 20000, "last line"]
+ERR = ["error: first line", "error: ü", "error: last line"]
+
 ELSEWHERE = "user:somebody-else"
 
+# Looked up: the file must be readable for every release since 2.0.0, and it came with 2.3.0.
+project = getattr(metaflow, "project", lambda **_options: lambda flow: flow)
 
+
+@project(name="probe_project")
 class BasicsFlow(FlowSpec):
     """Hand a few values from one step to the next."""
 
@@ -69,6 +111,13 @@ class BasicsFlow(FlowSpec):
     @step
     def start(self):
         print("token: " + uuid.uuid4().hex)
+        sys.stdout.flush()
+        for stream, lines in ((sys.stdout, OUT), (sys.stderr, ERR)):
+            for line in lines:
+                stream.buffer.write(line.encode("utf-8") + b"\n")
+            stream.flush()
+        self.project = getattr(current, "project_name", None)
+        self.branch = getattr(current, "branch_name", None)
         for name, value in VALUES.items():
             setattr(self, name, value)
         self.next(self.end)
@@ -77,7 +126,6 @@ class BasicsFlow(FlowSpec):
     def end(self):
         self.product = self.number * self.factor
         print("product: %d" % self.product)
-        sys.stderr.write("an error of product %d\n" % self.product)
         print("now: %.3f" % time.time())
 
 
@@ -117,11 +165,42 @@ def check_handed_on(run):
 
 
 def check_logs(run):
-    """Read what the last task printed."""
-    task = run["end"].task
-    assert "product: 21" in task.stdout.splitlines(), "stdout is %r" % (task.stdout,)
-    found = task.stderr.splitlines()
-    assert "an error of product 21" in found, "stderr is %.500r" % (found,)
+    """Compare all lines; stderr may also have warnings of old releases."""
+    task = run["start"].task
+    found = task.stdout.split("\n")
+    assert found[0].startswith("token: "), "stdout begins with %.200r" % found[0]
+    assert found[1:] == [*OUT, ""], "stdout is %.200r" % (found,)
+    found = task.stderr.split("\n")
+    at = found.index(ERR[0]) if ERR[0] in found else 0
+    lines = found[at : at + len(ERR)]
+    assert lines == ERR, "stderr has %.200r, and at its end %.300r" % (lines, found[-5:])
+    last = run["end"].task.stdout.splitlines()
+    assert "product: 21" in last, "stdout of the last task is %.200r" % (last,)
+
+
+def check_sizes(run):
+    """Ask for sizes. That of a log may count what the client keeps with each line."""
+    task = run["start"].task
+    token = task.stdout.splitlines()[0]
+    printed = sum(len(line.encode("utf-8")) + 1 for line in (token, *OUT))
+    found = task.stdout_size
+    assert printed <= found <= printed + 200 * (len(OUT) + 1), "%d bytes, printed were %d" % (
+        found,
+        printed,
+    )
+    found = task["text"].size
+    assert 0 < found < 1000, "the artifact has %r bytes" % (found,)
+
+
+def check_metadata(run):
+    """Read it as a list and by name."""
+    for one in run:
+        for task in one:
+            found = task.metadata_dict
+            assert found.get("attempt") == "0", "%s has the metadata %r" % (task, found)
+            listed = {item.name for item in task.metadata}
+            assert listed == set(found), "listed are %r" % (sorted(listed),)
+    return {"metadata_v3": [{"step_name": "start", "field_name": "attempt", "value": "0"}]}
 
 
 def check_tags(run):
@@ -132,6 +211,17 @@ def check_tags(run):
     assert run.id in [found.id for found in flow.runs(*TAGS)], "the tag does not find the run"
     assert not list(flow.runs("probe:another")), "a tag that no run has finds runs"
     return {"runs_v3": [{"tags": TAGS}]}
+
+
+def check_project(run):
+    """Read what the step knew, and the tags."""
+    data = run["start"].task.data
+    assert data.project == "probe_project", "the project is %r" % (data.project,)
+    expected = ["project:probe_project", "project_branch:" + data.branch]
+    for tag in expected:
+        assert tag in run.tags, "%r is not among %r" % (tag, sorted(run.tags))
+    assert run.id in [one.id for one in run.parent.runs(*expected)], "its tags do not find it"
+    return {"runs_v3": [{"system_tags": expected}]}
 
 
 # The output keeps it from being made again on runs of earlier stages: it changes them.
@@ -200,11 +290,89 @@ def check_flows(run):
     assert name not in [flow.id for flow in Metaflow()], "the flow is listed for somebody else"
 
 
+def check_steps(run):
+    """Go down, and up again."""
+    found = sorted(one.id for one in run)
+    assert found == ["end", "start"], "steps are %r" % (found,)
+    for one in run:
+        tasks = list(one)
+        assert len(tasks) == 1, "%s has the tasks %r" % (one, tasks)
+        for task in tasks:
+            assert task.parent.id == one.id, "the task %s leads to %s" % (task, task.parent)
+            assert task.parent.parent.id == run.id, "the task %s leads elsewhere" % task
+    return {"steps_v3": [{"step_name": name} for name in ("start", "end")]}
+
+
+def check_by_path(run):
+    """Fetch each by its path."""
+    assert Run(run.pathspec).id == run.id
+    for one in run:
+        assert Step(one.pathspec).id == one.id
+        for task in one:
+            assert Task(task.pathspec).id == task.id
+
+
+def check_missing(run):
+    """Ask for what nobody made."""
+    task = run["start"].task
+    for kind, path in (
+        (Flow, "NobodysFlow"),
+        (Run, run.parent.id + "/987654321"),
+        (Step, run.pathspec + "/nowhere"),
+        (Task, run.pathspec + "/start/987654321"),
+    ):
+        try:
+            found = kind(path)
+        except MetaflowNotFound:
+            continue
+        raise AssertionError("%s is there: %r" % (path, found))
+    for ask in (lambda: run["nowhere"], lambda: task["nothing"]):
+        try:
+            found = ask()
+        except KeyError:
+            continue
+        raise AssertionError("there is %r" % (found,))
+    assert "nothing" not in task
+
+
+def check_end_task(run):
+    """Compare both ways to it."""
+    assert run.end_task.pathspec == run["end"].task.pathspec, "it is %r" % (run.end_task,)
+
+
+def check_carried(run):
+    """Pickle and read again."""
+    task = run["start"].task
+    again = pickle.loads(pickle.dumps(task))  # noqa: S301 - of our own
+    assert again.pathspec == task.pathspec, "it is %r" % (again,)
+    assert again.data.text == VALUES["text"], "its data is %r" % (again.data.shape,)
+
+
 def check_latest(run):
     """Compare with the times of all runs."""
     flow = Flow(run.parent.id)
     newest = max(flow, key=lambda one: one.created_at)
     assert flow.latest_run.created_at == newest.created_at, "latest is %r" % (flow.latest_run,)
+
+
+def check_finished(run, output):
+    """Compare with the time that the last task printed when it ran."""
+    printed = float(output.stdout.split("now: ")[1].split()[0])
+    task = run["end"].task
+    ended = seconds(task.finished_at)
+    # Texts of releases before 2.4.0 are cut to seconds.
+    assert -1 <= ended - printed < 120, "the task finished %r s after it ran" % (ended - printed)
+    whole = seconds(run.finished_at)
+    assert -1 <= whole - ended < 120, "the run finished %r s after its task" % (whole - ended)
+
+
+def check_order(run, runs):
+    """List the runs of the flow."""
+    flow = Flow(runs["run"].parent.id)
+    expected = [run.id, runs["run"].id]
+    found = [one.id for one in flow if one.id in expected]
+    assert found == expected, "the order is %r" % (found,)
+    assert flow.latest_successful_run.id == next(iter(flow)).id, "another one is the latest good"
 
 
 def check_times(run, output):

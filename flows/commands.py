@@ -1,12 +1,19 @@
 """What is done with a flow beside running it: by command, by a scheduler, and from Python.
 
+Dumps, logs, and tags of a run that is done. The namespace is set at the top of the file, for the
+steps too.
 A scheduler makes the run and each task by a command of its own, and goes by how the commands end;
 here without any scheduler. ``Runner`` runs a flow from Python, and ``spin`` one of its steps again.
 """
 
 import sys
 
-from metaflow import FlowSpec, step
+from metaflow import FlowSpec, Run, current, get_namespace, namespace, step
+
+# From 2.19.0 on steps get '' instead: https://github.com/Netflix/metaflow/issues/2734
+namespace(None)
+
+TAGS = ["probe:commands"]
 
 ACTIONS = [
     {"verb": "run"},
@@ -18,7 +25,6 @@ ACTIONS = [
         "args": ["dump", "{run_id}/start/987654321"],
         "exit": "non-zero",
     },
-    {"verb": "command", "name": "show", "args": ["show"]},
     {"verb": "command", "name": "logs", "args": ["logs", "{run.start}"]},
     {
         "verb": "command",
@@ -61,6 +67,16 @@ ACTIONS = [
         ],
         "run_id": "{step_start.run_id}",
     },
+    {
+        "verb": "command",
+        "name": "tag_add",
+        "about": "a tag is added by command",
+        "client": ">=2.7.0",
+        # Of the release, not of what it reports: v2.2.5 can change tags and says it is 2.2.3.
+        "release": ">=2.2.5",
+        "args": ["tag", "add", "--run-id", "{run_id}", "probe:added"],
+        "run_id": "{run_id}",
+    },
     # 2.7.16 lacks the module of its script: https://github.com/Netflix/metaflow/pull/1209
     # Before 2.5.1 it does not start with click 8: https://github.com/Netflix/metaflow/issues/537
     {"verb": "command", "name": "status", "program": "metaflow", "args": ["status"]},
@@ -87,13 +103,15 @@ ACTIONS = [
 ]
 
 CHECKS = {
+    "of_file": {"about": "a namespace set at the top of the file holds within the steps"},
+    "found_in_step": {"about": "a step finds its own run in the namespace of the file"},
     "dumped": {"about": "the dump of a task shows what it stored", "action": "dump"},
     "logged": {"about": "the logs of a task show what it printed", "action": "logs"},
-    "shown": {"about": "the flow's steps are shown with their words", "action": "show"},
     "scheduled": {
         "about": "the run made by commands is read back finished, with what was handed on",
         "action": "step_end",
     },
+    "tag_added": {"about": "the tag added by command is on the run", "action": "tag_add"},
     "status_told": {"about": "the status names the product", "action": "status"},
     "runner_told": {
         "about": "the program is told how the run ended, and its output",
@@ -120,19 +138,28 @@ CHECKS = {
 LINE = "the first task prints this line"
 
 
+def attempt(operation):
+    """Return what an operation returned, or its error in words: the run must go on."""
+    try:
+        return operation()
+    except Exception as error:
+        return "%s: %s" % (type(error).__name__, error)
+
+
 class CommandsFlow(FlowSpec):
     """Hand a value from one task to the next."""
 
     @step
     def start(self):
-        """Begin with a hexagon."""
         self.shape = "octagon"
+        self.namespace = repr(get_namespace())
+        own = "%s/%s" % (current.flow_name, current.run_id)
+        self.own_run = attempt(lambda: Run(own).pathspec)
         print(LINE)
         self.next(self.end)
 
     @step
     def end(self):
-        """End with an octagon."""
         self.seen = self.shape + " seen"
         print("end saw: " + self.seen)
 
@@ -150,6 +177,18 @@ def by_runner():
 def told(output, what):
     """Return what the program printed of one thing."""
     return output.stdout.split(what + ": ")[1].splitlines()[0]
+
+
+def check_of_file(run):
+    """Read which namespace the step had."""
+    found = run["start"].task.data.namespace
+    assert found == "None", "the namespace is %s" % found
+
+
+def check_found_in_step(run):
+    """Read what the step found."""
+    found = run["start"].task.data.own_run
+    assert found == run.pathspec, "the step found %s" % found
 
 
 def check_dumped(output):
@@ -171,11 +210,12 @@ def check_scheduled(run):
     return {"steps_v3": [{"step_name": name} for name in ("_parameters", "start", "end")]}
 
 
-def check_shown(output):
-    """Look for each step's words."""
-    printed = output.stdout + output.stderr
-    for words in ("Begin with a hexagon", "End with an octagon"):
-        assert words in printed, "printed was %r" % printed
+def check_tag_added(run):
+    """Read the run's tags."""
+    for tag in ("probe:added", *TAGS):
+        assert tag in run.tags, "%r is not among %r" % (tag, sorted(run.tags))
+        assert tag in run.user_tags, "%r is not among %r" % (tag, sorted(run.user_tags))
+    return {"runs_v3": [{"tags": ["probe:added", *TAGS]}]}
 
 
 def check_status_told(output):
@@ -191,8 +231,6 @@ def check_runner_told(output):
 
 def check_runner_made(output):
     """Fetch the run that the program made."""
-    from metaflow import Run  # noqa: PLC0415
-
     made = Run(told(output, "run"))
     assert made.successful, "it is not successful"
     assert made.data.seen == "octagon seen", "seen is %r" % (made.data.seen,)

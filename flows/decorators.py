@@ -1,15 +1,26 @@
-"""What a flow and its steps are decorated with: project, exit hook, one's own, and mutators."""
+"""What a flow is set up with: configs, exit hooks, decorators of one's own, and mutators.
+
+By hand: ``python flows/decorators.py --config-value given '{"shape": "hexagon", "sides": [6, "ü"]}'
+run``, from release 2.12.37 on.
+"""
 
 import os
 
 import metaflow
-from metaflow import FlowSpec, current, step
+from metaflow import FlowSpec, catch, step
+
+ACTIONS = [
+    {
+        "verb": "run",
+        "client": ">=2.12.37",
+        "before": ["--config-value", "given", '{"shape": "hexagon", "sides": [6, "ü"]}'],
+    },
+]
 
 CHECKS = {
-    "project": {
-        "about": "a flow of a project knows it, and is found by its tags",
-        "client": ">=2.3.0",
-    },
+    "given": {"about": "a config given by value is read in steps, and back", "client": ">=2.12.37"},
+    "default": {"about": "a config that is not given has its default", "client": ">=2.12.37"},
+    "decorated": {"about": "a decorator takes a value of a config", "client": ">=2.12.37"},
     "exit_hook": {
         "about": "the hook for success is called when the run is done, and no other",
         "client": ">=2.15.19",
@@ -80,39 +91,57 @@ NAMED = "pdb.help"
 # Looked up: the file must be readable for every release since 2.0.0. And named: before Python 3.9
 # a decorator is a name, or a call of one.
 exit_hook = getattr(metaflow, "exit_hook", nothing)
-project = getattr(metaflow, "project", nothing)
+# Before 2.12.37 the flow is only looked at, and needs none.
+Config = getattr(metaflow, "Config", None)
+SHAPE = metaflow.config_expr("given.shape") if Config else "none"
 
 
 @WithWords()
 @exit_hook(on_success=[on_success, NAMED], on_error=[on_error])
-@project(name="probe_project")
 class DecoratorsFlow(FlowSpec):
-    """Note what each decorator did."""
+    """Note what each decorator did, and what the configs say."""
+
+    given = Config("given", default_value='{"shape": "none", "sides": []}') if Config else None
+    unset = Config("unset", default_value='{"shape": "circle"}') if Config else None
 
     @wrapped(word="hexagon")
+    # Without an error it stores None under the name; environment is what the mutators add.
+    @catch(var=SHAPE)
     @step
     def start(self):
+        self.shape = self.given.shape
+        self.sides = list(self.given["sides"])
+        self.unset_shape = self.unset.shape
         self.during = "in it"
         self.start_word = os.environ.get("PROBE_WORD")
-        self.project = current.get("project_name")
-        self.branch = current.get("branch_name")
         self.next(self.end)
 
     @WithWord()
     @step
     def end(self):
+        self.shape_at_end = self.given.shape
         self.end_word = os.environ.get("PROBE_WORD")
 
 
-def check_project(run):
-    """Read what the step knew, and the tags."""
+def check_given(run):
+    """Read what the tasks saw, and the config itself."""
     data = run["start"].task.data
-    assert data.project == "probe_project", "the project is %r" % (data.project,)
-    expected = ["project:probe_project", "project_branch:" + data.branch]
-    for tag in expected:
-        assert tag in run.tags, "%r is not among %r" % (tag, sorted(run.tags))
-    assert run.id in [one.id for one in run.parent.runs(*expected)], "its tags do not find it"
-    return {"runs_v3": [{"system_tags": expected}]}
+    assert data.shape == "hexagon", "the shape is %r" % (data.shape,)
+    assert data.sides == [6, "ü"], "the sides are %r" % (data.sides,)
+    assert run.data.shape_at_end == "hexagon", "at the end it is %r" % (run.data.shape_at_end,)
+    assert dict(data.given)["shape"] == "hexagon", "the config is %r" % (data.given,)
+
+
+def check_default(run):
+    """Read the config that nobody gave."""
+    found = run["start"].task.data.unset_shape
+    assert found == "circle", "the shape is %r" % (found,)
+
+
+def check_decorated(run):
+    """Look for the artifact that the decorator stores, by the name that the config has."""
+    found = sorted(artifact.id for artifact in run["start"].task)
+    assert "hexagon" in found, "the artifacts are %r" % (found,)
 
 
 def check_exit_hook(output):

@@ -1,6 +1,13 @@
-"""Every way tasks follow one another: branches, joins, and foreach, narrow, wide and nested."""
+"""How tasks follow one another, and what keeps one in bounds, or its failure from the run.
 
-from metaflow import FlowSpec, step
+Branches, joins, and foreach, narrow, wide and nested; retry, catch, timeout and environment.
+"""
+
+import os
+import sys
+import time
+
+from metaflow import FlowSpec, Task, catch, current, environment, retry, step, timeout
 
 CHECKS = {
     "branches": {"about": "both branches of a split are run, and the join sees each by its name"},
@@ -16,18 +23,47 @@ CHECKS = {
         "client": ">=2.14.1",
         "service": ">=2.5.0",
     },
+    "retried": {"about": "what the last attempt stored is read back, and not the failed one's"},
+    "left_over": {"about": "what only the failed attempt stored is not listed with the task"},
+    # Services before 2.2.0 find it: https://github.com/Netflix/metaflow-service/pull/256
+    "left_over_by_name": {"about": "what only the failed attempt stored is not found by its name"},
+    "retried_task": {"about": "the task that failed first and then ended well is successful"},
+    "retried_logs": {"about": "the log of the last attempt is read back, both outputs"},
+    "attempts": {
+        "about": "each attempt is read back by its number, with its own data and log",
+        "client": ">=2.4.1",
+        "service": ">=2.0.6",
+    },
+    "environment": {"about": "variables of the decorator are set in the task, and not in others"},
+    "timed_out": {"about": "a task that takes too long is ended, and its caught error says so"},
+    "caught_task": {"about": "the task of a caught error is finished and has what it stored"},
+    "run_on": {"about": "the step after the caught one sees its error"},
 }
 
 SHOWS = {"artifact": ["side", "both"]}
 
 WIDE = 11
 
+LINE = "this is attempt %d"
+
+WORD = "hexagon; $HOME 'ü'"
+
 
 class GraphFlow(FlowSpec):
-    """Split, and fan out twice within one branch."""
+    """Split, and fan out twice within one branch; fail three times, to be tried again or caught."""
 
+    # Unasked a retry waits two minutes.
+    @retry(times=1, minutes_between_retries=0)
+    @environment(vars={"PROBE_WORD": WORD})
     @step
     def start(self):
+        self.word = os.environ.get("PROBE_WORD")
+        self.attempt = current.retry_count
+        print(LINE % self.attempt)
+        sys.stderr.write(LINE % self.attempt + " too\n")
+        if not self.attempt:
+            self.left_over = "of the failed attempt"
+            raise ValueError("the first attempt fails on purpose")
         self.shared = "from the start"
         self.next(self.left, self.right)
 
@@ -63,9 +99,14 @@ class GraphFlow(FlowSpec):
         self.shared = "from the start"
         self.next(self.join)
 
+    @catch(var="caught")
+    @timeout(seconds=2)
     @step
     def right(self):
         self.side = "right"
+        self.word_after = os.environ.get("PROBE_WORD")
+        time.sleep(60)
+        # Where an error is caught, the way on is taken from the graph, which is made of this line.
         self.next(self.join)
 
     @step
@@ -83,7 +124,7 @@ class GraphFlow(FlowSpec):
 
     @step
     def end(self):
-        pass
+        print("the error of the branch: %s" % (self.caught,))
 
 
 def check_branches(run):
@@ -160,6 +201,80 @@ def check_lineage(run):
     one = next(iter(run["inner"]))
     assert ids(one.parent_tasks) == tasks["outer"], "parents of inner: %r" % ids(one.parent_tasks)
     assert ids(one.child_tasks) == tasks["gather"], "children of inner: %r" % ids(one.child_tasks)
+
+
+def check_retried(run):
+    """Read what the task stored."""
+    attempt = run["start"].task.data.attempt
+    assert attempt == 1, "the data is of attempt %r" % (attempt,)
+
+
+def check_left_over(run):
+    """Look for the artifact that the last attempt did not store in the list."""
+    names = sorted(artifact.id for artifact in run["start"].task)
+    assert "left_over" not in names, "artifacts are %r" % (names,)
+
+
+def check_left_over_by_name(run):
+    """Ask for the artifact that the last attempt did not store."""
+    try:
+        found = run["start"].task["left_over"].data
+    except KeyError:
+        return
+    raise AssertionError("the task has what the failed attempt stored: %r" % (found,))
+
+
+def check_retried_task(run):
+    """Look at the task as a user would."""
+    task = run["start"].task
+    assert task.successful, "the task is not successful"
+    assert task.finished, "the task is not finished"
+    assert task.exception is None, "the exception is %r" % (task.exception,)
+
+
+def check_retried_logs(run):
+    """Read both outputs of the last attempt."""
+    task = run["start"].task
+    assert LINE % 1 in task.stdout.splitlines(), "stdout is %r" % (task.stdout,)
+    assert LINE % 1 + " too" in task.stderr.splitlines(), "stderr is %r" % (task.stderr,)
+
+
+def check_attempts(run):
+    """Read each attempt."""
+    pathspec = run["start"].task.pathspec
+    for number in (0, 1):
+        task = Task(pathspec, attempt=number)
+        assert task.current_attempt == number
+        assert task.data.attempt == number, "its data is of %r" % (task.data.attempt,)
+        assert LINE % number in task.stdout.splitlines(), "stdout is %r" % (task.stdout,)
+
+
+def check_environment(run):
+    """Read what two tasks saw."""
+    found = run["start"].task.data.word
+    assert found == WORD, "the variable is %r" % (found,)
+    after = run["right"].task.data.word_after
+    assert after is None, "the next task has the variable, too: %r" % (after,)
+
+
+def check_caught_task(run):
+    """Look at the task whose error was caught."""
+    task = run["right"].task
+    assert task.finished, "it is not finished"
+    assert task.data.side == "right", "side is %r" % (task.data.side,)
+
+
+def check_timed_out(run):
+    """Read the error of the task that took too long."""
+    text = str(run["right"].task.data.caught)
+    assert "timed out" in text, "it is %r" % (text,)
+    return {"artifact_v3": [{"step_name": "right", "name": "caught"}]}
+
+
+def check_run_on(run):
+    """Read what the last task printed of the error of the branch."""
+    found = run["end"].task.stdout
+    assert "timed out" in found, "it printed %r" % (found,)
 
 
 if __name__ == "__main__":

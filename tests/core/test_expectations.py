@@ -219,7 +219,7 @@ def test_the_file_of_this_project_can_be_read():
     found = load(CATALOG, PROBES, ROOT / "expectations.json", UI_CHECKS)
     (migration,) = (one for one in found if one.before is not None)
     assert migration.check == "migration"
-    assert {one.check.partition("/")[0] for one in found if one.ui is None} >= {"resume", "guards"}
+    assert {one.check.partition("/")[0] for one in found if one.ui is None} >= {"basics", "graph"}
 
 
 def test_a_failure_of_a_ui_is_declared_by_the_ui_s_release():
