@@ -17,6 +17,7 @@ from harness.core import expectations
 from harness.core.expectations import Expectation
 from harness.core.probes import FLOWS, Probe, find_probes, select_probes
 from harness.machine.errors import UsageError, about, nearest
+from harness.proof.declared import CHECKS as CONTRACT_CHECKS
 from harness.proof.ui.checks import UI_CHECKS
 from harness.stack.store.objects import S3Root, parse_endpoint
 
@@ -89,7 +90,7 @@ def _expectations(
     # The project's file speaks of the project's probes, whatever folder the run's are in.
     if any(probe.path.parent != FLOWS for probe in known):
         known += find_probes(FLOWS).values()
-    return expectations.load(catalog, known, path, UI_CHECKS)
+    return expectations.load(catalog, known, path, UI_CHECKS, contract_checks=CONTRACT_CHECKS)
 
 
 def _datastores(text: str) -> tuple[str, ...]:

@@ -59,13 +59,16 @@ def bad_stages(view: View) -> list[StageEntry]:
 
 
 def cells_of(stage: StageEntry, view: View) -> list[CellEntry]:
-    """Return the cells of a stage, whose lines lead to it."""
+    """Return the cells of a stage, whose lines lead to it; of a service by itself, one of them."""
     same = {cell.id for cell in view.attempts if _is_of(cell, stage)}
-    return [cell for cell in view.cells if cell.id in same or _is_of(cell, stage)]
+    found = [cell for cell in view.cells if cell.id in same or _is_of(cell, stage)]
+    return found if stage.stage else found[:1]
 
 
 def _is_of(cell: CellEntry, stage: StageEntry) -> bool:
-    return (cell.run, cell.stage, walk_name(cell)) == (stage.run, stage.stage, stage.walk)
+    of_service = bool(stage.stage) or cell.service == stage.service
+    same = (cell.run, cell.stage, walk_name(cell)) == (stage.run, stage.stage, stage.walk)
+    return same and of_service
 
 
 def named_cells(view: View, names: Iterable[str]) -> list[CellEntry]:

@@ -209,11 +209,11 @@ class CellEntry(PlannedCell, frozen=True, kw_only=True, tag_field="kind", tag="c
 
 
 class StageEntry(_Entry, kw_only=True, tag="stage"):
-    """What came of one stage of a walk.
+    """What came of one stage of a walk; or of a service by itself, which no client had used yet.
 
     Attributes:
         run: the run's id.
-        stage: its number in its walk, from 1.
+        stage: its number in its walk, from 1; 0 for a service on a fresh database of its own.
         service: name.
         service_kind: ``released``, ``reference`` or ``checkout``.
         direction: ``upgrade``, or ``rollback`` for a step back.

@@ -34,6 +34,9 @@ KINDS = ("released", "reference", "checkout")
 MIGRATION = "migration"
 """The check of a stage of a walk: that the service migrated the database to its schema."""
 
+CONTRACT = "contract/"
+"""What the names of the checks of a service itself begin with."""
+
 _OTHERS = [axis.name for axis in AXES if axis.name not in {"client", "service", "ui"}]
 """The axes whose variants are told by name; an entry may name some of them."""
 
@@ -147,6 +150,10 @@ class Expectation:
             service.version, service.kind
         )
 
+    def concerns_contract(self, service: Service) -> bool:
+        """Tell whether a check of the service itself is declared by this."""
+        return self.check.startswith(CONTRACT) and self.service.holds(service.version, service.kind)
+
     @property
     def why(self) -> str:
         """The reason with its link."""
@@ -159,6 +166,7 @@ def load(
     path: Path = FILE,
     ui_checks: Iterable[str] = (),
     *,
+    contract_checks: Iterable[str] = (),
     of_ui_only: bool = False,
 ) -> tuple[Expectation, ...]:
     """Read and check the file; nothing is expected where the project's own is missing.
@@ -168,6 +176,7 @@ def load(
         probes: whose checks can be declared.
         path: the file.
         ui_checks: names of the checks that can be declared of a UI.
+        contract_checks: of those that can be declared of a service itself.
         of_ui_only: pass over what is declared of cells and stages: it may be of probes that are
             not among these.
 
@@ -179,7 +188,15 @@ def load(
     if path != FILE and not path.is_file():
         raise UsageError(f"--expectations {path}: no such file")
     raw = read_file(path)
-    return parse(raw, path.name, catalog, probes, ui_checks, of_ui_only=of_ui_only)
+    return parse(
+        raw,
+        path.name,
+        catalog,
+        probes,
+        ui_checks,
+        contract_checks=contract_checks,
+        of_ui_only=of_ui_only,
+    )
 
 
 class _File(NamedTuple):
@@ -206,6 +223,7 @@ def parse(
     probes: Iterable[Probe],
     ui_checks: Iterable[str] = (),
     *,
+    contract_checks: Iterable[str] = (),
     of_ui_only: bool = False,
 ) -> tuple[Expectation, ...]:
     """Return the checked expectations of a list of entries; raises as ``load`` does."""
@@ -226,6 +244,7 @@ def parse(
     of_cells = {**every, "client": _client_range(catalog), "check": _known(checks)}
     about_ui = {**of_cells, "ui": _ui_range(catalog), "check": _known(of_ui)}
     of_stages = {**every, "before": _service_range(catalog), "check": _known({MIGRATION})}
+    of_services = {**every, "check": _known(CONTRACT + name for name in contract_checks)}
     found = []
     for index, entry in enumerate(raw):
         where = f"{file}: expectations[{index}]"
@@ -233,6 +252,8 @@ def parse(
         if of_ui_only and named and "ui" not in named:
             continue
         fields = of_stages if "before" in named else about_ui if "ui" in named else of_cells
+        if str(named.get("check")).startswith(CONTRACT):
+            fields = of_services
         others = {name: named[name] for name in _OTHERS if name in named and "before" not in named}
         told: dict[str, str] = records.record(
             where, others, dict.fromkeys(others, records.text), dict
@@ -352,6 +373,34 @@ def judge_migration(
     """
     declared = [one for one in expectations if one.concerns_migration(service, before)]
     return _judged(outcome, declared, today)
+
+
+def judge_contract(
+    expectations: Sequence[Expectation], problems: Sequence[str], service: Service, today: date
+) -> tuple[list[str], list[str]]:
+    """Return what is wrong with a service itself, and what of it is declared. Pure.
+
+    Args:
+        expectations: what is declared.
+        problems: ``CHECK: what is wrong``, as the contract tells them.
+        service: the one that was asked.
+        today: an expectation counts up to the day it names.
+    """
+    declared = [one for one in expectations if one.concerns_contract(service)]
+    wrong: list[str] = []
+    known: list[str] = []
+    failing = set()
+    for problem in problems:
+        check = CONTRACT + problem.partition(": ")[0]
+        failing.add(check)
+        of_check = [one for one in declared if one.check == check]
+        judged = _judged(CheckOutcome(Status.FAIL, problem), of_check, today)
+        (known if judged.status is Status.EXPECTED_FAIL else wrong).append(judged.reason)
+    for one in declared:
+        judged = _judged(CheckOutcome(Status.PASS), [one], today)
+        if one.check not in failing and judged.status is not Status.PASS:
+            wrong.append(f"{one.check}: {judged.reason}")
+    return wrong, known
 
 
 def _judged(outcome: CheckOutcome, declared: Sequence[Expectation], today: date) -> CheckOutcome:

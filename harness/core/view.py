@@ -26,6 +26,9 @@ from harness.core.outcome import CheckOutcome, Status
 Key = tuple[object, ...]
 """What makes entries those of one cell: equal keys are attempts at the same."""
 
+_StageKey = tuple[str, str, int, str]
+"""Run, walk, number and service: services by themselves all have the number 0."""
+
 NEVER = "nobody ran it: the run ended before"
 """The reason of what was planned and is not in the journal."""
 
@@ -76,8 +79,8 @@ class View:
         self._all_planned: set[Key] = set()
         self._attempts: dict[Key, list[CellEntry]] = {}
         self._planned: dict[str, dict[Key, PlannedCell]] = {}
-        self._stages: dict[tuple[str, str, int], StageEntry] = {}
-        self._planned_stages: dict[tuple[str, str, int], PlannedStage] = {}
+        self._stages: dict[_StageKey, StageEntry] = {}
+        self._planned_stages: dict[_StageKey, PlannedStage] = {}
         self._ended: set[str] = set()
         self._names: dict[Key, str] | None = None
         for entry in entries:
@@ -93,7 +96,7 @@ class View:
             case Planned():
                 self._add_plan(entry)
             case StageEntry():
-                self._stages[entry.run, entry.walk, entry.stage] = entry
+                self._stages[entry.run, entry.walk, entry.stage, entry.service] = entry
             case Note():
                 self.notes.setdefault(entry.service, {})[entry.text] = None
             case Environment():
@@ -123,7 +126,7 @@ class View:
         self.asked.update(entry.asked)
         self._names = None
         for stage in entry.stages:
-            self._planned_stages[entry.run, stage.walk, stage.stage] = stage
+            self._planned_stages[entry.run, stage.walk, stage.stage, stage.service] = stage
 
     @property
     def attempts(self) -> Iterator[CellEntry]:
@@ -208,6 +211,8 @@ class View:
     def stages(self) -> list[StageEntry]:
         """The stages of walks, run by run, by number, the last entry of each; missing ones, too.
 
+        With the number 0 they are services by themselves, as ``compat`` brought them up.
+
         A stage of one run is never replaced by that of another: each walk has a database of its
         own, and what was lost in one is not found again in the next.
         """
@@ -217,7 +222,7 @@ class View:
         in_order = sorted(keys, key=lambda key: (order[key[0]], key[1], key[2]))
         return [self._stages.get(key) or self._stage_never(key) for key in in_order]
 
-    def _stage_never(self, key: tuple[str, str, int]) -> StageEntry:
+    def _stage_never(self, key: _StageKey) -> StageEntry:
         planned, run = self._planned_stages[key], self.runs[key[0]]
         return StageEntry(
             **msgspec.structs.asdict(planned), at=run.at, run=run.run, problems=[NEVER]

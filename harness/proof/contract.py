@@ -28,6 +28,11 @@ _BODY: Row = {"user_name": "contract", "tags": _TAGS, "system_tags": _SYSTEM_TAG
 _MALFORMED = b'{"user_name": '
 _NEVER_GIVEN = 999_999_999
 """A number no run or task has."""
+_AT_ONCE = 50
+_MANY = 200
+"""About as many as a task with many artifacts sends in one request: 70 kB."""
+_LARGE = 100_000
+"""Characters of two bytes: far below the megabyte that released services take."""
 
 _FLOWS, _RUNS, _STEPS = "flows_v3", "runs_v3", "steps_v3"
 _TASKS, _METADATA, _ARTIFACTS = "tasks_v3", "metadata_v3", "artifact_v3"
@@ -138,7 +143,10 @@ class _Exercise:
         self._heartbeat_checks(run, task)
         self._tag_checks(run, task)
         self._list_checks(run, step)
+        self._time_checks(run, step, task)
         self._name_checks()
+        # Last: every write compares all rows of the flow.
+        self._crowd_checks()
 
     def _flow_checks(self) -> None:
         self._create("flow", self._flow, _BODY, _FLOWS)
@@ -261,6 +269,40 @@ class _Exercise:
         self._try("removal of a system tag", path, body, _RUNS, "PATCH")
         self._try("tags that are no list", path, {"tags_to_add": "new"}, _RUNS, "PATCH")
         self._try("malformed change of tags", path, _MALFORMED, _RUNS, "PATCH")
+
+    def _crowd_checks(self) -> None:
+        """Register many tasks at the same time, and of one of them many and large things."""
+        # A run of their own: what is below one whose tags were changed may show the new ones.
+        made = self._create("run of many", f"{self._flow}/run", _BODY, _RUNS).answer
+        step = f"{self._flow}/runs/{made.get('run_number')}/steps/start"
+        self._create("step of many", f"{step}/step", _BODY, _STEPS)
+        written = self._exchange.write_at_once("tasks at once", f"{step}/task", [_BODY] * _AT_ONCE)
+        numbers = [answer.get("task_id") for answer in written if answer.ok]
+        if len(set(numbers)) < _AT_ONCE:
+            refused = next((answer for answer in written if not answer.ok), written[0])
+            self._exchange.note("tasks at once", f"{len(set(numbers))} of {_AT_ONCE}: {refused}")
+        task = f"{step}/tasks/{numbers[0] if numbers else _NEVER_GIVEN}"
+        sent = [_artifact(name, 0) for name in ("name", *map("many_{}".format, range(_MANY)))]
+        self._create_all("many artifacts", f"{task}/artifact", sent, _ARTIFACTS)
+        self._exchange.read("many artifacts", f"{task}/artifacts", sent)
+        large = [_datum("large", "ä" * _LARGE)]
+        path = f"{task}/metadata"
+        if self._try("large metadata", path, large, _METADATA).answer.ok:
+            self._exchange.read("large metadata", path, large)
+
+    def _time_checks(self, run: str, step: str, task: str) -> None:
+        """What is answered of the time something was registered at is what is stored, always."""
+        rows = self._exchange.rows()
+        for table, path in (
+            *((_FLOWS, self._flow), (_RUNS, run), (_STEPS, step), (_TASKS, task)),
+            *((_METADATA, f"{task}/metadata"), (_ARTIFACTS, f"{task}/artifacts")),
+        ):
+            stored = {row["ts_epoch"] for row in rows[table]}
+            told = {one.get("ts_epoch") for one in self._get(path).objects}
+            if not told or not told <= stored:
+                wrong = ", ".join(sorted(map(str, told - stored))) or "no time"
+                held = ", ".join(sorted(map(str, stored)))
+                self._exchange.note("times", f"GET {path} tells {wrong}, stored is {held}")
 
     def _list_checks(self, run: str, step: str) -> None:
         """Every row so far, and no other one of the flow, is in the list it belongs to."""

@@ -11,6 +11,56 @@ from operator import attrgetter
 
 from packaging.version import Version
 
+CHECKS = (
+    "an artifact twice in one request",
+    "artifacts",
+    "artifacts of a second attempt",
+    "artifacts of a task with a name",
+    "artifacts of an unknown task",
+    "change of tags",
+    "duplicate artifact",
+    "duplicate flow",
+    "duplicate run with a name",
+    "duplicate step",
+    "duplicate task with a name",
+    "flow",
+    "heartbeat of a run",
+    "heartbeat of a task",
+    "heartbeat of an unknown run",
+    "large metadata",
+    "lists",
+    "malformed artifacts",
+    "malformed change of tags",
+    "malformed flow",
+    "malformed metadata",
+    "malformed run",
+    "malformed step",
+    "malformed task",
+    "many artifacts",
+    "metadata",
+    "metadata of a task with a name",
+    "metadata of an unknown task",
+    "metadata registered again",
+    "removal of a system tag",
+    "run",
+    "run named by digits",
+    "run of an unknown flow",
+    "run of many",
+    "run with a name",
+    "step",
+    "step of a run with a name",
+    "step of an unknown run",
+    "step of many",
+    "tags that are no list",
+    "task",
+    "task of an unknown run",
+    "task of an unknown step",
+    "task with a name",
+    "tasks at once",
+    "times",
+)
+"""What problems of the contract begin with: known ones are declared by it."""
+
 
 @dataclass(frozen=True)
 class DeclaredChange:

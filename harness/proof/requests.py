@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import requests
@@ -18,6 +19,9 @@ Row = dict[str, object]
 _REQUEST_SECONDS = 30.0
 _SHOWN = 300
 """Characters of a body or row that a problem quotes."""
+
+_NOTED = 3
+"""Objects of one request that are told one by one."""
 
 _UNORDERED = ("tags", "system_tags")
 _EITHER_TYPE = ("run_number", "task_id")
@@ -134,6 +138,17 @@ class Exchange:
             self.note(check, f"accepted, yet {table} did not get {expected} row(s): {written}")
         return written
 
+    def write_at_once(self, check: str, path: str, bodies: Sequence[object]) -> list[Answer]:
+        """Send several writes at the same time; note when rows and good answers are not as many."""
+        before = self.rows()
+        with ThreadPoolExecutor(len(bodies)) as pool:
+            answers = list(pool.map(lambda body: self.ask("POST", path, body), bodies))
+        made = sum(len(rows) for rows in _new_rows(before, self.rows()).values())
+        good = sum(answer.ok for answer in answers)
+        if made != good:
+            self.note(check, f"{good} of {len(answers)} were accepted, and there are {made} rows")
+        return answers
+
     def read(self, check: str, path: str, sent: Iterable[Row]) -> Answer:
         """Read, and note what of ``sent`` is not answered equal."""
         answer = self.ask("GET", path)
@@ -145,9 +160,11 @@ class Exchange:
 
     def compare(self, check: str, story: object, sent: Iterable[Row], found: Sequence[Row]) -> None:
         """Note each of ``sent`` that no row or object found holds with all its fields."""
-        for one in sent:
-            if not any(equal(one, candidate) for candidate in found):
-                self.note(check, f"{_difference(one, found)}: {story}")
+        missing = [one for one in sent if not any(equal(one, row) for row in found)]
+        for one in missing[:_NOTED]:
+            self.note(check, f"{_difference(one, found)}: {story}")
+        if len(missing) > _NOTED:
+            self.note(check, f"the same of {len(missing) - _NOTED} more: {story}")
 
     def note(self, check: str, sentence: str) -> None:
         """Note a problem."""

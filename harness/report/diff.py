@@ -182,7 +182,8 @@ def _stages_by_key(view: View) -> dict[tuple[str, str, str, int], list[StageEntr
     times: Counter[tuple[str, str, str, str]] = Counter()
     found: dict[tuple[str, str, str, int], list[StageEntry]] = {}
     for stage in view.stages:
-        same = stage.run, stage.walk, stage.service, stage.direction
+        way = stage.direction if stage.stage else "alone"
+        same = stage.run, stage.walk, stage.service, way
         times[same] += 1
         found.setdefault((*same[1:], times[same]), []).append(stage)
     return found

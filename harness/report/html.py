@@ -18,7 +18,7 @@ from harness.core.outcome import Status, worst, worst_first
 from harness.core.view import View, green
 from harness.report.findings import Finding, by_signature, findings, headline, stage_findings
 from harness.report.sides import REFERENCE, Page, Sides, page
-from harness.report.summary import flaky_count, tally, totals
+from harness.report.summary import flaky_count, known_sentences, tally, totals
 from harness.report.text import EXCERPT_BYTES, excerpt, plain
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -74,15 +74,24 @@ def render_html(view: View, folder: Path) -> str:
             findings_shown=FINDINGS_SHOWN,
             stage_findings=stage_findings(view),
             runs=_runs(view, found),
-            notes=view.notes,
+            notes=_notes(view),
             grids=grids,
-            walks=[list(walk) for _, walk in groupby(stages, key=walk)],
+            walks=[list(found) for _, found in groupby(filter(_NUMBER, stages), key=walk)],
             probes=_unique(cell.probe for cell in found),
             checks=_unique(name for cell in found for name in cell.checks),
             data=_data(view, found, grids) | {"stages": [_stage(stage) for stage in stages]},
             evidence=_evidence(view, found, wrong, folder) | _stage_evidence(stages, folder),
         )
     )
+
+
+def _notes(view: View) -> dict[str, list[str]]:
+    """Return what is noted of each service, and what is known to be wrong with it by itself."""
+    notes = {service: list(texts) for service, texts in view.notes.items()}
+    for stage in view.stages:
+        if not stage.stage:
+            notes.setdefault(stage.service, []).extend(known_sentences(stage))
+    return {service: texts for service, texts in notes.items() if texts}
 
 
 def _asset(name: str) -> str:
@@ -263,9 +272,11 @@ def _stage(stage: StageEntry) -> dict[str, object]:
 
 def stage_name(stage: StageEntry) -> str:
     """Return what a link to a stage calls it."""
-    return " ".join(filter(None, [stage.run, stage.walk, str(stage.stage)]))
+    number = str(stage.stage) if stage.stage else stage.service
+    return " ".join(filter(None, [stage.run, stage.walk, number]))
 
 
+_NUMBER = attrgetter("stage")
 _STAGE_LISTS = ("lost", "problems", "known", "migrations", "rollback_evidence")
 
 

@@ -47,8 +47,8 @@ def render_junit(view: View) -> str:
     """Return the XML.
 
     A suite is a client in a session; its properties hold the totals of its cells
-    (``cells.pass``). Stages are suites of their own. Every case but a pass, and but the skipped
-    ones of the client's age, says in ``type`` which status it is.
+    (``cells.pass``). Stages, and services by themselves, are suites of their own. Every case but a
+    pass, and but the skipped ones of the client's age, says in ``type`` which status it is.
     """
     root = ET.Element("testsuites", {"name": "metaflow-compat"})
     suites: dict[str, list[CellEntry]] = {}
@@ -61,9 +61,10 @@ def render_junit(view: View) -> str:
         counts = {f"cells.{status}": n for status, n in totals(found).items()}
         flaky = [view.name(cell) for cell in found if view.flaky(cell)]
         _properties(suite, counts | dict.fromkeys((f"flaky {cell}" for cell in flaky), 1))
-    stages = view.stages
-    if stages:
-        _suite(root, "stages", [_stage_case(stage) for stage in stages], stages[0].at)
+    for name, walked in (("services", False), ("stages", True)):
+        stages = [stage for stage in view.stages if bool(stage.stage) is walked]
+        if stages:
+            _suite(root, name, [_stage_case(stage) for stage in stages], stages[0].at)
     _add_up(root)
     ET.indent(root, " ")
     return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
@@ -83,7 +84,7 @@ def _cell_cases(view: View, cell: CellEntry) -> Iterable[_Case]:
 def _stage_case(stage: StageEntry) -> _Case:
     bare = [] if green(stage) else [f"{place(stage)}: {stage.status.value}"]
     said = stage_sentences(stage) or bare or known_sentences(stage)
-    name = place(stage).removeprefix("stage ").replace(",", "", 1)
+    name = place(stage).removeprefix("stage ").replace(",", "", 1) if stage.stage else stage.service
     text = "\n".join(stage_sentences(stage))
     return _Case(stage.run, name, stage.status, said[0] if said else "", text, stage.seconds)
 

@@ -51,7 +51,7 @@ def render_markdown(view: View) -> str:
         for one in same[:1]
     ]
     parts.append(_list(sentences))
-    parts.append(_timeline(stages))
+    parts.append(_timeline([stage for stage in stages if stage.stage]))
     known = [line for stage in stages for line in known_sentences(stage)]
     parts.append(_list([escaped(line) for line in known]))
     parts += _grids(view, sides)

@@ -91,8 +91,10 @@ def sentence(cell: CellEntry) -> list[str]:
 
 
 def place(stage: StageEntry) -> str:
-    """Return a stage in words: ``stage 03, reference-2.3``."""
+    """Return a stage in words: ``stage 03, reference-2.3``; or a service without a walk."""
     walk = f" ({stage.walk})" if stage.walk else ""
+    if not stage.stage:
+        return f"service {stage.service}{walk}, by itself"
     return f"stage {stage.stage:02d}, {stage.service}{walk}"
 
 

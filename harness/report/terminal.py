@@ -215,7 +215,8 @@ class Screen:
     def _walk(self, view: View) -> None:
         """Print the timelines of walks, what is wrong in them, and the verdicts on rollback."""
         stages = view.stages
-        for _, walk in groupby(stages, key=attrgetter("run", "walk")):
+        walked = [stage for stage in stages if stage.stage]
+        for _, walk in groupby(walked, key=attrgetter("run", "walk")):
             self.console.print(timeline_table(list(walk)))
         for line in (line for stage in stages for line in stage_sentences(stage)):
             self.console.print(escape(_short(line)), style="red")

@@ -11,6 +11,7 @@ import contextlib
 import os
 import shutil
 import signal
+import time
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 from functools import partial
@@ -21,7 +22,8 @@ import msgspec
 from harness.catalog.releases import Service
 from harness.client.cell import CellOutcome, not_run
 from harness.core import expectations
-from harness.core.entries import Begun, CellEntry, now
+from harness.core.axes import Point, walk_name
+from harness.core.entries import Begun, CellEntry, StageEntry, now
 from harness.core.outcome import CheckOutcome, Status
 from harness.core.plan import Cell, Plan
 from harness.core.provenance import with_key
@@ -29,6 +31,7 @@ from harness.core.redact import from_environment
 from harness.machine.errors import InfraError, UsageError
 from harness.machine.locks import RunLock
 from harness.machine.processes import kill_marked, raise_exit
+from harness.proof import contract
 from harness.report.terminal import Screen
 from harness.run.clients import Clients
 from harness.run.executor import Executor
@@ -39,7 +42,7 @@ from harness.run.record import Record
 from harness.run.unit import StackSource, Unit, execute
 from harness.stack.backend import Backend, choose_backend
 from harness.stack.service.live import LiveLogs
-from harness.stack.stacks import Stacks
+from harness.stack.stacks import Stack, Stacks
 from harness.stack.store.choice import choose_datastores
 
 
@@ -99,7 +102,38 @@ class Run:
         if self.backend is None:
             return None
         logs, name = self.folder.service_logs, self.options.database_name
-        return Stacks(self.backend, name, logs, self.record.note)
+        return Stacks(self.backend, name, logs, self.record.note, self._judge_service)
+
+    def _judge_service(self, stack: Stack, point: Point) -> None:
+        """Ask a service for its contract, on a database that no client has used yet."""
+        started, service = time.monotonic(), stack.running.service
+        judged = StageEntry(
+            at=now(),
+            run=self.folder.run,
+            stage=0,
+            service=service.name,
+            service_kind=service.kind,
+            direction="upgrade",
+            walk=walk_name(point),
+            reported=stack.reported,
+            schema_after=stack.schema,
+            migrations=list(stack.migration.applied),
+            migration_seconds=stack.migration.seconds,
+            log=str(stack.running.log.relative_to(self.folder.path)),
+        )
+        flow = f"Contract_{self.folder.run.replace('-', '_')}"
+        try:
+            found = contract.exercise(stack.running.url, stack.database.address, flow)
+        except InfraError as error:
+            # The cells find out by themselves whether anything answers them.
+            judged.status, judged.problems = Status.INFRA, [str(error)]
+        else:
+            judged.problems, judged.known = self.judge_contract(found, service)
+            judged.problems += contract.changes(None, found, service)
+            known = Status.EXPECTED_FAIL if judged.known else Status.PASS
+            judged.status = Status.FAIL if judged.problems else known
+        judged.seconds = round(time.monotonic() - started, 2)
+        self.record.add(judged)
 
     def _record_start(self) -> None:
         self.record.add(
@@ -183,6 +217,13 @@ class Run:
         """
         declared, today = self.options.expectations, datetime.now(timezone.utc).date()
         return expectations.judge_migration(declared, outcome, service, before, today)
+
+    def judge_contract(
+        self, found: contract.Contract, service: Service
+    ) -> tuple[list[str], list[str]]:
+        """Return what is wrong with a service by what is declared of it, and what is known."""
+        declared, today = self.options.expectations, datetime.now(timezone.utc).date()
+        return expectations.judge_contract(declared, found.problems, service, today)
 
     def record_cell(self, outcome: CellOutcome) -> CellEntry:
         """Judge what came of a cell by what is declared of it, and write it to the journal."""

@@ -83,12 +83,19 @@ class Stacks:
         base: the first part of each database's name.
         logs: folder for the services' logs.
         note: called with a service's name and each note on it, when its stack is up.
+        opened: called with a stack that is up and its point, before any client has it.
     """
 
     def __init__(
-        self, backend: Backend, base: str, logs: Path, note: Callable[[str, str], None]
+        self,
+        backend: Backend,
+        base: str,
+        logs: Path,
+        note: Callable[[str, str], None],
+        opened: Callable[[Stack, Point], None],
     ) -> None:
         self._note = note
+        self._opened = opened
         self._backend = backend
         self._base = base
         self._logs = logs
@@ -144,7 +151,9 @@ class Stacks:
             self._note(service.name, note)
         self.last = Last(service, server, database, running)
         version = server_version(database.address)
-        return Stack(running, database, migration, reported, schema, version)
+        stack = Stack(running, database, migration, reported, schema, version)
+        self._opened(stack, point)
+        return stack
 
     def start_server(self, server: DatabaseServer) -> None:
         """Start a database server once; what did not start for one does for nobody."""

@@ -15,11 +15,12 @@ from harness.catalog.selectors import select_clients, select_services
 from harness.catalog.versions import load as load_versions
 from harness.core import expectations
 from harness.core.axes import Point
-from harness.core.expectations import apply, judge_migration, load, parse
+from harness.core.expectations import apply, judge_contract, judge_migration, load, parse
 from harness.core.outcome import CheckOutcome, Status, cell_status
 from harness.core.probes import FLOWS, find_probes
 from harness.machine.errors import UsageError
 from harness.machine.tools import ROOT
+from harness.proof.declared import CHECKS as CONTRACT_CHECKS
 from harness.proof.ui.checks import UI_CHECKS
 
 CATALOG = load_versions()
@@ -216,10 +217,54 @@ def test_a_file_of_another_schema_is_an_error(tmp_path: Path):
 
 
 def test_the_file_of_this_project_can_be_read():
-    found = load(CATALOG, PROBES, ROOT / "expectations.json", UI_CHECKS)
+    file = ROOT / "expectations.json"
+    found = load(CATALOG, PROBES, file, UI_CHECKS, contract_checks=CONTRACT_CHECKS)
     (migration,) = (one for one in found if one.before is not None)
     assert migration.check == "migration"
     assert {one.check.partition("/")[0] for one in found if one.ui is None} >= {"basics", "graph"}
+
+
+TIMES = "times: told 7, stored is 5"
+
+
+@pytest.mark.parametrize(
+    ("service", "problems", "wrong", "known"),
+    [
+        ("1.0.1", [TIMES], [], [f"they move (http://x): {TIMES}"]),
+        ("1.0.1", [TIMES, "run: lost"], ["run: lost"], [f"they move (http://x): {TIMES}"]),
+        ("v2.5.1", [TIMES], [TIMES], []),
+        ("v2.5.1", [], [], []),
+        ("1.0.1", [], ["contract/times: ", "and it passes"], []),
+    ],
+)
+def test_a_failure_of_a_service_itself_is_declared_strictly(
+    service: str, problems: list[str], wrong: list[str], known: list[str]
+):
+    entry = {
+        "service": "released <2.0",
+        "check": "contract/times",
+        "reason": "they move",
+        "link": "http://x",
+        "until": None,
+    }
+    declared = parse([entry], "file", CATALOG, PROBES, contract_checks=CONTRACT_CHECKS)
+    asked = next(one for one in CATALOG.services if one.name == service)
+    found = judge_contract(declared, problems, asked, TODAY)
+    assert found[1] == known
+    assert len(found[0]) == min(len(wrong), 1)
+    assert all(part in text for text in found[0] for part in wrong)
+
+
+def test_a_failure_of_a_service_itself_names_a_check_there_is():
+    entry = {
+        "service": "all",
+        "check": "contract/time",
+        "reason": "r",
+        "link": None,
+        "until": None,
+    }
+    with pytest.raises(UsageError, match="nearest: contract/times"):
+        parse([entry], "file", CATALOG, PROBES, contract_checks=CONTRACT_CHECKS)
 
 
 def test_a_failure_of_a_ui_is_declared_by_the_ui_s_release():

@@ -51,6 +51,14 @@ def test_a_dropped_tag(tmp_path):
     assert "'probe:basics' is not among" in _red(found)["tags"]
 
 
+def test_a_service_that_moves_times_is_told_whatever_clients_see(tmp_path):
+    found = _with_fault("move-times", tmp_path, "--probe", "hello")
+    assert set(found.checks().values()) == {"pass"}
+    assert "service reference-2.5, by itself: times: GET /flows/Contract_" in found.output
+    (alone,) = (entry for entry in found.entries if entry["kind"] == "stage")
+    assert (alone["stage"], alone["service"], alone["status"]) == (0, "reference-2.5", "fail")
+
+
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory) -> NoxRun:
     """A run in which the third request is answered with 500."""

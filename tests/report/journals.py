@@ -153,7 +153,8 @@ def plan(
         at=at,
         run=run,
         cells=list(found.values()),
-        stages=[part(one, PlannedStage) for one in stages],
+        # A service by itself is in no plan.
+        stages=[part(one, PlannedStage) for one in stages if one.stage],
         asked={one.probe: list(one.checks) for one in cells},
     )
 

@@ -16,6 +16,9 @@ VARIABLE = "METAFLOW_COMPAT_FAULT"
 
 LOSE_ARTIFACT = "lose-artifact"
 DROP_TAG = "drop-tag"
+STORE_TWICE = "store-twice"
+# As services 1.0.x.
+MOVE_TIMES = "move-times"
 STATUS_500 = "status-500"
 STATUS_500_COMMITS = "status-500-commits"
 MIGRATION_DROPS_COLUMN = "migration-drops-column"
@@ -32,6 +35,8 @@ _TAKES_COUNT = {STATUS_500, STATUS_500_COMMITS}
 NAMES = (
     LOSE_ARTIFACT,
     DROP_TAG,
+    STORE_TWICE,
+    MOVE_TIMES,
     STATUS_500,
     STATUS_500_COMMITS,
     MIGRATION_DROPS_COLUMN,

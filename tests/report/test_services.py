@@ -1,0 +1,97 @@
+"""What is wrong with a service by itself, in every report: no stage of a walk, and no cell."""
+
+from __future__ import annotations
+
+import io
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from harness.cli.rerun import bad_stages, cells_of
+from harness.core.entries import StageEntry
+from harness.core.view import View
+from harness.report.diff import compare
+from harness.report.html import render_html
+from harness.report.junit import render_junit
+from harness.report.markdown import render_markdown
+from harness.report.terminal import Screen
+from tests.report import journals
+
+WRONG = "times: GET /flows/F tells 7, stored is 5"
+BOTH = ("v2.4.0", "v2.5.1")
+
+
+def alone(service: str, **fields: object) -> StageEntry:
+    """Return the entry of a service by itself."""
+    nothing = {"rows": 0, "carried": 0, "rereads": 0, "rollback": None, "rollback_evidence": []}
+    return journals.stage(0, service, **nothing, **fields)
+
+
+def written(folder: Path, **of_second: object) -> View:
+    """Return the view of a run over two services, the second of which is as given."""
+    cells = [journals.cell("2.19.39", service) for service in BOTH]
+    stages = [alone(BOTH[0]), alone(BOTH[1], **of_second)]
+    return journals.write(folder, cells, stages=stages)
+
+
+@pytest.fixture
+def wrong(tmp_path: Path) -> View:
+    """A run in which one service does not keep its word, and every cell is green."""
+    return written(tmp_path, status="fail", problems=[WRONG])
+
+
+@pytest.fixture
+def known(tmp_path: Path) -> View:
+    """The same where that is declared."""
+    return written(tmp_path, status="expected-fail", known=[f"a reason: {WRONG}"])
+
+
+def printed(view: View, folder: Path) -> str:
+    """Return what a run prints at its end."""
+    said = io.StringIO()
+    Screen(Console(file=said, width=400)).end(view, folder)
+    return said.getvalue()
+
+
+def test_a_green_grid_does_not_hide_it(wrong: View, tmp_path: Path):
+    sentence = f"service v2.5.1, by itself: {WRONG}"
+    assert not wrong.green
+    assert [stage.service for stage in wrong.stages] == list(BOTH)
+    assert sentence in printed(wrong, tmp_path)
+    assert "stage by stage" not in printed(wrong, tmp_path)
+    assert sentence in render_markdown(wrong)
+    assert "| stage |" not in render_markdown(wrong)
+    page = render_html(wrong, tmp_path)
+    assert sentence in page
+    assert "stage by stage" not in page
+    suite = next(one for one in ET.fromstring(render_junit(wrong)) if one.get("name") == "services")
+    assert [(case.get("name"), len(list(case))) for case in suite.iter("testcase")] == [
+        ("v2.4.0", 0),
+        ("v2.5.1", 1),
+    ]
+    assert not [one for one in ET.fromstring(render_junit(wrong)) if one.get("name") == "stages"]
+
+
+def test_what_is_declared_of_it_is_told_and_green(known: View, tmp_path: Path):
+    sentence = "service v2.5.1, by itself: fails as declared: a reason"
+    assert known.green
+    assert f"known: {sentence}" in printed(known, tmp_path)
+    assert "1 known failure" in printed(known, tmp_path)
+    assert sentence in render_markdown(known)
+    assert sentence in render_html(known, tmp_path)
+
+
+def test_a_diff_tells_that_it_became_wrong(tmp_path: Path):
+    before, after = (
+        written(tmp_path / "a"),
+        written(tmp_path / "b", status="fail", problems=[WRONG]),
+    )
+    assert compare(before, after).became_red == (f"service v2.5.1, by itself: {WRONG}",)
+    assert compare(before, before).became_red == ()
+
+
+def test_one_cell_of_it_is_run_again(wrong: View):
+    (bad,) = bad_stages(wrong)
+    assert [cell.service for cell in cells_of(bad, wrong)] == ["v2.5.1"]
