@@ -322,6 +322,9 @@ class Sessions:
                 wrong.append(f"no cell of {name} ran")
             elif name == "fixed_db" and not _green(run.record.view):
                 wrong.append("the walk has unexpected outcomes; see above")
+            # What is wrong with a service by itself turns no client red.
+            elif not all(map(green, run.record.view.stages)):
+                wrong.append("a service by itself is not as expected; see above")
         if wrong:
             session.error("; ".join(wrong))
 

@@ -47,10 +47,12 @@ class Contract:
             ``duplicate flow`` to ``409``. What needs an object that could not be made is absent.
         problems: sentences naming the check, what was sent, what was answered and what the
             database holds; none when the service keeps its word.
+        complete: whether everything could be asked for.
     """
 
     observations: Mapping[str, str]
     problems: tuple[str, ...]
+    complete: bool = True
 
 
 def exercise(url: str, address: Address, flow_id: str) -> Contract:
@@ -74,7 +76,8 @@ def exercise(url: str, address: Address, flow_id: str) -> Contract:
     except psycopg2.OperationalError as error:
         raise InfraError(f"the rows of {flow_id} cannot be read: {one_line(error)}") from error
     except psycopg2.Error as error:  # a table that a migration has not made, say
-        return Contract({}, (f"the rows of {flow_id} cannot be read: {one_line(error)}",))
+        why = f"the rows of {flow_id} cannot be read: {one_line(error)}"
+        return Contract({}, (why,), complete=False)
 
 
 def changes(
@@ -128,9 +131,11 @@ class _Exercise:
         self._observations: dict[str, str] = {}
 
     def result(self) -> Contract:
+        complete = False
         with contextlib.suppress(_StoppedError):  # the last problem says why
             self._all()
-        return Contract(self._observations, tuple(self._exchange.problems))
+            complete = True
+        return Contract(self._observations, tuple(self._exchange.problems), complete)
 
     def _all(self) -> None:
         self._flow_checks()
@@ -144,9 +149,9 @@ class _Exercise:
         self._tag_checks(run, task)
         self._list_checks(run, step)
         self._time_checks(run, step, task)
-        self._name_checks()
-        # Last: every write compares all rows of the flow.
+        # Late: every write compares all rows of the flow.
         self._crowd_checks()
+        self._name_checks()
 
     def _flow_checks(self) -> None:
         self._create("flow", self._flow, _BODY, _FLOWS)

@@ -6,7 +6,7 @@ start script of its image asks that one first. Source: facts about the released 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -14,7 +14,7 @@ import requests
 
 from harness.machine.errors import InfraError, in_words
 from harness.machine.processes import tail
-from harness.proof.contract import exercise
+from harness.proof.contract import Contract, exercise
 from harness.stack.database.server import Address
 from harness.stack.service.launcher import RunningService
 from harness.stack.service.migration import await_answer
@@ -42,18 +42,24 @@ class Rollback:
     evidence: tuple[str, ...]
 
 
-def verdict(running: RunningService, address: Address, runs: Sequence[tuple[str, str]]) -> Rollback:
+def verdict(
+    running: RunningService,
+    address: Address,
+    runs: Sequence[tuple[str, str]],
+    wrong: Callable[[Contract], Sequence[str]],
+) -> Rollback:
     """Judge a previous service, freshly started and not brought up, on a newer schema.
 
     Args:
         running: the previous service, started over the migrated database.
         address: the database.
         runs: (flow, run) as clients show them, which the service must be able to read.
+        wrong: tells what of a contract is wrong: what the service never did is not the way's fault.
     """
     answers = [_migration_answers(running), _starts(running)]
     # One that does not start can neither read nor write.
     if answers[-1].good:
-        answers += [_reads(running, runs), _writes(running, address)]
+        answers += [_reads(running, runs), _writes(running, address, wrong)]
     return Rollback(
         all(answer.good for answer in answers), tuple(answer.sentence for answer in answers)
     )
@@ -125,11 +131,13 @@ def _unread(run: str) -> str:
     return ""
 
 
-def _writes(running: RunningService, address: Address) -> _Answer:
+def _writes(
+    running: RunningService, address: Address, wrong: Callable[[Contract], Sequence[str]]
+) -> _Answer:
     # A name of its own: the database may have been walked before.
     flow_id = f"RollbackContract{uuid4().hex[:12]}"
     try:
-        problems = exercise(running.url, address, flow_id).problems
+        problems = wrong(exercise(running.url, address, flow_id))
     except InfraError as error:
         return _Answer(False, f"It stops answering while it writes: {_reason(running, error)}.")
     if not problems:

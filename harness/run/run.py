@@ -223,7 +223,9 @@ class Run:
     ) -> tuple[list[str], list[str]]:
         """Return what is wrong with a service by what is declared of it, and what is known."""
         declared, today = self.options.expectations, datetime.now(timezone.utc).date()
-        return expectations.judge_contract(declared, found.problems, service, today)
+        return expectations.judge_contract(
+            declared, found.problems, service, today, complete=found.complete
+        )
 
     def record_cell(self, outcome: CellOutcome) -> CellEntry:
         """Judge what came of a cell by what is declared of it, and write it to the journal."""

@@ -389,7 +389,12 @@ class Walk:
         runs = [(run.cell.probe.flow, run.run_id) for run in self._written]
         # The service of this stage is stopped by now: an operator swaps one for the other.
         with self._started(previous, database, step.number, "-rollback") as running:
-            verdict = rollback.verdict(running, database.address, runs)
+            verdict = rollback.verdict(
+                running,
+                database.address,
+                runs,
+                lambda found: self._run.judge_contract(found, previous)[0],
+            )
         stage.rollback = "safe" if verdict.safe else "unsafe"
         stage.rollback_evidence = [f"{previous.name}: {line}" for line in verdict.evidence]
 

@@ -255,6 +255,22 @@ def test_a_failure_of_a_service_itself_is_declared_strictly(
     assert all(part in text for text in found[0] for part in wrong)
 
 
+def test_what_was_not_asked_for_does_not_pass_against_its_declaration():
+    entry = {
+        "service": "all",
+        "check": "contract/times",
+        "reason": "r",
+        "link": None,
+        "until": None,
+    }
+    declared = parse([entry], "file", CATALOG, PROBES, contract_checks=CONTRACT_CHECKS)
+    service = CATALOG.services[0]
+    assert judge_contract(declared, ["run: refused"], service, TODAY, complete=False) == (
+        ["run: refused"],
+        [],
+    )
+
+
 def test_a_failure_of_a_service_itself_names_a_check_there_is():
     entry = {
         "service": "all",

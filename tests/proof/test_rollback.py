@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,7 @@ def test_a_service_that_brings_the_same_schema_may_return(
     start: Start, upgraded: Callable[[str], None], database: Database
 ):
     upgraded("2.0.4")
-    found = verdict(start("2.0"), database.address, RUNS)
+    found = verdict(start("2.0"), database.address, RUNS, attrgetter("problems"))
     assert found.safe
     assert found.evidence == (
         "Its migration API answers GET /version with 200: latest.",
@@ -70,7 +71,7 @@ def test_an_image_does_not_boot_on_a_newer_schema_though_its_metadata_service_wo
     start: Start, upgraded: Callable[[str], None], database: Database
 ):
     upgraded("2.3")
-    found = verdict(start("2.0.6"), database.address, RUNS)
+    found = verdict(start("2.0.6"), database.address, RUNS, attrgetter("problems"))
     assert not found.safe
     migration, *others = found.evidence
     assert "answers GET /version with 500: schema 20220503175500 is newer" in migration
@@ -86,7 +87,7 @@ def test_a_service_that_does_not_start_is_unsafe_with_its_last_words(
 ):
     upgraded("2.3")
     monkeypatch.setenv(faults.VARIABLE, f"{faults.NO_START_ON_NEWER_SCHEMA}@2.0.6")
-    found = verdict(start("2.0.6"), database.address, RUNS)
+    found = verdict(start("2.0.6"), database.address, RUNS, attrgetter("problems"))
     assert not found.safe
     migration, metadata = found.evidence
     assert migration.startswith("Its migration API does not answer: the service reference-2.0.6")
@@ -98,11 +99,11 @@ def test_the_first_service_writes_what_it_refuses_on_a_newer_schema(
     start: Start, upgraded: Callable[[str], None], database: Database
 ):
     upgraded("2.0")
-    found = verdict(start("1.0"), database.address, [])
+    found = verdict(start("1.0"), database.address, [], attrgetter("problems"))
     assert not found.safe
     assert found.evidence[0] == "It has no migration API that could refuse the schema."
     assert "refused, yet rows were written: POST /flows/" in found.evidence[-1]
-    found = verdict(start("1.0"), database.address, RUNS)
+    found = verdict(start("1.0"), database.address, RUNS, attrgetter("problems"))
     assert "FlowNewer/runs/1 answers 500" in found.evidence[2]
 
 
@@ -110,7 +111,9 @@ def test_a_run_that_is_not_read_makes_it_unsafe(
     start: Start, upgraded: Callable[[str], None], database: Database
 ):
     upgraded("2.5")
-    found = verdict(start("2.5"), database.address, [*RUNS, ("FlowNewer", "31")])
+    found = verdict(
+        start("2.5"), database.address, [*RUNS, ("FlowNewer", "31")], attrgetter("problems")
+    )
     assert not found.safe
     (bad,) = [sentence for sentence in found.evidence if "does not read" in sentence]
     assert "/flows/FlowNewer/runs/31 answers 404" in bad
