@@ -13,7 +13,7 @@ from harness.stack.database.server import Address
 
 RUN_SETTINGS = {
     # Every cell holds a few connections, and a service's pool up to ten.
-    "max_connections": "200",
+    "max_connections": "1000",
     # The data is thrown away after the run and never has to survive a crash of the machine, so
     # waiting for the disk would only slow down small machines.
     "fsync": "off",
