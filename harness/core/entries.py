@@ -25,6 +25,7 @@ def now() -> datetime:
     return datetime.now(timezone.utc).replace(microsecond=0)
 
 
+Direction = Literal["upgrade", "rollback", "downgrade"]
 Moment = Annotated[
     datetime, Meta(tz=True, description="when it was written, ISO 8601 with its time zone")
 ]
@@ -97,14 +98,15 @@ class PlannedStage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         stage: its number in its walk, from 1.
         service: name.
         service_kind: ``released``, ``reference`` or ``checkout``.
-        direction: ``upgrade``, or ``rollback`` for a step back.
+        direction: ``upgrade``; ``rollback`` for a step back to a service of the same schema,
+            ``downgrade`` to one of an older schema.
         walk: what tells its walk from others of the run: ``postgres=18``, say; mostly empty.
     """
 
     stage: Count
     service: str
     service_kind: str
-    direction: Literal["upgrade", "rollback"]
+    direction: Direction
     walk: str = ""
 
 
@@ -216,7 +218,8 @@ class StageEntry(_Entry, kw_only=True, tag="stage"):
         stage: its number in its walk, from 1; 0 for a service on a fresh database of its own.
         service: name.
         service_kind: ``released``, ``reference`` or ``checkout``.
-        direction: ``upgrade``, or ``rollback`` for a step back.
+        direction: ``upgrade``; ``rollback`` for a step back to a service of the same schema,
+            ``downgrade`` to one of an older schema.
         walk: what tells its walk from others of the run: ``postgres=18``, say; mostly empty.
         status: of the whole stage.
         reported: the version the service tells clients; None where it tells none.
@@ -242,7 +245,7 @@ class StageEntry(_Entry, kw_only=True, tag="stage"):
     stage: Count
     service: str
     service_kind: str
-    direction: Literal["upgrade", "rollback"]
+    direction: Direction
     walk: str = ""
     status: Status = Status.NOT_RUN
     reported: str | None = None

@@ -6,6 +6,7 @@ import itertools
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from harness.catalog.releases import Service
 from harness.machine.errors import UsageError
@@ -16,22 +17,34 @@ ROLLBACK_PROBABILITY = 1 / 3
 LONGEST_JUMP = 3
 
 
+_VERBS = {"upgrade": "upgrade to", "rollback": "roll back to", "downgrade": "downgrade to"}
+
+
 @dataclass(frozen=True)
 class Step:
     """One stage of the path.
 
     Attributes:
         number: from 1.
-        rollback: whether the service is older than the one before it.
+        rollback: whether the service is older than one that used the database before.
+        downgrade: whether its schema is older, too, than the one the database has: then nothing
+            can be migrated, and the image alone goes back.
     """
 
     number: int
     service: Service
     rollback: bool = False
+    downgrade: bool = False
+
+    @property
+    def direction(self) -> Literal["upgrade", "rollback", "downgrade"]:
+        """The way in one word."""
+        if self.downgrade:
+            return "downgrade"
+        return "rollback" if self.rollback else "upgrade"
 
     def __str__(self) -> str:
-        verb = "roll back to" if self.rollback else "upgrade to"
-        verb = "start with" if self.number == 1 else verb
+        verb = "start with" if self.number == 1 else _VERBS[self.direction]
         return f"stage {self.number:02d}: {verb} {self.service.name} (schema {self.service.schema})"
 
 
@@ -41,20 +54,21 @@ def straight(services: Iterable[Service]) -> tuple[Step, ...]:
 
 
 def given(services: Sequence[Service]) -> tuple[Step, ...]:
-    """Return the path through services in the order a user gave.
+    """Return the path through services in the order a user gave, upwards and back.
 
     Raises:
-        UsageError: when a service is repeated or older than the one before it.
+        UsageError: when a service is repeated.
     """
     for earlier, later in itertools.pairwise(services):
         if later.name == earlier.name:
             raise UsageError(f"--path: {later.name} is repeated")
-        if later.version < earlier.version:
-            raise UsageError(
-                f"--path: {later.name} is older than {earlier.name} before it; a path goes upwards"
-                " (for rollbacks in between see --seed)"
-            )
-    return straight(services)
+    steps = []
+    for number, service in enumerate(services, start=1):
+        before = services[: number - 1]
+        back = any(service.version < one.version for one in before)
+        down = back and any(service.schema < one.schema for one in before)
+        steps.append(Step(number, service, back, down))
+    return tuple(steps)
 
 
 def random_path(services: Sequence[Service], seed: int) -> tuple[Step, ...]:

@@ -210,6 +210,6 @@ def planned_stage(step: Step, walk: str) -> PlannedStage:
         stage=step.number,
         service=step.service.name,
         service_kind=step.service.kind,
-        direction="rollback" if step.rollback else "upgrade",
+        direction=step.direction,
         walk=walk,
     )

@@ -18,7 +18,7 @@ from harness.core.outcome import Status, worst, worst_first
 from harness.core.view import View, green
 from harness.report.findings import Finding, by_signature, findings, headline, stage_findings
 from harness.report.sides import REFERENCE, Page, Sides, page
-from harness.report.summary import flaky_count, known_sentences, tally, totals
+from harness.report.summary import WAYS, flaky_count, known_sentences, tally, totals
 from harness.report.text import EXCERPT_BYTES, excerpt, plain
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -75,6 +75,7 @@ def render_html(view: View, folder: Path) -> str:
             stage_findings=stage_findings(view),
             runs=_runs(view, found),
             notes=_notes(view),
+            ways=WAYS,
             grids=grids,
             walks=[list(found) for _, found in groupby(filter(_NUMBER, stages), key=walk)],
             probes=_unique(cell.probe for cell in found),

@@ -11,7 +11,7 @@ from harness.core.outcome import Status, worst
 from harness.core.view import View, green
 from harness.report.findings import also, by_signature, findings, headline, stage_findings
 from harness.report.sides import Page, Sides, page, span
-from harness.report.summary import difference_lines, known_sentences, totals_line
+from harness.report.summary import WAYS, difference_lines, known_sentences, totals_line
 from harness.report.text import counted, shortened
 
 SHOWN = 20
@@ -89,7 +89,7 @@ def _timeline(found: Sequence[StageEntry]) -> str:
     rows = [
         (
             str(stage.stage),
-            ("back to " if stage.direction == "rollback" else "")
+            WAYS[stage.direction]
             + escaped(stage.service)
             + (f" ({escaped(stage.walk)})" if stage.walk else ""),
             f"{stage.status.sign} {stage.status.value}",

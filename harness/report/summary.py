@@ -90,6 +90,10 @@ def sentence(cell: CellEntry) -> list[str]:
     ]
 
 
+WAYS = {"upgrade": "", "rollback": "back to ", "downgrade": "down to "}
+"""What stands before the service of a stage, by the direction of its step."""
+
+
 def place(stage: StageEntry) -> str:
     """Return a stage in words: ``stage 03, reference-2.3``; or a service without a walk."""
     walk = f" ({stage.walk})" if stage.walk else ""

@@ -21,6 +21,7 @@ from harness.core.view import View, green
 from harness.report.findings import asides
 from harness.report.sides import REFERENCE, Page, Sides, page
 from harness.report.summary import (
+    WAYS,
     column,
     difference_lines,
     known_sentences,
@@ -105,7 +106,7 @@ def timeline_table(stages: Sequence[StageEntry]) -> Table:
         migrated = f"{len(stage.migrations)} in {stage.migration_seconds:.1f} s"
         table.add_row(
             f"{stage.stage:02d}",
-            ("back to " if stage.direction == "rollback" else "") + stage.service,
+            WAYS[stage.direction] + stage.service,
             str(stage.schema_after or "none"),
             migrated if stage.migrations else "none",
             str(stage.carried),

@@ -147,7 +147,7 @@ def test_names_of_the_ancestor_are_understood(catalog, ancestor, ours):
         ("compat", ["--database-port", "65536"], ["--database-port 65536", "1 to 65535"]),
         ("fixed_db", ["--path", "2.0.4,"], ["no reference level"]),
         ("fixed_db", ["--path", "2.0.4,all"], ["--path: 'all' is not one service"]),
-        ("fixed_db", ["--path", "2.5,2.0.4"], ["reference-2.0.4 is older than reference-2.5"]),
+        ("fixed_db", ["--path", "2.5,2.5"], ["reference-2.5 is repeated"]),
         ("fixed_db", ["--path", "2.5", "--seed", "1"], ["--seed", "not allowed with", "--path"]),
         ("fixed_db", ["--on-failure", "cry"], ["--on-failure", "cry", "next"]),
     ],

@@ -45,11 +45,18 @@ def test_a_given_path_goes_upwards(catalog):
     assert not any(step.rollback for step in given(services))
 
 
+def test_a_given_path_may_go_back_and_down(catalog):
+    found = given(_named(catalog, "v2.3.0", "v2.4.0", "v2.4.5", "v2.4.1", "2.0.4", "v2.3.0"))
+    assert [step.direction for step in found] == [
+        *("upgrade", "upgrade", "upgrade", "rollback", "downgrade", "downgrade"),
+    ]
+    assert str(found[4]).startswith("stage 05: downgrade to 2.0.4")
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [
         (("2.0.4", "2.0.4"), "2.0.4 is repeated"),
-        (("v2.4.0", "v2.2.5"), "v2.2.5 is older than v2.4.0 before it"),
     ],
 )
 def test_a_given_path_that_is_none(catalog, names, message):

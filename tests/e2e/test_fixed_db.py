@@ -258,6 +258,24 @@ def test_a_service_that_cannot_start_on_the_newer_schema_is_a_rollback_verdict(
     assert "start" in evidence
 
 
+def test_a_path_that_goes_down_migrates_nothing_and_is_judged_like_any(walk_over: WalkOver) -> None:
+    view = walk_over("2.3,2.0.6")
+    assert said(view) == ""
+    up, down = view.stages
+    assert (up.direction, down.direction) == ("upgrade", "downgrade")
+    assert (down.schema_before, down.schema_after) == (up.schema_after, up.schema_after)
+    assert down.migrations == []
+    assert down.rereads
+
+
+def test_a_service_that_does_not_start_on_a_newer_schema_is_red_where_a_path_goes_down(
+    walk_over: WalkOver,
+) -> None:
+    view = walk_over("2.3,2.0.6", fault="no-start-on-newer-schema")
+    assert [stage.status for stage in view.stages] == ["pass", "fail"]
+    assert "reference-2.0.6 does not start on the newer schema: " in said(view)
+
+
 def test_a_users_database_is_walked_and_kept(walk_over: WalkOver, database: Database) -> None:
     view = walk_over("2.0.6,2.3", "--database-url", database.address.url)
     assert said(view) == ""

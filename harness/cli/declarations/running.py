@@ -159,7 +159,7 @@ WALK = (
         "--path",
         WALKS,
         _WALK_GROUP,
-        "just these services, in this order",
+        "just these services, in this order, upwards or back",
         Role.AXIS,
         metavar="SERVICES",
         may_be_empty=True,
