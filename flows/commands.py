@@ -98,6 +98,8 @@ ACTIONS = [
         "name": "spin",
         "about": "a step is run again on what the run handed it",
         "client": ">=2.19.0",
+        # The client says so: it looks for the step's inputs by their metadata.
+        "service": ">=2.5.0",
         "args": ["spin", "{flow}/{run.end}"],
     },
 ]
