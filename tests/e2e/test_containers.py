@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import re
 import shutil
@@ -32,7 +31,6 @@ from harness.client.cell import CellOutcome
 from harness.core.outcome import Status
 from harness.machine.locks import lock_path
 from harness.machine.processes import marked_processes, wait_until
-from harness.machine.tools import ROOT
 from harness.report.terminal import Screen
 from harness.run.run import Run
 from harness.stack.containers.engine import Engine
@@ -47,6 +45,7 @@ from tests.e2e.nox_runs import (
     nox,
     run,
     started,
+    without_faults_of_1_0,
 )
 from tests.e2e.relay import Relay
 from tests.images.build import BASE, MOVED_TAG, SERVICE, push, service_context, stand_ins
@@ -161,16 +160,6 @@ def over_services(
     for tag in tags(engine) - images:
         engine.client.images.remove(tag)
     assert things(engine) == before
-
-
-def without_faults_of_1_0(file: Path) -> Path:
-    """Declare what the project does, but what 1.0.x does wrong and its stand-in does right."""
-    declared = json.loads((ROOT / "expectations.json").read_text(encoding="utf-8"))
-    whole = declared["expectations"]
-    kept = [one for one in whole if one["service"] != "released <2.0"]
-    assert len(kept) < len(whole)
-    file.write_text(json.dumps({**declared, "expectations": kept}), encoding="utf-8")
-    return file
 
 
 def tags(engine: Engine) -> set[str]:
