@@ -50,7 +50,7 @@ WORD = "hexagon; $HOME 'ü'"
 
 
 class GraphFlow(FlowSpec):
-    """Split, and fan out twice within one branch; fail three times, to be tried again or caught."""
+    """Split, and fan out twice within one branch; fail twice, to be tried again and caught."""
 
     # Unasked a retry waits two minutes.
     @retry(times=1, minutes_between_retries=0)

@@ -6,9 +6,9 @@ import itertools
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from harness.catalog.releases import Service
+from harness.core.entries import Direction
 from harness.machine.errors import UsageError
 
 # A walk that rolls back about every third time still gets ahead, and one that jumps over up to two
@@ -37,7 +37,7 @@ class Step:
     downgrade: bool = False
 
     @property
-    def direction(self) -> Literal["upgrade", "rollback", "downgrade"]:
+    def direction(self) -> Direction:
         """The way in one word."""
         if self.downgrade:
             return "downgrade"
