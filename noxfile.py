@@ -55,10 +55,17 @@ def compat(session: nox.Session, client: str, **_: str) -> None:
 
 
 @nox.session(default=False, requires=["plan"])
+@nox.parametrize("python,client", CHOICE.parameters("cross"))
+def cross(session: nox.Session, client: str, **_: str) -> None:
+    """Prepare a client to read and resume what others write, in one database a service."""
+    sessions().prepare_client(session, "cross", client)
+
+
+@nox.session(default=False, requires=["plan"])
 @nox.parametrize("python,client", CHOICE.parameters("fixed_db"))
 def fixed_db(session: nox.Session, client: str, **_: str) -> None:
     """Prepare a client for one walk of all of them: one database through every service."""
-    sessions().prepare_client(session, client)
+    sessions().prepare_client(session, "fixed_db", client)
 
 
 @nox.session(default=False, requires=["plan"])
@@ -77,7 +84,7 @@ def plan(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", default=False)
 def verdict(session: nox.Session) -> None:
-    """Walk fixed_db, end the run and print its grid (queued by the sessions above)."""
+    """Run cross, walk fixed_db, end the run and print its grid (queued by the sessions above)."""
     sessions().end_runs(session)
 
 

@@ -52,11 +52,13 @@ CHECKS = {
         "about": "steps and tasks fetched under one namespace have what is in them under another",
         # Before, the namespace of the moment is looked at, by design.
         "client": ">=2.8.3",
+        "writer": ">=2.0.0",
     },
     # 2.12.4 to 2.12.6 fail under None: https://github.com/Netflix/metaflow/pull/1901
     "remembered": {
         "about": "a run fetched under one namespace has its steps under another",
         "client": ">=2.12.4",
+        "writer": ">=2.0.0",
     },
     # 2.11.1 to 2.12.22 end with an AttributeError: https://github.com/Netflix/metaflow/pull/2066
     "flow": {"about": "Metaflow()[NAME] is the flow of that name"},
@@ -68,6 +70,7 @@ CHECKS = {
     "carried": {
         "about": "a task that is pickled and read again leads to the same data",
         "client": ">=2.8.3",
+        "writer": ">=2.0.0",
     },
     "latest": {"about": "the latest run of the flow is the newest of all that it lists"},
     "times": {"about": "a task is said to be made before it ran, and after its run"},
@@ -80,6 +83,7 @@ CHECKS = {
     "changed_tags": {
         "about": "the client adds, removes and replaces tags, and leaves the others",
         "client": ">=2.7.0",
+        "writer": ">=2.0.0",
         # Of the release, not of what it reports: v2.2.5 can change tags and says it is 2.2.3.
         "release": ">=2.2.5",
     },

@@ -12,6 +12,8 @@ from harness.core.plan import Cell
 from harness.run.options import Options
 
 _SERVICE = "--service"
+CLIENTS = "--metaflow"
+PAIRS = "--pairs"
 
 
 def carried(
@@ -58,7 +60,11 @@ def rerun_line(cell: Cell, options: Options) -> str:
     """Return the command that runs just this cell again; a cell of a walk needs its stages."""
     flags: list[str] = []
     for axis in AXES:
-        if axis.option == _SERVICE:
+        if axis.option == CLIENTS and cell.writer is not None:
+            roles = filter(None, (cell.writer, cell.client, cell.resumer))
+            names = [client.name for client in roles]
+            flags += [CLIENTS, ",".join(dict.fromkeys(names)), PAIRS, ":".join(names)]
+        elif axis.option == _SERVICE:
             flags += [*_service_flags(cell, options), "--probe", cell.probe.name]
         elif axis.option and axis.of(cell.point):
             flags += [axis.option, axis.of(cell.point)]

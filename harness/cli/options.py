@@ -14,6 +14,7 @@ from harness.cli.declared import options_of
 from harness.cli.draft import Draft, read
 from harness.cli.parser import for_containers
 from harness.cli.ui_options import ui_options
+from harness.core.pairs import make_pairs
 from harness.core.path import Step, given, random_path, straight
 from harness.machine.errors import InfraError, UsageError, about, nearest
 from harness.run.options import Options
@@ -112,6 +113,7 @@ def _options(
         keep=raw.keep or session == FULL,
         results=raw.results.resolve(),
         plan=raw.plan,
+        pairs=make_pairs(raw.pairs, draft.clients) if session == "cross" else (),
         path=path,
         seed=raw.seed,
         selection=raw.service,
@@ -256,5 +258,5 @@ def _services(
         # Each released code once is what a first run can take: about twenty images.
         return select_services(catalog, "groups" if text is None else text, "released")
     # A walk goes through all levels; for cells, two of a minor differ in little that clients use.
-    unasked = "minors" if session == "compat" else "all"
+    unasked = {"compat": "minors", "cross": "latest"}.get(session, "all")
     return select_services(catalog, unasked if text is None else text, "reference")

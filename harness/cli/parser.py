@@ -37,6 +37,13 @@ SESSIONS = {
   nox -s "compat(2.19.39)" -- --probe hello --jobs 1
   nox -s compat -- --plan                              print what would run, and stop""",
     ),
+    "cross": Session(
+        f"Each client runs probes for others to read and resume, in one database. {_RUN}",
+        """examples:
+  nox -s cross                                         each release with the ones beside it
+  nox -s cross -- --metaflow 2.7.23,2.17.3,2.19.39 --pairs all
+  nox -s cross -- --pairs 2.17.3:2.19.39:2.19.39       one writes, the other reads and resumes""",
+    ),
     "fixed_db": Session(
         _RUN,
         """examples:

@@ -16,7 +16,7 @@ def make_plan(options: Options, pythons: Mapping[Client, str]) -> Plan:
     """Return what a run with these options does.
 
     Client by client, within a client service by service; in a walk stage by stage, within a stage
-    client by client.
+    client by client. In ``cross`` reader by reader, within a reader writer by writer.
 
     Args:
         options: of the run.
@@ -32,6 +32,24 @@ def make_plan(options: Options, pythons: Mapping[Client, str]) -> Plan:
 
 
 def _cells(options: Options, pythons: Mapping[Client, str]) -> Iterator[Cell]:
+    """Yield the cells, in ``cross`` those of pairs of clients that come."""
+    if not options.pairs:
+        yield from _alone(options, pythons)
+        return
+    cells = list(_alone(options, pythons))
+    for roles in options.pairs:
+        for cell in cells:
+            resumed = roles.resumer is not None
+            if (
+                cell.client == roles.reader
+                and {roles.writer, roles.resumer} <= {None, *pythons}
+                and (cell.probe.resumer_actions or not resumed)
+            ):
+                yield replace(cell, writer=roles.writer, resumer=roles.resumer)
+
+
+def _alone(options: Options, pythons: Mapping[Client, str]) -> Iterator[Cell]:
+    """Yield a cell for each client, with nobody beside it."""
     places: Iterable[tuple[str, int, Service | None, Client]] = (
         (postgres, step.number, step.service, client)
         # A whole walk for each PostgreSQL: each has a database of its own.

@@ -20,6 +20,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from harness.cli.declared import options_of
+from harness.cli.lines import CLIENTS, PAIRS
 from harness.cli.option import value_in
 from harness.cli.parser import build_parser
 from harness.cli.secret import is_reference, read_secret
@@ -38,7 +39,6 @@ from harness.report.text import counted
 from harness.run.folder import make_latest
 
 _SERVICE = "--service"
-_CLIENTS = "--metaflow"
 _DATABASE = "--database-url"
 _PASSWORD = "PGPASSWORD"  # noqa: S105 - the variable's name
 _NAMED = 3
@@ -150,17 +150,22 @@ def commands(chosen: Sequence[CellEntry]) -> list[list[str]]:
     """Return the commands that run these cells again, and no others.
 
     Cells of one command line but for the service share a run; so do clients with the same
-    services. Those of a walk share the walk to their stage, and a cell without a service, or of a
-    UI, is run by its own line.
+    services, and pairs of clients. Those of a walk share the walk to their stage, and a cell
+    without a service, or of a UI, is run by its own line.
     """
     services: dict[tuple[str, str], dict[str, None]] = {}
     found: dict[str, None] = {}
     walks: dict[str, dict[str, None]] = {}
+    pairs: dict[str, dict[str, None]] = {}
     for cell in chosen:
         words = shlex.split(cell.rerun)
         if cell.stage:
-            line = shlex.join(_replaced(words, _CLIENTS, ""))
+            line = shlex.join(_replaced(words, CLIENTS, ""))
             walks.setdefault(line, {})[cell.client] = None
+        elif cell.writer:
+            named = words[words.index(PAIRS) + 1]
+            line = shlex.join(_replaced(_replaced(words, CLIENTS, ""), PAIRS, ""))
+            pairs.setdefault(line, {})[named] = None
         elif _SERVICE not in words:
             found[cell.rerun] = None
         else:
@@ -169,13 +174,17 @@ def commands(chosen: Sequence[CellEntry]) -> list[list[str]]:
             services.setdefault((blank, cell.client), {})[named] = None
     together: dict[tuple[str, str], dict[str, None]] = {}
     for (blank, client), names in services.items():
-        line = shlex.join(_replaced(shlex.split(blank), _CLIENTS, ""))
+        line = shlex.join(_replaced(shlex.split(blank), CLIENTS, ""))
         together.setdefault((line, ",".join(names)), {})[client] = None
     for (line, joined), clients in together.items():
         words = _replaced(shlex.split(line), _SERVICE, joined)
-        found[shlex.join(_replaced(words, _CLIENTS, ",".join(clients)))] = None
+        found[shlex.join(_replaced(words, CLIENTS, ",".join(clients)))] = None
+    for line, several in pairs.items():
+        clients_of = dict.fromkeys(name for pair in several for name in pair.split(":"))
+        words = _replaced(shlex.split(line), CLIENTS, ",".join(clients_of))
+        found[shlex.join(_replaced(words, PAIRS, ",".join(several)))] = None
     return [
-        *(_replaced(shlex.split(line), _CLIENTS, ",".join(names)) for line, names in walks.items()),
+        *(_replaced(shlex.split(line), CLIENTS, ",".join(names)) for line, names in walks.items()),
         *map(shlex.split, found),
     ]
 

@@ -122,7 +122,8 @@ class ClientRun:
         plan: what it is going to do.
         ui: what ``full`` shows after its walk; None in other sessions.
         run: None until the first of its clients comes.
-        prepared: the clients of a walk whose environments are ready, each with its interpreter.
+        prepared: the clients whose environments are ready, each with its interpreter, where the
+            cells need several of them.
     """
 
     options: Options
@@ -242,12 +243,12 @@ class Sessions:
             session.error(line)
         run.screen.say(line)
 
-    def prepare_client(self, session: nox.Session, client_name: str) -> None:
-        """Install one client of the walk, which starts when the last one is ready."""
-        client = self._choice.client("fixed_db", client_name)
-        run = self._start(session, "fixed_db")
+    def prepare_client(self, session: nox.Session, name: str, client_name: str) -> None:
+        """Install one client of a session whose cells start when the last one is ready."""
+        client = self._choice.client(name, client_name)
+        run = self._start(session, name)
         python = self._install(session, run, client, run.plan.of_client(client))
-        self._planned["fixed_db"].prepared[client] = python
+        self._planned[name].prepared[client] = python
 
     def _start(self, session: nox.Session, name: str) -> Run:
         """Return the run the session belongs to, made by the first one."""
@@ -274,20 +275,23 @@ class Sessions:
         self, session: nox.Session, run: Run, client: Client, cells: Sequence[Cell]
     ) -> Path:
         """Install the client, return its interpreter; what cannot be is recorded for its cells."""
+        if not cells:
+            session.skip(f"{client.name} has no part in --pairs")
         why = self._choice.pythons[client.name]
         if isinstance(why, str) and not session.python:
             run.skip(cells, Status.NOT_RUN, why)
             session.skip(why)
         python = Path(session.virtualenv.bin) / "python"
         # A reused environment may be that of another Python.
-        minor, planned = python_of(python), cells[0].python
+        minor = python_of(python)
+        planned = next((cell.python for cell in cells if cell.client == client), "")
         if planned and minor != planned:
             why = f"its environment has Python {minor}, {planned} is planned: nox -N makes it anew"
             run.skip(cells, Status.INFRA, why)
             session.error(why)
         try:
             # Silent, nox shows what pip printed only where it fails.
-            session.install(*run.clients.requirements(cells, minor), silent=True)
+            session.install(*run.clients.requirements(client, cells, minor), silent=True)
         except CommandFailed:
             run.skip(cells, Status.INFRA, f"metaflow=={client.name} could not be installed")
             raise
@@ -301,9 +305,9 @@ class Sessions:
         session.notify("verdict")
 
     def end_runs(self, session: nox.Session) -> None:
-        """End every run, after its walk; then ``ui`` follows, where it is asked for.
+        """End every run, after what needs several clients; then ``ui``, where it is asked for.
 
-        Red when a walk has an unexpected outcome, or when a run had no cell that ran.
+        Red when something in these has an unexpected outcome, or when no cell of a run ran.
         """
         if not self._runs:
             session.error("nothing ran: no client's session came so far, or none was asked for")
@@ -312,7 +316,7 @@ class Sessions:
             prepared = self._planned[name].prepared
             if prepared:
                 try:
-                    walk(run, prepared)
+                    (run.cross if name == "cross" else partial(walk, run))(prepared)
                 except HarnessError as error:
                     wrong.append(str(error))
             run.end()
@@ -320,8 +324,8 @@ class Sessions:
                 session.notify("ui", posargs=())
             if all(cell.status is Status.NOT_RUN for cell in run.record.view.finished):
                 wrong.append(f"no cell of {name} ran")
-            elif name == "fixed_db" and not _green(run.record.view):
-                wrong.append("the walk has unexpected outcomes; see above")
+            elif prepared and not _green(run.record.view):
+                wrong.append(f"{name} has unexpected outcomes; see above")
             # What is wrong with a service by itself turns no client red.
             elif not all(map(green, run.record.view.stages)):
                 wrong.append("a service by itself is not as expected; see above")

@@ -57,12 +57,15 @@ class Doer:
     """Does the actions of a cell, one after another.
 
     Attributes:
+        surroundings: those of the cell's client.
+        others: those of other clients, by the role that is theirs.
         done: what came of each, by name.
     """
 
     cell: Cell
     surroundings: Surroundings
     deadline: float
+    others: Mapping[str, Surroundings] = field(default_factory=dict)
     done: dict[str, Done] = field(default_factory=dict)
     # Ids that a probe chooses must be new: a walk's database holds the runs of earlier stages.
     _unique: str = field(default_factory=lambda: uuid.uuid4().hex[:10])
@@ -79,7 +82,7 @@ class Doer:
                 why = CheckOutcome(Status.NOT_RUN, self.did_not_end(name), because=name)
                 return Done(wrong=why)
         try:
-            finished = run_program(self.surroundings, self._program(action), self.deadline)
+            finished = run_program(self._of(action), self._program(action), self.deadline)
         except MissingError as error:
             return Done(wrong=CheckOutcome(Status.FAIL, str(error)))
         except ClientTimeoutError as error:
@@ -88,6 +91,9 @@ class Doer:
         run_id = self._run_id(action)
         judge = _judge_run if action.makes_run else _judge_command
         return Done(run_id, finished, judge(action, finished, run_id))
+
+    def _of(self, action: Action) -> Surroundings:
+        return self.others.get(action.role, self.surroundings)
 
     def did_not_end(self, name: str) -> str:
         """Say that an action did not end as it should."""
@@ -108,12 +114,12 @@ class Doer:
         # Filled in only now: what earlier actions made is known when this one is done.
         arguments = [self._fill(part) for part in action.arguments]
         if action.program == "metaflow":
-            return [str(self.surroundings.python.with_name("metaflow")), *arguments]
+            return [str(self._of(action).python.with_name("metaflow")), *arguments]
         # Old clients run pylint on the flow first, which says nothing of the service.
-        flow = [str(self.surroundings.python), str(self.cell.probe.path), "--no-pylint"]
+        flow = [str(self._of(action).python), str(self.cell.probe.path), "--no-pylint"]
         if not action.makes_run:
             return [*flow, *arguments]
-        tags = (*self.cell.probe.tags, *self.surroundings.tags)
+        tags = (*self.cell.probe.tags, *self._of(action).tags)
         return [
             *(*flow, *map(self._fill, action.before), action.verb, *self._origin(action)),
             # Read from a file, because the id is needed also of a run that failed.

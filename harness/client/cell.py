@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from harness.client.actions import Doer, label
 from harness.client.program import ClientError, ClientTimeoutError, Surroundings
@@ -82,7 +83,10 @@ def not_run(cell: Cell, status: Status, reason: str) -> CellOutcome:
 
 
 def run_cell(
-    outcome: CellOutcome, surroundings: Surroundings, earlier: Sequence[EarlierRun] = ()
+    outcome: CellOutcome,
+    surroundings: Surroundings,
+    earlier: Sequence[EarlierRun] = (),
+    others: Mapping[str, Surroundings] = MappingProxyType({}),
 ) -> None:
     """Run one cell and note what comes of it; nothing it started is left running.
 
@@ -90,6 +94,7 @@ def run_cell(
         outcome: of the cell to run; what was noted before an error stays.
         surroundings: what it runs in.
         earlier: runs this client wrote at earlier stages, to be read again afterwards.
+        others: what other clients that have a role in it run in.
 
     Raises:
         InfraError: when a part of the harness breaks, or the run is being ended.
@@ -100,7 +105,8 @@ def run_cell(
     # Cells share a service and its log: only what it gains from here on is this cell's.
     log_start = _size(surroundings.service_log)
     try:
-        _make_checks(outcome, surroundings, started + surroundings.timeout)
+        deadline = started + surroundings.timeout
+        _make_checks(outcome, Doer(outcome.cell, surroundings, deadline, others))
     finally:
         # Also when something breaks: an infra cell keeps its evidence.
         outcome.seconds = round(time.monotonic() - started, 2)
@@ -112,10 +118,9 @@ def run_cell(
     _read_again(outcome, surroundings, earlier)
 
 
-def _make_checks(outcome: CellOutcome, surroundings: Surroundings, deadline: float) -> None:
+def _make_checks(outcome: CellOutcome, doer: Doer) -> None:
     """Do the probe's actions in order, and note what came of every check."""
     cell = outcome.cell
-    doer = Doer(cell, surroundings, deadline)
     asked = {check.name: check for check in cell.checks if not cell.unsupported(check)}
     answered: dict[str, CheckOutcome] = {}
     reads = [action for action in cell.probe.actions if action.verb == "read"]
@@ -125,7 +130,7 @@ def _make_checks(outcome: CellOutcome, surroundings: Surroundings, deadline: flo
             name = READBACK if action is reads[-1] else action.name
             _read(outcome, doer, made, answered, name)
         elif action.name in asked:
-            outcome.evidence[label(action)] = surroundings.logs / f"{label(action)}.txt"
+            outcome.evidence[label(action)] = doer.surroundings.logs / f"{label(action)}.txt"
             done = doer.do(action)
             if action.name == FIRST_RUN:
                 outcome.run_id = done.run_id

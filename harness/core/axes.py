@@ -25,7 +25,9 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     """One variant per axis, by name; an empty name is the axis's default.
 
     Attributes:
-        client: release of the Metaflow client.
+        client: release of the Metaflow client; of several in a cell, the one that reads.
+        writer: release of the client that wrote what is read, where that is asked for by name.
+        resumer: likewise of the one that resumes it; empty where nobody does.
         python: minor version of the Python it runs on; empty where none works.
         service: name of the metadata service; None where clients run alone.
         build: what the service's name stood for: an image, or a git ref; empty for the reference
@@ -39,6 +41,8 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     client: str
+    writer: str = ""
+    resumer: str = ""
     python: str = ""
     service: str | None = None
     build: str = ""
@@ -83,6 +87,8 @@ class Axis:
 AXES = (
     Axis("ui", Side.PAGE, "UI {}", place=1),
     Axis("client", Side.ROW, "client {}", place=2, option="--metaflow"),
+    Axis("writer", Side.COLUMN, "writer {}"),
+    Axis("resumer", Side.COLUMN, "resumer {}"),
     Axis("service", Side.COLUMN, "service {}", place=3, option="--service"),
     Axis("datastore", Side.PAGE, "{} data", place=4, option="--datastore"),
     Axis("postgres", Side.PAGE, "PostgreSQL {}", option="--postgres", stack=True),

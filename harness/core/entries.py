@@ -164,6 +164,7 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     Attributes:
         python: the whole version of the client's Python.
         environment: digest of the client's environment, which an entry of that name lists.
+        others: by release, the same of other clients that have a role in the cell.
         service: commit, image id or digest of the code that served.
         reported: the version it told clients; None where it tells none.
         db_schema: newest applied migration; None without a database.
@@ -175,6 +176,7 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     python: str = ""
     environment: str = ""
+    others: dict[str, str] = {}
     service: str = ""
     reported: str | None = None
     db_schema: int | None = None

@@ -37,7 +37,7 @@ MIGRATION = "migration"
 CONTRACT = "contract/"
 """What the names of the checks of a service itself begin with."""
 
-_OTHERS = [axis.name for axis in AXES if axis.name not in {"client", "service", "ui"}]
+_OTHERS = [axis.name for axis in AXES if axis.name not in {"client", "writer", "service", "ui"}]
 """The axes whose variants are told by name; an entry may name some of them."""
 
 _FAILING = {Status.FAIL, Status.TIMEOUT}
@@ -71,6 +71,7 @@ class Judged:
 
     Attributes:
         client: its release.
+        writer: that of the client that wrote what was judged, where it is another.
         service: None where clients run alone, or where nobody knows it.
         probe: the name of the probe.
         ui: the release of the UI backend that showed it; None where no UI is asked.
@@ -81,6 +82,7 @@ class Judged:
     service: Service | None
     probe: str
     ui: Version | None = None
+    writer: Version | None = None
     point: Point | None = None
 
 
@@ -95,7 +97,9 @@ class Expectation:
         reason: why it fails.
         link: where that is told; None when nowhere.
         until: the last day it is expected; None for always.
-        client: which clients; no client has a part in a migration.
+        client: which clients, of several in a cell the one that reads and resumes; no client has
+            a part in a migration.
+        writer: which clients wrote what it is about.
         ui: which UI backends show it so; None for a failure of clients with services.
         before: for a migration, the services that used the database last; None for a cell's check.
         others: by name of another axis, its variant; where it has another, nothing is declared.
@@ -108,6 +112,7 @@ class Expectation:
     link: str | None
     until: date | None
     client: Range = Range()
+    writer: Range = Range()
     ui: Range | None = None
     before: Range | None = None
     others: Mapping[str, str] = field(default_factory=dict)
@@ -119,7 +124,7 @@ class Expectation:
             return False
         if self.check not in {check, f"{cell.probe}/{check}"} or not self._elsewhere(cell):
             return False
-        if not self.client.holds(cell.client):
+        if not self.client.holds(cell.client) or not self.writer.holds(cell.writer or cell.client):
             return False
         service = cell.service
         # A git ref that this machine does not know stands in the rows of a UI's database, too.
@@ -254,6 +259,8 @@ def parse(
         fields = of_stages if "before" in named else about_ui if "ui" in named else of_cells
         if str(named.get("check")).startswith(CONTRACT):
             fields = of_services
+        if "writer" in named and "before" not in named:
+            fields = {**fields, "writer": _client_range(catalog)}
         others = {name: named[name] for name in _OTHERS if name in named and "before" not in named}
         told: dict[str, str] = records.record(
             where, others, dict.fromkeys(others, records.text), dict

@@ -21,8 +21,10 @@ class Cell:
     """One client × one service × one datastore × one probe, and what else it is made of.
 
     Attributes:
-        session: ``compat``, ``fixed_db`` or ``local``.
+        session: ``compat``, ``cross``, ``fixed_db`` or ``local``.
         service: None in ``local``, where clients run alone.
+        writer: the client that does the writer's actions; None where ``client`` does all.
+        resumer: likewise the resumer's; in a cell with a writer None where nobody resumes.
         stage: number of the stage in a fixed-database walk, from 1; 0 elsewhere.
         python: minor version of the Python its client runs on; empty where none works.
         build: what the service's name stands for: an image, or a git ref.
@@ -42,12 +44,16 @@ class Cell:
     postgres: str = ""
     scenario: str = ""
     backend: str = ""
+    writer: Client | None = None
+    resumer: Client | None = None
 
     @cached_property
     def point(self) -> Point:
         """The variants it is made of, by name."""
         return Point(
             client=self.client.name,
+            writer=self.writer.name if self.writer else "",
+            resumer=self.resumer.name if self.resumer else "",
             python=self.python,
             service=self.service.name if self.service else None,
             build=self.build,
@@ -75,14 +81,30 @@ class Cell:
     @property
     def checks(self) -> tuple[Check, ...]:
         """The probe's checks, and the one that every cell with an object store has."""
-        return (*self.probe.checks, STORED) if self.datastore == "s3" else self.probe.checks
+        checks = self.probe.checks
+        if self.writer is not None:
+            checks = self.probe.checks_of_resumer if self.resumer else self.probe.checks_of_others
+        return (*checks, STORED) if self.datastore == "s3" else checks
+
+    @property
+    def clients(self) -> tuple[Client, ...]:
+        """All that have a part in it, each once."""
+        return tuple(dict.fromkeys(filter(None, (self.client, self.writer, self.resumer))))
+
+    def client_of(self, role: str) -> Client:
+        """Return the client that does the actions of a role."""
+        named = {"writer": self.writer, "resumer": self.resumer}.get(role)
+        return named or self.client
 
     def unsupported(self, check: Check) -> str:
         """Return why the check cannot be asked of this cell; empty when it can."""
         if not self.probe.is_for(self.datastore):
             return f"needs {' or '.join(self.probe.datastores)} data, this is {self.datastore}"
-        if check.client and not self.client.satisfies(check.client):
-            return f"needs client {check.client}, this is {self.client.name}"
+        for client in dict.fromkeys(filter(None, (self.client, self.resumer))):
+            if check.client and not client.satisfies(check.client):
+                return f"needs client {check.client}, this is {client.name}"
+        if self.writer and check.writer and not self.writer.satisfies(check.writer):
+            return f"needs writer {check.writer}, this is {self.writer.name}"
         # Where clients run alone there is no service that could lack anything.
         if check.service and self.service and not self.service.satisfies(check.service):
             reported = self.service.reported or "no version"
@@ -111,7 +133,7 @@ class Plan:
     @property
     def clients(self) -> tuple[Client, ...]:
         """Its clients, in order."""
-        return tuple(dict.fromkeys(cell.client for cell in self.cells))
+        return tuple(dict.fromkeys(client for cell in self.cells for client in cell.clients))
 
     @property
     def walks(self) -> tuple[str, ...]:
@@ -119,8 +141,8 @@ class Plan:
         return tuple(dict.fromkeys(cell.walk for cell in self.cells)) if self.path else ()
 
     def of_client(self, client: Client) -> tuple[Cell, ...]:
-        """Return the cells of one client."""
-        return tuple(cell for cell in self.cells if cell.client == client)
+        """Return the cells that a client has a part in."""
+        return tuple(cell for cell in self.cells if client in cell.clients)
 
     def of_stage(self, walk: str, stage: int, clients: Iterable[Client] = ()) -> tuple[Cell, ...]:
         """Return the cells of one stage of a walk.

@@ -2,12 +2,12 @@
 
 A probe is a Metaflow flow in a file. These module-level names make it more than that, all optional:
 
-``CHECKS``  dict of check name to ``{"about": str, "client": range, "service": range, "release":
-            range, "action": name}``; the ranges are PEP 440 specifiers, and outside of them the
-            check is ``unsupported``. For each name the file has a function ``check_NAME(run)`` that
-            asserts on the run read back by the client, and may return ``{table: [columns a row must
-            have, …]}``. It judges the result of one action: that of the first run, unless it says
-            which.
+``CHECKS``  dict of check name to ``{"about": str, "client": range, "writer": range, "service":
+            range, "release": range, "action": name}``; the ranges are PEP 440 specifiers, and
+            outside of them the check is ``unsupported``. For each name the file has a function
+            ``check_NAME(run)`` that asserts on the run read back by the client, and may return
+            ``{table: [columns a row must have, …]}``. It judges the result of one action: that of
+            the first run, unless it says which.
 ``ACTIONS``  list of what is done with the flow, in order; see ``Action``. Without it the flow is
             run, and read back.
 ``TAGS``    list of tags every run is started with.
@@ -63,6 +63,7 @@ class Check:
         name: what reports show.
         about: what it asserts, in words.
         client: PEP 440 range of clients that can do it; empty for all.
+        writer: the same for the client that wrote what it reads, where that is another one.
         service: the same for the version that the service reports to clients.
         release: the same for the service's own version, whatever it reports: of what clients should
             be able to do with it.
@@ -77,6 +78,7 @@ class Check:
     action: str = RUN_CHECK
     wants: tuple[str, ...] = ("run",)
     release: str = ""
+    writer: str = ""
 
     @property
     def of_first_run(self) -> bool:
@@ -127,6 +129,37 @@ class Probe:
     def action(self, name: str) -> Action:
         """Return the action of a name."""
         return next(action for action in self.actions if action.name == name)
+
+    @functools.cached_property
+    def resumer_actions(self) -> frozenset[str]:
+        """The names of what a resumer does, and of what uses that."""
+        found: set[str] = set()
+        for action in self.actions:
+            if action.role == "resumer" or found.intersection(action.needs):
+                found.add(action.name)
+        return frozenset(found)
+
+    @functools.cached_property
+    def checks_of_others(self) -> tuple[Check, ...]:
+        """Those that can be made where nobody resumes."""
+        return tuple(check for check in self.checks if not self._needs_resumer(check))
+
+    @functools.cached_property
+    def checks_of_resumer(self) -> tuple[Check, ...]:
+        """Those of what a resumer does, and of the actions that it needs for that."""
+        needed = {RUN_CHECK}
+        # Backwards: what is needed may itself need what was done before.
+        for action in reversed(self.actions):
+            if action.name in self.resumer_actions or action.name in needed:
+                needed.update((action.name, *action.needs))
+        return tuple(
+            check for check in self.checks if check.name in needed or self._needs_resumer(check)
+        )
+
+    def _needs_resumer(self, check: Check) -> bool:
+        # What looks at the results of all actions may look at any of them.
+        at_all = bool({"runs", "outputs"}.intersection(check.wants))
+        return check.action in self.resumer_actions or (at_all and bool(self.resumer_actions))
 
 
 STORED = Check("stored", "what the client says it stored lies in the object store")
@@ -237,6 +270,7 @@ def _check_of(action: Action) -> Check:
         action.service,
         action.name,
         release=action.release,
+        writer=action.client,
     )
 
 
@@ -311,7 +345,7 @@ def _check(source: Source, name: object, entry: Literal, actions: Sequence[Actio
     if not isinstance(name, str) or not isinstance(entry.value, dict) or "about" not in entry.value:
         raise entry.error(": a name with a dict that has 'about' is expected")
     _refuse_reserved(name, entry, actions)
-    fields = entry.fields(("about", *RANGES, "action"))
+    fields = entry.fields(("about", *RANGES, "writer", "action"))
     done = [action.name for action in actions if action.verb != "read"]
     judged = fields["action"].one_of(done) if "action" in fields else FIRST_RUN
     action = next(action for action in actions if action.name == judged)
@@ -320,7 +354,10 @@ def _check(source: Source, name: object, entry: Literal, actions: Sequence[Actio
         for side in RANGES
     }
     about = fields["about"].text()
-    return Check(name, about, **ranges, action=judged, wants=_wants(source, name, entry))
+    # Unless it is said, who reads what is new in a release is not asked for it in older runs.
+    writer = fields["writer"].specifier() if "writer" in fields else ranges["client"]
+    wants = _wants(source, name, entry)
+    return Check(name, about, **ranges, writer=writer, action=judged, wants=wants)
 
 
 def _refuse_reserved(name: str, entry: Literal, actions: Sequence[Action]) -> None:

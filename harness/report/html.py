@@ -18,7 +18,14 @@ from harness.core.outcome import Status, worst, worst_first
 from harness.core.view import View, green
 from harness.report.findings import Finding, by_signature, findings, headline, stage_findings
 from harness.report.sides import REFERENCE, Page, Sides, page
-from harness.report.summary import WAYS, flaky_count, known_sentences, tally, totals
+from harness.report.summary import (
+    WAYS,
+    axes_words,
+    flaky_count,
+    known_sentences,
+    tally,
+    totals,
+)
 from harness.report.text import EXCERPT_BYTES, excerpt, plain
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -139,6 +146,13 @@ class _Grid(NamedTuple):
     flaky: set[tuple[str, _Column]]
 
     @property
+    def axes(self) -> str:
+        """What its rows and columns are."""
+        words = axes_words(next(iter(self.cells.values()))[0])
+        staged = any(column.stage for column in self.columns)
+        return "client × stage" if staged else words
+
+    @property
     def of_ui(self) -> bool:
         """Whether a UI is what was looked at."""
         return self.session == "ui"
@@ -216,6 +230,7 @@ def _data(
             {
                 "title": grid.title,
                 "walk": walk_name(next(iter(grid.cells.values()))[0]),
+                "axes": grid.axes.split(" × "),
                 "clients": grid.clients,
                 "columns": [column._asdict() for column in grid.columns],
             }

@@ -11,7 +11,7 @@ from harness.core.entries import CellEntry, StageEntry
 from harness.core.outcome import Status
 from harness.core.view import View, green
 from harness.report.summary import (
-    column,
+    cell_words,
     known_sentences,
     page_words,
     place,
@@ -71,7 +71,7 @@ def render_junit(view: View) -> str:
 
 
 def _cell_cases(view: View, cell: CellEntry) -> Iterable[_Case]:
-    where = f"client {cell.client} × {column(cell)}, {page_words(cell)}"
+    where = f"{cell_words(cell)}, {page_words(cell)}"
     evidence = "".join(f"\n{kind}: {path}" for kind, path in cell.evidence.items())
     seconds = cell.seconds
     for name, check in cell.checks.items():

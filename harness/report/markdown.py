@@ -11,7 +11,13 @@ from harness.core.outcome import Status, worst
 from harness.core.view import View, green
 from harness.report.findings import also, by_signature, findings, headline, stage_findings
 from harness.report.sides import Page, Sides, page, span
-from harness.report.summary import WAYS, difference_lines, known_sentences, totals_line
+from harness.report.summary import (
+    WAYS,
+    axes_words,
+    difference_lines,
+    known_sentences,
+    totals_line,
+)
 from harness.report.text import counted, shortened
 
 SHOWN = 20
@@ -125,7 +131,8 @@ def _grids(view: View, sides: Sides) -> list[str]:
         ]
         table = _table(("client", *map(escaped, services)), rows)
         words = ", ".join([name, *(session.page_words(where) or [f"{where[_DATASTORE]} data"])])
-        parts.append(_folded(f"{words}: client × service", table))
+        of = next(iter(squares.values()))[0]
+        parts.append(_folded(f"{words}: {axes_words(of)}", table))
     return parts
 
 

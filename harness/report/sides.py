@@ -15,16 +15,25 @@ from harness.report.summary import column
 REFERENCE = "reference-"
 
 Page = tuple[str, ...]
-"""A variant of each axis that is neither a grid's rows nor its columns."""
+"""A variant of each axis that is neither a grid's rows nor its columns, and what ``page`` says."""
 
 _PAGE = on(Side.PAGE)
+_PAGE_WORDS = (*(axis.words for axis in _PAGE), "service {}", "{}")
 _ROW = on(Side.ROW, but="client")
 _COLUMN = on(Side.COLUMN, but="service")
 
 
 def page(cell: CellEntry) -> Page:
-    """Return the page of its session's grids that a cell stands on."""
-    return tuple(axis.of(cell) for axis in _PAGE)
+    """Return the page of its session's grids that a cell stands on.
+
+    Where clients are crossed, service and what is done have pages, as writers have the columns.
+    """
+    crossed = (cell.service or "", _done(cell)) if cell.writer else ("", "")
+    return (*(axis.of(cell) for axis in _PAGE), *crossed)
+
+
+def _done(cell: CellEntry) -> str:
+    return "resuming" if cell.resumer else "reading"
 
 
 @dataclass(frozen=True)
@@ -45,8 +54,8 @@ class Session:
     def page_words(self, one: Page) -> list[str]:
         """Return a page in words: the variants of those axes that the session has several of."""
         return [
-            axis.words.format(variant or "unasked")
-            for place, (axis, variant) in enumerate(zip(_PAGE, one, strict=True))
+            words.format(variant or "unasked")
+            for place, (words, variant) in enumerate(zip(_PAGE_WORDS, one, strict=True))
             if len({other[place] for other in self.pages}) > 1
         ]
 
@@ -73,7 +82,8 @@ class Sides:
     def _session(self, view: View, found: Sequence[CellEntry]) -> Session:
         runs = view.runs.values()
         clients = ordered(runs, "clients", (cell.client for cell in found))
-        services = ordered(runs, "services", (column(cell) for cell in found))
+        names = (column(cell) for cell in found)
+        services = ordered(runs, "clients" if _crossed(found) else "services", names)
         row_order = {name: place for place, name in enumerate(clients)}
         order = {name: place for place, name in enumerate(services)}
         by_row = sorted(found, key=lambda cell: row_order[cell.client])
@@ -132,11 +142,18 @@ class Sides:
         session = self.sessions[first.session]
         rows = {self.row(cell) for cell in inside}
         words = f"{_clients(session.rows, rows)} {verb if len(rows) > 1 else singular or verb}"
-        if first.service is not None:
+        if first.writer:
+            wrote = {self.service(cell) for cell in inside}
+            words += f" {_done(first)} what {_clients(session.columns, wrote)} wrote"
+        elif first.service is not None:
             words += f" on {_services(session.columns, {self.service(cell) for cell in inside})}"
-        others = session.page_words(page(first))
+        others = [one for one in session.page_words(page(first)) if one != _done(first)]
         words += f" with {', '.join(others)}" if others else ""
         return f"{first.session}: {words}" if len(self.sessions) > 1 else words
+
+
+def _crossed(found: Sequence[CellEntry]) -> bool:
+    return bool(found and found[0].writer)
 
 
 def _several(found: Iterable[CellEntry], name: str, axes: Iterable[Axis]) -> dict[str, list[Axis]]:

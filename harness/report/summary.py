@@ -59,8 +59,15 @@ def tally(cells: Iterable[CellEntry]) -> str:
 
 
 def column(cell: CellEntry) -> str:
-    """Return the name of the service a cell is about."""
-    return cell.service or "no service"
+    """Return the name of the service a cell is about; of who wrote, where clients are crossed."""
+    return cell.writer or cell.service or "no service"
+
+
+def axes_words(cell: CellEntry) -> str:
+    """Return what the rows and columns of a cell's grid are: ``client × service``."""
+    if not cell.writer:
+        return "client × service"
+    return "resumer × writer" if cell.resumer else "reader × writer"
 
 
 def causes(cell: CellEntry) -> Mapping[str, CheckOutcome]:
@@ -70,6 +77,15 @@ def causes(cell: CellEntry) -> Mapping[str, CheckOutcome]:
     """
     wrong = {name: check for name, check in cell.checks.items() if not green(check)}
     return {name: check for name, check in wrong.items() if red(check)} or wrong
+
+
+def cell_words(cell: CellEntry) -> str:
+    """Return the client and the service of a cell in words, and what others have a role in it."""
+    service = cell.service or "no service"
+    if not cell.writer:
+        return f"client {cell.client} × {service}"
+    resumed = f", resumed by {cell.resumer}" if cell.resumer else ""
+    return f"written by {cell.writer}{resumed}, read by {cell.client} × {service}"
 
 
 def page_words(cell: CellEntry) -> str:
@@ -84,7 +100,7 @@ def sentence(cell: CellEntry) -> list[str]:
     for name, check in causes(cell).items():
         reasons.setdefault((check.status, check.reason), []).append(name)
     return [
-        f"client {cell.client} × {column(cell)}, {page_words(cell)}, probe"
+        f"{cell_words(cell)}, {page_words(cell)}, probe"
         f" {cell.probe}: {', '.join(names)}: {status.value}: {reason}"
         for (status, reason), names in reasons.items()
     ]

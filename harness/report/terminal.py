@@ -22,6 +22,7 @@ from harness.report.findings import asides
 from harness.report.sides import REFERENCE, Page, Sides, page
 from harness.report.summary import (
     WAYS,
+    axes_words,
     column,
     difference_lines,
     known_sentences,
@@ -65,7 +66,8 @@ def grid_tables(view: View, cells: Sequence[CellEntry]) -> Iterator[Table]:
         words = [name] if len(sides.sessions) > 1 else []
         words += sides.sessions[name].page_words(where)
         title = ", ".join(words)
-        yield _grid_table(view, sides, inside, f"{title}: client × service" if title else "")
+        sides_words = axes_words(inside[0])
+        yield _grid_table(view, sides, inside, f"{title}: {sides_words}" if title else sides_words)
 
 
 def _grid_table(view: View, sides: Sides, cells: Sequence[CellEntry], title: str) -> Table:
@@ -75,7 +77,7 @@ def _grid_table(view: View, sides: Sides, cells: Sequence[CellEntry], title: str
     for cell in cells:
         squares.setdefault((sides.row(cell), sides.service(cell)), []).append(cell)
         notes[sides.service(cell)] = "*" if column(cell) in view.notes else ""
-    table = Table(title=title or "client × service", title_justify="left")
+    table = Table(title=title, title_justify="left")
     table.add_column("client", no_wrap=True)
     columns = [name for name in session.columns if name in notes]
     for name in columns:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import psycopg2
 
@@ -15,6 +16,7 @@ from harness.client.cell import CellOutcome, discard_work, not_run, run_cell
 from harness.client.environment import describe_environment, digest_of_checks
 from harness.client.program import Surroundings
 from harness.client.reading import EarlierRun
+from harness.core.actions import ROLES
 from harness.core.entries import Environment, Provenance
 from harness.core.outcome import Status
 from harness.core.plan import Cell
@@ -57,16 +59,16 @@ class Clients:
         self._environments: dict[Path, Environment] = {}
         self._describing = threading.Lock()
 
-    def requirements(self, cells: Sequence[Cell], python: str) -> list[str]:
+    def requirements(self, client: Client, cells: Sequence[Cell], python: str) -> list[str]:
         """Return what is installed for the cells of one client, each requirement once.
 
         That is its release, and what it, the kinds of data and the probes need beside it.
 
         Args:
-            cells: of the client, one at least.
+            client: the client.
+            cells: those it has a part in.
             python: the minor version of its Python.
         """
-        client = cells[0].client
         stores = self._datastores.values()
         needed = [
             f"metaflow=={client.name}",
@@ -91,6 +93,7 @@ class Clients:
         data: Path | None = None,
         earlier: Sequence[EarlierRun] = (),
         attempt: int = 1,
+        others: Mapping[Client, Path] = MappingProxyType({}),
     ) -> CellOutcome:
         """Run one cell; a part of the harness that breaks meanwhile makes it ``infra``.
 
@@ -101,24 +104,31 @@ class Clients:
             data: folder of the datastore; None for one of the cell's own.
             earlier: runs of earlier stages the client reads again.
             attempt: number of the attempt, from 1; each has folders of its own.
+            others: the interpreters of other clients that have a role in it.
         """
         datastore = self._datastores[cell.datastore]
-        unsupported = datastore.unsupported(cell.client, python_of(python))
-        if unsupported:
-            return not_run(cell, Status.UNSUPPORTED, unsupported)
-        outcome = CellOutcome(cell, provenance=self._provenance(cell.client, python, stack))
+        pythons = {cell.client: python, **others}
+        for client in cell.clients:
+            unsupported = self.unsupported(client, pythons[client], cell.datastore)
+            if unsupported:
+                return not_run(cell, Status.UNSUPPORTED, unsupported)
+        outcome = CellOutcome(cell, provenance=self._provenance(cell, pythons, stack))
         try:
-            place = cell.service.name if cell.service else cell.session
-            surroundings = self.surroundings(
-                f"{cell.slug}__attempt-{attempt}" if attempt > 1 else cell.slug,
-                cell.client,
-                python,
-                stack,
-                datastore=cell.datastore,
-                data=data,
-                place=place,
-            )
-            run_cell(outcome, surroundings, earlier)
+            # All of its clients share home and data, like those of a user who changes releases.
+            of_role = {
+                role: self.surroundings(
+                    f"{cell.slug}__attempt-{attempt}" if attempt > 1 else cell.slug,
+                    cell.client_of(role),
+                    pythons[cell.client_of(role)],
+                    stack,
+                    datastore=cell.datastore,
+                    data=data,
+                    place=cell.service.name if cell.service else cell.session,
+                )
+                for role in sorted(set(ROLES.values()))
+            }
+            surroundings = of_role["reader"]
+            run_cell(outcome, surroundings, earlier, of_role)
             if not outcome.status.expected or outcome.reread_problems:
                 # What is dead fails every client: that is not the client's failure.
                 if stack is not None:
@@ -136,6 +146,10 @@ class Clients:
             reason = f"the database could not be read: {one_line(error)}"
             outcome.make_infra(reason, earlier)
         return outcome
+
+    def unsupported(self, client: Client, python: Path, datastore: str) -> str:
+        """Return why a client cannot use a kind of data on its Python; empty when it can."""
+        return self._datastores[datastore].unsupported(client, python_of(python))
 
     def surroundings(
         self,
@@ -185,12 +199,22 @@ class Clients:
             cancelled=self._cancelled,
         )
 
-    def _provenance(self, client: Client, python: Path, stack: Stack | None) -> Provenance:
+    def _provenance(
+        self, cell: Cell, pythons: Mapping[Client, Path], stack: Stack | None
+    ) -> Provenance:
         """Return what decides the outcome of a cell, beside its point and its probe."""
-        environment = self._environment(client, python)
+        digests = {
+            client: self._environment(client, pythons[client]).digest for client in cell.clients
+        }
+        environment = self._environment(cell.client, pythons[cell.client])
         return Provenance(
             python=environment.python,
             environment=environment.digest,
+            others={
+                client.name: digest
+                for client, digest in digests.items()
+                if client is not cell.client
+            },
             service=stack.running.code if stack else "",
             reported=stack.reported if stack else None,
             db_schema=stack.schema if stack else None,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.catalog.releases import Client, Service
 from harness.core.expectations import Expectation
+from harness.core.pairs import Roles
 from harness.core.path import Step
 from harness.core.probes import Probe
 from harness.stack.options import StackOptions
@@ -18,12 +19,13 @@ class Options(StackOptions):
     """The options of one run.
 
     Attributes:
-        session: ``compat``, ``fixed_db`` or ``local``.
+        session: ``compat``, ``cross``, ``fixed_db`` or ``local``.
         given: the options that were given, as words of a command line, for the journal.
         references: by the name of an option, what a line holds in place of its secret.
         timeout: seconds a cell may take.
         repeat: how often each cell runs.
         plan: how the plan is printed, ``text`` or ``json``; None for a run that does something.
+        pairs: who reads and resumes what whom wrote, in ``cross``; empty in other sessions.
         path: the stages of a fixed-database walk; empty in other sessions.
         seed: of a random path; None for every other.
         selection: services as they were asked for; None for the default.
@@ -48,6 +50,7 @@ class Options(StackOptions):
     with_service_logs: bool
     results: Path
     plan: str | None
+    pairs: tuple[Roles, ...]
     path: tuple[Step, ...]
     seed: int | None
     selection: str | None

@@ -12,14 +12,14 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 
 import msgspec
 
-from harness.catalog.releases import Service
+from harness.catalog.releases import Client, Service
 from harness.client.cell import CellOutcome, not_run
 from harness.core import expectations
 from harness.core.axes import Point, walk_name
@@ -184,6 +184,23 @@ class Run:
             outcomes += self.execute(units, self.stacks)
         return outcomes
 
+    def cross(self, pythons: Mapping[Client, Path]) -> None:
+        """Run the cells of several clients each, all of a service in one database.
+
+        Args:
+            pythons: the prepared clients with their interpreters; the cells of others have been
+                recorded already.
+        """
+        backend, stacks = self.services()
+        cells = [cell for cell in self.plan.cells if pythons.keys() >= set(cell.clients)]
+        try:
+            backend.launcher.prepare(self.options.services)
+        except InfraError as error:
+            self.skip(cells, Status.INFRA, str(error))
+            raise
+        units = [Unit(cell, pythons[cell.client], others=pythons) for cell in cells]
+        self.execute(units, stacks)
+
     def execute(self, units: Sequence[Unit], stacks: StackSource | None) -> list[CellOutcome]:
         """Run units in parallel, up to ``--jobs``, and record each as it ends.
 
@@ -227,17 +244,24 @@ class Run:
             declared, found.problems, service, today, complete=found.complete
         )
 
+    def judge_checks(
+        self, cell: Cell, checks: Mapping[str, CheckOutcome]
+    ) -> dict[str, CheckOutcome]:
+        """Return what came of a cell's checks by what is declared of them."""
+        judged = expectations.Judged(
+            cell.client.version,
+            cell.service,
+            cell.probe.name,
+            writer=cell.writer.version if cell.writer else None,
+            point=cell.point,
+        )
+        today = datetime.now(timezone.utc).date()
+        return expectations.apply(self.options.expectations, checks, judged, today)
+
     def record_cell(self, outcome: CellOutcome) -> CellEntry:
         """Judge what came of a cell by what is declared of it, and write it to the journal."""
         cell = outcome.cell
-        outcome.checks = expectations.apply(
-            self.options.expectations,
-            outcome.checks,
-            expectations.Judged(
-                cell.client.version, cell.service, cell.probe.name, point=cell.point
-            ),
-            today=datetime.now(timezone.utc).date(),
-        )
+        outcome.checks = self.judge_checks(cell, outcome.checks)
         planned = self.plan.planned(cell)
         places = {kind: self.record.place(path) for kind, path in outcome.evidence.items()}
         return self.record.add(

@@ -6,11 +6,12 @@ is acquired where the unit is executed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from harness.catalog.releases import Service
+from harness.catalog.releases import Client, Service
 from harness.client.cell import CellOutcome, not_run
 from harness.client.reading import EarlierRun
 from harness.core.axes import Point
@@ -28,6 +29,7 @@ class Unit:
 
     Attributes:
         python: the client's interpreter.
+        others: those of other clients that have a role in the cell, by the client.
         data: folder of the datastore; None for one of the cell's own.
         earlier: runs of earlier stages the client reads again.
         attempt: number of the attempt at the cell in this run, from 1.
@@ -38,6 +40,7 @@ class Unit:
     data: Path | None = None
     earlier: tuple[EarlierRun, ...] = ()
     attempt: int = 1
+    others: Mapping[Client, Path] = field(default_factory=dict)
 
 
 class StackSource(Protocol):
@@ -79,5 +82,11 @@ def execute(unit: Unit, clients: Clients, stacks: StackSource | None) -> CellOut
     except MigrationError as error:
         return not_run(cell, Status.FAIL, str(error))
     return clients.cell(
-        cell, unit.python, stack, data=unit.data, earlier=unit.earlier, attempt=unit.attempt
+        cell,
+        unit.python,
+        stack,
+        data=unit.data,
+        earlier=unit.earlier,
+        attempt=unit.attempt,
+        others=unit.others,
     )

@@ -11,6 +11,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import wait
 from contextlib import contextmanager
+from functools import partial
+from itertools import product
 from pathlib import Path
 
 import msgspec
@@ -18,14 +20,14 @@ import psycopg2
 
 from harness.catalog.releases import Client, Service
 from harness.client.cell import CellOutcome, not_run
-from harness.client.program import ClientError, ClientTimeoutError
-from harness.client.reading import EarlierRun, Request, WrittenRun, problems, read_runs
+from harness.client.reading import WrittenRun
 from harness.core.entries import StageEntry, now
 from harness.core.outcome import CheckOutcome, Status
 from harness.core.path import Step
 from harness.core.plan import Cell, planned_stage
 from harness.machine.errors import HarnessError, InfraError
 from harness.proof import contract, fingerprint, rollback, schema
+from harness.run.rereads import read_by_another, runs_by_client
 from harness.run.run import Run
 from harness.run.unit import OneStack, Unit
 from harness.stack.backend import Backend
@@ -306,7 +308,7 @@ class Walk:
         return self._run.plan.of_stage(self._name, step.number, self._pythons)
 
     def _run_clients(self, stage: StageEntry, step: Step, stack: Stack) -> None:
-        again = self._runs_by_client()
+        again = runs_by_client(self._written)
         units = []
         for cell in self._cells(step):
             # The first cell of a client reads its earlier runs again, for all of its cells.
@@ -324,75 +326,46 @@ class Walk:
         if outcome.status is Status.INFRA and outcome.reread_problems:
             raise InfraError(f"the earlier runs cannot be read any more: {outcome.cell.id}")
 
-    def _runs_by_client(self) -> dict[tuple[Client, str], list[EarlierRun]]:
-        """Return what each client wrote so far, by client and datastore.
-
-        The checks are made again on the runs of its own first and latest stages; those between are
-        listed and compared, or a long walk would do little but read values that no migration can
-        reach.
-        """
-        runs: dict[tuple[Client, str], list[WrittenRun]] = {}
-        for run in self._written:
-            runs.setdefault((run.cell.client, run.cell.datastore), []).append(run)
-        again = {}
-        for reader, own in runs.items():
-            stages = [run.cell.stage for run in own]
-            checked = {min(stages), max(stages)}
-            again[reader] = [EarlierRun(run, run.cell.stage in checked) for run in own]
-        return again
-
     def _data(self, datastore: str) -> Path:
         """Return the one folder of the walk's data: what a stage wrote, later ones read."""
         # Walks of one run have databases of their own, and may number their runs alike.
         return self._run.folder.work / "data" / self._name / datastore
 
     def _read_by_others(self, stage: StageEntry, step: Step, stack: Stack) -> None:
-        """Let the oldest and the newest client list every run other clients wrote earlier.
-
-        Their inventories must be what the writer saw. Values are left to the writer: clients before
-        2.4.0 cannot open the data of newer ones, whatever the service.
-        """
+        """Let the oldest and the newest client read every run other clients wrote earlier."""
         clients = list(self._pythons)
         earlier = [run for run in self._written if run.cell.stage < step.number]
         with self._run.executor.pool() as pool:
             answers = []
-            for reader in dict.fromkeys((clients[0], clients[-1])):
-                runs = [run for run in earlier if run.cell.client != reader]
-                if runs:
-                    answers.append(pool.submit(self._listed_by, reader, runs, step, stack))
-                    stage.rereads += len(runs)
+            readers = dict.fromkeys((clients[0], clients[-1]))
+            for reader, datastore in product(readers, self._run.options.datastores):
+                runs = [
+                    run
+                    for run in earlier
+                    if run.cell.client != reader and run.cell.datastore == datastore
+                ]
+                python = self._pythons[reader]
+                if not runs or self._run.clients.unsupported(reader, python, datastore):
+                    continue
+                surroundings = self._run.clients.surroundings(
+                    f"listing-{self._walk_prefix}{step.number:02d}-{reader.name}-{datastore}",
+                    reader,
+                    python,
+                    stack,
+                    datastore=datastore,
+                    data=self._data(datastore),
+                )
+                read = partial(read_by_another, self._run, stack, surroundings, runs)
+                answers.append(pool.submit(read, reader=reader, step=step))
+                stage.rereads += len(runs)
             # An error of one is told below: within the pool it would end the whole run.
             wait(answers)
+        known: dict[str, None] = {}
         for answer in answers:
-            stage.problems += answer.result()
-
-    def _listed_by(
-        self, reader: Client, runs: Sequence[WrittenRun], step: Step, stack: Stack
-    ) -> list[str]:
-        datastore = runs[0].cell.datastore
-        name = f"listing-{self._walk_prefix}{step.number:02d}-{reader.name}"
-        surroundings = self._run.clients.surroundings(
-            name,
-            reader,
-            self._pythons[reader],
-            stack,
-            datastore=datastore,
-            data=self._data(datastore),
-        )
-        surroundings.make_folders()
-        deadline = time.monotonic() + self._run.options.timeout
-        requests = [Request(run.cell, run.run_id, ()) for run in runs]
-        try:
-            answers = read_runs(surroundings, requests, name="listing", deadline=deadline)
-        except (ClientError, ClientTimeoutError) as error:
-            # A dead service or database is infra, and not what the reader failed at.
-            stack.check_alive()
-            return [f"client {reader.name} could not list {len(runs)} earlier runs: {error}"]
-        return [
-            problem
-            for run, answer in zip(runs, answers, strict=True)
-            for problem in problems(reader.name, run, answer)
-        ]
+            wrong, declared = answer.result()
+            stage.problems += wrong
+            known.update(dict.fromkeys(declared))
+        stage.known += known
 
     def _judge_rollback(
         self, stage: StageEntry, step: Step, previous: Service, database: Database

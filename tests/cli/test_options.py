@@ -114,7 +114,10 @@ def test_names_of_the_ancestor_are_understood(catalog, ancestor, ours):
         (
             "local",
             ["--service=2.5"],
-            ["unknown option --service: it goes with compat, fixed_db, full; see: nox -s local"],
+            [
+                "unknown option --service: it goes with compat, cross, fixed_db, full;",
+                "see: nox -s local",
+            ],
         ),
         ("compat", ["--seed", "7"], ["unknown option --seed: it goes with fixed_db, full;"]),
         ("compat", ["--ui-port", "1"], ["unknown option --ui-port: it goes with full, ui;"]),

@@ -96,6 +96,27 @@ def test_a_path_with_spaces_stays_one_word():
     assert words == shlex.split(line)
 
 
+def test_pairs_of_clients_share_a_run_with_all_who_have_a_role():
+    chosen = [
+        journals.cell(
+            "2.19.39",
+            "v2.5.1",
+            session="cross",
+            writer=writer,
+            rerun=f"nox -s cross -- --metaflow {writer},2.19.39 --pairs {writer}:2.19.39"
+            " --service v2.5.1 --probe resume --datastore local",
+        )
+        for writer in ("2.7.23", "2.12.39")
+    ]
+    assert [shlex.join(words) for words in commands(chosen)] == [
+        (
+            "nox -s cross -- --metaflow 2.7.23,2.19.39,2.12.39"
+            " --pairs 2.7.23:2.19.39,2.12.39:2.19.39"
+            " --service v2.5.1 --probe resume --datastore local"
+        )
+    ]
+
+
 def test_cells_of_a_walk_and_clients_alone_are_run_by_their_own_lines():
     walk = "nox -s fixed_db -- --metaflow 2.0.5 --path v2.2.0,v2.3.0"
     chosen = [

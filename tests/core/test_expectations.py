@@ -386,3 +386,26 @@ def test_any_other_axis_narrows_what_is_declared(more: dict[str, str], concerned
     cell = expectations.Judged(Version("2.2.13"), service, "basics", point=point)
     assert declared.concerns(cell, "run") is concerned
     assert declared.concerns(replace(cell, point=None), "run") is (not more)
+
+
+@pytest.mark.parametrize(
+    ("writer", "reader", "concerned"),
+    [
+        ("2.2.13", "2.19.39", True),
+        ("2.19.39", "2.2.13", False),
+        ("2.2.13", "2.2.13", False),
+        ("2.19.39", "2.19.39", False),
+    ],
+)
+def test_who_wrote_and_who_reads_are_declared_apart(writer: str, reader: str, concerned: bool):
+    (declared,) = _declared(client=">=2.17.4", writer="<2.17.4")
+    service = select_services(CATALOG, "v2.3.0", "released")[0]
+    cell = expectations.Judged(Version(reader), service, "basics", writer=Version(writer))
+    assert declared.concerns(cell, "run") is concerned
+
+
+def test_who_wrote_is_the_client_itself_where_there_is_no_other():
+    (declared,) = _declared(client="all", writer="<2.17.4")
+    for name, concerned in (("2.2.13", True), ("2.19.39", False)):
+        cell = expectations.Judged(Version(name), None, "basics")
+        assert replace(declared, service=expectations.Range()).concerns(cell, "run") is concerned

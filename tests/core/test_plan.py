@@ -35,6 +35,11 @@ def catalog() -> Catalog:
             "fixed_db",
             ["--metaflow", "2.2.13,2.19.39", "--path", "2.0.4,2.5", "--probe", "hello"],
         ),
+        (
+            "plan-cross",
+            "cross",
+            ["--metaflow", "2.2.13,2.12.39,2.19.39", "--probe", "basics,hello,resume"],
+        ),
     ],
 )
 def test_the_plan_as_text(catalog, name, session, arguments):

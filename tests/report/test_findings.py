@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from harness.core.entries import CellEntry
 from harness.core.outcome import Status
 from harness.core.view import View
 from harness.report.findings import by_signature, findings, headline, signature, stage_findings
 from harness.report.sides import blocks, span
+from harness.report.terminal import grid_tables
 from tests.report import journals
 
 Checks = dict[str, str | tuple[str, str]]
@@ -206,3 +208,46 @@ def test_the_headline_does_not_hide_that_there_are_more_places(tmp_path: Path):
     assert headline(entries, findings(entries)) == (
         "Client 2.0.5 fails on all 3 services (and 1 more place): basics: run"
     )
+
+
+def test_crossed_clients_are_told_by_reader_and_writer(tmp_path: Path):
+    names = ("2.7.23", "2.17.3", "2.17.4", "2.19.39")
+
+    def cell(writer: str, client: str, resumer: str) -> CellEntry:
+        bad = resumer and names.index(writer) < 2 <= names.index(resumer)
+        return journals.cell(
+            client,
+            "v2.5.1",
+            {"run": "pass", "resume": ("fail", "KeyError: 'x'") if bad else "pass"},
+            session="cross",
+            probe="resume",
+            writer=writer,
+            resumer=resumer,
+        )
+
+    view = journals.write(
+        tmp_path,
+        [
+            cell(writer, client, resumer)
+            for client in names
+            for writer in names
+            for resumer in ("", client)
+        ],
+    )
+    (finding,) = findings(view)
+    assert finding.where == "clients ≥ 2.17.4 fail resuming what clients 2.7.23–2.17.3 wrote"
+    assert set(finding.cells) == {cell.id for cell in view.cells if cell.status is Status.FAIL}
+    tables = list(grid_tables(view, view.cells))
+    assert [table.title for table in tables] == [
+        "reading: reader × writer",
+        "resuming: resumer × writer",
+    ]
+    assert [str(column.header) for column in tables[0].columns] == ["client", *names]
+    squares = [[str(square) for square in column.cells] for column in tables[1].columns]
+    bad = [
+        (row, at)
+        for at, column in enumerate(squares)
+        for row, square in enumerate(column)
+        if "fail" in square
+    ]
+    assert bad == [(2, 1), (3, 1), (2, 2), (3, 2)]

@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.cli.checks import at_least_once, at_least_one_cell, more_than_zero
-from harness.cli.declarations.takers import RUNS, STACKS, WALKS
+from harness.cli.declarations.takers import CROSS, RUNS, STACKS, WALKS
 from harness.cli.option import Option, Role
 from harness.core import expectations
+from harness.core.pairs import NEIGHBOURS
 from harness.core.probes import FLOWS
 from harness.stack.service import refs
 from harness.stack.service.settings import MIGRATION_SECONDS
@@ -61,12 +62,13 @@ SELECTION = (
         f"services: {_SELECTOR}, or groups (newest of each code group); with --checkout any"
         " git ref, too",
         Role.AXIS,
-        unasked="levels of the reference service: minors in compat, all in a walk; groups of"
-        f" released ones; with --checkout: {refs.DEFAULT}",
+        unasked="levels of the reference service: minors in compat, latest in cross, all in a walk;"
+        f" groups of released ones; with --checkout: {refs.DEFAULT}",
         metavar="SERVICES",
         may_be_empty=True,
     ),
     _PROBE,
+    replace(_PROBE, sessions=CROSS, default="basics,card,values,resume"),
     replace(_PROBE, sessions=("full",), default="basics,card,failing"),
     Option(
         "--flow-dir",
@@ -138,6 +140,19 @@ RUNNING = (
         kind=int,
         default=1,
         check=at_least_once,
+    ),
+)
+
+CROSSING = (
+    Option(
+        "--pairs",
+        CROSS,
+        "who reads and resumes what whom wrote",
+        "each client with itself and: its neighbours, the oldest and the newest (corners), or all;"
+        " or just these, WRITER:READER, or WRITER:READER:RESUMER where the run is resumed",
+        Role.AXIS,
+        default=NEIGHBOURS,
+        metavar="PAIRS",
     ),
 )
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 WALKS = ("fixed_db", "full")
-STACKS = ("compat", *WALKS)
+CROSS = ("cross",)
+STACKS = ("compat", *CROSS, *WALKS)
 RUNS = (*STACKS, "local")
 SHOWS = ("full", "ui")
 UI = ("ui",)

@@ -133,7 +133,7 @@
     tables.forEach((table, g) => {
       const grid = data.grids[g];
       table.closest("section").hidden = Boolean(state.grid) && grid.title !== state.grid;
-      const columns = grid.columns.map((column) => isService(column.service));
+      const columns = grid.columns.map((column) => grid.axes[1] === "writer" || isService(column.service));
       const used = columns.map(() => false);
       grid.clients.forEach((client, r) => {
         let inRow = false;
@@ -232,7 +232,8 @@
   const openCell = (cell) => {
     const grid = data.grids[cell.grid];
     const column = columnOf(cell);
-    const place = `client ${grid.clients[cell.row]} × ${column.service}`;
+    const [row, other] = grid.axes;
+    const place = `${row} ${grid.clients[cell.row]} × ${other === "writer" ? "writer " : ""}${column.service}`;
     const inside = squares[cell.grid][cell.row][cell.column].cells;
     openPanel(place, make("p", { class: "facts" }, `${grid.title}${column.stage ? ` · stage ${column.stage}` : ""}`),
       ...inside.map(cellArticle));

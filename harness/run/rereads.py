@@ -1,0 +1,99 @@
+"""What earlier stages of a walk wrote, read again: by the client that wrote it, and by others."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from harness.catalog.releases import Client
+from harness.client.program import ClientError, ClientTimeoutError, Surroundings
+from harness.client.reading import EarlierRun, Request, WrittenRun, problems, read_runs
+from harness.core.outcome import Status
+from harness.core.path import Step
+from harness.core.plan import Cell
+from harness.run.run import Run
+from harness.stack.stacks import Stack
+
+
+def runs_by_client(written: Iterable[WrittenRun]) -> dict[tuple[Client, str], list[EarlierRun]]:
+    """Return what each client wrote so far, by client and datastore. Pure.
+
+    The checks are made again on the runs of its own first and latest stages; those between are
+    listed and compared, or a long walk would do little but read values that no migration can
+    reach.
+    """
+    runs: dict[tuple[Client, str], list[WrittenRun]] = {}
+    for run in written:
+        runs.setdefault((run.cell.client, run.cell.datastore), []).append(run)
+    again = {}
+    for reader, own in runs.items():
+        stages = [run.cell.stage for run in own]
+        checked = {min(stages), max(stages)}
+        again[reader] = [EarlierRun(run, run.cell.stage in checked) for run in own]
+    return again
+
+
+def read_by_another(
+    run: Run,
+    stack: Stack,
+    surroundings: Surroundings,
+    written: Sequence[WrittenRun],
+    *,
+    reader: Client,
+    step: Step,
+) -> tuple[list[str], list[str]]:
+    """Let a client list what others wrote, and make the checks that their writers passed.
+
+    The checks are made once for each run: at the stage after the one that wrote it.
+
+    Args:
+        run: of the walk.
+        stack: of the stage.
+        surroundings: what the reader runs in.
+        written: the runs, all with one kind of data.
+        reader: the client.
+        step: the stage.
+
+    Returns:
+        What it does not find as it was written, and what of it is declared, in words.
+
+    Raises:
+        InfraError: when the service or the database is dead.
+    """
+    surroundings.make_folders()
+    cells = [
+        replace(one.cell, client=reader, writer=one.cell.client, service=step.service)
+        for one in written
+    ]
+    requests = [
+        Request(one.cell, one.run_id, _to_read(cell, one, step))
+        for cell, one in zip(cells, written, strict=True)
+    ]
+    deadline = time.monotonic() + surroundings.timeout
+    try:
+        answers = read_runs(surroundings, requests, name="listing", deadline=deadline)
+    except (ClientError, ClientTimeoutError) as error:
+        # A dead service or database is infra, and not what the reader failed at.
+        stack.check_alive()
+        return [f"client {reader.name} could not read {len(written)} earlier runs: {error}"], []
+    wrong: list[str] = []
+    known: list[str] = []
+    for cell, one, answer in zip(cells, written, answers, strict=True):
+        judged = run.judge_checks(cell, answer.checks)
+        left = dict(judged)
+        for name, check in judged.items():
+            if check.status is Status.EXPECTED_FAIL:
+                del left[name]
+                where = f"client {reader.name} reads {one.cell.probe.name}/{name}"
+                known.append(f"{where}: {check.reason}")
+        wrong += problems(reader.name, one, replace(answer, checks=left))
+    return wrong, known
+
+
+def _to_read(cell: Cell, run: WrittenRun, step: Step) -> tuple[str, ...]:
+    """Return the checks of a run that another client makes."""
+    if run.cell.stage != step.number - 1:
+        return ()
+    asked = {check.name for check in cell.checks if not cell.unsupported(check)}
+    return tuple(name for name in run.passed if name in asked)
