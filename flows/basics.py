@@ -75,6 +75,11 @@ CHECKS = {
     "latest": {"about": "the latest run of the flow is the newest of all that it lists"},
     "times": {"about": "a task is said to be made before it ran, and after its run"},
     "finished": {"about": "a task is finished after it ran, and its run not before that"},
+    "heartbeat": {
+        "about": "the run and its tasks said that they were alive",
+        "client": ">=2.2.12",
+        "service": ">=2.0.4",
+    },
     "order": {
         "about": "runs are listed newest first, and the newest is the latest successful one",
         "action": "resume",
@@ -368,6 +373,22 @@ def check_finished(run, output):
     assert -1 <= ended - printed < 120, "the task finished %r s after it ran" % (ended - printed)
     whole = seconds(run.finished_at)
     assert -1 <= whole - ended < 120, "the run finished %r s after its task" % (whole - ended)
+
+
+def check_heartbeat(run, rows):
+    """Compare the times of the heartbeats with those of the tasks; the client shows none."""
+    began = int(seconds(run.created_at))
+    last = float(run["end"].task.stdout.split("now: ")[1].split()[0])
+    for table, wanted in (("runs_v3", 1), ("tasks_v3", 2)):
+        beats = [row["last_heartbeat_ts"] for row in rows[table]]
+        assert len(beats) == wanted, "%s has the rows %r" % (table, rows[table])
+        for beat in beats:
+            assert beat is not None, "%s has no heartbeat: %r" % (table, rows[table])
+            assert began <= beat <= last + 60, "a heartbeat is of %r, the run of %r to %r" % (
+                beat,
+                began,
+                last,
+            )
 
 
 def check_order(run, runs):

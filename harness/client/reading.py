@@ -24,8 +24,9 @@ from harness.client.program import (
 from harness.client.rows import OBJECTS, Row, missing_rows
 from harness.core.outcome import CheckOutcome, Status
 from harness.core.plan import Cell
-from harness.core.probes import STORED
+from harness.core.probes import ROWS, STORED
 from harness.stack.database.rows import run_rows
+from harness.stack.database.server import Address
 
 READBACK = Path(__file__).with_name("inside") / "readback.py"
 
@@ -92,25 +93,28 @@ class Request:
         """Return the id of an action's run, of the first run where it has none."""
         return (self.done[action].run_id if action in self.done else "") or self.run_id
 
-    def question(self) -> dict[str, Any]:
+    def question(self, database: Address | None) -> dict[str, Any]:
         """Return what the program in the client is told of it."""
         return {
             "flow_file": str(self.cell.probe.path),
             "flow": self.cell.probe.flow,
             "run_id": self.run_id,
-            "checks": [self._check(name) for name in self.checks],
+            "checks": [self._check(name, database) for name in self.checks],
             "results": {name: _result(done) for name, done in self.done.items()},
             "listed": self.listed,
         }
 
-    def _check(self, name: str) -> dict[str, str]:
+    def _check(self, name: str, database: Address | None) -> dict[str, Any]:
         probe = self.cell.probe
         check = next(one for one in self.cell.checks if one.name == name)
         kind = "stored" if check is STORED else "probe"
         if check.name == check.action:
             kind = probe.action(check.action).ends
         run_id = self.run_of(check.action)
-        return {"name": name, "kind": kind, "action": check.action, "run_id": run_id}
+        asked = {"name": name, "kind": kind, "action": check.action, "run_id": run_id}
+        if ROWS in check.wants and database is not None:
+            return {**asked, "rows": run_rows(database, probe.flow, run_id)}
+        return asked
 
 
 def _result(done: Done) -> dict[str, Any]:
@@ -160,7 +164,7 @@ def read_runs(
     request_file = surroundings.work / f"request-{token}.json"
     answer_file = surroundings.work / f"answer-{token}.json"
     left = deadline - time.monotonic()
-    runs = [request.question() for request in requests]
+    runs = [request.question(surroundings.database) for request in requests]
     # By the wall clock: what monotonic() counts from means nothing in another process.
     question = {"deadline": time.time() + left, "runs": runs}
     request_file.write_text(json.dumps(question), encoding="utf-8")

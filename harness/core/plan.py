@@ -13,7 +13,7 @@ from harness.catalog.releases import Client, Service
 from harness.core.axes import Point, cell_id, walk_name
 from harness.core.entries import Planned, PlannedCell, PlannedStage, now
 from harness.core.path import Step
-from harness.core.probes import STORED, Check, Probe
+from harness.core.probes import ROWS, STORED, Check, Probe
 
 
 @dataclass(frozen=True)
@@ -100,11 +100,19 @@ class Cell:
         """Return why the check cannot be asked of this cell; empty when it can."""
         if not self.probe.is_for(self.datastore):
             return f"needs {' or '.join(self.probe.datastores)} data, this is {self.datastore}"
+        return self._unsupported_by_clients(check) or self._unsupported_by_service(check)
+
+    def _unsupported_by_clients(self, check: Check) -> str:
         for client in dict.fromkeys(filter(None, (self.client, self.resumer))):
             if check.client and not client.satisfies(check.client):
                 return f"needs client {check.client}, this is {client.name}"
         if self.writer and check.writer and not self.writer.satisfies(check.writer):
             return f"needs writer {check.writer}, this is {self.writer.name}"
+        return ""
+
+    def _unsupported_by_service(self, check: Check) -> str:
+        if ROWS in check.wants and self.service is None:
+            return "needs the rows of a service, and clients run alone"
         # Where clients run alone there is no service that could lack anything.
         if check.service and self.service and not self.service.satisfies(check.service):
             reported = self.service.reported or "no version"

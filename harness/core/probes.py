@@ -165,9 +165,10 @@ class Probe:
 STORED = Check("stored", "what the client says it stored lies in the object store")
 """The check every cell with S3 data has: artifacts, their rows and the objects agree."""
 
-PROVIDED = ("run", "runs", "output", "outputs")
-"""What a check's function may ask for by name. The run, and what was printed, of its action; and
-those of all actions by name."""
+ROWS = "rows"
+PROVIDED = ("run", "runs", "output", "outputs", ROWS)
+"""What a check's function may ask for by name. The run, and what was printed, of its action; those
+of all actions by name; and the rows that the database has of the run, by table."""
 
 DATASTORES = ("local", "s3")
 """The datastores there are."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,24 @@ def _cell(catalog: Catalog, client: str, service: str | None, check: Check) -> C
     services = {one.name: one for one in catalog.services}
     probe = Probe("p", Path("p.py"), "F", (check,), ())
     return Cell("compat", clients[client], services[service] if service else None, "local", probe)
+
+
+def test_a_check_of_rows_needs_a_service(catalog):
+    check = Check("c", "", wants=("run", "rows"))
+    assert _cell(catalog, "2.19.39", "reference-2.5", check).unsupported(check) == ""
+    alone = _cell(catalog, "2.19.39", None, check).unsupported(check)
+    assert alone == "needs the rows of a service, and clients run alone"
+
+
+def test_a_writer_has_a_range_of_its_own(catalog):
+    check = Check("c", "", client=">=2.12.4", writer=">=2.4")
+    cell = _cell(catalog, "2.19.39", "reference-2.5", check)
+    older = replace(cell, writer=_cell(catalog, "2.2.13", None, check).client)
+    assert older.unsupported(check) == "needs writer >=2.4, this is 2.2.13"
+    old = replace(cell, writer=_cell(catalog, "2.7.23", None, check).client)
+    assert old.unsupported(check) == ""
+    resumed = replace(old, resumer=old.writer)
+    assert resumed.unsupported(check) == "needs client >=2.12.4, this is 2.7.23"
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,13 @@ def test_a_dropped_tag(tmp_path):
     assert "'probe:basics' is not among" in _red(found)["tags"]
 
 
+def test_heartbeats_that_are_not_stored(tmp_path):
+    found = _with_fault("drop-heartbeat", tmp_path)
+    assert list(_red(found)) == ["heartbeat"]
+    assert _passed_but(found, "heartbeat")
+    assert "runs_v3 has no heartbeat" in _red(found)["heartbeat"]
+
+
 def test_a_service_that_moves_times_is_told_whatever_clients_see(tmp_path):
     found = _with_fault("move-times", tmp_path, "--probe", "hello")
     assert set(found.checks().values()) == {"pass"}

@@ -1,14 +1,15 @@
 """Reads runs back with the client's own API. Run by the client's own Python, 3.6 or newer.
 
 ``python readback.py REQUEST ANSWER`` reads the request, ``{"deadline": seconds since 1970, "runs":
-[{"flow_file", "flow", "run_id", "checks": [{"name", "kind", "action", "run_id"}], "results":
-{action: {"run_id", "wrong", "code", "stdout", "stderr"}}, "listed": bool}]}``, and writes the
-answer, a JSON list in the same order of ``{"checks": {name: outcome}, "inventory", "listing":
-outcome}``.
+[{"flow_file", "flow", "run_id", "checks": [{"name", "kind", "action", "run_id", "rows"}],
+"results": {action: {"run_id", "wrong", "code", "stdout", "stderr"}}, "listed": bool}]}``, and
+writes the answer, a JSON list in the same order of ``{"checks": {name: outcome}, "inventory",
+"listing": outcome}``.
 
 The kind of a check is ``completed`` or ``failed``, for how its run must have ended, ``stored``, or
 ``probe`` for one in the flow's file; its run is the one it is given. Results are what came of the
-probe's actions, the outputs as names of files. An outcome is ``{"status": "pass" | "fail" |
+probe's actions, the outputs as names of files; rows, where a check asks for them, those of its run
+by table. An outcome is ``{"status": "pass" | "fail" |
 "timeout" | "not-run", "reason", "rows": {table: [columns, …]}}``, and of one that asks for what an
 action did not leave ``"because"``, its name. The inventory is what the API
 lists of the run; it is None where it was not asked for, or could not be: then the listing says why.

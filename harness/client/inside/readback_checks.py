@@ -116,6 +116,7 @@ def provided(request, check):
         "runs": lambda: runs,
         "output": lambda: outputs[check["action"]],
         "outputs": lambda: outputs,
+        "rows": lambda: check["rows"],
     }
 
 

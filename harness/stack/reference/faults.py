@@ -16,6 +16,7 @@ VARIABLE = "METAFLOW_COMPAT_FAULT"
 
 LOSE_ARTIFACT = "lose-artifact"
 DROP_TAG = "drop-tag"
+DROP_HEARTBEAT = "drop-heartbeat"
 STORE_TWICE = "store-twice"
 # As services 1.0.x.
 MOVE_TIMES = "move-times"
@@ -35,6 +36,7 @@ _TAKES_COUNT = {STATUS_500, STATUS_500_COMMITS}
 NAMES = (
     LOSE_ARTIFACT,
     DROP_TAG,
+    DROP_HEARTBEAT,
     STORE_TWICE,
     MOVE_TIMES,
     STATUS_500,

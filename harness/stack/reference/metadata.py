@@ -208,7 +208,7 @@ class _MetadataApi:
         values["tags"] = self._fault.kept(values["tags"])
         if self._level.has_string_ids:
             values["run_id"] = _name(body.get("run_number"))
-        if self._level.has_run_tags and _sends_heartbeats(body):
+        if self._level.has_run_tags and self._heeds_heartbeats(body):
             values["last_heartbeat_ts"] = int(time.time())
         return await self._add(schema.RUNS, values)
 
@@ -226,7 +226,7 @@ class _MetadataApi:
         if self._level.has_string_ids:
             values["task_name"] = _name(body.get("task_id"))
             values |= await self._ids_of_run(request)
-        beats = self._level.has_run_tags and _sends_heartbeats(body)
+        beats = self._level.has_run_tags and self._heeds_heartbeats(body)
         if beats:
             values["last_heartbeat_ts"] = int(time.time())
         response = await self._add(schema.TASKS, values)
@@ -305,12 +305,19 @@ class _MetadataApi:
 
     # Heartbeats and tags
 
+    def _heeds_heartbeats(self, body: Columns) -> bool:
+        return self._fault.name != faults.DROP_HEARTBEAT and _sends_heartbeats(body)
+
     async def _beat_run(self, request: web.Request) -> web.Response:
+        if self._fault.name == faults.DROP_HEARTBEAT:
+            return self._beaten(taken=True)
         taken = await self._store.beat(schema.RUNS, run_of(self._columns(request)))
         return self._beaten(taken=taken)
 
     async def _beat_task(self, request: web.Request) -> web.Response:
         where = self._columns(request)
+        if self._fault.name == faults.DROP_HEARTBEAT:
+            return self._beaten(taken=True)
         if self._level.has_attempts:
             await self._store.beat(schema.RUNS, run_of(where))
         return self._beaten(taken=await self._store.beat(schema.TASKS, where))
