@@ -136,7 +136,9 @@ class Expectation:
         """Tell whether a cell is on the UI, and on the variants of other axes, that it names."""
         if self.ui is not None and cell.ui is not None and not self.ui.holds(cell.ui):
             return False
-        point = cell.point
+        return self._at(cell.point)
+
+    def _at(self, point: Point | None) -> bool:
         return all(
             point is not None and getattr(point, name) == variant
             for name, variant in self.others.items()
@@ -155,9 +157,13 @@ class Expectation:
             service.version, service.kind
         )
 
-    def concerns_contract(self, service: Service) -> bool:
-        """Tell whether a check of the service itself is declared by this."""
-        return self.check.startswith(CONTRACT) and self.service.holds(service.version, service.kind)
+    def concerns_contract(self, service: Service, point: Point | None) -> bool:
+        """Tell whether a check of the service itself, at a point, is declared by this."""
+        return (
+            self.check.startswith(CONTRACT)
+            and self.service.holds(service.version, service.kind)
+            and self._at(point)
+        )
 
     @property
     def why(self) -> str:
@@ -387,6 +393,7 @@ def judge_contract(
     problems: Sequence[str],
     service: Service,
     today: date,
+    point: Point | None = None,
     *,
     complete: bool = True,
 ) -> tuple[list[str], list[str]]:
@@ -397,9 +404,10 @@ def judge_contract(
         problems: ``CHECK: what is wrong``, as the contract tells them.
         service: the one that was asked.
         today: an expectation counts up to the day it names.
+        point: where it was asked.
         complete: whether all was asked for; else what does not fail is not known to pass.
     """
-    declared = [one for one in expectations if one.concerns_contract(service)]
+    declared = [one for one in expectations if one.concerns_contract(service, point)]
     wrong: list[str] = []
     known: list[str] = []
     failing = set()

@@ -58,6 +58,7 @@ CHECKS = (
     "task with a name",
     "tasks at once",
     "times",
+    "unmigrated",
 )
 """What problems of the contract begin with: known ones are declared by it."""
 

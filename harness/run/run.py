@@ -13,6 +13,7 @@ import shutil
 import signal
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -31,7 +32,7 @@ from harness.core.redact import from_environment
 from harness.machine.errors import InfraError, UsageError
 from harness.machine.locks import RunLock
 from harness.machine.processes import kill_marked, raise_exit
-from harness.proof import contract
+from harness.proof import contract, unmigrated
 from harness.report.terminal import Screen
 from harness.run.clients import Clients
 from harness.run.executor import Executor
@@ -41,7 +42,10 @@ from harness.run.options import Options
 from harness.run.record import Record
 from harness.run.unit import StackSource, Unit, execute
 from harness.stack.backend import Backend, choose_backend
+from harness.stack.database.server import Database
+from harness.stack.service.launcher import RunningService
 from harness.stack.service.live import LiveLogs
+from harness.stack.service.settings import WRONG_ORDER
 from harness.stack.stacks import Stack, Stacks
 from harness.stack.store.choice import choose_datastores
 
@@ -79,6 +83,8 @@ class Run:
             keep=options.keep,
             cancelled=self.executor.cancelled,
         )
+        self._unmigrated: dict[str, tuple[str, ...]] = {}
+        """By a service's address, what was wrong with it before its database was migrated."""
         self.stacks = self._stacks()
         for datastore in self._datastores.values():
             self.screen.say(f"data: {datastore.description}")
@@ -102,7 +108,20 @@ class Run:
         if self.backend is None:
             return None
         logs, name = self.folder.service_logs, self.options.database_name
-        return Stacks(self.backend, name, logs, self.record.note, self._judge_service)
+        return Stacks(
+            self.backend,
+            name,
+            logs,
+            self.record.note,
+            begun=self._ask_unmigrated,
+            opened=self._judge_service,
+        )
+
+    def _ask_unmigrated(self, running: RunningService, database: Database, point: Point) -> None:
+        """Ask a service that runs before its database is migrated, where that is the scenario."""
+        if point.scenario == WRONG_ORDER:
+            flow = f"Unmigrated_{self.folder.run.replace('-', '_')}"
+            self._unmigrated[running.url] = unmigrated.ask(running.url, database.address, flow)
 
     def _judge_service(self, stack: Stack, point: Point) -> None:
         """Ask a service for its contract, on a database that no client has used yet."""
@@ -128,7 +147,9 @@ class Run:
             # The cells find out by themselves whether anything answers them.
             judged.status, judged.problems = Status.INFRA, [str(error)]
         else:
-            judged.problems, judged.known = self.judge_contract(found, service)
+            early = self._unmigrated.pop(stack.running.url, ())
+            found = replace(found, problems=(*early, *found.problems))
+            judged.problems, judged.known = self.judge_contract(found, service, point)
             judged.problems += contract.changes(None, found, service)
             known = Status.EXPECTED_FAIL if judged.known else Status.PASS
             judged.status = Status.FAIL if judged.problems else known
@@ -236,12 +257,12 @@ class Run:
         return expectations.judge_migration(declared, outcome, service, before, today)
 
     def judge_contract(
-        self, found: contract.Contract, service: Service
+        self, found: contract.Contract, service: Service, point: Point | None = None
     ) -> tuple[list[str], list[str]]:
         """Return what is wrong with a service by what is declared of it, and what is known."""
         declared, today = self.options.expectations, datetime.now(timezone.utc).date()
         return expectations.judge_contract(
-            declared, found.problems, service, today, complete=found.complete
+            declared, found.problems, service, today, point, complete=found.complete
         )
 
     def judge_checks(

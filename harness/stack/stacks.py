@@ -83,6 +83,8 @@ class Stacks:
         base: the first part of each database's name.
         logs: folder for the services' logs.
         note: called with a service's name and each note on it, when its stack is up.
+        begun: called with a service that is started, its database and the point of who asks for
+            it, before it is brought up.
         opened: called with a stack that is up and its point, before any client has it.
     """
 
@@ -92,9 +94,12 @@ class Stacks:
         base: str,
         logs: Path,
         note: Callable[[str, str], None],
+        *,
+        begun: Callable[[RunningService, Database, Point], None],
         opened: Callable[[Stack, Point], None],
     ) -> None:
         self._note = note
+        self._begun = begun
         self._opened = opened
         self._backend = backend
         self._base = base
@@ -144,6 +149,7 @@ class Stacks:
         running = self._backend.launcher.start(service, database, log)
         # Before it is brought up: one that fails there is stopped with the others.
         self._running.append(running)
+        self._begun(running, database, point)
         migration = bring_up(running)
         schema = schema_version(database.address) or 0
         reported = identified_version(running, schema)

@@ -409,3 +409,24 @@ def test_who_wrote_is_the_client_itself_where_there_is_no_other():
     for name, concerned in (("2.2.13", True), ("2.19.39", False)):
         cell = expectations.Judged(Version(name), None, "basics")
         assert replace(declared, service=expectations.Range()).concerns(cell, "run") is concerned
+
+
+def test_a_failure_of_a_service_itself_may_be_that_of_a_scenario():
+    entry = {
+        "service": "reference ==2.5",
+        "check": "contract/times",
+        "scenario": "wrong-order",
+        "reason": "known",
+        "link": None,
+        "until": None,
+    }
+    declared = parse([entry], "e.json", CATALOG, PROBES, contract_checks=["times"])
+    service = select_services(CATALOG, "2.5", "reference")[0]
+    there = Point(client="2.19.39", scenario="wrong-order")
+    for problems in ([], ["times: moved"]):
+        elsewhere = judge_contract(declared, problems, service, TODAY, Point(client="2.19.39"))
+        assert elsewhere == (problems, [])
+    wrong, known = judge_contract(declared, ["times: moved"], service, TODAY, there)
+    assert (wrong, known) == ([], ["known: times: moved"])
+    wrong, known = judge_contract(declared, [], service, TODAY, there)
+    assert (len(wrong), known) == (1, [])

@@ -1,0 +1,87 @@
+"""What a service answers over a database that nobody migrated."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from harness.machine.errors import InfraError
+from harness.proof import unmigrated
+
+Answers = Callable[[str, str], int]
+
+
+@contextmanager
+def service(answers: Answers) -> Iterator[str]:
+    """Serve what ``answers`` says of a method and a path; bodies are of no interest."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def _answer(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            body = json.dumps({"detail": "relation flows_v3 does not exist"}).encode()
+            self.send_response(answers(self.command, self.path))
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_POST = _answer  # noqa: N815 - the names the library calls
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_one_that_is_well_and_refuses_everything_is_told(database):
+    with service(lambda _, path: 200 if path == "/ping" else 500) as url:
+        (problem,) = unmigrated.ask(url, database.address, "Early")
+    assert problem.startswith("unmigrated: GET /ping answers 200 over a database without tables")
+    assert "POST /flows/Early with" in problem
+    assert "answered 500" in problem
+    assert "relation flows_v3 does not exist" in problem
+
+
+def test_one_that_takes_what_it_does_not_keep_is_told(database):
+    with service(lambda *_: 200) as url:
+        (problem,) = unmigrated.ask(url, database.address, "Early")
+    assert "POST /flows/Early is accepted, and there is no row" in problem
+
+
+def test_one_that_does_not_say_it_is_well_has_told_nothing_wrong(database):
+    with service(lambda *_: 503) as url:
+        assert unmigrated.ask(url, database.address, "Early") == ()
+
+
+def test_one_that_makes_its_tables_itself_keeps_its_word(database):
+    def answers(method: str, _: str) -> int:
+        if method == "POST":
+            with closing(database.address.connect()) as connection:
+                cursor = connection.cursor()
+                for table in ("flows", "runs", "steps", "tasks", "metadata", "artifact"):
+                    cursor.execute(f"CREATE TABLE {table}_v3 (flow_id text)")
+                cursor.execute("INSERT INTO flows_v3 VALUES ('Early')")
+                connection.commit()
+        return 200
+
+    with service(answers) as url:
+        assert unmigrated.ask(url, database.address, "Early") == ()
+
+
+def test_a_dead_database_is_nobody_s_word(database):
+    absent = replace(database.address, name="absent")
+    with service(lambda *_: 200) as url, pytest.raises(InfraError, match="cannot be read"):
+        unmigrated.ask(url, absent, "Early")
