@@ -129,10 +129,10 @@ def _grids(view: View, sides: Sides) -> list[str]:
             (escaped(span(session.rows, clients)), *(f"{s.sign} {s.value}" for s in row))
             for row, clients in alike.items()
         ]
-        table = _table(("client", *map(escaped, services)), rows)
         words = ", ".join([name, *(session.page_words(where) or [f"{where[_DATASTORE]} data"])])
-        of = next(iter(squares.values()))[0]
-        parts.append(_folded(f"{words}: {axes_words(of)}", table))
+        axes = axes_words(next(iter(squares.values()))[0])
+        table = _table((axes.partition(" ")[0], *map(escaped, services)), rows)
+        parts.append(_folded(f"{words}: {axes}", table))
     return parts
 
 

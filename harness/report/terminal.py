@@ -78,7 +78,7 @@ def _grid_table(view: View, sides: Sides, cells: Sequence[CellEntry], title: str
         squares.setdefault((sides.row(cell), sides.service(cell)), []).append(cell)
         notes[sides.service(cell)] = "*" if column(cell) in view.notes else ""
     table = Table(title=title, title_justify="left")
-    table.add_column("client", no_wrap=True)
+    table.add_column(axes_words(cells[0]).partition(" ")[0], no_wrap=True)
     columns = [name for name in session.columns if name in notes]
     for name in columns:
         table.add_column(name.removeprefix(REFERENCE) + notes[name], no_wrap=True)

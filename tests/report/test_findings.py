@@ -242,7 +242,7 @@ def test_crossed_clients_are_told_by_reader_and_writer(tmp_path: Path):
         "reading: reader × writer",
         "resuming: resumer × writer",
     ]
-    assert [str(column.header) for column in tables[0].columns] == ["client", *names]
+    assert [str(column.header) for column in tables[0].columns] == ["reader", *names]
     squares = [[str(square) for square in column.cells] for column in tables[1].columns]
     bad = [
         (row, at)
