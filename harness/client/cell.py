@@ -13,7 +13,7 @@ from types import MappingProxyType
 from harness.client.actions import Doer, label
 from harness.client.program import ClientError, ClientTimeoutError, Surroundings
 from harness.client.reading import Answer, EarlierRun, Request, WrittenRun, problems, read_runs
-from harness.core.actions import FIRST_RUN, Action
+from harness.core.actions import COMPLETED, FAILED, FIRST_RUN, Action
 from harness.core.entries import Provenance
 from harness.core.outcome import CheckOutcome, Status, cell_status
 from harness.core.plan import Cell
@@ -31,6 +31,7 @@ class CellOutcome:
 
     Attributes:
         run_id: the id the client gave its run; empty when it never got one.
+        ended: by the id of each of its runs, how that ended by the exit code of its program.
         seconds: wall time, without that of reading earlier runs again.
         evidence: what to look at: names of files, by kind.
         provenance: what decided it beside the cell's point and probe, as far as it got.
@@ -42,6 +43,7 @@ class CellOutcome:
     cell: Cell
     checks: dict[str, CheckOutcome] = field(default_factory=dict)
     run_id: str = ""
+    ended: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     evidence: dict[str, Path] = field(default_factory=dict)
     provenance: Provenance = field(default_factory=Provenance)
@@ -134,6 +136,8 @@ def _make_checks(outcome: CellOutcome, doer: Doer) -> None:
             done = doer.do(action)
             if action.name == FIRST_RUN:
                 outcome.run_id = done.run_id
+            if action.makes_run and done.run_id and done.finished:
+                outcome.ended[done.run_id] = FAILED if done.finished.code else COMPLETED
             # A run that ended well is judged by the read: finished, and with its row.
             if done.wrong or not action.makes_run:
                 answered[action.name] = done.wrong or CheckOutcome(Status.PASS)

@@ -195,6 +195,8 @@ class CellEntry(PlannedCell, frozen=True, kw_only=True, tag_field="kind", tag="c
         status: the worst of its checks.
         checks: what came of each, by name; the reason may be empty for a pass.
         flow_run: ``FLOW/RUN``, as the client names it; empty when there never was one.
+        ended: by ``FLOW/RUN`` how each run of the cell ended, ``completed`` or ``failed``, by the
+            exit code of its program: what a UI must show of it.
         seconds: wall time, without that of reading earlier runs again.
         evidence: files to look at, by kind, relative to the journal's folder.
         provenance: all else that decided it, as far as it got.
@@ -207,6 +209,7 @@ class CellEntry(PlannedCell, frozen=True, kw_only=True, tag_field="kind", tag="c
     status: Status
     checks: dict[str, CheckOutcome]
     flow_run: str = ""
+    ended: dict[str, str] = {}
     seconds: Seconds = 0.0
     evidence: dict[str, str] = {}
     provenance: Provenance = Provenance()

@@ -293,6 +293,7 @@ class Run:
                 status=outcome.status,
                 checks=outcome.checks,
                 flow_run=outcome.pathspec,
+                ended={f"{cell.probe.flow}/{run}": how for run, how in outcome.ended.items()},
                 seconds=outcome.seconds,
                 evidence=places,
                 provenance=with_key(outcome.provenance, planned),

@@ -11,7 +11,9 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 
 from harness.catalog.releases import Catalog, Service
+from harness.core.journal import read
 from harness.core.redact import Redactor, from_environment
+from harness.core.view import View
 from harness.machine.errors import InfraError, UsageError, nearest
 from harness.machine.locks import RunLock
 from harness.machine.processes import free_port, kill_marked, raise_exit
@@ -162,6 +164,13 @@ class UIRun:
             if not self._detached:
                 running.stop()
 
+    def _ended(self) -> dict[str, str]:
+        """Return how each run ended of the kept stack, as the harness saw it."""
+        if self.kept is None:
+            return {}
+        entries = View(read(self.kept.folder)).attempts
+        return {run: how for entry in entries for run, how in entry.ended.items()}
+
     def _check(
         self,
         versions: Sequence[Service],
@@ -171,7 +180,7 @@ class UIRun:
     ) -> int:
         """Judge what each UI shows of a sample of runs, and write the reports."""
         with reading(database.address):
-            samples = sample(database.address, self.options.clients)
+            samples = sample(database.address, self.options.clients, ended=self._ended())
         if self.options.run is not None:
             drawn, wanted = samples, self.options.run
             samples = tuple(one for one in drawn if one.pathspec == wanted)

@@ -169,7 +169,7 @@ def test_of_a_flow_of_somebody_else_only_what_rows_tell_is_expected(writer):
         service="unknown service",
         probe="",
         datastore="s3",
-        status="",
+        status="running",
         steps=(SampleStep("start", 1, 1), SampleStep("end", 1, 0)),
         log=SampleLog("start", start.rpartition("/")[2], ""),
         card=None,
@@ -243,7 +243,14 @@ def test_the_last_step_may_have_another_name(writer):
 
 @pytest.mark.parametrize(
     ("heartbeat", "age", "status"),
-    [(10, 60, ""), (3600, 7200, "failed"), (None, 60, ""), (None, 2 * 86400, "failed")],
+    [
+        (10, 60, "running"),
+        # It is over for a UI before it is asked, or not.
+        (300, 600, ""),
+        (3600, 7200, "failed"),
+        (None, 60, ""),
+        (None, 2 * 86400, "failed"),
+    ],
 )
 def test_a_run_that_never_ended_failed_when_it_is_silent_for_long(writer, heartbeat, age, status):
     number = writer.run("F").rpartition("/")[2]
@@ -254,6 +261,23 @@ def test_a_run_that_never_ended_failed_when_it_is_silent_for_long(writer, heartb
         *(beat, (now - age) * 1000, number),
     )
     assert [run.status for run in writer.drawn()] == [status]
+
+
+def test_what_the_harness_saw_counts_and_not_what_a_client_wrote(writer):
+    run = writer.run("F")
+    writer.metadata(writer.task(run, "end"), attempt_ok="True")
+    number = run.rpartition("/")[2]
+    drawn = sample(writer.address, [writer.client], ended={f"F/{number}": "failed"})
+    assert [one.status for one in drawn] == ["failed"]
+    drawn = sample(writer.address, [writer.client], ended={"F/1000000": "failed"})
+    assert [one.status for one in drawn] == ["completed"]
+
+
+def test_a_run_of_a_probe_must_have_ended_as_the_probe_says(writer):
+    # https://github.com/Netflix/metaflow/pull/2087: such a task was recorded as good.
+    run = writer.run("UnpicklableFlow", "service_version:reference-2.5")
+    writer.metadata(writer.task(run, "end"), attempt_ok="True")
+    assert [one.status for one in writer.drawn()] == ["failed"]
 
 
 def test_another_schema_may_be_named(writer):

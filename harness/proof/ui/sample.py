@@ -1,7 +1,8 @@
 """Draws from a database the runs a Metaflow UI is judged by, and what it must show of them.
 
-Everything is read from the rows that clients wrote, so any metadata database will do, whoever
-filled it. Of the project's own probes more is known: what they print, store and draw.
+What there is to look for is read from the rows that clients wrote, so any metadata database will
+do, whoever filled it. Of the project's own probes more is known: what they print, store and draw,
+and how their runs ended: rows may say otherwise, https://github.com/Netflix/metaflow/pull/2087.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from decimal import Decimal
+from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
 from packaging.version import InvalidVersion, Version
@@ -32,6 +34,9 @@ _CARDS_SINCE = Version("2.4.7")
 # A run with no sign of life for as long as this is over for every UI backend (its own defaults).
 _HEARTBEAT_SECONDS = 6 * 60
 _SILENT_SECONDS = 24 * 60 * 60
+
+RUNNING = "running"
+"""What a UI says of a run that gave a sign of life and has not ended."""
 
 # Clients name an artifact's object by the SHA-1 of its pickle: that tells the value of _task_ok.
 _BY_SHA = {
@@ -204,7 +209,7 @@ class SampleRun:
         service: that it was written through, from the harness's own tag.
         probe: name of the project's probe it is a run of; empty for anybody else's flow.
         datastore: ``local``, ``s3``, …; empty when no row tells.
-        status: ``completed``, ``failed``, or empty when no row tells and it may still run.
+        status: ``completed``, ``failed`` or ``running``; empty when nobody knows.
         steps: those a person sees; in order of time.
         log: whose log to read; None when the run has no task.
         card: step and task with a card; None when no row or probe says that there is one.
@@ -239,7 +244,11 @@ class SampleRun:
 
 
 def sample(
-    database: Address, clients: Sequence[str] = (), schema: str = "public"
+    database: Address,
+    clients: Sequence[str] = (),
+    schema: str = "public",
+    *,
+    ended: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[SampleRun, ...]:
     """Return the newest run for each client, service, flow and datastore, ordered by these four.
 
@@ -249,19 +258,21 @@ def sample(
         database: with the schema of service 2.1.0 or newer, which is what UI backends read.
         clients: releases to draw from; empty for whatever is there.
         schema: the PostgreSQL schema its tables are in.
+        ended: by ``FLOW/RUN``, how runs ended that the harness saw ending.
 
     Raises:
         psycopg2.Error: when the database does not answer, or has no such tables.
     """
     with closing(database.connect()) as connection, connection.cursor() as cursor:
-        return _Rows(cursor, schema).draw(clients)
+        return _Rows(cursor, schema, ended).draw(clients)
 
 
 class _Rows:
     """The tables of one database."""
 
-    def __init__(self, cursor: extensions.cursor, schema: str) -> None:
+    def __init__(self, cursor: extensions.cursor, schema: str, ended: Mapping[str, str]) -> None:
         self._cursor = cursor
+        self._ended = ended
         self._names: dict[str, sql.Composable] = {
             name: sql.Identifier(schema, table)
             for name, table in (
@@ -313,7 +324,7 @@ class _Rows:
             service=run.service,
             probe=probe.name if probe else "",
             datastore=run.datastore,
-            status=self._status(run),
+            status=self._status(run, probe),
             steps=tuple(SampleStep(step.step, step.tasks, step.timed) for step in steps),
             log=SampleLog(log_step, firsts[log_step], line) if log_step in firsts else None,
             card=(card, firsts[card]) if card in firsts else None,
@@ -331,14 +342,24 @@ class _Rows:
     def _task(self, run: _Run, step: _Step) -> str:
         return self._text(_TASK_NAME, run, step=step.step, task=step.first) or str(step.first)
 
-    def _status(self, run: _Run) -> str:
-        """Return how the run ended, from what its client wrote of the last step.
+    def _status(self, run: _Run, probe: Probe | None) -> str:
+        """Return how the run ended: as it was seen, else as its probe says, else by its rows."""
+        seen = self._ended.get(f"{run.flow_id}/{run.run_id or run.run_number}")
+        if seen or probe is None:
+            return seen or self._told(run)
+        # Of several runs of a probe nobody knows which this one is.
+        ends = [action.ends for action in probe.actions if action.makes_run]
+        return ends[0] if len(ends) == 1 else self._told(run)
+
+    def _told(self, run: _Run) -> str:
+        """Return how a run ended, from what its client wrote of the last step.
 
         Measured on 2.0.2, 2.2.5, 2.2.11, 2.2.13, 2.7.23 and 2.19.39: from 2.2.5 on the metadata
         ``attempt_ok`` of the last step says True or False; before, only the value of the artifact
         ``_task_ok`` does, which its checksum tells. Newer clients may name the last step otherwise
         than ``end`` (metadata ``end_step``). Without any of them the last step never ended: then
-        the run failed if it gave no sign of life for as long as UI backends wait.
+        the run failed if it gave no sign of life for as long as UI backends wait; it runs if one
+        came lately enough to be valid still when a UI is asked.
         """
         end = self._text(_METADATA, run, step="_parameters", field="end_step") or "end"
         told = self._text(_METADATA, run, step=end, field="attempt_ok")
@@ -348,7 +369,8 @@ class _Rows:
         if sha in _BY_SHA:
             return COMPLETED if _BY_SHA[sha] else FAILED
         if run.silent is not None:
-            return FAILED if run.silent > _HEARTBEAT_SECONDS else ""
+            alive = RUNNING if run.silent < _HEARTBEAT_SECONDS / 2 else ""
+            return FAILED if run.silent > _HEARTBEAT_SECONDS else alive
         return FAILED if run.age > _SILENT_SECONDS else ""
 
     def _artifact(
