@@ -29,6 +29,7 @@ _MALFORMED = b'{"user_name": '
 _NEVER_GIVEN = 999_999_999
 """A number no run or task has."""
 _AT_ONCE = 50
+_PAGE = 20
 _MANY = 200
 """About as many as a task with many artifacts sends in one request: 70 kB."""
 _LARGE = 100_000
@@ -290,6 +291,9 @@ class _Exercise:
         sent = [_artifact(name, 0) for name in ("name", *map("many_{}".format, range(_MANY)))]
         self._create_all("many artifacts", f"{task}/artifact", sent, _ARTIFACTS)
         self._exchange.read("many artifacts", f"{task}/artifacts", sent)
+        # Made at once, tasks share their time, by which pages are cut.
+        for path, key in ((f"{step}/tasks", "task_id"), (f"{task}/artifacts", "name")):
+            self._exchange.read_pages("pages", path, key, _PAGE)
         large = [_datum("large", "ä" * _LARGE)]
         path = f"{task}/metadata"
         if self._try("large metadata", path, large, _METADATA).answer.ok:

@@ -41,6 +41,7 @@ CHECKS = (
     "metadata of a task with a name",
     "metadata of an unknown task",
     "metadata registered again",
+    "pages",
     "removal of a system tag",
     "run",
     "run named by digits",

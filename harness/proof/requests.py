@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from urllib.parse import urlencode
 
 import requests
 from psycopg2 import extensions, sql
@@ -30,11 +31,17 @@ _EITHER_TYPE = ("run_number", "task_id")
 
 @dataclass(frozen=True)
 class Answer:
-    """What the service answered; reading it never fails, however odd the answer is."""
+    """What the service answered; reading it never fails, however odd the answer is.
+
+    Attributes:
+        next_page: where the next page of a list begins; empty on the last one, and where a release
+            knows no pages.
+    """
 
     asked: str
     status: int
     text: str
+    next_page: str = ""
 
     @property
     def ok(self) -> bool:
@@ -118,7 +125,8 @@ class Exchange:
             )
         except requests.RequestException as error:
             raise InfraError(f"{method} {self._url}{path}: {error}") from error
-        return Answer(asked, response.status_code, response.text)
+        following = response.headers.get("X-Next-Cursor", "")
+        return Answer(asked, response.status_code, response.text, following)
 
     def write(
         self, check: str, path: str, body: object, table: str, method: str = "POST"
@@ -158,6 +166,37 @@ class Exchange:
             self.note(check, f"cannot be read back: {answer}")
         return answer
 
+    def read_pages(self, check: str, path: str, key: str, size: int) -> None:
+        """Read a list page by page, and note when that is not the list read at once.
+
+        A service that knows no pages answers the whole list.
+
+        Args:
+            check: what a problem begins with.
+            path: of the list.
+            key: the field that tells its objects apart.
+            size: how many objects a page may have.
+        """
+        whole = [one.get(key) for one in self.ask("GET", path).objects]
+        found: list[object] = []
+        cursor = ""
+        for _ in range(len(whole) + 1):
+            answer = self.ask("GET", f"{path}?{urlencode({'_limit': size, **_at(cursor)})}")
+            if not answer.ok:
+                self.note(check, f"a page cannot be read: {answer}")
+                return
+            found += [one.get(key) for one in answer.objects]
+            cursor = answer.next_page
+            if not cursor:
+                break
+        missing, double = Counter(whole) - Counter(found), Counter(found) - Counter(whole)
+        if missing or double or cursor:
+            self.note(
+                check,
+                f"{path} has {len(whole)} of {key}; its pages of {size} lack {missing.total()} and"
+                f" have {double.total()} too many{', and do not end' if cursor else ''}",
+            )
+
     def compare(self, check: str, story: object, sent: Iterable[Row], found: Sequence[Row]) -> None:
         """Note each of ``sent`` that no row or object found holds with all its fields."""
         missing = [one for one in sent if not any(equal(one, row) for row in found)]
@@ -179,6 +218,10 @@ class Exchange:
                 cursor.execute(query.format(sql.Identifier("public", table)), [self._flows])
                 found[table] = [row for (row,) in cursor]
         return found
+
+
+def _at(cursor: str) -> dict[str, str]:
+    return {"_cursor": cursor} if cursor else {}
 
 
 def equal(sent: Row, found: Row) -> bool:

@@ -1,0 +1,86 @@
+"""A list that is read page by page must be the list."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from harness.proof.requests import Exchange
+
+Page = tuple[list[int], str]
+"""Ids, and where the next page begins."""
+
+ALL = list(range(7))
+
+
+@contextmanager
+def lists(page: Callable[[int, int], Page]) -> Iterator[str]:
+    """Serve a list; ``page`` returns what is answered to a size and the place of a beginning."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked = parse_qs(urlsplit(self.path).query)
+            numbers, following = ALL, ""
+            if asked:
+                size, at = (int(asked.get(name, ["0"])[0]) for name in ("_limit", "_cursor"))
+                numbers, following = page(size, at)
+            body = json.dumps([{"task_id": one} for one in numbers]).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            if following:
+                self.send_header("X-Next-Cursor", following)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def good(size: int, at: int) -> Page:
+    return ALL[at : at + size], str(at + size) if at + size < len(ALL) else ""
+
+
+@pytest.mark.parametrize(
+    ("page", "said"),
+    [
+        (good, ""),
+        # A release that knows no pages.
+        (lambda _size, _at: (ALL, ""), ""),
+        (
+            lambda size, at: (good(size, at)[0][:-1], good(size, at)[1]),
+            "lack 3 and have 0 too many",
+        ),
+        (
+            lambda size, at: (ALL[max(at - 1, 0) : at + size], good(size, at)[1]),
+            "lack 0 and have 2",
+        ),
+        (lambda size, _at: (ALL[:size], "0"), "and do not end"),
+        (lambda size, _at: (ALL[:size], ""), "lack 4 and have 0 too many"),
+    ],
+)
+def test_pages_are_held_against_the_list(database, page, said):
+    with lists(page) as url, closing(database.address.connect()) as connection:
+        exchange = Exchange(url, connection, ["F"])
+        exchange.read_pages("pages", "/tasks", "task_id", 3)
+    if not said:
+        assert exchange.problems == []
+        return
+    (problem,) = exchange.problems
+    assert problem.startswith("pages: /tasks has 7 of task_id; its pages of 3")
+    assert said in problem
