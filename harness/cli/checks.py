@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from harness.catalog.versions import LAST_PORT
-from harness.cli.option import Value
+from harness.cli.option import Value, listed
+from harness.machine.errors import nearest
 
 
 def more_than_zero(what: str) -> Callable[[Value], str]:
@@ -34,6 +35,20 @@ def port(value: Value) -> str:
     """Find wrong what is no port."""
     there = isinstance(value, int) and 1 <= value <= LAST_PORT
     return "" if there else f"not a port (1 to {LAST_PORT})"
+
+
+def each_of(choices: Sequence[str], noun: str) -> Callable[[Value], str]:
+    """Return what finds a comma list wrong that names nothing, or what is no choice."""
+    available = f"available: {', '.join(choices)}"
+
+    def check(value: Value) -> str:
+        names = listed(str(value))
+        for name in names:
+            if name not in choices:
+                return f"no such {noun}{nearest(name, choices)}; {available}"
+        return "" if names else f"the list is empty; {available}"
+
+    return check
 
 
 def image_or_tag(value: Value) -> str:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.cli.declarations.results import LATEST, RESULTS
-from harness.cli.option import value_in
+from harness.cli.option import listed, value_in
 from harness.cli.parser import build_parser
 from harness.core import expectations
 from harness.core.journal import read
+from harness.core.outcome import ROLLBACK
 from harness.core.view import View
 from harness.machine.errors import UsageError
 from harness.report.diff import compare
@@ -83,6 +84,7 @@ def diff_main(arguments: Sequence[str]) -> int:
         UsageError: when one of the two cannot be read.
     """
     raw = build_parser("diff").read(arguments)
-    difference = compare(View(read(raw.old)), View(read(raw.new)))
+    gated = ROLLBACK in listed(raw.gate)
+    difference = compare(View(read(raw.old)), View(read(raw.new)), rollback=gated)
     Screen().say(difference.render())
     return int(difference.worse)

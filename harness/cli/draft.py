@@ -12,6 +12,7 @@ from harness.catalog.releases import Catalog, Client
 from harness.catalog.selectors import select_clients
 from harness.cli.declarations.running import DATASTORES
 from harness.cli.declared import option_of
+from harness.cli.option import listed
 from harness.cli.parser import build_parser
 from harness.core import expectations
 from harness.core.expectations import Expectation
@@ -94,7 +95,7 @@ def _expectations(
 
 
 def _datastores(text: str) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    names = listed(text)
     if not names:
         raise UsageError(f"--datastore: the list is empty; available: {', '.join(DATASTORES)}")
     for name in names:

@@ -120,6 +120,11 @@ class Option:
         return [f"{self.name}={text}"] if text.startswith("-") else [self.name, text]
 
 
+def listed(text: str | None) -> tuple[str, ...]:
+    """Return the parts of a comma list, each once; none where nothing was given."""
+    return tuple(dict.fromkeys(part.strip() for part in (text or "").split(",") if part.strip()))
+
+
 def value_in(words: Iterable[str], name: str) -> str | None:
     """Return the value of an option among the words of a command line; None without it."""
     found = iter(words)

@@ -12,6 +12,7 @@ from harness.catalog.selectors import select_services
 from harness.cli.asked import FULL
 from harness.cli.declared import options_of
 from harness.cli.draft import Draft, read
+from harness.cli.option import listed
 from harness.cli.parser import for_containers
 from harness.cli.ui_options import ui_options
 from harness.core.pairs import make_pairs
@@ -119,6 +120,7 @@ def _options(
         selection=raw.service,
         on_failure=raw.on_failure,
         migration_timeout=raw.migration_timeout,
+        gates=listed(raw.gate) or None,
         database_url=raw.database_url,
         allow_existing=raw.allow_existing,
         ui_assets=raw.ui_assets.resolve() if session == FULL and raw.ui_assets else None,

@@ -29,6 +29,7 @@ from harness.core.outcome import Status
 from harness.core.plan import Cell, Plan
 from harness.core.view import View, green
 from harness.machine.errors import HarnessError, UsageError
+from harness.report.summary import gate_line
 from harness.report.terminal import Screen, client_line
 from harness.run.folder import check_results
 from harness.run.options import Options
@@ -325,7 +326,9 @@ class Sessions:
             if all(cell.status is Status.NOT_RUN for cell in run.record.view.finished):
                 wrong.append(f"no cell of {name} ran")
             elif prepared and not _green(run.record.view):
-                wrong.append(f"{name} has unexpected outcomes; see above")
+                closed = gate_line(run.record.view) if run.options.gates else ""
+                words = [f"{name} has unexpected outcomes", closed, "see above"]
+                wrong.append("; ".join(filter(None, words)))
             # What is wrong with a service by itself turns no client red.
             elif not all(map(green, run.record.view.stages)):
                 wrong.append("a service by itself is not as expected; see above")

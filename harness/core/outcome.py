@@ -69,6 +69,13 @@ class CheckOutcome(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     because: str | msgspec.UnsetType = msgspec.UNSET
 
 
+ROLLBACK = "rollback"
+"""The gate that a stage closes from which the service cannot be rolled back by its image alone."""
+
+GATES = (ROLLBACK,)
+"""What is an aside, and turns a run red where that is asked for (``--gate``)."""
+
+
 def worst(statuses: Iterable[Status]) -> Status:
     """Return the status that stands for all of them; not-run when there are none."""
     found = set(statuses)

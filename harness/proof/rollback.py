@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from uuid import uuid4
 
 import requests
@@ -35,7 +36,7 @@ class Rollback:
 
     Attributes:
         safe: every question was answered well.
-        evidence: one sentence per question, good or bad.
+        evidence: one sentence per question; what speaks against it comes first.
     """
 
     safe: bool
@@ -60,6 +61,7 @@ def verdict(
     # One that does not start can neither read nor write.
     if answers[-1].good:
         answers += [_reads(running, runs), _writes(running, address, wrong)]
+    answers.sort(key=attrgetter("good"))
     return Rollback(
         all(answer.good for answer in answers), tuple(answer.sentence for answer in answers)
     )

@@ -12,7 +12,7 @@ from harness.core.outcome import Status
 from harness.core.view import View, green
 from harness.report.findings import VERBS, signature
 from harness.report.sides import Page, Sides, page
-from harness.report.summary import causes, place, stage_sentences
+from harness.report.summary import UNSAFE, causes, place, stage_sentences, unsafe_sentence
 from harness.report.text import counted, shortened
 
 Cells = Mapping[tuple[str, ...], CellEntry]
@@ -57,15 +57,21 @@ class Difference:
         return "\n".join(lines) if lines else "no difference"
 
 
-def compare(old: View, new: View) -> Difference:
-    """Return what changed from one journal to the other."""
+def compare(old: View, new: View, *, rollback: bool = False) -> Difference:
+    """Return what changed from one journal to the other.
+
+    Args:
+        old: the older journal.
+        new: the newer one.
+        rollback: whether a step that cannot be taken back any more is red, whatever its stage is.
+    """
     sides, sides_old = Sides(new), Sides(old)
     before, after = _by_key(old, sides_old), _by_key(new, sides)
     # By key, not by id: the number of a stage is part of an id.
     both = [(before[key], cell) for key, cell in after.items() if key in before]
     only_new = [cell for key, cell in after.items() if key not in before]
     only_old = [cell for key, cell in before.items() if key not in after]
-    stages_red, stages_green, stages_new_red = _stages(old, new)
+    stages_red, stages_green, stages_new_red = _stages(old, new, rollback=rollback)
     return Difference(
         became_red=(*stages_red, *_worse(sides, both)),
         became_green=(*stages_green, *_better(sides, both)),
@@ -156,21 +162,35 @@ def _sentences(
     return tuple(say(key, inside) for key, inside in found)
 
 
-def _stages(old: View, new: View) -> tuple[list[str], list[str], list[str]]:
+def _stages(old: View, new: View, *, rollback: bool) -> tuple[list[str], list[str], list[str]]:
     """Return what became red, what became green, and what is new and red."""
-    before = {key: all(map(green, same)) for key, same in _stages_by_key(old).items()}
+    before = _stages_by_key(old)
     worse, better, new_red = [], [], []
     for key, same in _stages_by_key(new).items():
+        was = before.get(key, [])
         wrong = [stage for stage in same if not green(stage)]
         said = [line for stage in wrong for line in stage_sentences(stage) or [_bare(stage)]]
-        said = [shortened(line) for line in said]
-        if key not in before:
-            new_red += said
-        elif before[key]:
-            worse += said
-        elif not wrong:
+        if not all(map(green, was)):
+            said = []  # it was red before
+        if rollback and not any(map(_unsafe, was)):
+            # Where NEW itself ran with the gate, its stage says so already.
+            said += [_no_way_back(stage) for stage in filter(_unsafe, same)]
+        told = [shortened(line) for line in dict.fromkeys(said)]
+        if not was:
+            new_red += told
+        else:
+            worse += told
+        if not wrong and not all(map(green, was)):
             better.append(_bare(same[-1]))
     return worse, better, new_red
+
+
+def _unsafe(stage: StageEntry) -> bool:
+    return stage.rollback == UNSAFE
+
+
+def _no_way_back(stage: StageEntry) -> str:
+    return f"{place(stage)}: {unsafe_sentence(stage)}"
 
 
 def _stages_by_key(view: View) -> dict[tuple[str, str, str, int], list[StageEntry]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from harness.core.axes import Side, on
 from harness.core.entries import CellEntry, StageEntry
-from harness.core.outcome import CheckOutcome, Status, worst_first
+from harness.core.outcome import ROLLBACK, CheckOutcome, Status, worst_first
 from harness.core.view import View, green, red
 from harness.report.text import counted
 
@@ -141,13 +141,30 @@ def rollback_lines(stage: StageEntry) -> list[str]:
     """Return the verdict on rolling back from a stage in a line; below it what makes it unsafe."""
     if stage.rollback is None:
         return []
+    walk = f" ({stage.walk})" if stage.walk else ""
+    verdict, evidence = _rolling_back(stage)
+    shown = evidence if stage.rollback == UNSAFE else []
+    return [f"stage {stage.stage:02d}{walk}: {verdict}", *(f"  {said}" for said in shown)]
+
+
+def unsafe_sentence(stage: StageEntry) -> str:
+    """Return the verdict on a stage that is no way back, with the first reason why."""
+    verdict, evidence = _rolling_back(stage)
+    return ": ".join([verdict, *evidence[:1]])
+
+
+def _rolling_back(stage: StageEntry) -> tuple[str, list[str]]:
+    """Return the verdict on rolling back from a stage in words, and its evidence."""
     # Each piece of evidence begins with the service that was asked.
     evidence = [line.partition(": ") for line in stage.rollback_evidence]
     to = f" to {evidence[0][0]}" if evidence else ""
-    walk = f" ({stage.walk})" if stage.walk else ""
-    verdict = f"stage {stage.stage:02d}{walk}: rolling back{to} is {stage.rollback}"
-    shown = evidence if stage.rollback == UNSAFE else []
-    return [verdict, *(f"  {said}" for _, _, said in shown)]
+    return f"rolling back{to} is {stage.rollback}", [said for _, _, said in evidence]
+
+
+def gate_line(view: View) -> str:
+    """Return which stages close the gate ``rollback``; empty when none does."""
+    closing = [place(stage) for stage in view.stages if stage.rollback == UNSAFE]
+    return f"--gate {ROLLBACK} is closed by {'; '.join(closing)}" if closing else ""
 
 
 def rollback_count(view: View) -> str:

@@ -31,6 +31,7 @@ class Options(StackOptions):
         selection: services as they were asked for; None for the default.
         on_failure: what a walk does after a migration that failed: ``next`` or ``stop``.
         migration_timeout: seconds a migration of a walk may take.
+        gates: what of ``GATES`` turns the run red; None for none.
         allow_existing: whether the database of ``--database-url`` may have something in it.
         ui_assets: the page that a UI over what is kept would take; None for none given.
     """
@@ -56,5 +57,6 @@ class Options(StackOptions):
     selection: str | None
     on_failure: str
     migration_timeout: float
+    gates: tuple[str, ...] | None
     allow_existing: bool
     ui_assets: Path | None

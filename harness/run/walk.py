@@ -22,11 +22,12 @@ from harness.catalog.releases import Client, Service
 from harness.client.cell import CellOutcome, not_run
 from harness.client.reading import WrittenRun
 from harness.core.entries import StageEntry, now
-from harness.core.outcome import CheckOutcome, Status
+from harness.core.outcome import ROLLBACK, CheckOutcome, Status
 from harness.core.path import Step
 from harness.core.plan import Cell, planned_stage
 from harness.machine.errors import HarnessError, InfraError
 from harness.proof import contract, fingerprint, rollback, schema
+from harness.report.summary import unsafe_sentence
 from harness.run.rereads import read_by_another, runs_by_client
 from harness.run.run import Run
 from harness.run.unit import OneStack, Unit
@@ -381,6 +382,9 @@ class Walk:
             )
         stage.rollback = "safe" if verdict.safe else "unsafe"
         stage.rollback_evidence = [f"{previous.name}: {line}" for line in verdict.evidence]
+        if not verdict.safe and ROLLBACK in (self._run.options.gates or ()):
+            # As a problem of the stage it is red in every report, and nothing declares it away.
+            stage.problems.append(unsafe_sentence(stage))
 
     def _leave_out(self, step: Step, stage: StageEntry, failed: Status) -> None:
         """Record the cells of a stage that did not get so far."""

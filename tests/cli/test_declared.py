@@ -61,6 +61,7 @@ SAMPLES = {
     "--path": "v2.3.0,v2.5.0",
     "--seed": "-4",
     "--on-failure": "stop",
+    "--gate": "rollback",
     "--migration-timeout": "1234567.5",
     "--database-url": f"postgresql://me:{SECRET.replace(' ', '%20')}@127.0.0.1:1/metaflow",
     "--from": "RUN",

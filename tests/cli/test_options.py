@@ -153,6 +153,9 @@ def test_names_of_the_ancestor_are_understood(catalog, ancestor, ours):
         ("fixed_db", ["--path", "2.5,2.5"], ["reference-2.5 is repeated"]),
         ("fixed_db", ["--path", "2.5", "--seed", "1"], ["--seed", "not allowed with", "--path"]),
         ("fixed_db", ["--on-failure", "cry"], ["--on-failure", "cry", "next"]),
+        ("fixed_db", ["--gate", "rolback"], ["--gate rolback: no such gate (nearest: rollback);"]),
+        ("fixed_db", ["--gate", ","], ["--gate ,: the list is empty; available: rollback"]),
+        ("compat", ["--gate", "rollback"], ["--gate: it goes with fixed_db, full, diff;"]),
     ],
 )
 def test_bad_input_is_one_clear_sentence(catalog, session, arguments, words):
@@ -168,6 +171,11 @@ def test_a_given_path_replaces_the_services(catalog):
     options = parse("fixed_db", ["--path", "2.0.4, 2.5"], catalog)
     assert [service.name for service in options.services] == ["reference-2.0.4", "reference-2.5"]
     assert [step.number for step in options.path] == [1, 2]
+
+
+def test_a_gate_is_none_unasked_and_named_once(catalog):
+    assert parse("fixed_db", [], catalog).gates is None
+    assert parse("fixed_db", ["--gate", "rollback, rollback"], catalog).gates == ("rollback",)
 
 
 def test_services_of_a_random_path_are_named_once(catalog):

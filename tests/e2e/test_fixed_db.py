@@ -247,15 +247,20 @@ def test_a_write_answered_500_but_committed_is_found(walk_over: WalkOver) -> Non
     assert "refused, yet rows were written" in said(view)
 
 
-def test_a_service_that_cannot_start_on_the_newer_schema_is_a_rollback_verdict(
+def test_a_service_that_cannot_start_on_the_newer_schema_closes_the_gate(
     walk_over: WalkOver,
 ) -> None:
-    view = walk_over("2.0.6,2.3", fault="no-start-on-newer-schema")
-    assert [stage.status for stage in view.stages] == ["pass", "pass"]
+    # What is no failure without the gate: a sound walk has four that are unsafe.
+    view = walk_over("2.0.6,2.3", "--gate", "rollback", fault="no-start-on-newer-schema")
+    assert [stage.status for stage in view.stages] == ["pass", "fail"]
     assert view.stages[1].rollback == "unsafe"
     evidence = " ".join(view.stages[1].rollback_evidence)
     assert "reference-2.0.6" in evidence
     assert "start" in evidence
+    (problem,) = view.stages[1].problems
+    assert problem.startswith("rolling back to reference-2.0.6 is unsafe: Its migration API does")
+    assert {cell.status for cell in view.cells} == {"pass"}
+    assert all("--gate rollback" in cell.rerun for cell in view.cells)
 
 
 def test_a_path_that_goes_down_migrates_nothing_and_is_judged_like_any(walk_over: WalkOver) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -144,6 +145,42 @@ def test_each_rollback_to_a_service_is_compared_with_the_same_one(
     assert len(found.became_green) == sum(old)
 
 
+UNSAFE = {"rollback": "unsafe", "rollback_evidence": ["v2.3.0: It does not start: no column."]}
+SAID = "stage 02, v2.4.0: rolling back to v2.3.0 is unsafe: It does not start: no column."
+GATED = UNSAFE | {"status": "fail", "problems": [SAID.removeprefix("stage 02, v2.4.0: ")]}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ({}, UNSAFE, "became red"),
+        ({"rollback": None}, UNSAFE, "became red"),
+        ({"status": "fail"}, UNSAFE | {"status": "fail"}, "became red"),
+        (None, UNSAFE, "new and red"),
+        (UNSAFE, UNSAFE, ""),
+        (UNSAFE, {}, ""),
+        ({}, GATED, "became red"),
+        (GATED, UNSAFE | {"status": "fail"}, ""),
+    ],
+)
+def test_a_gate_closes_for_a_step_that_cannot_be_taken_back_any_more(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    old: dict[str, Any] | None,
+    new: dict[str, Any],
+    said: str,
+):
+    for name, fields in (("old", old), ("new", new)):
+        more = [] if fields is None else [journals.stage(2, "v2.4.0", **fields)]
+        journals.write(tmp_path / name, [], stages=[journals.stage(1, "v2.3.0"), *more])
+    both = [str(tmp_path / name) for name in ("old", "new")]
+    assert diff_main(["--gate", "rollback", *both]) == bool(said)
+    printed = capsys.readouterr().out
+    assert printed == (f"{said}: {SAID}\n" if said else "no difference\n")
+    diff_main(both)
+    assert ("is unsafe" in capsys.readouterr().out) is (new is GATED)
+
+
 def test_checks_that_did_not_run_are_left_to_the_one_that_failed(tmp_path: Path):
     new = _journal(tmp_path / "b", {("2.0.5", "v2.3.0"): NO_RUN})
     found = compare(_journal(tmp_path / "a"), new)
@@ -217,7 +254,10 @@ def test_the_exit_code_closes_the_gate(tmp_path: Path, capsys, order, code: int)
     assert capsys.readouterr().out.startswith(words[code])
 
 
-@pytest.mark.parametrize("arguments", [[], ["one"], ["one", "two", "three"], ["no", "where"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["one"], ["one", "two", "three"], ["no", "where"], ["--gate", "way", "one", "two"]],
+)
 def test_two_journals_are_needed(arguments: list[str]):
     with pytest.raises(UsageError):
         diff_main(arguments)

@@ -15,12 +15,14 @@ from harness.report.summary import (
     column,
     difference_lines,
     flaky_count,
+    gate_line,
     sentence,
     tally,
     totals,
     totals_line,
+    unsafe_sentence,
 )
-from tests.report.journals import cell, write
+from tests.report.journals import cell, stage, write
 
 PASS = {"run": "pass"}
 FAIL = {"run": ("fail", "HTTP 500"), "tags": ("not-run", "the run did not end well")}
@@ -154,3 +156,23 @@ def test_checks_with_one_reason_share_a_sentence():
         "client 2.2.13 × 2.0.0, local data, probe basics: run, tags: not-run: stage 2 failed",
         "client 2.2.13 × 2.0.0, local data, probe basics: logs: not-run: another",
     ]
+
+
+def test_a_step_that_is_no_way_back_is_told_with_its_first_reason():
+    evidence = [
+        "v2.3.0: Its migration API answers GET /version with 500: no.",
+        "v2.3.0: It starts.",
+    ]
+    unsafe = stage(2, "v2.4.0", rollback="unsafe", rollback_evidence=evidence)
+    assert unsafe_sentence(unsafe) == (
+        "rolling back to v2.3.0 is unsafe: Its migration API answers GET /version with 500: no."
+    )
+
+
+def test_a_gate_names_every_stage_that_closes_it(tmp_path):
+    unsafe = [stage(2, "v2.4.0", rollback="unsafe"), stage(4, "v2.5.0", rollback="unsafe")]
+    walked = [stage(1, "v2.3.0", rollback=None), unsafe[0], stage(3, "v2.4.1"), unsafe[1]]
+    assert gate_line(write(tmp_path / "walked", [], stages=walked)) == (
+        "--gate rollback is closed by stage 02, v2.4.0; stage 04, v2.5.0"
+    )
+    assert gate_line(write(tmp_path / "safe", [], stages=walked[:1])) == ""

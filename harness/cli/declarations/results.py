@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from harness.cli.declarations.running import GATE
 from harness.cli.declarations.takers import RUNS, UI
 from harness.cli.option import Option, Role
 from harness.machine.tools import ROOT
@@ -88,6 +89,15 @@ COMMANDS = (
         _NO_CELLS,
         kind=bool,
         default=False,
+    ),
+    replace(
+        GATE,
+        sessions=("diff",),
+        group="",
+        help="close for what is an aside otherwise; rollback: a step of a walk that is unsafe in"
+        " NEW, and was not in OLD",
+        role=Role.NOT_NEEDED,
+        why=_NO_CELLS,
     ),
     _argument("old", "diff", "results folder or journal"),
     _argument("new", "diff", "results folder or journal"),

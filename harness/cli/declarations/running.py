@@ -6,10 +6,11 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from harness.cli.checks import at_least_once, at_least_one_cell, more_than_zero
+from harness.cli.checks import at_least_once, at_least_one_cell, each_of, more_than_zero
 from harness.cli.declarations.takers import CROSS, RUNS, STACKS, WALKS
 from harness.cli.option import Option, Role
 from harness.core import expectations
+from harness.core.outcome import GATES
 from harness.core.pairs import NEIGHBOURS
 from harness.core.probes import FLOWS
 from harness.stack.service import refs
@@ -169,6 +170,18 @@ DATABASE_URL = Option(
     backend="embedded",
     variables=("PGPASSWORD",),
 )
+GATE = Option(
+    "--gate",
+    WALKS,
+    _WALK_GROUP,
+    "make red what is an aside otherwise; rollback: a stage from which the service cannot be rolled"
+    " back by image alone",
+    Role.CARRIED,
+    metavar="GATES",
+    check=each_of(GATES, "gate"),
+    attribute="gates",
+    write=",".join,
+)
 WALK = (
     Option(
         "--path",
@@ -212,6 +225,7 @@ WALK = (
         default=MIGRATION_SECONDS,
         check=more_than_zero("a migration"),
     ),
+    GATE,
     DATABASE_URL,
     Option(
         "--allow-existing",
