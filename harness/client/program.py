@@ -24,6 +24,9 @@ _ERROR = re.compile(
 )
 # Metaflow's own errors: a headline of words, and the message below it, both indented by four.
 _HEADLINE = re.compile(r"    [A-Z][\w' -]*:$")
+# Of a traceback: where each function was, the innermost last; and what else stands in one.
+_FRAME = re.compile(r'(?:^|\] ) +File "([^"]+)", line (\d+), in (\S+)')
+_OF_TRACEBACK = re.compile(r"(?:^|\] )  ")
 # Says nothing of the cause, which stands above it.
 _NO_CAUSE = "    Step failure:"
 
@@ -218,7 +221,7 @@ def not_in_time(surroundings: Surroundings, name: str) -> ClientTimeoutError:
 
 
 def last_words(log: Path) -> str:
-    """Return the last error of a client's output in its own words, else its last lines."""
+    """Return the last error of a client's output, with its place, else its last lines."""
     lines = [line.rstrip() for line in tail(log, 60).splitlines()]
     # The command line and the marks between outputs are ours (run_program).
     lines = [line for line in lines if not line.startswith(("$ ", "--- "))]
@@ -228,8 +231,21 @@ def last_words(log: Path) -> str:
             below = itertools.takewhile(_is_message, lines[number + 1 :])
             return " ".join(line.strip() for line in (lines[number], *below))
         if _ERROR.search(lines[number]):
-            return lines[number].strip()
+            return lines[number].strip() + _raised_at(lines[:number])
     return " / ".join(lines[-3:]) or "it printed nothing"
+
+
+def _raised_at(above: Sequence[str]) -> str:
+    """Return the place in the traceback that ends with these lines; empty without one."""
+    for line in itertools.takewhile(_OF_TRACEBACK.search, reversed(above)):
+        frame = _FRAME.search(line)
+        if frame:
+            path, number, function = frame.groups()
+            # As readback.py says it: of a file that is not the probe's, whose it is, too.
+            installed = "/lib/python" in path
+            place = f"raised at {'/'.join(Path(path).parts[-3:])}" if installed else Path(path).name
+            return f" ({place}:{number}, in {function})"
+    return ""
 
 
 def _is_message(line: str) -> bool:

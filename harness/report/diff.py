@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from harness.core.axes import NAMED
 from harness.core.entries import CellEntry, StageEntry
-from harness.core.outcome import Status
+from harness.core.outcome import CheckOutcome, Status
 from harness.core.view import View, green
-from harness.report.findings import VERBS, signature
+from harness.report.findings import by_signature, findings
 from harness.report.sides import Page, Sides, page
 from harness.report.summary import UNSAFE, causes, place, stage_sentences, unsafe_sentence
 from harness.report.text import counted, shortened
@@ -73,7 +73,7 @@ def compare(old: View, new: View, *, rollback: bool = False) -> Difference:
     only_old = [cell for key, cell in before.items() if key not in after]
     stages_red, stages_green, stages_new_red = _stages(old, new, rollback=rollback)
     return Difference(
-        became_red=(*stages_red, *_worse(sides, both)),
+        became_red=(*stages_red, *_worse(new, sides, both)),
         became_green=(*stages_green, *_better(sides, both)),
         new_red=(*stages_new_red, *_by_status(sides, (c for c in only_new if not green(c)))),
         unknown=tuple(new.incomplete),
@@ -99,23 +99,20 @@ def _by_key(view: View, sides: Sides) -> Cells:
     return keys
 
 
-def _worse(sides: Sides, both: Iterable[tuple[CellEntry, CellEntry]]) -> tuple[str, ...]:
-    groups: dict[_Kind, list[CellEntry]] = {}
-    said: dict[_Kind, str] = {}
-    for old, new in both:
-        for name, check in causes(new).items():
-            if name not in old.checks or green(old.checks[name]):
-                signed = signature(check.reason, new)
-                key = (*_kind(new), name, check.status.value, signed)
-                groups.setdefault(key, []).append(new)
-                reason = shortened(check.reason) or check.status.value
-                said.setdefault(key, f"{new.probe}: {name}: {reason}")
+def _worse(
+    view: View, sides: Sides, both: Iterable[tuple[CellEntry, CellEntry]]
+) -> tuple[str, ...]:
+    before = {view.name(new): old.checks for old, new in both}
 
-    def say(key: _Kind, inside: Sequence[CellEntry]) -> str:
-        status = inside[0].checks[str(key[4])].status
-        return f"{sides.where(inside, *VERBS[status])}: {said[key]}"
+    def wrong(cell: CellEntry) -> dict[str, CheckOutcome]:
+        old = before.get(view.name(cell))
+        if old is None:
+            return {}  # a new cell did not become anything
+        was_green = {name for name in cell.checks if name not in old or green(old[name])}
+        return {name: check for name, check in causes(cell).items() if name in was_green}
 
-    return _sentences(sides, groups, say)
+    found = by_signature(findings(view, sides, wrong))
+    return tuple(place.sentence for failure in found for place in failure.places)
 
 
 def _better(sides: Sides, both: Iterable[tuple[CellEntry, CellEntry]]) -> tuple[str, ...]:

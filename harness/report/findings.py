@@ -1,18 +1,22 @@
-"""What is wrong, in words and ranges: cells that fail alike are one finding. Pure."""
+"""What is wrong, in words and ranges: cells that fail alike are one finding. Pure.
+
+Findings of one signature (status, exception, message without what varies, place) are one failure,
+whatever their probes, checks and places: every report tells its reason once.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from harness.core.entries import CellEntry
-from harness.core.outcome import Status
+from harness.core.outcome import CheckOutcome, Status
 from harness.core.view import View, green
 from harness.report.sides import Page, Sides, page
 from harness.report.summary import causes, known_count, place, rollback_count, stage_sentences
-from harness.report.text import counted, plain, shortened
+from harness.report.text import counted, plain, shortened, some
 
 # What several clients do, and what one does.
 VERBS = {
@@ -32,7 +36,10 @@ _VARYING = (
     (re.compile(r"\b(pid|task-id) \d+"), r"\1 N"),
     # Folders are of a run and a machine; the last part of a path tells what it is.
     (re.compile(r"(?:/[\w.+-]+)+/(?=[\w.+-])"), "…/"),
-    (re.compile(r"\d{4,}"), "N"),
+    # The client's own lines move from release to release: there the function tells the place.
+    (re.compile(r"(raised at [^\s:]+):\d+"), r"\1"),
+    # A line of a file is a place, however large its number is.
+    (re.compile(r"(?<!\d)(?<!\.py:)(?<!line )\d{4,}"), "N"),
     (re.compile(r"\s+"), " "),
 )
 
@@ -45,7 +52,7 @@ class Finding:
         session: ``compat``, say.
         checks: the checks concerned; more than one when they share their reason.
         reason: of the first cell, in one line.
-        signature: equal for findings that are the same failure in several rectangles.
+        signature: equal for findings that are the same failure, whatever their probe and place.
         clients: names, in the grid's order; every one of them is concerned with every service.
         services: names, in the grid's order.
         where: the rectangle in words: ``clients 2.0.5–2.2.13 fail on services ≥ v2.3.0``.
@@ -64,23 +71,80 @@ class Finding:
     where: str
     cells: tuple[str, ...]
 
+
+@dataclass(frozen=True)
+class Place:
+    """A rectangle of the grid in which something fails alike.
+
+    Attributes:
+        where: it in words.
+        findings: one for each probe, or for each set of checks of one.
+    """
+
+    where: str
+    findings: tuple[Finding, ...]
+
     @property
     def what(self) -> str:
-        """Probe and checks: ``basics: tags, logs``."""
-        return f"{self.probe}: {', '.join(self.checks)}"
+        """Probes and checks: ``basics: tags, logs``, or ``basics, card and 5 more probes: run``.
+
+        Where the checks are not the same in all probes, they are counted.
+        """
+        probes = some(tuple(dict.fromkeys(one.probe for one in self.findings)), "probe")
+        names = self.findings[0].checks
+        if all(one.checks == names for one in self.findings):
+            return f"{probes}: {some(names, 'check')}"
+        return f"{probes}: {counted(sum(len(one.checks) for one in self.findings), 'check')}"
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """Names of the cells."""
+        return tuple(dict.fromkeys(name for one in self.findings for name in one.cells))
 
     @property
     def sentence(self) -> str:
-        """The finding in words."""
-        return f"{self.where}: {self.what}: {self.reason or self.status.value}"
+        """The place in words, with the reason of its first cell."""
+        first = self.findings[0]
+        return f"{self.where}: {self.what}: {first.reason or first.status.value}"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """All findings of one signature, to be told once.
+
+    Attributes:
+        reason: of the first cell, in one line.
+        places: the widest first.
+    """
+
+    status: Status
+    reason: str
+    places: tuple[Place, ...]
+
+    @property
+    def where(self) -> str:
+        """The first place in words, and how many more there are."""
+        more = len(self.places) - 1
+        return self.places[0].where + (f" (and {counted(more, 'more place')})" if more else "")
+
+    @property
+    def what(self) -> str:
+        """Probes and checks of the first place."""
+        return self.places[0].what
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """Names of the cells, those of the first place first."""
+        return tuple(dict.fromkeys(name for place in self.places for name in place.cells))
 
 
 def signature(reason: str, cell: CellEntry) -> str:
     """Return the reason without what differs between cells that fail alike."""
     text = plain(reason)
-    # The cell's id before service and client, which are parts of it.
+    # The cell's id before service and client, which are parts of it; likewise run and flow.
     for name, word in (
         (cell.flow_run, "RUN"),
+        (cell.flow_run.partition("/")[0], "FLOW"),
         (cell.id, "CELL"),
         (cell.service or "", "SERVICE"),
         (cell.client, "CLIENT"),
@@ -103,20 +167,23 @@ def _replaced(text: str, name: str, word: str) -> str:
     return joined
 
 
-def findings(view: View, sides: Sides | None = None) -> list[Finding]:
-    """Return what is not as expected, the widest first; what did not run comes last.
+Wrong = Callable[[CellEntry], Mapping[str, CheckOutcome]]
+"""Returns the checks of a cell that count, of those that are not as expected."""
 
-    Findings with one signature follow each other.
+
+def findings(view: View, sides: Sides | None = None, wrong: Wrong = causes) -> list[Finding]:
+    """Return what is not as expected, the widest first; what did not run comes last.
 
     Args:
         view: the journal.
         sides: where its cells stand, where somebody knows.
+        wrong: what of each cell counts.
     """
     groups: dict[_Key, list[CellEntry]] = {}
     for cell in view.cells:
         if green(cell):
             continue
-        for (status, signed), checks in _alike(cell).items():
+        for (status, signed), checks in _alike(cell, wrong(cell)).items():
             where = (cell.session, page(cell), cell.probe, cell.probe_digest)
             groups.setdefault(_Key(where, status, checks, signed), []).append(cell)
     sides = sides or Sides(view)
@@ -139,6 +206,8 @@ class _Key(NamedTuple):
 
 def _finding(view: View, sides: Sides, key: _Key, inside: Sequence[CellEntry]) -> Finding:
     first = inside[0]
+    # What gives no reason is the same failure for the same check only.
+    about = (key.signature,) if key.signature else (first.probe, *key.checks)
     return Finding(
         first.session,
         first.datastore,
@@ -146,7 +215,7 @@ def _finding(view: View, sides: Sides, key: _Key, inside: Sequence[CellEntry]) -
         key.status,
         key.checks,
         reason=shortened(first.checks[key.checks[0]].reason),
-        signature="\n".join((key.status.value, first.probe, *key.checks, key.signature)),
+        signature="\n".join((key.status.value, *about)),
         clients=tuple(dict.fromkeys(map(sides.row, inside))),
         services=tuple(dict.fromkeys(map(sides.service, inside))),
         where=sides.where(inside, *VERBS[key.status]),
@@ -154,19 +223,31 @@ def _finding(view: View, sides: Sides, key: _Key, inside: Sequence[CellEntry]) -
     )
 
 
-def by_signature(found: Iterable[Finding]) -> list[list[Finding]]:
-    """Return the findings as groups of one signature, in the order of the first of each."""
-    groups: dict[str, list[Finding]] = {}
+def by_signature(found: Iterable[Finding]) -> list[Failure]:
+    """Return each failure once, the widest first; what did not run comes last."""
+    groups: dict[str, dict[str, list[Finding]]] = {}
     for finding in found:
-        groups.setdefault(finding.signature, []).append(finding)
-    return list(groups.values())
+        places = groups.setdefault(finding.signature, {})
+        places.setdefault(finding.where, []).append(finding)
+    failures = [_failure(places) for places in groups.values()]
+    return sorted(failures, key=lambda one: (one.status is Status.NOT_RUN, -len(one.cells)))
 
 
-def _alike(cell: CellEntry) -> dict[tuple[Status, str], tuple[str, ...]]:
-    """Return the checks of a cell that are not as expected, by status and signature."""
+def _failure(by_place: Mapping[str, Sequence[Finding]]) -> Failure:
+    """Return findings of one signature, by their places in words, as one failure."""
+    places = [Place(where, tuple(found)) for where, found in by_place.items()]
+    places.sort(key=lambda place: len(place.cells), reverse=True)
+    first = places[0].findings[0]
+    return Failure(first.status, first.reason, tuple(places))
+
+
+def _alike(
+    cell: CellEntry, wrong: Mapping[str, CheckOutcome]
+) -> dict[tuple[Status, str], tuple[str, ...]]:
+    """Return these checks of a cell by status and signature."""
     groups: dict[tuple[Status, str], tuple[str, ...]] = {}
     signed: dict[str, str] = {}
-    for name, check in causes(cell).items():
+    for name, check in wrong.items():
         if check.reason not in signed:
             signed[check.reason] = signature(check.reason, cell)
         key = (check.status, signed[check.reason])
@@ -188,11 +269,6 @@ def stage_findings(view: View) -> list[str]:
     return sentences
 
 
-def also(count: int) -> str:
-    """Return how many more places a finding has: `` (and 2 more places)``."""
-    return f" (and {counted(count, 'more place')})" if count else ""
-
-
 def headline(view: View, wrong: Sequence[Finding]) -> str:
     """Return the verdict in one sentence: what is wrong first, by stage or the widest.
 
@@ -212,10 +288,7 @@ def _verdict(view: View, wrong: Sequence[Finding]) -> str:
     count = len(view.cells)
     sentences = [
         *stage_findings(view),
-        *(
-            f"{same[0].where}{also(len(same) - 1)}: {shortened(same[0].what, 60)}"
-            for same in by_signature(wrong)
-        ),
+        *(f"{failure.where}: {failure.what}" for failure in by_signature(wrong)),
     ]
     if not view.finished and all(one.status is Status.NOT_RUN for one in view.stages):
         return "No cell ran: nothing is known"

@@ -32,8 +32,8 @@ TEMPLATES = Path(__file__).with_name("templates")
 EVIDENCE_BYTES = 16_000_000
 """All evidence in a report, so that a browser opens it; the rest is named by its path."""
 
-FINDINGS_SHOWN = 8
-"""Kinds of failure shown at once; the others are behind a click."""
+FAILURES_SHOWN = 8
+"""Failures shown at once; the others are behind a click."""
 
 
 def environment() -> jinja2.Environment:
@@ -77,8 +77,8 @@ def render_html(view: View, folder: Path) -> str:
             bad=sum(not green(cell) for cell in found),
             flaky=flaky_count(view),
             incomplete=view.incomplete,
-            findings=by_signature(wrong),
-            findings_shown=FINDINGS_SHOWN,
+            failures=by_signature(wrong),
+            failures_shown=FAILURES_SHOWN,
             stage_findings=stage_findings(view),
             runs=_runs(view, found),
             notes=_notes(view),

@@ -10,6 +10,7 @@ from xml.etree import ElementTree as ET
 from harness.core.entries import CellEntry, StageEntry
 from harness.core.outcome import Status
 from harness.core.view import View, green
+from harness.report.findings import signature
 from harness.report.summary import (
     cell_words,
     known_sentences,
@@ -52,11 +53,12 @@ def render_junit(view: View) -> str:
     """
     root = ET.Element("testsuites", {"name": "metaflow-compat"})
     suites: dict[str, list[CellEntry]] = {}
+    told: dict[str, str] = {}
     for cell in view.cells:
         session = f"{cell.session} {cell.ui}" if cell.ui else cell.session
         suites.setdefault(f"{session} {cell.client}", []).append(cell)
     for name, found in suites.items():
-        cases = [case for cell in found for case in _cell_cases(view, cell)]
+        cases = [case for cell in found for case in _cell_cases(view, cell, told)]
         suite = _suite(root, name, cases, view.runs[found[0].run].at)
         counts = {f"cells.{status}": n for status, n in totals(found).items()}
         flaky = [view.name(cell) for cell in found if view.flaky(cell)]
@@ -70,12 +72,25 @@ def render_junit(view: View) -> str:
     return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def _cell_cases(view: View, cell: CellEntry) -> Iterable[_Case]:
+def _cell_cases(view: View, cell: CellEntry, told: dict[str, str]) -> Iterable[_Case]:
+    """Yield the cases of a cell.
+
+    Args:
+        view: the journal.
+        cell: of it.
+        told: by signature, the case that has a long reason in full.
+    """
     where = f"{cell_words(cell)}, {page_words(cell)}"
     evidence = "".join(f"\n{kind}: {path}" for kind, path in cell.evidence.items())
     seconds = cell.seconds
     for name, check in cell.checks.items():
-        text = f"{where}\n{check.reason}\nrerun: {cell.rerun}{evidence}"
+        reason = shortened(check.reason)
+        if reason != check.reason and not green(check):
+            case = f"{view.name(cell)} {name}"
+            first = told.setdefault(signature(check.reason, cell), case)
+            # A dead service's last lines are in hundreds of cases; once is enough.
+            reason = check.reason if first == case else f"{reason}\nin full: {first}"
+        text = f"{where}\n{reason}\nrerun: {cell.rerun}{evidence}"
         # The first case carries the time of the cell: its checks are not timed apart.
         yield _Case(view.name(cell), name, check.status, check.reason, text, seconds)
         seconds = 0.0

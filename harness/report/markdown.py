@@ -9,7 +9,7 @@ from harness.core.axes import Side, on
 from harness.core.entries import CellEntry, StageEntry
 from harness.core.outcome import Status, worst
 from harness.core.view import View, green
-from harness.report.findings import also, by_signature, findings, headline, stage_findings
+from harness.report.findings import by_signature, findings, headline, stage_findings
 from harness.report.sides import Page, Sides, page, span
 from harness.report.summary import (
     WAYS,
@@ -50,11 +50,9 @@ def render_markdown(view: View) -> str:
     parts += [f"**⚠** {escaped(line)}" for line in difference_lines(view)]
     sentences = [escaped(line) for line in stage_findings(view)]
     sentences += [
-        f"**{one.status.sign} {one.status.value}** {escaped(one.where)}"
-        f"{also(len(same) - 1)}: {escaped(one.what)}"
+        f"**{one.status.sign} {one.status.value}** {escaped(one.where)}: {escaped(one.what)}"
         + (f": {code(one.reason)}" if one.reason else "")
-        for same in by_signature(found)
-        for one in same[:1]
+        for one in by_signature(found)
     ]
     parts.append(_list(sentences))
     parts.append(_timeline([stage for stage in stages if stage.stage]))

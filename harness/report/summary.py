@@ -94,18 +94,6 @@ def page_words(cell: CellEntry) -> str:
     return ", ".join(axis.words.format(axis.of(cell)) for axis in shown)
 
 
-def sentence(cell: CellEntry) -> list[str]:
-    """Return what is wrong with a cell, one sentence for each reason why."""
-    reasons: dict[tuple[Status, str], list[str]] = {}
-    for name, check in causes(cell).items():
-        reasons.setdefault((check.status, check.reason), []).append(name)
-    return [
-        f"{cell_words(cell)}, {page_words(cell)}, probe"
-        f" {cell.probe}: {', '.join(names)}: {status.value}: {reason}"
-        for (status, reason), names in reasons.items()
-    ]
-
-
 WAYS = {"upgrade": "", "rollback": "back to ", "downgrade": "down to "}
 """What stands before the service of a stage, by the direction of its step."""
 

@@ -18,7 +18,7 @@ from rich.text import Text
 from harness.core.entries import CellEntry, StageEntry
 from harness.core.outcome import Status, worst
 from harness.core.view import View, green
-from harness.report.findings import asides
+from harness.report.findings import asides, by_signature, findings, signature
 from harness.report.sides import REFERENCE, Page, Sides, page
 from harness.report.summary import (
     WAYS,
@@ -27,12 +27,11 @@ from harness.report.summary import (
     difference_lines,
     known_sentences,
     rollback_lines,
-    sentence,
     stage_sentences,
     tally,
     totals_line,
 )
-from harness.report.text import counted
+from harness.report.text import counted, some
 
 _STYLES = {
     Status.PASS: "green",
@@ -45,6 +44,7 @@ _STYLES = {
     Status.NOT_RUN: "white",
 }
 _FAILURES_SHOWN = 20
+_PLACES_SHOWN = 4
 _LOG_COLUMNS = 2000
 _LONGEST_LINE = 400
 
@@ -194,26 +194,48 @@ class Screen:
             self.say(f"unknown: {line}")
         for line in difference_lines(view):
             self.console.print(escape(_short(line)), style="red")
-        bad = [cell for cell in view.cells if not green(cell)]
-        for cell in bad[:_FAILURES_SHOWN]:
-            for line in sentence(cell):
-                self.console.print(escape(line), style="red")
-            self.say(f"  rerun: {cell.rerun}")
-        if len(bad) > _FAILURES_SHOWN:
-            self.say(f"… and {len(bad) - _FAILURES_SHOWN} more; all are in the results")
+        self._failures(view)
         self._known(view)
         self.say(f"results: {folder}")
 
+    def _failures(self, view: View) -> None:
+        """Print each failure once, with its places and the line that reruns its first cell."""
+        by_name = {view.name(cell): cell for cell in view.cells if not green(cell)}
+        found = by_signature(findings(view))
+        for failure in found[:_FAILURES_SHOWN]:
+            place, first = failure.places[0], by_name[failure.cells[0]]
+            # The whole of it: a service's last lines say why, and are told here only.
+            reason = first.checks[place.findings[0].checks[0]].reason
+            words = f"{place.where}: {place.what}: {failure.status.value}: {reason}"
+            self.console.print(escape(words), style="red")
+            for other in failure.places[1:_PLACES_SHOWN]:
+                what = "" if other.what == place.what else f": {other.what}"
+                self.console.print(escape(f"  the same: {other.where}{what}"), style="red")
+            if len(failure.places) > _PLACES_SHOWN:
+                self.say(f"  … and in {len(failure.places) - _PLACES_SHOWN} more places")
+            self.say(f"  rerun: {first.rerun}")
+            if len(failure.cells) > 1:
+                self.say(f"  … that is 1 of {len(failure.cells)} cells; all are in the results")
+        if len(found) > _FAILURES_SHOWN:
+            self.say(f"… and {len(found) - _FAILURES_SHOWN} more; all are in the results")
+
     def _known(self, view: View) -> None:
-        """Print a line for each check that fails as declared, with the reason of the first cell."""
-        known: dict[str, list[str]] = {}
+        """Print which checks fail as declared, with the reason of the first cell of each, once."""
+        cells_of: dict[str, list[CellEntry]] = {}
         for cell in view.finished:
             for name, check in cell.checks.items():
                 if check.status is Status.EXPECTED_FAIL:
-                    known.setdefault(name, []).append(check.reason)
-        for name, reasons in known.items():
-            where = counted(len(reasons), "cell")
-            self.say(_short(f"known: {name} fails as declared, in {where}: {reasons[0]}"))
+                    cells_of.setdefault(name, []).append(cell)
+        known: dict[str, list[str]] = {}
+        for name, cells in cells_of.items():
+            known.setdefault(signature(cells[0].checks[name].reason, cells[0]), []).append(name)
+        for names in known.values():
+            reason = cells_of[names[0]][0].checks[names[0]].reason
+            where = counted(
+                len({view.name(cell) for name in names for cell in cells_of[name]}), "cell"
+            )
+            told = f"{some(names, 'check')} {'fails' if len(names) == 1 else 'fail'} as declared"
+            self.say(_short(f"known: {told}, in {where}: {reason}"))
 
     def _walk(self, view: View) -> None:
         """Print the timelines of walks, what is wrong in them, and the verdicts on rollback."""

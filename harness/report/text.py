@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 EXCERPT_LINES = 200
 EXCERPT_BYTES = 20_000
+
+_NAMED = 2
+"""How many of many names are told."""
 
 # Escape sequences of terminals: CSI (colours, cursor), OSC (titles, links) and two-character ones.
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])")
@@ -45,6 +49,13 @@ def excerpt(path: Path) -> str | None:
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun: ``1 cell``, ``2 cells``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def some(names: Sequence[str], noun: str) -> str:
+    """Return a few names, and how many more there are: ``basics, card and 5 more probes``."""
+    if len(names) <= _NAMED + 1:
+        return ", ".join(names)
+    return f"{', '.join(names[:_NAMED])} and {len(names) - _NAMED} more {noun}s"
 
 
 def shortened(text: str, length: int = 240) -> str:

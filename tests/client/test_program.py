@@ -34,9 +34,34 @@ TypeError: 'str' object
 """
 
 
+RAISED = """
+  File "/tmp/x/other.py", line 1, in nobody
+no traceback any more
+Traceback (most recent call last):
+  File "/tmp/x/cli.py", line 3, in main
+    flow()
+  File "/work/flows/failing.py", line 12, in end
+    raise ValueError("on purpose")
+ValueError: on purpose
+"""
+SERVICE_PY = "metaflow/metadata/service.py"
+RAISED_INSIDE = f"""
+{TASK}Traceback (most recent call last):
+{TASK}  File "/x/lib/python3.9/site-packages/{SERVICE_PY}", line 512, in _request
+{TASK}    raise ServiceException(
+{TASK}    ^^^^^
+{TASK}ServiceException: code 500
+"""
+
+
 @pytest.mark.parametrize(
     ("output", "words"),
     [
+        (RAISED, "ValueError: on purpose (failing.py:12, in end)"),
+        (
+            RAISED_INSIDE,
+            f"{TASK}ServiceException: code 500 (raised at {SERVICE_PY}:512, in _request)",
+        ),
         (STEP_FAILED, f"{TASK}ValueError: on purpose"),
         (HEADLINE, "Data store error: Couldn't find data at /tmp/12"),
         (TRACEBACK, "TypeError: 'str' object"),

@@ -187,6 +187,19 @@ def test_checks_that_did_not_run_are_left_to_the_one_that_failed(tmp_path: Path)
     assert found.became_red == ("client 2.0.5 fails on service v2.3.0: basics: run: exit code 1",)
 
 
+def test_what_became_red_alike_in_all_probes_is_said_once(tmp_path: Path):
+    def run(name: str, check: str | tuple[str, str]) -> View:
+        probes = ("basics", "card", "hello", "logs")
+        cells = [journals.cell("2.0.5", "v2.3.0", {"run": check}, probe=one) for one in probes]
+        return journals.write(tmp_path / name, cells)
+
+    (line,) = compare(run("old", "pass"), run("new", ("fail", "ImportError: Sequence"))).became_red
+    assert line == (
+        "client 2.0.5 fails on service v2.3.0: basics, card and 2 more probes: run:"
+        " ImportError: Sequence"
+    )
+
+
 def test_red_for_another_reason_did_not_become_red(tmp_path: Path):
     old = _journal(tmp_path / "a", {("2.0.5", "v2.3.0"): BAD_TAGS})
     new = _journal(

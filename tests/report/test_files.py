@@ -107,6 +107,19 @@ def test_junit_has_the_time_of_each_cell_once(entries: View):
     assert float(root.get("time", "0")) == pytest.approx(seconds)
 
 
+def test_junit_has_a_long_reason_once_and_says_where(tmp_path: Path):
+    lines = "\n".join(f"line {number} of the log" for number in range(20))
+    cells = [
+        journals.cell(client, "v2.3.0", dict.fromkeys(("run", "tags"), ("infra", f"dead\n{lines}")))
+        for client in ("2.0.5", "2.2.13")
+    ]
+    root = ET.fromstring(render_junit(journals.write(tmp_path, cells)))
+    texts = [error.text or "" for error in root.iter("error")]
+    assert [lines in text for text in texts] == [True, False, False, False]
+    assert all(f"in full: {cells[0].id} run\n" in text for text in texts[1:])
+    assert len({error.get("message") for error in root.iter("error")}) == 1
+
+
 def test_stages_are_cases_too(walk: View):
     suite = next(s for s in ET.fromstring(render_junit(walk)) if s.get("name") == "stages")
     assert [case.get("name") for case in suite.iter("testcase")] == [

@@ -10,7 +10,16 @@ import pytest
 from harness.core.entries import CellEntry
 from harness.core.outcome import Status
 from harness.core.view import View
-from harness.report.findings import by_signature, findings, headline, signature, stage_findings
+from harness.report.findings import (
+    Finding,
+    by_signature,
+    findings,
+    headline,
+    signature,
+    stage_findings,
+)
+from harness.report.html import render_html
+from harness.report.markdown import render_markdown
 from harness.report.sides import blocks, span
 from harness.report.terminal import grid_tables
 from tests.report import journals
@@ -50,6 +59,13 @@ def _matrix(tmp_path: Path, checks: Callable[[str, str], Checks]) -> View:
     )
 
 
+def told(found: list[Finding]) -> str:
+    """Return the one failure that these findings are, in words."""
+    (failure,) = by_signature(found)
+    (place,) = failure.places
+    return place.sentence
+
+
 def test_alike_failures_are_one_finding_in_ranges(tmp_path: Path):
     def checks(client: str, service: str) -> Checks:
         bad = client in {"2.0.5", "2.2.13"} and service != "v2.2.0"
@@ -58,7 +74,7 @@ def test_alike_failures_are_one_finding_in_ranges(tmp_path: Path):
 
     (finding,) = findings(_matrix(tmp_path, checks))
     assert finding.where == "clients 2.0.5–2.2.13 fail on services ≥ v2.3.0"
-    assert finding.sentence == (
+    assert told([finding]) == (
         "clients 2.0.5–2.2.13 fail on services ≥ v2.3.0: basics: tags: "
         "client 2.0.5 got 404 from v2.3.0 for BasicsFlow/17 at 0x7f12ab"
     )
@@ -83,7 +99,7 @@ def test_no_range_covers_a_cell_that_passed(tmp_path: Path):
         "clients 2.2.13, 2.19.39 fail on all 3 services",
         "client 2.0.5 fails on services v2.2.0–v2.3.0",
     ]
-    assert [len(group) for group in by_signature(found)] == [2]
+    assert [len(failure.places) for failure in by_signature(found)] == [2]
 
 
 def test_other_reasons_and_other_checks_are_other_findings(tmp_path: Path):
@@ -103,7 +119,7 @@ def test_one_reason_for_many_checks_is_one_finding(tmp_path: Path):
         return {"run": reason, "tags": reason}
 
     (finding,) = findings(_matrix(tmp_path, checks))
-    assert finding.sentence == (
+    assert told([finding]) == (
         "client 2.0.5 did not run on all 3 services: basics: run, tags: no Python"
     )
 
@@ -154,11 +170,109 @@ def test_without_a_service_none_is_named(tmp_path: Path):
         ("HTTP 404", "HTTP 500", False),
         ("exit code 1", "exit code 2", False),
         ("needs 12.0.5.1", "needs 1 CLIENT.1", False),
+        ("BasicsFlow is odd", "FLOW is odd", True),
+        # The place: a line of a probe; of what is installed the function, for lines move.
+        ("no (basics.py:12)", "no (basics.py:74)", False),
+        ("no (basics.py:1234)", "no (basics.py:1235)", False),
+        ('File "/a/b.py", line 1234', 'File "/c/b.py", line 1235', False),
+        ("no (raised at /x/core.py:1234, in f)", "no (raised at /y/core.py:98, in f)", True),
+        ("no (raised at m/core.py:12, in f)", "no (raised at m/core.py:12, in g)", False),
     ],
 )
 def test_signatures(one: str, other: str, same: bool):
     cell = journals.cell("2.0.5", "v2.3.0")
     assert (signature(one, cell) == signature(other, cell)) is same
+
+
+IMPORT = "flow ended with exit code 1: ImportError: cannot import name 'Sequence'"
+PROBES = ("basics", "card", "failing", "hello", "logs", "resume", "tags")
+
+
+def _unimportable(tmp_path: Path) -> View:
+    """A run in which two clients cannot be imported, whatever probe, service and datastore."""
+    broken = {"run": ("fail", IMPORT), "artifacts": ("not-run", "the run did not end well")}
+    return journals.write(
+        tmp_path,
+        [
+            journals.cell(
+                client,
+                service,
+                broken if client in {"2.0.0", "2.0.1"} else {"run": "pass", "artifacts": "pass"},
+                probe=probe,
+                datastore=datastore,
+                flow_run="" if client in {"2.0.0", "2.0.1"} else "AFlow/1",
+            )
+            for client in ("2.0.0", "2.0.1", "2.19.39")
+            for service in ("v2.2.0", "v2.3.0")
+            for datastore in ("local", "s3")
+            for probe in PROBES
+        ],
+    )
+
+
+def test_the_same_failure_of_all_probes_is_told_once_with_its_places(tmp_path: Path):
+    view = _unimportable(tmp_path)
+    (failure,) = by_signature(findings(view))
+    assert failure.where == (
+        "clients 2.0.0–2.0.1 fail on all 2 services with local data (and 1 more place)"
+    )
+    assert failure.what == "basics, card and 5 more probes: run"
+    assert failure.reason == IMPORT
+    assert [place.where for place in failure.places] == [
+        f"clients 2.0.0–2.0.1 fail on all 2 services with {data} data" for data in ("local", "s3")
+    ]
+    assert len(failure.cells) == 2 * 2 * 2 * len(PROBES)
+    assert render_markdown(view).count(IMPORT) == 1
+    page = render_html(view, tmp_path).partition("<script")[0]
+    assert page.count("ImportError: cannot import name") == 1
+    assert page.count("</b>: basics, card and 5 more probes: run <a") == 1
+
+
+def test_what_fails_elsewhere_for_other_probes_is_said_there(tmp_path: Path):
+    bad = {"run": ("fail", "exit code 1")}
+    view = journals.write(
+        tmp_path,
+        [
+            journals.cell("2.0.5", "v2.2.0", bad),
+            journals.cell("2.0.5", "v2.3.0", bad),
+            journals.cell("2.2.13", "v2.2.0", {"run": "pass"}),
+            journals.cell("2.2.13", "v2.2.0", bad, probe="hello"),
+        ],
+    )
+    (failure,) = by_signature(findings(view))
+    assert [(place.where, place.what) for place in failure.places] == [
+        ("client 2.0.5 fails on all 2 services", "basics: run"),
+        ("client 2.2.13 fails on service v2.2.0", "hello: run"),
+    ]
+    assert failure.what == "basics: run"
+
+
+def test_checks_that_are_not_those_of_every_probe_are_counted(tmp_path: Path):
+    dead = ("infra", "no stack for v2.2.0")
+    view = journals.write(
+        tmp_path,
+        [
+            journals.cell("2.0.5", "v2.2.0", dict.fromkeys(("run", "tags", "logs"), dead)),
+            journals.cell("2.0.5", "v2.2.0", {"run": dead}, probe="hello"),
+        ],
+    )
+    (failure,) = by_signature(findings(view))
+    assert failure.what == "basics, hello: 4 checks"
+
+
+def test_without_a_reason_other_checks_are_other_failures(tmp_path: Path):
+    checks = {"run": "pass", "tags": "fail"}
+    view = journals.write(
+        tmp_path,
+        [
+            journals.cell("2.0.5", "v2.2.0", checks),
+            journals.cell("2.0.5", "v2.2.0", checks, probe="hello"),
+        ],
+    )
+    assert [failure.what for failure in by_signature(findings(view))] == [
+        "basics: tags",
+        "hello: tags",
+    ]
 
 
 def test_what_a_stage_lost_is_said_by_stage(tmp_path: Path):

@@ -16,7 +16,6 @@ from harness.report.summary import (
     difference_lines,
     flaky_count,
     gate_line,
-    sentence,
     tally,
     totals,
     totals_line,
@@ -111,19 +110,9 @@ def test_a_cell_that_fails_again_is_not_flaky(entries):
     assert totals(found.cells) == {"fail": 1}
 
 
-def test_a_sentence_names_the_cause_and_not_what_followed(entries):
+def test_a_cause_is_not_what_followed(entries):
     (found,) = entries(cell("2.2.13", "reference-2.5", FAIL)).cells
     assert list(causes(found)) == ["run"]
-    assert sentence(found) == [
-        "client 2.2.13 × reference-2.5, local data, probe basics: run: fail: HTTP 500"
-    ]
-
-
-def test_a_cell_that_did_not_run_at_all_says_why(entries):
-    (found,) = entries(cell("2.0.0", "reference-2.5", {"run": ("not-run", "no Python")})).cells
-    assert sentence(found) == [
-        "client 2.0.0 × reference-2.5, local data, probe basics: run: not-run: no Python"
-    ]
 
 
 @pytest.mark.parametrize(
@@ -147,15 +136,6 @@ def test_green_means_all_that_was_planned_ran_well(entries, checks, planned, end
     )
     assert found.green is green
     assert bool(found.incomplete) is (planned != len(checks) or not ended)
-
-
-def test_checks_with_one_reason_share_a_sentence():
-    why = ("not-run", "stage 2 failed")
-    found = cell("2.2.13", "2.0.0", {"run": why, "tags": why, "logs": ("not-run", "another")})
-    assert sentence(found) == [
-        "client 2.2.13 × 2.0.0, local data, probe basics: run, tags: not-run: stage 2 failed",
-        "client 2.2.13 × 2.0.0, local data, probe basics: logs: not-run: another",
-    ]
 
 
 def test_a_step_that_is_no_way_back_is_told_with_its_first_reason():

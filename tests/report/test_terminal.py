@@ -140,7 +140,7 @@ def test_the_end_has_grid_counts_failures_reruns_and_the_path(log, tmp_path):
     assert "│ 2.7.23 │ ✗ fail (1 ✗ 1 ·) │" in log.text
     assert log.text.splitlines()[-4:] == [
         "1 fail, 1 pass: 2 cells",
-        "client 2.7.23 × reference-2.5, local data, probe basics: run: fail: HTTP 500 [planted]",
+        "client 2.7.23 fails on reference service 2.5: basics: run: fail: HTTP 500 [planted]",
         f"  rerun: {bad.rerun}",
         "results: /results/run",
     ]
@@ -153,10 +153,44 @@ def test_the_end_of_a_run_without_a_cell(log, tmp_path):
 
 def test_many_failures_are_counted_not_all_listed(log, tmp_path):
     clients = [f"2.{minor}.{patch}" for minor, patch in itertools.product(range(5), range(6))]
-    some = [cell(client, "reference-2.5", FAIL) for client in clients]
+    codes = range(400, 430)
+    some = [
+        cell(client, "reference-2.5", {"run": ("fail", f"HTTP {code}")})
+        for client, code in zip(clients, codes, strict=True)
+    ]
     log.screen.end(_view(tmp_path, *some), tmp_path)
     assert log.text.count("  rerun: ") == 20
     assert "… and 10 more; all are in the results" in log.text
+
+
+def test_a_dead_stack_is_told_once_with_its_twenty_lines(log: _Paper, tmp_path: Path):
+    lines = "\n".join(f"line {number} of the log" for number in range(20))
+
+    def dead(client: str, service: str, probe: str) -> CellEntry:
+        why = f"no stack for {service}: GET http://127.0.0.1:{40000 + len(client)}/ping: ended; "
+        broken = ("infra", f"{why}last lines of /tmp/{client}/service.log:\n{lines}")
+        return cell(client, service, {"run": broken, "tags": broken}, probe=probe)
+
+    clients = ("2.0.5", "2.2.13", "2.7.23")
+    some = [
+        *(dead(client, "v2.4.0", probe) for client in clients for probe in ("basics", "hello")),
+        dead("2.0.5", "v2.5.1", "card"),
+        *(cell(client, "v2.5.1", probe="basics") for client in clients),
+    ]
+    log.screen.end(_view(tmp_path, *some), tmp_path)
+    assert log.text.count("line 7 of the log") == 1
+    told = log.text.partition("7 infra, 3 pass: 10 cells\n")[2].splitlines()
+    assert told[0] == (
+        "all 3 clients could not be judged on service v2.4.0: basics, hello: run, tags:"
+        " infra: no stack for v2.4.0: GET http://127.0.0.1:40005/ping: ended; last lines of"
+        " /tmp/2.0.5/service.log:"
+    )
+    assert told[21:] == [
+        "  the same: client 2.0.5 could not be judged on service v2.5.1: card: run, tags",
+        f"  rerun: {some[0].rerun}",
+        "  … that is 1 of 7 cells; all are in the results",
+        f"results: {tmp_path}",
+    ]
 
 
 def test_a_wide_grid_is_not_folded_in_a_log(log, tmp_path):
@@ -210,6 +244,16 @@ def test_declared_failures_are_told_once_for_all_cells(log, tmp_path):
     log.screen.end(entries, tmp_path)
     assert "known: tags fails as declared, in 2 cells: why it fails: HTTP 400\n" in log.text
     assert log.text.count("HTTP 400") == 1
+
+
+def test_checks_that_fail_as_declared_for_one_reason_are_told_once(log: _Paper, tmp_path: Path):
+    why = ("expected-fail", "declared: HTTP 400")
+    known = {"run": why, "tags": why, "logs": ("expected-fail", "another: HTTP 500")}
+    log.screen.end(_view(tmp_path, cell("2.2.13", "v2.5.1", known)), tmp_path)
+    assert [line for line in log.text.splitlines() if line.startswith("known: ")] == [
+        "known: run, tags fail as declared, in 1 cell: declared: HTTP 400",
+        "known: logs fails as declared, in 1 cell: another: HTTP 500",
+    ]
 
 
 def test_a_verdict_on_rollback_is_a_line_and_what_makes_it_unsafe_stands_below(

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.report.text import EXCERPT_LINES, excerpt, plain, shortened
+from harness.report.text import EXCERPT_LINES, excerpt, plain, shortened, some
+
+
+def test_many_names_are_counted():
+    assert some(("a", "b", "c"), "probe") == "a, b, c"
+    assert some(("a", "b", "c", "d"), "probe") == "a, b and 2 more probes"
 
 
 def test_colours_titles_and_cursor_movements_go():

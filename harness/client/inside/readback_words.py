@@ -89,7 +89,7 @@ def where(error, path):
     if frame is not frames[-1][0]:
         last, number = frames[-1]
         parts = Path(last.f_code.co_filename).parts[-3:]
-        place += ", raised at %s:%d" % ("/".join(parts), number)
+        place += ", raised at %s:%d, in %s" % ("/".join(parts), number, last.f_code.co_name)
     node = failed_assert(path, line) if isinstance(error, AssertionError) else None
     bare = node is not None and frame is frames[-1][0] and not str(error)
     told = "assert %s%s" % (expression(path, node), values(node, frame)) if bare else ""

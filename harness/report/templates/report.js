@@ -203,8 +203,13 @@
     });
   };
   const checksTable = (cell) => {
-    const rows = data.outcomes[cell.outcome].map(([name, status, reason]) =>
-      make("tr", {}, make("th", { scope: "row" }, name), make("td", {}, mark(status)), make("td", {}, reason)));
+    const told = new Map();
+    const rows = data.outcomes[cell.outcome].map(([name, status, reason]) => {
+      const first = told.get(reason);
+      if (reason && first === undefined) told.set(reason, name);
+      const words = first === undefined ? reason : `as ${first}`;
+      return make("tr", {}, make("th", { scope: "row" }, name), make("td", {}, mark(status)), make("td", {}, words));
+    });
     const head = make("tr", {}, ...["Check", "Status", "Reason"].map((word) => make("th", { scope: "col" }, word)));
     return make("table", { class: "checks" }, make("thead", {}, head), make("tbody", {}, ...rows));
   };
