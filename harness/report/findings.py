@@ -148,6 +148,8 @@ def signature(reason: str, cell: CellEntry) -> str:
         (cell.id, "CELL"),
         (cell.service or "", "SERVICE"),
         (cell.client, "CLIENT"),
+        (cell.writer, "WRITER"),
+        (cell.resumer, "RESUMER"),
     ):
         text = _replaced(text, name, word) if name and name in text else text
     for pattern, word in _VARYING:

@@ -275,6 +275,18 @@ def test_without_a_reason_other_checks_are_other_failures(tmp_path: Path):
     ]
 
 
+def test_the_versions_of_all_roles_are_left_out():
+    cells = [
+        journals.cell("2.19.39", "v2.5.1", session="cross", writer=writer, resumer=resumer)
+        for writer, resumer in (("2.7.23", "2.17.3"), ("2.17.4", "2.18.0"))
+    ]
+    signed = {
+        signature(f"{one.client} reads what {one.resumer} made of {one.writer}", one)
+        for one in cells
+    }
+    assert signed == {"CLIENT reads what RESUMER made of WRITER"}
+
+
 def test_what_a_stage_lost_is_said_by_stage(tmp_path: Path):
     entries = journals.write(
         tmp_path,
