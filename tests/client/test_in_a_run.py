@@ -19,6 +19,7 @@ from harness.client.reading import EarlierRun, WrittenRun
 from harness.core.outcome import Status
 from harness.machine.errors import InfraError
 from harness.machine.tools import ROOT
+from harness.run.rereads import runs_by_client
 from harness.run.unit import Unit, execute
 from harness.run.walk import Walk
 from harness.stack.database.server import Address, Database
@@ -139,7 +140,7 @@ def test_each_client_makes_its_checks_again_on_its_own_first_and_latest_runs(in_
             walk._note_cell(stage, CellOutcome(cell, written=run))
     checked = {
         client: [again.run.cell.stage for again in runs if again.checked]
-        for (client, _), runs in walk._runs_by_client().items()
+        for (client, _), runs in runs_by_client(walk._written).items()
     }
     assert checked == {new: [1, 4], old: [2, 3]}
 
