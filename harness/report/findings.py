@@ -34,6 +34,8 @@ _VARYING = (
     (re.compile(r"0x[0-9a-f]+"), "ADDRESS"),
     (re.compile(r"\[\d+(?:/\w+)*(?: \(pid \d+\))?\]"), "[TASK]"),
     (re.compile(r"\b(pid|task-id) \d+"), r"\1 N"),
+    # Of a flow that never had a run no entry says the name; this is how they are called.
+    (re.compile(r"(?<=/flows/)\w+|\b[A-Z]\w*Flow\b"), "FLOW"),
     # Folders are of a run and a machine; the last part of a path tells what it is.
     (re.compile(r"(?:/[\w.+-]+)+/(?=[\w.+-])"), "…/"),
     # The client's own lines move from release to release: there the function tells the place.

@@ -171,6 +171,8 @@ def test_without_a_service_none_is_named(tmp_path: Path):
         ("exit code 1", "exit code 2", False),
         ("needs 12.0.5.1", "needs 1 CLIENT.1", False),
         ("BasicsFlow is odd", "FLOW is odd", True),
+        ("request (/flows/CardFlow) failed", "request (/flows/Mine) failed", True),
+        ("CardFlow is odd", "HelloFlow is odd", True),
         # The place: a line of a probe; of what is installed the function, for lines move.
         ("no (basics.py:12)", "no (basics.py:74)", False),
         ("no (basics.py:1234)", "no (basics.py:1235)", False),
