@@ -361,7 +361,8 @@ def check_latest(run):
     """Compare with the times of all runs."""
     flow = Flow(run.parent.id)
     newest = max(flow, key=lambda one: one.created_at)
-    assert flow.latest_run.created_at == newest.created_at, "latest is %r" % (flow.latest_run,)
+    # Where clients share a database others begin meanwhile: it may be a newer one.
+    assert flow.latest_run.created_at >= newest.created_at, "latest is %r" % (flow.latest_run,)
 
 
 def check_finished(run, output):
