@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from harness.catalog.versions import LAST_PORT
 from harness.cli.option import Value, listed
+from harness.core.scenarios import wrong_with
 from harness.machine.errors import nearest
 
 
@@ -61,6 +62,11 @@ def image(value: Value) -> str:
     """Find wrong what is no name of an image."""
     fits = re.fullmatch(r"[\w.-]+(:\d+)?(/[\w.-]+)*(:[\w.-]+)?(@[\w:]+)?", str(value))
     return "" if fits else "not the name of an image, such as minio/minio"
+
+
+def scenario(value: Value) -> str:
+    """Find wrong what is no scenario."""
+    return wrong_with(str(value))
 
 
 def always(_: str) -> bool:

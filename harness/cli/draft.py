@@ -10,6 +10,7 @@ from pathlib import Path
 
 from harness.catalog.releases import Catalog, Client
 from harness.catalog.selectors import select_clients
+from harness.cli.declarations.parts import FROM_A_CLONE
 from harness.cli.declarations.running import DATASTORES
 from harness.cli.declared import option_of
 from harness.cli.option import listed
@@ -17,6 +18,7 @@ from harness.cli.parser import build_parser
 from harness.core import expectations
 from harness.core.expectations import Expectation
 from harness.core.probes import FLOWS, Probe, find_probes, select_probes
+from harness.core.scenarios import WRONG_ORDER, lost_answers
 from harness.machine.errors import UsageError, about, nearest
 from harness.proof.declared import CHECKS as CONTRACT_CHECKS
 from harness.proof.ui.checks import UI_CHECKS
@@ -59,6 +61,7 @@ def read(session: str, arguments: Sequence[str], catalog: Catalog) -> Draft:
         SystemExit: after printing, for ``--help``.
     """
     raw = build_parser(session).read(arguments)
+    _check_scenario(session, raw)
     probes = find_probes(raw.flow_dir.resolve())
     datastores = _datastores(raw.datastore)
     _check_datastores(raw, datastores)
@@ -75,6 +78,15 @@ def read(session: str, arguments: Sequence[str], catalog: Catalog) -> Draft:
         s3_root=s3_root,
         s3_endpoint=s3_endpoint,
     )
+
+
+def _check_scenario(session: str, raw: argparse.Namespace) -> None:
+    """Refuse a scenario without what it needs."""
+    asked = raw.scenario
+    if asked == WRONG_ORDER and raw.checkout is None:
+        raise UsageError(FROM_A_CLONE.format(name="--scenario", value=asked))
+    if asked and lost_answers(asked) and session != "compat":
+        raise UsageError(f"--scenario {asked} goes with compat, not {session}")
 
 
 def _check_datastores(raw: argparse.Namespace, datastores: Sequence[str]) -> None:

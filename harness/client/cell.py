@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-from harness.client.actions import Doer, label
+from harness.client.actions import Doer, Done, label
+from harness.client.lost_answers import run_losing_answers
 from harness.client.program import ClientError, ClientTimeoutError, Surroundings
 from harness.client.reading import Answer, EarlierRun, Request, WrittenRun, problems, read_runs
 from harness.core.actions import COMPLETED, FAILED, FIRST_RUN, Action
@@ -18,6 +19,7 @@ from harness.core.entries import Provenance
 from harness.core.outcome import CheckOutcome, Status, cell_status
 from harness.core.plan import Cell
 from harness.core.probes import RUN_CHECK, Check
+from harness.core.scenarios import lost_answers
 from harness.machine.errors import InfraError
 from harness.stack.database.rows import run_rows
 
@@ -133,7 +135,8 @@ def _make_checks(outcome: CellOutcome, doer: Doer) -> None:
             _read(outcome, doer, made, answered, name)
         elif action.name in asked:
             outcome.evidence[label(action)] = doer.surroundings.logs / f"{label(action)}.txt"
-            done = doer.do(action)
+            lossy = lost_answers(cell.scenario) and action.name == FIRST_RUN
+            done = _lose(outcome, doer, action, answered) if lossy else doer.do(action)
             if action.name == FIRST_RUN:
                 outcome.run_id = done.run_id
             if action.makes_run and done.run_id and done.finished:
@@ -148,6 +151,18 @@ def _make_checks(outcome: CellOutcome, doer: Doer) -> None:
         else CheckOutcome(Status.UNSUPPORTED, cell.unsupported(check))
         for check in cell.checks
     }
+
+
+def _lose(
+    outcome: CellOutcome, doer: Doer, action: Action, answered: dict[str, CheckOutcome]
+) -> Done:
+    """Do the first run while answers get lost, and note what came of each kind of request."""
+    lossy = run_losing_answers(doer, action)
+    outcome.evidence |= lossy.evidence
+    answered |= lossy.checks
+    # What is read back is the attempt that completed.
+    doer.done[action.name] = lossy.done
+    return lossy.done
 
 
 def _made_by(action: Action, reads: Sequence[Action], asked: Iterable[Check]) -> list[Check]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from harness.catalog.interpreters import python_of
 from harness.core.entries import Environment, now
 from harness.core.provenance import digest, digest_of_files
+from harness.stack import proxy
 
 
 def describe_environment(run: str, client: str, interpreter: Path) -> Environment:
@@ -60,5 +61,9 @@ def _version(home: Path) -> str:
 # Asked for by every cell, and the code does not change under a run.
 @functools.cache
 def digest_of_checks() -> str:
-    """Return a digest of the harness's own code that runs clients and judges what they answer."""
-    return digest_of_files(sorted(Path(__file__).parent.rglob("*.py")))
+    """Return a digest of the harness's own code that runs clients and judges what they answer.
+
+    The relay between them and a service is a part of it.
+    """
+    folders = (Path(__file__).parent, Path(proxy.__file__).parent)
+    return digest_of_files(path for folder in folders for path in sorted(folder.rglob("*.py")))

@@ -45,3 +45,49 @@ def _agrees(wanted: Any, value: Any) -> bool:
 
 def _text(wanted: Row) -> str:
     return ", ".join(f"{column} {value!r}" for column, value in wanted.items()) or "its id"
+
+
+# What a row of a table is known by, beside its number: two of one key are one thing twice.
+_KEYS = {
+    "steps_v3": ("step_name",),
+    "artifact_v3": ("task_id", "attempt_id", "name"),
+    "metadata_v3": ("task_id", "field_name", "value", "type", "tags"),
+}
+
+
+def double_row(table: str, found: Mapping[str, Sequence[Row]]) -> str:
+    """Return a sentence on the first thing that a table has twice; empty for nothing.
+
+    Args:
+        table: of steps, artifacts or metadata; of others nothing is known.
+        found: per table the rows of a run.
+    """
+    columns = _KEYS.get(table, ())
+    rows = found.get(table, ())
+    keys = [{name: row[name] for name in columns if name in row} for row in rows]
+    twice = next((key for at, key in enumerate(keys) if columns and key in keys[:at]), None)
+    return f"{table} has two rows of this run with {_text(twice)}" if twice else ""
+
+
+def unused_task(task_id: str, found: Mapping[str, Sequence[Row]]) -> str:
+    """Return a sentence on a task beside which another was made; empty when it was not.
+
+    Nobody goes on with a task that has neither artifacts nor metadata: each that begins has both.
+
+    Args:
+        task_id: its id.
+        found: per table the rows of its run.
+    """
+    used = {
+        row["task_id"] for table in ("artifact_v3", "metadata_v3") for row in found.get(table, ())
+    }
+    tasks = found.get("tasks_v3", ())
+    for task in tasks:
+        step = [other["task_id"] for other in tasks if other["step_name"] == task["step_name"]]
+        if str(task["task_id"]) == task_id and task["task_id"] not in used and len(step) > 1:
+            numbers = ", ".join(str(number) for number in step)
+            return (
+                f"of the tasks {numbers} of the step {task['step_name']}, {task_id} has neither"
+                " artifacts nor metadata"
+            )
+    return ""

@@ -20,6 +20,7 @@ from harness.catalog.releases import Catalog, Service
 from harness.core.axes import AXES, Point
 from harness.core.outcome import CheckOutcome, Status
 from harness.core.probes import RUN_CHECK, STORED, Probe
+from harness.core.scenarios import LOST_ANSWER, lost_checks
 from harness.machine.errors import UsageError, nearest
 from harness.machine.tools import ROOT
 
@@ -242,7 +243,7 @@ def parse(
     checks = {
         name
         for probe in probes
-        for check in (*probe.checks, STORED)
+        for check in (*probe.checks, STORED, *lost_checks(LOST_ANSWER))
         for name in (check.name, f"{probe.name}/{check.name}")
     }
     of_ui = {*ui_checks, *(f"{probe.name}/{name}" for probe in probes for name in ui_checks)}

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import msgspec
 
 from harness.catalog.releases import Client, Service
+from harness.core.actions import FAILED, FIRST_RUN
 from harness.core.axes import Point, cell_id, walk_name
 from harness.core.entries import Planned, PlannedCell, PlannedStage, now
 from harness.core.path import Step
 from harness.core.probes import ROWS, STORED, Check, Probe
+from harness.core.scenarios import lost_answers, lost_checks
 
 
 @dataclass(frozen=True)
@@ -80,11 +82,23 @@ class Cell:
 
     @property
     def checks(self) -> tuple[Check, ...]:
-        """The probe's checks, and the one that every cell with an object store has."""
+        """The probe's checks, and the one that every cell with an object store has.
+
+        Where answers are lost, those on the first run, and one for each kind of request.
+        """
         checks = self.probe.checks
         if self.writer is not None:
             checks = self.probe.checks_of_resumer if self.resumer else self.probe.checks_of_others
-        return (*checks, STORED) if self.datastore == "s3" else checks
+        if self.datastore == "s3":
+            checks = (*checks, STORED)
+        if not lost_answers(self.scenario):
+            return checks
+        run = self.probe.action(FIRST_RUN)
+        lost = (
+            replace(check, client=run.client, service=run.service, release=run.release)
+            for check in lost_checks(self.scenario)
+        )
+        return (*(check for check in checks if check.of_first_run), *lost)
 
     @property
     def clients(self) -> tuple[Client, ...]:
@@ -100,6 +114,8 @@ class Cell:
         """Return why the check cannot be asked of this cell; empty when it can."""
         if not self.probe.is_for(self.datastore):
             return f"needs {' or '.join(self.probe.datastores)} data, this is {self.datastore}"
+        if lost_answers(self.scenario) and self.probe.ends == FAILED:
+            return "needs a run that ends well: what a lost answer did to it is told by its end"
         return self._unsupported_by_clients(check) or self._unsupported_by_service(check)
 
     def _unsupported_by_clients(self, check: Check) -> str:

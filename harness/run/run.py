@@ -29,6 +29,7 @@ from harness.core.outcome import CheckOutcome, Status
 from harness.core.plan import Cell, Plan
 from harness.core.provenance import with_key
 from harness.core.redact import from_environment
+from harness.core.scenarios import WRONG_ORDER
 from harness.machine.errors import InfraError, UsageError
 from harness.machine.locks import RunLock
 from harness.machine.processes import kill_marked, raise_exit
@@ -45,7 +46,6 @@ from harness.stack.backend import Backend, choose_backend
 from harness.stack.database.server import Database
 from harness.stack.service.launcher import RunningService
 from harness.stack.service.live import LiveLogs
-from harness.stack.service.settings import WRONG_ORDER
 from harness.stack.stacks import Stack, Stacks
 from harness.stack.store.choice import choose_datastores
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from harness.catalog.versions import load
 from harness.core.axes import Point
+from harness.core.scenarios import WRONG_ORDER, description_of
 from harness.stack.containers.engine import Engine, find_engine
 from harness.stack.containers.images import Images
 from harness.stack.containers.own import Belongings
@@ -188,6 +189,8 @@ def _processes(options: StackOptions, folder: Path, mark: str) -> Backend:
     }
     postgres = " ".join(["PostgreSQL", " and ".join(filter(None, options.postgres))]).strip()
     why = f"backend: embedded ({options.backend_why}): {postgres} and the {launcher.description}"
+    if options.scenario:
+        why += f"; scenario {options.scenario}: {description_of(options.scenario)}"
     return Backend("embedded", why, databases, launcher, None, (password, *hidden))
 
 
@@ -205,5 +208,5 @@ def _launcher(options: StackOptions, mark: str) -> Launcher:
         catalog.service_requirements,
         catalog.service_pythons,
         mark,
-        options.scenario,
+        wrong_order=options.scenario == WRONG_ORDER,
     )

@@ -79,6 +79,7 @@ SAMPLES = {
 """A value of each option that is not what it is unasked; an option without a value needs none."""
 
 BESIDE = {
+    "--scenario": ("--checkout",),
     "--s3-endpoint": ("--s3-root",),
     # Without containers the UI that is shown comes from these.
     "--backend": ("--checkout", "--ui-assets"),

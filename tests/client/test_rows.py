@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.client.rows import missing_rows
+from harness.client.rows import double_row, missing_rows, unused_task
 
 FOUND = {
     "runs_v3": [{"run_number": 1, "tags": ["a", "b"], "user_name": None}],
@@ -65,3 +65,49 @@ def test_an_object_that_is_not_there_is_named_as_one():
     assert missing_rows({"objects": [{"url": "s3://b/x", "size": 6}]}, found) == (
         "the object store has no object with url 's3://b/x', size 6"
     )
+
+
+@pytest.mark.parametrize(
+    ("table", "found", "twice"),
+    [
+        ("steps_v3", {"steps_v3": [{"step_name": "start"}, {"step_name": "end"}]}, ""),
+        (
+            "steps_v3",
+            {"steps_v3": [{"step_name": "start"}] * 2},
+            "steps_v3 has two rows of this run with step_name 'start'",
+        ),
+        ("metadata_v3", {"metadata_v3": [{"task_id": 2, "field_name": "a", "value": "b"}]}, ""),
+        (
+            "metadata_v3",
+            {"metadata_v3": [{"id": 1, "value": "a"}, {"id": 2, "value": "a"}]},
+            "metadata_v3 has two rows of this run with value 'a'",
+        ),
+        (
+            "artifact_v3",
+            {"artifact_v3": [{"task_id": 2, "attempt_id": at, "name": "x"} for at in (0, 1)]},
+            "",
+        ),
+        ("flows_v3", {"flows_v3": [{}, {}]}, ""),
+    ],
+)
+def test_what_is_there_twice(table, found, twice):
+    assert double_row(table, found) == twice
+
+
+TASKS = [{"step_name": "start", "task_id": 2}, {"step_name": "start", "task_id": 3}]
+
+
+@pytest.mark.parametrize(
+    ("task_id", "found", "twice"),
+    [
+        ("2", {"tasks_v3": TASKS, "metadata_v3": [{"task_id": 3}]}, True),
+        ("2", {"tasks_v3": TASKS, "artifact_v3": [{"task_id": 2}]}, False),
+        # It is the other one that may not have begun yet.
+        ("3", {"tasks_v3": TASKS, "metadata_v3": [{"task_id": 3}]}, False),
+        ("2", {"tasks_v3": TASKS[:1]}, False),
+        ("", {"tasks_v3": TASKS}, False),
+    ],
+)
+def test_a_task_nobody_goes_on_with(task_id, found, twice):
+    said = "of the tasks 2, 3 of the step start, 2 has neither artifacts nor metadata"
+    assert unused_task(task_id, found) == (said if twice else "")

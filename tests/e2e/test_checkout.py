@@ -81,7 +81,7 @@ def test_the_wrong_order_is_reported_as_a_failure_and_as_such(clone, tmp_path):
         (["--checkout", "CLONE", "--service", "v0.1-alpha"], "holds no metadata service"),
         (["--checkout", "CLONE", "--service", "mastr"], "nearest: master"),
         (["--scenario", "wrong-order"], "needs services from a clone: --checkout PATH|URL"),
-        (["--checkout", "CLONE", "--scenario", "wrong"], "invalid choice: 'wrong'"),
+        (["--checkout", "CLONE", "--scenario", "wrong"], "no such scenario (nearest: wrong-order)"),
     ],
 )
 def test_bad_input(clone, tmp_path, options, words):

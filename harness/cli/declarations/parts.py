@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from operator import attrgetter
 
-from harness.cli.checks import always, image, image_or_tag, port
+from harness.cli.checks import always, image, image_or_tag, port, scenario
 from harness.cli.declarations.takers import RUNS, STACKS
 from harness.cli.option import Option, Role
 from harness.stack.database.wheel import MAJORS
 from harness.stack.service.git import holds_secret
-from harness.stack.service.settings import SCENARIOS
 
 DATABASE = "metaflow"
 """The name of the database, and that of its owner, unasked."""
 
-_FROM_A_CLONE = "{name} {value} needs services from a clone: --checkout PATH|URL"
+FROM_A_CLONE = "{name} {value} needs services from a clone: --checkout PATH|URL"
 _EACH_SAYS = "--s3-image and {other} exclude each other: each says where data is"
 
 _STACK_GROUP = "database and service"
@@ -48,10 +47,12 @@ STACK = (
         "--scenario",
         STACKS,
         _STACK_GROUP,
-        "do something wrong on purpose (--checkout)",
+        "do something wrong on purpose: wrong-order starts the metadata service before the database"
+        " is migrated (--checkout), lost-answer loses one answer to each kind of request (compat),"
+        " with another SEED in other ways",
         Role.AXIS,
-        choices=tuple(SCENARIOS),
-        needs={"--checkout": _FROM_A_CLONE},
+        metavar="wrong-order|lost-answer[=SEED]",
+        check=scenario,
         backend="embedded",
     ),
     Option(
@@ -136,7 +137,7 @@ DOCKERFILE = Option(
     Role.CARRIED,
     default="Dockerfile",
     metavar="PATH",
-    needs={"--checkout": _FROM_A_CLONE},
+    needs={"--checkout": FROM_A_CLONE},
     backend="docker",
 )
 CONTAINERS = (

@@ -19,7 +19,7 @@ from harness.stack.service.git import CHECKOUTS, Clone
 from harness.stack.service.launcher import RunningService
 from harness.stack.service.migration import await_ready
 from harness.stack.service.refs import reported_by, requirements_of, source_of
-from harness.stack.service.settings import SCENARIOS, WRONG_ORDER, service_settings
+from harness.stack.service.settings import service_settings
 
 GOOSE_FOLDER = ROOT / "harness" / "stack" / "goose" / "bin"
 PACKAGE = "metadata_service"
@@ -43,7 +43,7 @@ class CheckoutLauncher:
         requirements: what every one of them needs.
         pythons: the minor versions of Python that run them, preferred first.
         mark: what the processes belong to, to find them again after a crash of the harness.
-        scenario: a name of SCENARIOS, or None for doing as documented.
+        wrong_order: whether the metadata service is started before the database is migrated.
     """
 
     def __init__(
@@ -52,20 +52,19 @@ class CheckoutLauncher:
         requirements: Sequence[str],
         pythons: Sequence[str],
         mark: str,
-        scenario: str | None = None,
+        *,
+        wrong_order: bool = False,
     ) -> None:
         self._clone = clone
         self._requirements = tuple(requirements)
         self._pythons = tuple(pythons)
         self._mark = mark
-        self._scenario = scenario
+        self._wrong_order = wrong_order
         # A real goose is what operators use; the harness's own needs nothing installed.
         self._goose = _find_goose()
         self._prepared: dict[Service, _Prepared] = {}
         goose = self._goose or "the harness's own"
         self.description = f"services from {clone.given}, as processes; goose: {goose}"
-        if scenario:
-            self.description += f"; scenario {scenario}: {SCENARIOS[scenario]}"
 
     def prepare(self, services: tuple[Service, ...]) -> None:
         """Lay the refs out and make the tool environment, both once.
@@ -83,15 +82,15 @@ class CheckoutLauncher:
         """Start a service over a database: first only what migrates it, where there is such.
 
         A metadata service of 2.0.0 to v2.2.3 would create tables in an empty database, which no
-        migration can deal with; so it follows with the first ``restart``. In the scenario
-        ``wrong-order`` it comes first.
+        migration can deal with; so it follows with the first ``restart``. In the wrong order it
+        comes first.
         """
         self.prepare((service,))
         running = _RunningCheckout(service, self._prepared[service], database, log, self._mark)
         with log.open("a", encoding="utf-8") as output:
             output.write(f"{service.name}: goose: {self._goose or GOOSE_FOLDER / 'goose'}\n")
         try:
-            running.begin(wrong_order=self._scenario == WRONG_ORDER)
+            running.begin(wrong_order=self._wrong_order)
         except BaseException:
             running.stop()
             raise

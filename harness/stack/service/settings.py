@@ -8,14 +8,6 @@ from harness.stack.database.server import Address
 MIGRATION_SECONDS = 600.0
 """What a migration may take, unasked."""
 
-# From v2.2.4 on the order does not matter, because the metadata service makes no tables any more:
-# https://github.com/Netflix/metaflow-service/pull/304
-WRONG_ORDER = "wrong-order"
-SCENARIOS = {
-    WRONG_ORDER: "the metadata service is started on the empty database before it is migrated",
-}
-"""What can be done wrong on purpose, by the name ``--scenario`` takes."""
-
 
 def database_settings(database: Address) -> dict[str, str]:
     """Return the variables that every part of a released service finds its database by."""

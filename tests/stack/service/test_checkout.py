@@ -17,7 +17,7 @@ from harness.machine.tools import tool_python
 from harness.stack.database.rows import schema_version
 from harness.stack.database.server import Database
 from harness.stack.reference.levels import LEVELS
-from harness.stack.service.checkout import GOOSE_FOLDER, WRONG_ORDER, CheckoutLauncher
+from harness.stack.service.checkout import GOOSE_FOLDER, CheckoutLauncher
 from harness.stack.service.git import open_clone
 from harness.stack.service.identity import identity_notes, reported_version
 from harness.stack.service.launcher import RunningService
@@ -47,13 +47,17 @@ def start(runnable: Path, catalog: Catalog, tmp_path: Path, database: Database) 
     def start(
         name: str,
         *,
-        scenario: str | None = None,
+        wrong_order: bool = False,
         folder: Path = runnable,
         over: Database = database,
     ) -> RunningService:
         clone = open_clone(str(folder))
         launcher = CheckoutLauncher(
-            clone, catalog.service_requirements, catalog.service_pythons, mark, scenario
+            clone,
+            catalog.service_requirements,
+            catalog.service_pythons,
+            mark,
+            wrong_order=wrong_order,
         )
         (service,) = select_from_clone(clone, catalog, name)
         running = launcher.start(service, over, tmp_path / "logs" / f"{service.slug}.log")
@@ -105,7 +109,7 @@ def test_the_metadata_service_waits_for_the_migration(start):
 @pytest.mark.e2e
 @pytest.mark.parametrize(("tag", "breaks"), [("2.0.0", True), ("v2.3.0", False)])
 def test_the_wrong_order(start, tag, breaks):
-    running = start(tag, scenario=WRONG_ORDER)
+    running = start(tag, wrong_order=True)
     assert _answers(f"{running.url}/ping")
     if not breaks:
         bring_up(running)

@@ -1,0 +1,201 @@
+"""A run whose client loses answers: run through the relay, and resumed until it is done."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness.client.actions import Doer, Done, label
+from harness.client.program import last_words
+from harness.client.rows import Row, double_row, unused_task
+from harness.core.actions import FIRST_RUN, ROLES, Action
+from harness.core.outcome import CheckOutcome, Status
+from harness.core.scenarios import KINDS, lost_answers
+from harness.stack.database.rows import run_rows
+from harness.stack.proxy.relay import Relay, Strike
+
+# As every release says that the service is to blame: with the headline of its error, or by the name
+# of its class at the end of a traceback.
+_OWN_ERROR = re.compile(
+    r"Metaflow service error|ServiceException\b|Metadata request \("
+    r"|Metaflow service \[.*\] unreachable"
+)
+
+# Sent by a process beside the one that does the work, which goes on without it.
+_BESIDE = {"run_heartbeat", "task_heartbeat"}
+
+Doubled = Callable[[Strike, str], str]
+"""Tells what a lost answer made twice, of the run of an id; empty for nothing."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A run, or a resume of the one before, and the answers it lost."""
+
+    done: Done
+    strikes: tuple[Strike, ...]
+
+    @property
+    def ended_by(self) -> Strike | None:
+        """The answer that ended it: the last one it lost; None where it ended well."""
+        if self.done.wrong is None or not self.strikes:
+            return None
+        of_work = [strike for strike in self.strikes if strike.kind.name not in _BESIDE]
+        return (of_work or list(self.strikes))[-1]
+
+
+@dataclass(frozen=True)
+class LossyRun:
+    """What came of a run that lost answers.
+
+    Attributes:
+        done: the last attempt, as if it were the first run.
+        checks: what came of each kind of request.
+        evidence: logs of the attempts and of the relay, by kind.
+    """
+
+    done: Done
+    checks: dict[str, CheckOutcome]
+    evidence: dict[str, Path]
+
+
+def run_losing_answers(doer: Doer, action: Action) -> LossyRun:
+    """Do the first run of a cell through a relay, until an attempt completes.
+
+    Args:
+        doer: of the cell; its own surroundings lead straight to the service.
+        action: the first run.
+    """
+    surroundings = doer.surroundings
+    assert surroundings.service_url is not None, "the scenario is one of sessions with a service"
+    log = surroundings.logs / "relay.txt"
+    evidence = {"relay": log}
+    attempts: list[Attempt] = []
+    relay = Relay(surroundings.service_url, lost_answers(doer.cell.scenario), log)
+    with contextlib.closing(relay):
+        through = replace(surroundings, service_url=relay.url)
+        writer = Doer(doer.cell, through, doer.deadline)
+        # Each attempt but the last loses an answer of a kind: there are only so many.
+        while not attempts or _goes_on(attempts[-1]):
+            one = next_action(action, attempts, writer.done)
+            evidence[label(one)] = surroundings.logs / f"{label(one)}.txt"
+            before = len(relay.strikes)
+            done = writer.do(one)
+            attempts.append(Attempt(done, relay.strikes[before:]))
+
+    def doubled(strike: Strike, run_id: str) -> str:
+        database, flow = surroundings.database, doer.cell.probe.flow
+        if database is None:
+            return ""
+        return made_twice(strike, run_id, lambda run: run_rows(database, flow, run))
+
+    return LossyRun(attempts[-1].done, judge(attempts, doubled), evidence)
+
+
+def _goes_on(attempt: Attempt) -> bool:
+    """Tell whether there is a next attempt: this one was ended by an answer that was lost."""
+    wrong = attempt.done.wrong
+    return wrong is not None and wrong.status is Status.FAIL and bool(attempt.strikes)
+
+
+def next_action(first: Action, attempts: Sequence[Attempt], done: dict[str, Done]) -> Action:
+    """Return what an attempt does: it resumes the newest run there is, or runs the flow anew."""
+    if not attempts:
+        return first
+    name = f"attempt_{len(attempts) + 1}"
+    origin = next((name for name in reversed(done) if done[name].run_id), "")
+    if not origin:
+        return replace(first, name=name)
+    return Action(
+        "resume",
+        name,
+        ROLES["resume"],
+        environment=first.environment,
+        before=first.before,
+        origin=origin,
+    )
+
+
+def judge(attempts: Sequence[Attempt], doubled: Doubled) -> dict[str, CheckOutcome]:
+    """Return what came of each kind of request, by the name of its check.
+
+    Args:
+        attempts: in order; the last one completed, or nothing could be tried any more.
+        doubled: tells what a lost answer made twice.
+    """
+    found: dict[str, CheckOutcome] = {}
+    for number, attempt in enumerate(attempts):
+        for strike in attempt.strikes:
+            following = attempts[number + 1 :]
+            if strike is attempt.ended_by:
+                outcome = _of_end(strike, attempt, following)
+            else:
+                twice = doubled(strike, attempt.done.run_id)
+                outcome = _failed(strike, twice) if twice else CheckOutcome(Status.PASS)
+            found[strike.kind.check] = outcome
+    never = CheckOutcome(Status.UNSUPPORTED, "the client sends no such request")
+    if attempts[-1].done.wrong is not None:
+        why = "no attempt of the run completed, and none had sent such a request"
+        never = CheckOutcome(Status.NOT_RUN, why, because=FIRST_RUN)
+    return {kind.check: found.get(kind.check, never) for kind in KINDS}
+
+
+def _of_end(strike: Strike, attempt: Attempt, following: Sequence[Attempt]) -> CheckOutcome:
+    """Judge the answer that ended an attempt: by the client's own error, and what came after it."""
+    done = attempt.done
+    assert done.wrong is not None
+    if done.wrong.status is not Status.FAIL or done.finished is None:
+        return CheckOutcome(done.wrong.status, f"{_lost(strike)}: {done.wrong.reason}")
+    words = last_words(done.finished.log)
+    if not done.finished.code or not _OWN_ERROR.search(words):
+        return _failed(strike, f"the client ends with another error than its own: {words}")
+    # One that lost no answer itself fails by what the one before it left.
+    if following and following[0].done.wrong is not None and not following[0].strikes:
+        return _failed(strike, f"what it left cannot be resumed: {following[0].done.wrong.reason}")
+    return CheckOutcome(Status.PASS)
+
+
+def _failed(strike: Strike, what: str) -> CheckOutcome:
+    return CheckOutcome(Status.FAIL, f"{_lost(strike)}: {what}")
+
+
+def _lost(strike: Strike) -> str:
+    return f"the answer to the first '{strike.kind.words}' {strike.way.value}"
+
+
+def made_twice(
+    strike: Strike,
+    run_id: str,
+    rows: Callable[[str], Mapping[str, Sequence[Row]]],
+) -> str:
+    """Return a sentence on what is there twice since an answer was lost; empty for nothing.
+
+    Args:
+        strike: the answer, which the attempt survived.
+        run_id: of the attempt.
+        rows: returns those of a run, by table.
+    """
+    table = strike.kind.table
+    if not strike.way.loses or not table or not run_id:
+        return ""
+    if table == "tasks_v3":
+        return unused_task(_told(strike, "task_id"), rows(run_id))
+    if table != "runs_v3":
+        return double_row(table, rows(run_id))
+    other = _told(strike, "run_number")
+    if other in {"", run_id} or not rows(other)["runs_v3"]:
+        return ""
+    return f"the run {other}, which nobody goes on with, is there beside the run {run_id}"
+
+
+def _told(strike: Strike, name: str) -> str:
+    """Return an id that the client did not learn; empty where the answer is an error."""
+    try:
+        told = json.loads(strike.answer.body)
+    except ValueError:
+        return ""
+    return str(told.get(name, "")) if isinstance(told, dict) else ""

@@ -1,0 +1,1 @@
+"""The relay between clients and a service, which loses answers on purpose."""

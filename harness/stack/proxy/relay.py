@@ -1,0 +1,178 @@
+"""A relay between client and service: it loses, once for each kind of request, one answer."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from harness.core.scenarios import Kind, Way, kind_of
+from harness.machine.processes import HOST
+
+# Clients wait for ever (no release sets a timeout), so late is only late: it shows what else goes
+# on meanwhile.
+DELAY_SECONDS = 2.0
+
+# No answer of a service takes as long; a service that hangs must not hold the relay's thread.
+_SERVICE_SECONDS = 120.0
+
+# How long the end of a cell waits for the relay's.
+_POLL_SECONDS = 0.05
+
+# About one connection, not about the message: each side has its own.
+_OF_THE_CONNECTION = {"connection", "keep-alive", "transfer-encoding", "content-length"}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer of the service, whole."""
+
+    status: int
+    reason: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Strike:
+    """An answer that was lost.
+
+    Attributes:
+        kind: of its request.
+        way: how it was lost.
+        path: of its request.
+        answer: what the client did not learn; of a repeated request, the answer to the first.
+    """
+
+    kind: Kind
+    way: Way
+    path: str
+    answer: Answer
+
+
+class Relay:
+    """Passes requests on to a service, and its answers back but for those that are to be lost.
+
+    It listens on a port of its own until it is closed.
+
+    Args:
+        service_url: of the metadata API.
+        ways: how the answer is lost, by the name of the kind; no other kind is touched.
+        log: the file for a line on each request.
+    """
+
+    def __init__(self, service_url: str, ways: Mapping[str, Way], log: Path) -> None:
+        self._service = urlsplit(service_url)
+        self._left = dict(ways)
+        self._log = log
+        self._lock = threading.Lock()
+        self._strikes: list[Strike] = []
+        self._closing = threading.Event()
+        self._server = _Server((HOST, 0), partial(_Handler, self))
+        self.url = f"http://{HOST}:{self._server.server_address[1]}"
+        serve = partial(self._server.serve_forever, poll_interval=_POLL_SECONDS)
+        threading.Thread(target=serve, daemon=True).start()
+
+    @property
+    def strikes(self) -> tuple[Strike, ...]:
+        """What was lost so far, in order."""
+        with self._lock:
+            return tuple(self._strikes)
+
+    def close(self) -> None:
+        """Stop listening; what still waits for the service is answered no more."""
+        self._closing.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+    def answer(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes
+    ) -> tuple[Answer, Way | None]:
+        """Have a request answered by the service.
+
+        Returns:
+            The answer for the client, whole, and how it is to be lost; None for not at all.
+
+        Raises:
+            OSError, http.client.HTTPException: when the service does not answer.
+        """
+        kind = kind_of(method, urlsplit(path).path)
+        way = self._due(kind)
+        answer = self._ask(method, path, headers, body)
+        if kind is not None and way is not None:
+            with self._lock:
+                self._strikes.append(Strike(kind, way, path, answer))
+        if way is Way.REPEAT:
+            answer = self._ask(method, path, headers, body)
+        if way is Way.DELAY:
+            self._closing.wait(DELAY_SECONDS)
+        self._note(f"{method} {path}: {answer.status}" + (f"; {way.value}" if way else ""))
+        return answer, way
+
+    def _due(self, kind: Kind | None) -> Way | None:
+        """Return how the answer to a request of a kind is lost; only the first of each is."""
+        with self._lock:
+            return self._left.pop(kind.name, None) if kind is not None else None
+
+    def _ask(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        asked = {k: v for k, v in headers.items() if k.lower() not in _OF_THE_CONNECTION}
+        host, port = str(self._service.hostname), self._service.port
+        connection = http.client.HTTPConnection(host, port, timeout=_SERVICE_SECONDS)
+        with contextlib.closing(connection):
+            connection.request(method, self._service.path + path, body or None, asked)
+            got = connection.getresponse()
+            return Answer(got.status, got.reason, tuple(got.getheaders()), got.read())
+
+    def _note(self, line: str) -> None:
+        with self._lock, self._log.open("a", encoding="utf-8") as log:
+            log.write(f"{line}\n")
+
+
+class _Server(ThreadingHTTPServer):
+    # A client that was killed leaves its connections: nobody waits for their threads.
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of a connection that broke: the client does."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    # Connections stay open, as those to a service do.
+    protocol_version = "HTTP/1.1"
+
+    def __init__(self, relay: Relay, *arguments: object) -> None:
+        self._relay = relay
+        super().__init__(*arguments)  # type: ignore[arg-type]
+
+    def _pass_on(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        try:
+            answer, way = self._relay.answer(self.command, self.path, dict(self.headers), body)
+        except (OSError, http.client.HTTPException):
+            # To the client, as if there were no relay: it gets no answer.
+            self.close_connection = True
+            return
+        if way is Way.DROP:
+            self.close_connection = True
+            return
+        self.send_response_only(answer.status, answer.reason)
+        for name, value in answer.headers:
+            if name.lower() not in _OF_THE_CONNECTION:
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(len(answer.body)))
+        self.end_headers()
+        if way is Way.TRUNCATE:
+            self.close_connection = True
+        kept = len(answer.body) // 2 if way is Way.TRUNCATE else len(answer.body)
+        self.wfile.write(answer.body[:kept])
+
+    do_GET = do_POST = do_PATCH = _pass_on  # noqa: N815 - the names that the base class looks for
+
+    def log_message(self, *_arguments: object) -> None:
+        """Say nothing: the relay notes each request."""

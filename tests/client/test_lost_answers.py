@@ -1,0 +1,214 @@
+"""Runs that lose answers: what their ends mean, and whole cells of a client of a few lines."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from harness.client.actions import Done
+from harness.client.cell import CellOutcome, run_cell
+from harness.client.lost_answers import Attempt, judge, made_twice, next_action
+from harness.client.program import Finished
+from harness.core.actions import FIRST_RUN, Action
+from harness.core.outcome import CheckOutcome, Status
+from harness.core.scenarios import DEFAULT_SEED, KINDS, Way, ways
+from harness.stack.proxy.relay import Answer, Strike
+from tests.client.conftest import FLOW, MakeCell, MakeSurroundings
+from tests.stack.proxy.counting_service import Service
+
+BY_NAME = {kind.name: kind for kind in KINDS}
+OWN = """Metaflow 2.19.39 executing HelloFlow for user:compat
+    Metaflow service error:
+    Metadata request (/flows/HelloFlow/run) failed (code 409): conflict
+"""
+PYTHON = """Traceback (most recent call last):
+json.decoder.JSONDecodeError: Unterminated string starting at: line 1 column 2 (char 1)
+"""
+
+
+def strike(name: str, way: Way = Way.DROP, **told: object) -> Strike:
+    answer = Answer(200, "OK", (), json.dumps(told).encode())
+    return Strike(BY_NAME[name], way, "/flows/F", answer)
+
+
+def ended(folder: Path, said: str, *strikes: Strike, code: int = 1, run_id: str = "1") -> Attempt:
+    log = folder / f"{len(list(folder.iterdir()))}.txt"
+    log.write_text(said, encoding="utf-8")
+    wrong = CheckOutcome(Status.FAIL, "flow ended with exit code 1") if code else None
+    return Attempt(Done(run_id, Finished(code, log, log), wrong), strikes)
+
+
+def judged(attempts: Sequence[Attempt], twice: str = "") -> dict[str, CheckOutcome]:
+    return judge(attempts, lambda *_: twice)
+
+
+def test_a_run_that_survives_passes_and_what_it_never_sends_is_unsupported(tmp_path):
+    checks = judged([ended(tmp_path, "", strike("create_task"), code=0)])
+    assert len(checks) == len(KINDS)
+    assert checks.pop("lost_create_task") == CheckOutcome(Status.PASS)
+    assert set(checks.values()) == {
+        CheckOutcome(Status.UNSUPPORTED, "the client sends no such request")
+    }
+
+
+def test_what_is_there_twice_fails(tmp_path):
+    checks = judged([ended(tmp_path, "", strike("create_task"), code=0)], "there are two")
+    assert checks["lost_create_task"] == CheckOutcome(
+        Status.FAIL, "the answer to the first 'create task' is dropped: there are two"
+    )
+
+
+def test_an_error_of_the_clients_own_passes_when_the_run_can_be_resumed(tmp_path):
+    attempts = [
+        ended(tmp_path, OWN, strike("read_flow"), strike("create_run", Way.TRUNCATE)),
+        ended(tmp_path, "", strike("create_step"), code=0),
+    ]
+    checks = judged(attempts)
+    assert {checks[f"lost_{name}"].status for name in ("read_flow", "create_run")} == {Status.PASS}
+    assert checks["lost_create_step"].status is Status.PASS
+
+
+def test_what_it_made_before_its_own_error_is_not_there_twice(tmp_path):
+    attempts = [ended(tmp_path, OWN, strike("create_run")), ended(tmp_path, "", code=0)]
+    assert judged(attempts, "there are two")["lost_create_run"].status is Status.PASS
+
+
+def test_an_error_of_python_fails(tmp_path):
+    attempts = [
+        ended(tmp_path, PYTHON, strike("read_step"), strike("artifacts", Way.TRUNCATE)),
+        ended(tmp_path, "", code=0),
+    ]
+    checks = judged(attempts)
+    assert checks["lost_read_step"].status is Status.PASS
+    assert checks["lost_artifacts"] == CheckOutcome(
+        Status.FAIL,
+        "the answer to the first 'store artifacts' is cut off: the client ends with another error"
+        " than its own: json.decoder.JSONDecodeError: Unterminated string starting at: line 1"
+        " column 2 (char 1)",
+    )
+
+
+def test_a_heartbeat_is_not_what_ended_a_run(tmp_path):
+    lost = [strike("create_task"), strike("task_heartbeat")]
+    checks = judged([ended(tmp_path, PYTHON, *lost), ended(tmp_path, "", code=0)])
+    assert checks["lost_create_task"].status is Status.FAIL
+    assert checks["lost_task_heartbeat"].status is Status.PASS
+
+
+def test_what_cannot_be_resumed_fails_and_what_was_not_reached_did_not_run(tmp_path):
+    checks = judged([ended(tmp_path, OWN, strike("create_run")), ended(tmp_path, PYTHON)])
+    assert checks["lost_create_run"].status is Status.FAIL
+    assert checks["lost_create_run"].reason.endswith(
+        ": what it left cannot be resumed: flow ended with exit code 1"
+    )
+    assert checks["lost_metadata"].status is Status.NOT_RUN
+    assert checks["lost_metadata"].because == FIRST_RUN
+
+
+def test_a_run_that_hangs_is_a_timeout_of_what_it_lost():
+    wrong = CheckOutcome(Status.TIMEOUT, "not done")
+    checks = judged([Attempt(Done("1", None, wrong), (strike("metadata"),))])
+    assert checks["lost_metadata"].status is Status.TIMEOUT
+    assert checks["lost_metadata"].reason.endswith("'store metadata' is dropped: not done")
+
+
+def test_the_newest_run_that_was_made_is_resumed_else_the_flow_is_run_anew():
+    first = Action("run", FIRST_RUN, environment=(("A", "b"),), before=("--quiet",))
+    attempt = Attempt(Done(), ())
+    done: dict[str, Done] = {}
+    assert next_action(first, [], done) is first
+    done[FIRST_RUN] = Done()
+    assert next_action(first, [attempt], done) == dataclasses.replace(first, name="attempt_2")
+    done["attempt_2"] = Done("7")
+    done["attempt_3"] = Done()
+    again = next_action(first, [attempt] * 3, done)
+    assert (again.verb, again.name, again.origin) == ("resume", "attempt_4", "attempt_2")
+    assert (again.environment, again.before) == (first.environment, first.before)
+
+
+@pytest.mark.parametrize(
+    ("lost", "there", "twice"),
+    [
+        (strike("create_run", run_number=4), True, True),
+        (strike("create_run", run_number=4), False, False),
+        (strike("create_run", run_number="5"), True, False),
+        (strike("create_run", Way.DELAY, run_number=4), True, False),
+        (strike("create_run", message="no"), True, False),
+        (strike("ping", run_number=4), True, False),
+    ],
+)
+def test_a_run_is_there_twice_when_the_client_goes_on_with_another(lost, there, twice):
+    rows = {"runs_v3": [{"run_number": 4}] if there else []}
+    found = made_twice(lost, "5", lambda _: rows)
+    assert found == (
+        "the run 4, which nobody goes on with, is there beside the run 5" if twice else ""
+    )
+
+
+ASKS = """
+    import json, os, urllib.request
+    url = os.environ["METAFLOW_SERVICE_URL"] + "/flows/OddFlow/runs/1/steps/start/task"
+    def ask():
+        return urllib.request.urlopen(urllib.request.Request(url, b"{}"), timeout=9).read()
+"""
+CAREFUL = """
+    for _ in range(2):
+        try:
+            task = json.loads(ask().decode())
+            break
+        except Exception:
+            pass
+"""
+OWN_ERROR = """
+    try:
+        task = json.loads(ask().decode())
+    except Exception:
+        sys.exit("    Metaflow service error:\\n    Metadata request (/flows/OddFlow) failed")
+"""
+CARELESS = """
+    task = json.loads(ask().decode())
+"""
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    with closing(Service()) as found:
+        yield found
+
+
+@pytest.mark.parametrize(
+    ("client", "status", "attempts"),
+    [(CAREFUL, "pass", 1), (OWN_ERROR, "pass", 2), (CARELESS, "fail", 2)],
+)
+def test_a_client_is_judged_by_how_it_takes_a_lost_answer(  # noqa: PLR0917 - fixtures
+    cell: MakeCell,
+    surroundings: MakeSurroundings,
+    service: Service,
+    client: str,
+    status: str,
+    attempts: int,
+):
+    assert ways(DEFAULT_SEED)["create_task"] is Way.DROP
+    lossy = dataclasses.replace(cell(FLOW + ASKS + client), scenario="lost-answer")
+    outcome = CellOutcome(lossy)
+    run_cell(outcome, surroundings(service_url=service.url))
+    assert outcome.checks["lost_create_task"].status.value == status, outcome.checks
+    assert {name: check.status.value for name, check in outcome.checks.items()} | {
+        "lost_create_task": "pass"
+    } == {
+        **dict.fromkeys((f"lost_{kind.name}" for kind in KINDS), "unsupported"),
+        "run": "pass",
+        "good": "pass",
+        "bad": "fail",
+        "lost_create_task": "pass",
+    }
+    if status == "fail":
+        reason = outcome.checks["lost_create_task"].reason
+        assert "is dropped: the client ends with another error than its own: " in reason
+    assert sum(kind.startswith(("flow", "attempt_")) for kind in outcome.evidence) == attempts
+    assert outcome.evidence["relay"].read_text(encoding="utf-8").count("is dropped") == 1

@@ -1,0 +1,143 @@
+"""Scenarios by their names, kinds of requests, and how their answers are lost."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from harness.catalog.versions import load
+from harness.cli.options import parse
+from harness.cli.planning import make_plan
+from harness.core.actions import FIRST_RUN
+from harness.core.plan import Cell
+from harness.core.probes import FLOWS, find_probes
+from harness.core.scenarios import (
+    DEFAULT_SEED,
+    KINDS,
+    Way,
+    kind_of,
+    lost_answers,
+    lost_checks,
+    ways,
+    wrong_with,
+)
+from harness.machine.errors import UsageError
+from harness.stack.reference import paths
+
+CATALOG = load()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "name"),
+    [
+        ("GET", "/ping", "ping"),
+        ("POST", paths.FLOW, "create_flow"),
+        ("POST", paths.FLOW + "/run", "create_run"),
+        ("POST", paths.STEP + "/step", "create_step"),
+        ("POST", paths.STEP + "/task", "create_task"),
+        ("POST", paths.TASK + "/artifact", "artifacts"),
+        ("POST", paths.TASK + "/metadata", "metadata"),
+        ("POST", paths.RUN + "/heartbeat", "run_heartbeat"),
+        ("POST", paths.TASK + "/heartbeat", "task_heartbeat"),
+        ("PATCH", paths.RUN + "/tag/mutate", "tags"),
+        ("GET", paths.FLOW, "read_flow"),
+        ("GET", paths.RUN, "read_run"),
+        ("GET", paths.STEP, "read_step"),
+        ("GET", paths.TASK, "read_task"),
+        ("GET", paths.FLOWS, "read_more"),
+        ("GET", paths.RUNS, "read_more"),
+        ("GET", paths.TASKS, "read_more"),
+        ("GET", paths.TASK + "/metadata", "read_more"),
+        ("GET", paths.ARTIFACT, "read_more"),
+        ("GET", paths.TASK + "/attempt/0/artifacts", "read_more"),
+        ("GET", paths.STEP + "/filtered_tasks", "read_more"),
+    ],
+)
+def test_every_route_of_a_service_that_clients_use_is_of_a_kind(method, path, name):
+    kind = kind_of(method, path)
+    assert kind is not None
+    assert kind.name == name
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/version"), ("DELETE", "/flows/F")])
+def test_what_no_client_asks_is_of_no_kind(method, path):
+    assert kind_of(method, path) is None
+
+
+def test_names_are_words_and_tables_are_told_once():
+    assert all(re.fullmatch(r"[a-z_]+", kind.name) for kind in KINDS)
+    tables = [kind.table for kind in KINDS if kind.table]
+    assert len(set(tables)) == len(tables) == 6
+
+
+def test_a_seed_says_the_same_again_and_others_say_something_else():
+    assert ways(7) == ways(7)
+    assert ways(7) != ways(8)
+    assert lost_answers("lost-answer") == ways(DEFAULT_SEED)
+    assert lost_answers("lost-answer=7") == ways(7)
+    assert lost_answers("wrong-order") == lost_answers("") == {}
+
+
+def test_unasked_every_write_loses_its_answer_and_every_way_is_taken():
+    unasked = ways(DEFAULT_SEED)
+    writes = {kind.name: unasked[kind.name] for kind in KINDS if kind.table}
+    assert Way.DELAY not in writes.values()
+    assert {writes["create_run"], writes["create_task"]} == {Way.DROP, Way.TRUNCATE}
+    assert set(unasked.values()) == set(Way)
+
+
+def test_there_is_a_check_for_each_kind():
+    checks = lost_checks("lost-answer=7")
+    assert [check.name for check in checks] == [f"lost_{kind.name}" for kind in KINDS]
+    about = dict(zip((kind.name for kind in KINDS), checks, strict=True))["create_task"].about
+    assert about.startswith(f"the answer to the first 'create task' {ways(7)['create_task'].value}")
+
+
+@pytest.mark.parametrize("name", ["wrong-order", "lost-answer", "lost-answer=0", "lost-answer=12"])
+def test_a_scenario(name):
+    assert wrong_with(name) == ""
+
+
+@pytest.mark.parametrize("name", ["lost", "lost-answer=", "lost-answer=x", "wrong-order=1"])
+def test_what_is_no_scenario(name):
+    assert wrong_with(name).startswith("no such scenario (nearest: ")
+    assert wrong_with(name).endswith("; there are wrong-order, lost-answer, lost-answer=SEED")
+
+
+def cells(*words: str) -> tuple[Cell, ...]:
+    options = parse("compat", ["--metaflow", "2.19.39", "--service", "2.5", *words], CATALOG)
+    return make_plan(options, dict.fromkeys(options.clients, "3.11")).cells
+
+
+def test_a_cell_that_loses_answers_is_asked_what_tells_of_its_first_run():
+    (cell,) = cells("--probe", "basics", "--scenario", "lost-answer=7")
+    names = [check.name for check in cell.checks]
+    assert cell.id == "compat/2.19.39/reference-2.5/local/basics/scenario=lost-answer=7"
+    assert names[0] == FIRST_RUN
+    assert "artifacts" in names
+    assert "resume" not in names
+    assert "finished" not in names, "it asks for what the run printed"
+    assert names[-len(KINDS) :] == [f"lost_{kind.name}" for kind in KINDS]
+    assert {cell.unsupported(check) for check in cell.checks} == {""}
+
+
+def test_a_flow_that_fails_on_purpose_is_not_asked():
+    (cell,) = cells("--probe", "failing", "--scenario", "lost-answer")
+    assert {cell.unsupported(check) for check in cell.checks} == {
+        "needs a run that ends well: what a lost answer did to it is told by its end"
+    }
+
+
+def test_what_the_first_run_needs_its_lost_answers_need():
+    probe = find_probes(FLOWS)["parallel"]
+    (cell,) = cells("--probe", "parallel", "--scenario", "lost-answer")
+    needed = probe.action(FIRST_RUN).client
+    assert needed
+    assert {check.client for check in cell.checks if check.name.startswith("lost_")} == {needed}
+
+
+@pytest.mark.parametrize("session", ["fixed_db", "full"])
+def test_answers_are_lost_in_compat_alone(session):
+    with pytest.raises(UsageError, match=f"--scenario lost-answer goes with compat, not {session}"):
+        parse(session, ["--scenario", "lost-answer"], CATALOG)

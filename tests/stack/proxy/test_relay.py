@@ -1,0 +1,100 @@
+"""A relay over a service of a few lines, asked as clients ask."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import requests
+
+from harness.core.scenarios import Way
+from harness.machine.processes import free_port
+from harness.stack.proxy.relay import Relay
+from tests.stack.proxy.counting_service import Service
+
+TASK = "/flows/F/runs/1/steps/start/task"
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    with closing(Service()) as found:
+        yield found
+
+
+def struck(service: Service, way: Way, tmp_path: Path) -> Relay:
+    return Relay(service.url, {"create_task": way}, tmp_path / "relay.txt")
+
+
+def test_what_is_not_to_be_lost_passes_whole(service, tmp_path):
+    with closing(struck(service, Way.DROP, tmp_path)) as relay:
+        answer = requests.post(relay.url + "/flows/F?a=b", json={"x": "ü"}, timeout=5)
+    assert (answer.status_code, answer.json()) == (200, {"task_id": 1})
+    assert answer.headers["X-Version"] == "7"
+    assert service.asked == [("POST", "/flows/F?a=b", b'{"x": "\\u00fc"}')]
+    assert relay.strikes == ()
+    assert (tmp_path / "relay.txt").read_text(encoding="utf-8") == "POST /flows/F?a=b: 200\n"
+
+
+def test_a_dropped_answer_is_done_and_only_the_first_of_its_kind_is_lost(service, tmp_path):
+    with closing(struck(service, Way.DROP, tmp_path)) as relay:
+        with pytest.raises(requests.ConnectionError):
+            requests.post(relay.url + TASK, json={}, timeout=5)
+        again = requests.post(relay.url + TASK, json={}, timeout=5)
+    assert len(service.asked) == 2
+    assert again.json() == {"task_id": 2}
+    (strike,) = relay.strikes
+    assert (strike.kind.name, strike.way, strike.path) == ("create_task", Way.DROP, TASK)
+    assert json.loads(strike.answer.body) == {"task_id": 1}
+    first, _ = (tmp_path / "relay.txt").read_text(encoding="utf-8").splitlines()
+    assert first == f"POST {TASK}: 200; is dropped"
+
+
+def test_a_cut_off_answer_has_the_length_of_the_whole(service, tmp_path):
+    with closing(struck(service, Way.TRUNCATE, tmp_path)) as relay:
+        connection = http.client.HTTPConnection(relay.url.removeprefix("http://"), timeout=5)
+        connection.request("POST", TASK, "{}")
+        answer = connection.getresponse()
+        with pytest.raises(http.client.IncompleteRead) as caught:
+            answer.read()
+        connection.close()
+    assert answer.status == 200
+    assert caught.value.partial == b'{"task_'
+
+
+def test_a_repeated_request_is_made_twice_and_answered_with_the_second(service, tmp_path):
+    with closing(struck(service, Way.REPEAT, tmp_path)) as relay:
+        answer = requests.post(relay.url + TASK, json={}, timeout=5)
+    assert answer.json() == {"task_id": 2}
+    assert service.asked[0] == service.asked[1]
+    assert json.loads(relay.strikes[0].answer.body) == {"task_id": 1}
+
+
+def test_a_late_answer_is_whole(service, tmp_path, monkeypatch):
+    monkeypatch.setattr("harness.stack.proxy.relay.DELAY_SECONDS", 0.2)
+    with closing(struck(service, Way.DELAY, tmp_path)) as relay:
+        started = time.monotonic()
+        assert requests.post(relay.url + TASK, json={}, timeout=5).json() == {"task_id": 1}
+    assert time.monotonic() - started >= 0.2
+
+
+def test_a_late_answer_does_not_hold_the_end(service, tmp_path):
+    with closing(struck(service, Way.DELAY, tmp_path)) as relay:
+        connection = http.client.HTTPConnection(relay.url.removeprefix("http://"), timeout=5)
+        connection.request("POST", TASK, "{}")
+    connection.close()
+    with pytest.raises(requests.ConnectionError):
+        requests.get(relay.url + "/ping", timeout=5)
+
+
+def test_a_service_that_is_gone_answers_nothing(tmp_path):
+    gone = f"http://127.0.0.1:{free_port()}"
+    with (
+        closing(Relay(gone, {}, tmp_path / "relay.txt")) as relay,
+        pytest.raises(requests.ConnectionError),
+    ):
+        requests.get(relay.url + "/ping", timeout=5)
