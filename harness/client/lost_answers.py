@@ -36,6 +36,7 @@ Doubled = Callable[[Strike, str], str]
 class Attempt:
     """A run, or a resume of the one before, and the answers it lost."""
 
+    verb: str
     done: Done
     strikes: tuple[Strike, ...]
 
@@ -85,7 +86,7 @@ def run_losing_answers(doer: Doer, action: Action) -> LossyRun:
             evidence[label(one)] = surroundings.logs / f"{label(one)}.txt"
             before = len(relay.strikes)
             done = writer.do(one)
-            attempts.append(Attempt(done, relay.strikes[before:]))
+            attempts.append(Attempt(one.verb, done, relay.strikes[before:]))
 
     def doubled(strike: Strike, run_id: str) -> str:
         database, flow = surroundings.database, doer.cell.probe.flow
@@ -97,18 +98,26 @@ def run_losing_answers(doer: Doer, action: Action) -> LossyRun:
 
 
 def _goes_on(attempt: Attempt) -> bool:
-    """Tell whether there is a next attempt: this one was ended by an answer that was lost."""
+    """Tell whether there is a next attempt: an answer that was lost ended this one.
+
+    Or the one before, when it left what cannot be resumed.
+    """
     wrong = attempt.done.wrong
-    return wrong is not None and wrong.status is Status.FAIL and bool(attempt.strikes)
+    failed = wrong is not None and wrong.status is Status.FAIL
+    return failed and (bool(attempt.strikes) or attempt.verb == "resume")
 
 
 def next_action(first: Action, attempts: Sequence[Attempt], done: dict[str, Done]) -> Action:
-    """Return what an attempt does: it resumes the newest run there is, or runs the flow anew."""
+    """Return what an attempt does.
+
+    It resumes the newest run there is. Where there is none, or that was of no use, the flow is run.
+    """
     if not attempts:
         return first
     name = f"attempt_{len(attempts) + 1}"
     origin = next((name for name in reversed(done) if done[name].run_id), "")
-    if not origin:
+    useless = attempts[-1].verb == "resume" and not attempts[-1].strikes
+    if useless or not origin:
         return replace(first, name=name)
     return Action(
         "resume",
@@ -137,7 +146,7 @@ def judge(attempts: Sequence[Attempt], doubled: Doubled) -> dict[str, CheckOutco
                 twice = doubled(strike, attempt.done.run_id)
                 outcome = _failed(strike, twice) if twice else CheckOutcome(Status.PASS)
             found[strike.kind.check] = outcome
-    never = CheckOutcome(Status.UNSUPPORTED, "the client sends no such request")
+    never = CheckOutcome(Status.UNSUPPORTED, "the client sent no such request")
     if attempts[-1].done.wrong is not None:
         why = "no attempt of the run completed, and none had sent such a request"
         never = CheckOutcome(Status.NOT_RUN, why, because=FIRST_RUN)

@@ -36,11 +36,11 @@ def strike(name: str, way: Way = Way.DROP, **told: object) -> Strike:
     return Strike(BY_NAME[name], way, "/flows/F", answer)
 
 
-def ended(folder: Path, said: str, *strikes: Strike, code: int = 1, run_id: str = "1") -> Attempt:
+def ended(folder: Path, said: str, *strikes: Strike, code: int = 1, verb: str = "run") -> Attempt:
     log = folder / f"{len(list(folder.iterdir()))}.txt"
     log.write_text(said, encoding="utf-8")
     wrong = CheckOutcome(Status.FAIL, "flow ended with exit code 1") if code else None
-    return Attempt(Done(run_id, Finished(code, log, log), wrong), strikes)
+    return Attempt(verb, Done("1", Finished(code, log, log), wrong), strikes)
 
 
 def judged(attempts: Sequence[Attempt], twice: str = "") -> dict[str, CheckOutcome]:
@@ -52,7 +52,7 @@ def test_a_run_that_survives_passes_and_what_it_never_sends_is_unsupported(tmp_p
     assert len(checks) == len(KINDS)
     assert checks.pop("lost_create_task") == CheckOutcome(Status.PASS)
     assert set(checks.values()) == {
-        CheckOutcome(Status.UNSUPPORTED, "the client sends no such request")
+        CheckOutcome(Status.UNSUPPORTED, "the client sent no such request")
     }
 
 
@@ -112,14 +112,14 @@ def test_what_cannot_be_resumed_fails_and_what_was_not_reached_did_not_run(tmp_p
 
 def test_a_run_that_hangs_is_a_timeout_of_what_it_lost():
     wrong = CheckOutcome(Status.TIMEOUT, "not done")
-    checks = judged([Attempt(Done("1", None, wrong), (strike("metadata"),))])
+    checks = judged([Attempt("run", Done("1", None, wrong), (strike("metadata"),))])
     assert checks["lost_metadata"].status is Status.TIMEOUT
     assert checks["lost_metadata"].reason.endswith("'store metadata' is dropped: not done")
 
 
-def test_the_newest_run_that_was_made_is_resumed_else_the_flow_is_run_anew():
+def test_the_newest_run_is_resumed_and_where_that_is_of_no_use_the_flow_is_run_anew():
     first = Action("run", FIRST_RUN, environment=(("A", "b"),), before=("--quiet",))
-    attempt = Attempt(Done(), ())
+    attempt = Attempt("run", Done(), (strike("create_run"),))
     done: dict[str, Done] = {}
     assert next_action(first, [], done) is first
     done[FIRST_RUN] = Done()
@@ -129,6 +129,8 @@ def test_the_newest_run_that_was_made_is_resumed_else_the_flow_is_run_anew():
     again = next_action(first, [attempt] * 3, done)
     assert (again.verb, again.name, again.origin) == ("resume", "attempt_4", "attempt_2")
     assert (again.environment, again.before) == (first.environment, first.before)
+    useless = Attempt("resume", Done(), ())
+    assert next_action(first, [attempt, useless], done).verb == "run"
 
 
 @pytest.mark.parametrize(

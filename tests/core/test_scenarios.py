@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 
 import pytest
 
@@ -10,7 +11,7 @@ from harness.catalog.versions import load
 from harness.cli.options import parse
 from harness.cli.planning import make_plan
 from harness.core.actions import FIRST_RUN
-from harness.core.plan import Cell
+from harness.core.plan import Cell, Plan
 from harness.core.probes import FLOWS, find_probes
 from harness.core.scenarios import (
     DEFAULT_SEED,
@@ -105,9 +106,21 @@ def test_what_is_no_scenario(name):
     assert wrong_with(name).endswith("; there are wrong-order, lost-answer, lost-answer=SEED")
 
 
-def cells(*words: str) -> tuple[Cell, ...]:
+def plan(*words: str) -> Plan:
     options = parse("compat", ["--metaflow", "2.19.39", "--service", "2.5", *words], CATALOG)
-    return make_plan(options, dict.fromkeys(options.clients, "3.11")).cells
+    return make_plan(options, dict.fromkeys(options.clients, "3.11"))
+
+
+def cells(*words: str) -> tuple[Cell, ...]:
+    return plan(*words).cells
+
+
+def test_the_line_of_a_cell_runs_it_with_its_seed():
+    planned = plan("--probe", "hello", "--scenario", "lost-answer=7")
+    line = shlex.split(planned.rerun[planned.cells[0].id])[4:]
+    assert line[-4:-2] == ["--scenario", "lost-answer=7"]
+    again = parse("compat", line, CATALOG)
+    assert make_plan(again, dict.fromkeys(again.clients, "3.11")).cells == planned.cells
 
 
 def test_a_cell_that_loses_answers_is_asked_what_tells_of_its_first_run():
