@@ -284,8 +284,20 @@ class Rerun(_Entry, kw_only=True, tag="rerun"):
     runs: list[str]
 
 
+class Resumed(_Entry, kw_only=True, tag="resumed"):
+    """A run that was cut short goes on; its cells follow, and an end of its own.
+
+    Attributes:
+        run: the run's id.
+        options: those it goes on with, as words of a command line.
+    """
+
+    run: str
+    options: list[str]
+
+
 class Ended(_Entry, kw_only=True, tag="end"):
-    """The last line of a run; without it the run was cut short.
+    """The last line of a run, unless it is resumed; without it the run was cut short.
 
     Attributes:
         run: the run's id.
@@ -294,4 +306,4 @@ class Ended(_Entry, kw_only=True, tag="end"):
     run: str
 
 
-Entry = Begun | Planned | Environment | Note | CellEntry | StageEntry | Rerun | Ended
+Entry = Begun | Planned | Environment | Note | CellEntry | StageEntry | Rerun | Resumed | Ended

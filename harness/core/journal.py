@@ -32,13 +32,18 @@ class Journal:
         path: the file; it is created and must not exist yet.
         secrets: strings that are replaced before anything is written, beside all that looks like
             a secret.
+        goes_on: whether the file is there, and what is written goes behind its last whole line.
     """
 
-    def __init__(self, path: Path, secrets: Iterable[str] = ()) -> None:
+    def __init__(self, path: Path, secrets: Iterable[str] = (), *, goes_on: bool = False) -> None:
         self.path = path
         self._redactor = Redactor(secrets)
         self._lock = threading.Lock()
-        self._file = path.open("xb")
+        self._file = path.open("r+b" if goes_on else "xb")
+        if goes_on:
+            # A line cut short by a kill says nothing to readers; the next one must not be glued on.
+            self._file.truncate(path.read_bytes().rfind(b"\n") + 1)
+            self._file.seek(0, os.SEEK_END)
 
     def append(self, entry: E) -> E:
         """Write one entry to disk before returning it as it was written, without secrets."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,7 +13,8 @@ import msgspec
 from harness.catalog.releases import Client, Service
 from harness.core.actions import FAILED, FIRST_RUN
 from harness.core.axes import Point, cell_id, walk_name
-from harness.core.entries import Planned, PlannedCell, PlannedStage, now
+from harness.core.entries import CellEntry, Planned, PlannedCell, PlannedStage, now
+from harness.core.outcome import Status
 from harness.core.path import Step
 from harness.core.probes import ROWS, STORED, Check, Probe
 from harness.core.scenarios import lost_answers, lost_checks
@@ -183,6 +185,16 @@ class Plan:
             if cell.stage == stage and cell.walk == walk and cell.client in wanted
         )
 
+    def minus(self, attempts: Iterable[CellEntry], repeat: int = 1) -> Plan:
+        """Return what is left to do after attempts at its cells.
+
+        Args:
+            attempts: in any order.
+            repeat: how often each cell runs.
+        """
+        told = conclusive(attempts)
+        return replace(self, cells=tuple(cell for cell in self.cells if told[cell.id] < repeat))
+
     def render(self) -> str:
         """Return the plan as text, one cell a line, with what it cannot be asked."""
         lines = [str(step) for step in self.path]
@@ -239,6 +251,15 @@ class Plan:
             stages=[planned_stage(step, walk) for walk in self.walks for step in self.path],
             asked={cell.probe.name: [check.name for check in cell.checks] for cell in self.cells},
         )
+
+
+def conclusive(attempts: Iterable[CellEntry]) -> Counter[str]:
+    """Return by id how many attempts at a cell tell something of it.
+
+    Those do not where the harness broke, or where nothing ran.
+    """
+    nothing = {Status.INFRA, Status.NOT_RUN}
+    return Counter(attempt.id for attempt in attempts if attempt.status not in nothing)
 
 
 def _asked(cell: Cell) -> dict[str, dict[str, str | bool]]:

@@ -19,6 +19,7 @@ from harness.core.entries import (
     PlannedCell,
     PlannedStage,
     Rerun,
+    Resumed,
     StageEntry,
 )
 from harness.core.outcome import CheckOutcome, Status
@@ -72,6 +73,8 @@ class View:
         """Ids of the runs that ran cells of others again."""
         self.repeated: set[str] = set()
         """Ids of the runs whose cells were run again."""
+        self.resumptions: Counter[str] = Counter()
+        """By run, how often it went on after it had been cut short."""
         self.asked: dict[str, list[str]] = {}
         """By probe, the checks that were planned."""
         self.totals: Counter[Status] = Counter()
@@ -104,6 +107,9 @@ class View:
             case Rerun():
                 self.reruns.update(entry.runs)
                 self.repeated.update(entry.of)
+            case Resumed():
+                self.resumptions[entry.run] += 1
+                self._ended.discard(entry.run)
             case Ended():
                 self._ended.add(entry.run)
 
@@ -143,6 +149,10 @@ class View:
     def planned(self) -> int:
         """How many cells were planned."""
         return len(self._all_planned)
+
+    def planned_of(self, run: str) -> list[PlannedCell]:
+        """Return the cells that a run planned; none where it was cut short before it had a plan."""
+        return list(self._planned.get(run, {}).values())
 
     @property
     def missing(self) -> list[CellEntry]:

@@ -7,10 +7,12 @@ A run that ends removes it; one that was killed leaves it, unlocked, for ``nox -
 from __future__ import annotations
 
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from harness.machine.errors import UsageError
 from harness.machine.tools import ROOT
 
 RUNS = ROOT / ".nox" / "runs"
@@ -33,20 +35,30 @@ class RunLock:
     Args:
         run_id: of the run.
         folder: its results folder.
+
+    Raises:
+        UsageError: when the run lives already.
     """
 
     def __init__(self, run_id: str, folder: Path) -> None:
         self.path = lock_path(run_id)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         # It appears under its name only once it is locked: an unlocked one is a dead run's.
-        unlocked = self.path.with_suffix(".new")
+        unlocked = self.path.with_suffix(f".{os.getpid()}.new")
         self._file = unlocked.open("x", encoding="utf-8")
         fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # A pid would tell less: another process may have it by the time somebody asks.
         self._file.write(str(folder))
         # Before it has its name: whoever finds the lock reads the folder in it.
         self._file.flush()
-        unlocked.rename(self.path)
+        try:
+            # A link takes nobody's place: of two who resume a run, one gets it.
+            self.path.hardlink_to(unlocked)
+        except FileExistsError as error:
+            self._file.close()
+            raise UsageError(f"the run {run_id} goes on elsewhere") from error
+        finally:
+            unlocked.unlink()
 
     def release(self) -> None:
         """End it: the run has nothing left to clean. Safe to call twice."""

@@ -10,9 +10,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from harness.core.entries import SCHEMA, Begun, CellEntry, Ended, Note
+from harness.core.entries import SCHEMA, Begun, CellEntry, Ended, Note, Resumed
 from harness.core.journal import Journal, read
 from harness.core.outcome import Status
+from harness.core.view import View
 from harness.machine.errors import UsageError
 from tests.report.journals import cell
 
@@ -213,3 +214,29 @@ def test_a_journal_without_an_entry_is_an_error(tmp_path, content):
 def test_no_journal_is_an_error_that_names_the_file(tmp_path):
     with pytest.raises(UsageError, match=r"journal\.jsonl: no journal: No such file"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("cut", ["", '{"kind": "no', '{"kind": "note", "half": 1}'])
+def test_a_journal_goes_on_behind_its_last_whole_line(tmp_path, cut):
+    path = _written(tmp_path / "journal.jsonl", _note("a"))
+    whole = path.read_bytes()
+    path.write_bytes(whole + cut.encode())
+    journal = Journal(path, goes_on=True)
+    journal.append(_note("b"))
+    journal.close()
+    assert path.read_bytes().startswith(whole + b'{"kind":"note"')
+    assert read(path) == [BEGUN, _note("a"), _note("b")]
+
+
+def test_a_journal_that_is_not_there_cannot_go_on(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        Journal(tmp_path / "journal.jsonl", goes_on=True)
+
+
+def test_a_run_that_goes_on_has_not_ended():
+    end, resumed = Ended(at=AT, run="r"), Resumed(at=AT, run="r", options=["--resume"])
+    assert View([BEGUN, end]).resumptions["r"] == 0
+    gone_on = View([BEGUN, end, resumed])
+    assert gone_on.resumptions["r"] == 1
+    assert gone_on._ended == set()
+    assert View([BEGUN, end, resumed, end])._ended == {"r"}

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from harness.catalog.releases import Catalog
 from harness.catalog.versions import load
 from harness.cli.options import parse
 from harness.cli.planning import make_plan
+from harness.core.entries import CellEntry, now
+from harness.core.outcome import Status
 from harness.core.plan import Cell, Plan
 from harness.core.probes import Check, Probe
 
@@ -138,6 +141,34 @@ def test_the_matrix_has_every_combination_once(catalog):
     clients = catalog.clients[:3]
     assert len(cells) == len({cell.id for cell in cells}) == 3 * 2 * 2 * 2
     assert [cell.client for cell in cells] == [client for client in clients for _ in range(8)]
+
+
+def _attempt(plan: Plan, cell: Cell, status: Status) -> CellEntry:
+    whole = msgspec.structs.asdict(plan.planned(cell))
+    return CellEntry(**whole, at=now(), run="r", status=status, checks={})
+
+
+def test_what_is_left_of_a_plan_is_what_nothing_is_told_of(catalog):
+    options = parse("compat", ["--metaflow", "2.19.39", "--service", "2.3,2.5"], catalog)
+    plan = make_plan(options, dict.fromkeys(options.clients, "3.11"))
+    first, second = plan.cells
+    assert plan.minus([]) == plan
+    for status in Status:
+        left = plan.minus([_attempt(plan, first, status)])
+        again = status in {Status.INFRA, Status.NOT_RUN}
+        assert left.cells == (plan.cells if again else (second,))
+        assert left.planned(second) == plan.planned(second)
+    told = [_attempt(plan, first, Status.INFRA), _attempt(plan, first, Status.FAIL)]
+    assert plan.minus(told).cells == (second,)
+    assert plan.minus([*told, _attempt(plan, second, Status.PASS)]).cells == ()
+
+
+def test_of_a_cell_that_runs_several_times_every_attempt_counts(catalog):
+    options = parse("compat", ["--metaflow", "2.19.39", "--service", "2.5"], catalog)
+    plan = make_plan(options, dict.fromkeys(options.clients, "3.11"))
+    attempts = [_attempt(plan, plan.cells[0], one) for one in (Status.PASS, Status.INFRA)]
+    assert plan.minus(attempts, repeat=2).cells == plan.cells
+    assert plan.minus([*attempts, attempts[0]], repeat=2).cells == ()
 
 
 def test_s3_cells_have_one_check_more_and_a_probe_may_be_for_them_alone(catalog):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.machine import locks
+from harness.machine.errors import UsageError
 from harness.machine.locks import RunLock, claim_if_dead, is_alive, lock_path
 
 
@@ -52,3 +53,12 @@ def test_a_run_that_is_being_cleaned_cannot_be_claimed_again(tmp_path: Path) -> 
     lock.write_text(str(tmp_path))
     with claim_if_dead(lock) as first, claim_if_dead(lock) as second:
         assert (first, second) == (tmp_path, None)
+
+
+def test_of_two_who_go_on_with_a_run_one_gets_it(tmp_path: Path) -> None:
+    lock = RunLock("run", tmp_path)
+    with pytest.raises(UsageError, match="the run run goes on elsewhere"):
+        RunLock("run", tmp_path)
+    assert is_alive(lock.path)
+    lock.release()
+    assert list(lock.path.parent.iterdir()) == []
