@@ -58,6 +58,26 @@ def clean(run_ids: Sequence[str] = ()) -> Iterator[str]:
         yield from _clean_processes(name, keep=name in kept)
 
 
+def clear(run_id: str, *, containers: bool) -> Iterator[str]:
+    """Remove what one run left that was killed, so that it can go on; yield a line for each thing.
+
+    Args:
+        run_id: of the run, which has kept nothing.
+        containers: whether it had an engine's.
+
+    Raises:
+        InfraError: when something refuses to go.
+    """
+    if containers:
+        engine = find_engine()
+        with engine.doing(f"removing what {run_id} left on the engine"):
+            for name, found in _by_run(find(engine, run_id)).items():
+                yield from _clean_run(engine, name, found, named=True, recorded=False)
+        engine.close()
+    if lock_path(run_id).exists():
+        yield from _clean_processes(run_id, keep=False)
+
+
 def clean_main(arguments: Sequence[str]) -> int:
     """Do ``nox -s clean -- RUN …`` and return 0; the errors are those of ``clean``."""
     done = False

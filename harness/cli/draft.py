@@ -60,7 +60,13 @@ def read(session: str, arguments: Sequence[str], catalog: Catalog) -> Draft:
         UsageError: for the first thing that is wrong: what, where, the nearest valid choice.
         SystemExit: after printing, for ``--help``.
     """
-    raw = build_parser(session).read(arguments)
+    parser = build_parser(session)
+    raw = parser.read(arguments)
+    if raw.resume is not None:
+        # A journal takes imports that a listing does not need.
+        from harness.cli.resume import resumed  # noqa: PLC0415
+
+        raw = resumed(session, parser, raw)
     _check_scenario(session, raw)
     probes = find_probes(raw.flow_dir.resolve())
     datastores = _datastores(raw.datastore)

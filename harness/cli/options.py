@@ -113,6 +113,7 @@ def _options(
         # The UI of ``full`` is deployed over what its walk leaves.
         keep=raw.keep or session == FULL,
         results=raw.results.resolve(),
+        resumed=raw.resume,
         plan=raw.plan,
         pairs=make_pairs(raw.pairs, draft.clients) if session == "cross" else (),
         path=path,

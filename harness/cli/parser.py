@@ -135,10 +135,23 @@ class Parser(argparse.ArgumentParser):
                 wrong value, or options that do not go together.
             SystemExit: after printing, for ``--help``.
         """
+        return self.validated(self.parsed(arguments))
+
+    def parsed(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """Return all that is unasked, and as ``texts`` what options were given, by name.
+
+        Raises:
+            UsageError: for what is no option of this session, with what may have been meant.
+            SystemExit: after printing, for ``--help``.
+        """
         # Not parse_args(), whose error does not say with which session an option goes.
         raw, unknown = self.parse_known_args(list(arguments), argparse.Namespace(texts={}))
         if unknown:
             self.error(self._about(unknown[0]))
+        return raw
+
+    def validated(self, raw: argparse.Namespace) -> argparse.Namespace:
+        """Put the values of ``texts`` in their places, read and checked; see ``read``."""
         texts: dict[str, str] = raw.texts
         raw.named = [self.options[name] for name in texts]
         raw.given = tuple(word for one in raw.named for word in one.words(texts[one.name]))

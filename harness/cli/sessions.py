@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import nox
 from nox.command import CommandFailed
@@ -19,20 +20,21 @@ from harness.catalog.releases import Catalog, Client
 from harness.catalog.versions import load
 from harness.cli.asked import CLIENT_SESSIONS, FULL
 from harness.cli.choice import Choice, exit_with
-from harness.cli.clean import clean_main
+from harness.cli.clean import clean_main, clear
 from harness.cli.commands import diff_main, report_main
 from harness.cli.options import parse, parse_full
 from harness.cli.planning import make_plan
 from harness.cli.rerun import rerun_main
 from harness.cli.ui_options import parse_ui
+from harness.cli.verdict import what_is_wrong
 from harness.core.outcome import Status
 from harness.core.plan import Cell, Plan
-from harness.core.view import View, green
+from harness.core.view import View
 from harness.machine.errors import HarnessError, UsageError
-from harness.report.summary import gate_line
 from harness.report.terminal import Screen, client_line
 from harness.run.folder import check_results
 from harness.run.options import Options
+from harness.run.resume import view_before
 from harness.run.run import Run
 from harness.run.walk import walk
 from harness.stack.containers.engine import find_engine
@@ -120,7 +122,8 @@ class ClientRun:
 
     Attributes:
         options: of the run.
-        plan: what it is going to do.
+        plan: what it is going to do, or was when it began.
+        before: what its journal says already; nothing in a run that begins.
         ui: what ``full`` shows after its walk; None in other sessions.
         run: None until the first of its clients comes.
         prepared: the clients whose environments are ready, each with its interpreter, where the
@@ -129,9 +132,21 @@ class ClientRun:
 
     options: Options
     plan: Plan
+    before: View
     ui: UIOptions | None = None
     run: Run | None = None
     prepared: dict[Client, Path] = field(default_factory=dict)
+
+    @property
+    def left(self) -> Plan:
+        """What of the plan has no outcome yet."""
+        return self.plan.minus(self.before.attempts, self.options.repeat)
+
+    @property
+    def complete(self) -> bool:
+        """Whether it is a run that came to its end, and has an outcome for each of its cells."""
+        resumed = self.options.resumed is not None
+        return resumed and not self.left.cells and not self.before.incomplete
 
 
 class Sessions:
@@ -163,6 +178,8 @@ class Sessions:
             exit_with(error)
         if any(one.options.plan for one in self._planned.values()):
             self._print_plans()
+        if all(one.complete for one in self._planned.values()):
+            self._exit_complete()
         if FULL not in others:  # which has to queue its clients before
             session.notify("verdict")
 
@@ -203,8 +220,14 @@ class Sessions:
         if not any(one.python for one in own):
             reasons = (self._choice.pythons[client.name] for client in minors)
             raise UsageError(f"no selected client can run here: {next(reasons)}")
+        plan = make_plan(options, minors)
+        before = view_before(options, plan)
+        if options.resumed is not None and not options.plan:
+            # Before its places are checked: a killed database may hold the port that was asked for.
+            for line in clear(options.resumed.name, containers=options.backend == "docker"):
+                print(line)
         _check_places(options)
-        return ClientRun(options, make_plan(options, minors), shown)
+        return ClientRun(options, plan, before, shown)
 
     def _minor(self, one: Coming) -> str:
         """Return the minor version of the Python a client gets; empty where none works."""
@@ -219,12 +242,17 @@ class Sessions:
     def _print_plans(self) -> None:
         for one in self._planned.values():
             if one.options.plan == "json":
-                print(one.plan.to_json())
+                print(one.left.to_json())
             else:
-                print(one.plan.render())
+                print(one.left.render())
         for error in self._refused.values():
             exit_with(error)
         sys.exit(0)
+
+    def _exit_complete(self) -> NoReturn:
+        for one in self._planned.values():
+            print(f"nothing is left to do: {one.options.resumed} is complete")
+        sys.exit(int(not all(one.before.green for one in self._planned.values())))
 
     def run_client(self, session: nox.Session, name: str, client_name: str) -> None:
         """Install one client in the session's environment and run its cells.
@@ -277,7 +305,9 @@ class Sessions:
     ) -> Path:
         """Install the client, return its interpreter; what cannot be is recorded for its cells."""
         if not cells:
-            session.skip(f"{client.name} has no part in --pairs")
+            had_some = self._planned[run.options.session].plan.of_client(client)
+            no_part = f"{client.name} has no part in --pairs"
+            session.skip("all of its cells are done" if had_some else no_part)
         why = self._choice.pythons[client.name]
         if isinstance(why, str) and not session.python:
             run.skip(cells, Status.NOT_RUN, why)
@@ -323,15 +353,7 @@ class Sessions:
             run.end()
             if self._planned[name].ui is not None:
                 session.notify("ui", posargs=())
-            if all(cell.status is Status.NOT_RUN for cell in run.record.view.finished):
-                wrong.append(f"no cell of {name} ran")
-            elif prepared and not _green(run.record.view):
-                closed = gate_line(run.record.view) if run.options.gates else ""
-                words = [f"{name} has unexpected outcomes", closed, "see above"]
-                wrong.append("; ".join(filter(None, words)))
-            # What is wrong with a service by itself turns no client red.
-            elif not all(map(green, run.record.view.stages)):
-                wrong.append("a service by itself is not as expected; see above")
+            wrong += filter(None, [what_is_wrong(name, run, bool(prepared))])
         if wrong:
             session.error("; ".join(wrong))
 
@@ -402,7 +424,3 @@ def _check_places(options: Options) -> None:
         check_existing(options.database_url, options.path, allow=options.allow_existing)
     for datastore in choose_datastores(options, options.results, os.environ).values():
         datastore.check()
-
-
-def _green(view: View) -> bool:
-    return all(map(green, view.finished)) and all(map(green, view.stages))

@@ -18,13 +18,15 @@ class RunFolder:
     Args:
         results: the folder for the results of runs.
         session: what the run is one of; it is part of the id.
+        resumed: the folder of the run that goes on; None for a new one.
     """
 
-    def __init__(self, results: Path, session: str) -> None:
+    def __init__(self, results: Path, session: str, resumed: Path | None = None) -> None:
         moment = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
         self.results = results
         # By the moment names sort; the rest is there because two runs may begin in one second.
-        self.run = f"{moment}-{session}-{secrets.token_hex(2)}"
+        new = f"{moment}-{session}-{secrets.token_hex(2)}"
+        self.run = resumed.name if resumed else new
         self.path = results / self.run
         self.logs = self.path / "logs"
         self.work = self.path / "work"

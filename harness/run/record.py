@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from harness.core.entries import Ended, Note, now
-from harness.core.journal import E, Journal
+from harness.core.journal import E, Journal, read
 from harness.core.redact import Redactor
 from harness.core.view import View
 from harness.report.files import write_reports
@@ -20,15 +20,18 @@ class Record:
         run: the run's id.
         folder: of its results.
         secrets: what must not be written down.
+        goes_on: whether the run has a journal already, which is gone on with.
     """
 
-    def __init__(self, run: str, folder: Path, secrets: Iterable[str]) -> None:
+    def __init__(
+        self, run: str, folder: Path, secrets: Iterable[str], *, goes_on: bool = False
+    ) -> None:
         secrets = tuple(secrets)
         self.run = run
         self.folder = folder
-        self.view = View()
+        self.view = View(read(folder) if goes_on else ())
         self._redactor = Redactor(secrets)
-        self._journal = Journal(folder / "journal.jsonl", secrets)
+        self._journal = Journal(folder / "journal.jsonl", secrets, goes_on=goes_on)
         self._lock = threading.Lock()
 
     def add(self, entry: E) -> E:

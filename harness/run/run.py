@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -24,9 +25,9 @@ from harness.catalog.releases import Client, Service
 from harness.client.cell import CellOutcome, not_run
 from harness.core import expectations
 from harness.core.axes import Point, walk_name
-from harness.core.entries import Begun, CellEntry, StageEntry, now
+from harness.core.entries import Begun, CellEntry, Resumed, StageEntry, now
 from harness.core.outcome import CheckOutcome, Status
-from harness.core.plan import Cell, Plan
+from harness.core.plan import Cell, Plan, conclusive
 from harness.core.provenance import with_key
 from harness.core.redact import from_environment
 from harness.core.scenarios import WRONG_ORDER
@@ -55,25 +56,30 @@ class Run:
 
     Args:
         options: how to run it.
-        plan: what to run.
+        plan: what to run; of a run that goes on, what is left of it.
         screen: where to print.
     """
 
     def __init__(self, options: Options, plan: Plan, screen: Screen) -> None:
         self.options = options
-        self.plan = plan
         self.screen = screen
-        self.folder = RunFolder(options.results, options.session)
+        self.folder = RunFolder(options.results, options.session, options.resumed)
         self._ended = False
         self.backend = self._choose_backend()
         own = self.backend.object_store if self.backend else None
         self._datastores = choose_datastores(options, self.folder.path, os.environ, own)
         # Not before: what cannot be had by these options leaves no folder behind.
-        self.folder.make()
+        if options.resumed is None:
+            self.folder.make()
         self.folder.make_latest()
         self._lock = RunLock(self.folder.run, self.folder.path)
         secret = (*(self.backend.secrets if self.backend else ()), *from_environment(os.environ))
-        self.record = Record(self.folder.run, self.folder.path, secret)
+        goes_on = options.resumed is not None
+        self.record = Record(self.folder.run, self.folder.path, secret, goes_on=goes_on)
+        before = list(self.record.view.attempts)
+        self.plan = plan.minus(before, options.repeat)
+        self._told = conclusive(before)
+        self._made = Counter(attempt.id for attempt in before)
         self.executor = Executor(options.jobs, self._cancel)
         self.clients = Clients(
             self.folder,
@@ -157,12 +163,16 @@ class Run:
         self.record.add(judged)
 
     def _record_start(self) -> None:
+        given = list(self.options.given)
+        if self.options.resumed is not None:
+            self.record.add(Resumed(at=now(), run=self.folder.run, options=given))
+            return
         self.record.add(
             Begun(
                 at=now(),
                 run=self.folder.run,
                 session=self.options.session,
-                options=list(self.options.given),
+                options=given,
                 backend=self.backend.why if self.backend else "none",
                 datastores=[store.description for store in self._datastores.values()],
                 clients=[client.name for client in self.plan.clients],
@@ -200,10 +210,24 @@ class Run:
                 raise
         outcomes = []
         # One attempt after the other: at the same time they could be in each other's way.
-        for attempt in range(1, self.options.repeat + 1):
-            units = [Unit(cell, python, attempt=attempt) for cell in cells]
+        for turn in range(1, self.options.repeat + 1):
+            units = [
+                Unit(cell, python, attempt=self._attempt(cell, turn))
+                for cell in cells
+                if self._told[cell.id] + turn <= self.options.repeat
+            ]
             outcomes += self.execute(units, self.stacks)
         return outcomes
+
+    def _attempt(self, cell: Cell, turn: int = 1) -> int:
+        """Return a number for an attempt at a cell that none had, by which its folders are named.
+
+        Args:
+            cell: what is run.
+            turn: how often it is run by this process, this time included.
+        """
+        # A kill may have left an attempt without an entry, and its folders and objects.
+        return self._made[cell.id] + self.record.view.resumptions[self.folder.run] + turn
 
     def cross(self, pythons: Mapping[Client, Path]) -> None:
         """Run the cells of several clients each, all of a service in one database.
@@ -219,7 +243,10 @@ class Run:
         except InfraError as error:
             self.skip(cells, Status.INFRA, str(error))
             raise
-        units = [Unit(cell, pythons[cell.client], others=pythons) for cell in cells]
+        units = [
+            Unit(cell, pythons[cell.client], others=pythons, attempt=self._attempt(cell))
+            for cell in cells
+        ]
         self.execute(units, stacks)
 
     def execute(self, units: Sequence[Unit], stacks: StackSource | None) -> list[CellOutcome]:

@@ -42,6 +42,18 @@ METAFLOW = Option(
     aliases=("--versions",),
     may_be_empty=True,
 )
+RESUME = Option(
+    "--resume",
+    RUNS,
+    _WHAT,
+    "go on with a run that was cut short, by id or results folder, unasked the last of the session:"
+    " what is in its journal is not run again; not yet in a walk",
+    Role.NOT_NEEDED,
+    "a line runs its cell anew",
+    metavar="RUN",
+    bare="last",
+    attribute="resumed",
+)
 EXPECTATIONS = Option(
     "--expectations",
     RUNS,
@@ -93,6 +105,7 @@ SELECTION = (
         may_be_empty=True,
     ),
     EXPECTATIONS,
+    RESUME,
     Option(
         "--plan",
         RUNS,
