@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from harness.catalog.interpreters import python_of
 from harness.catalog.releases import Client
 from harness.client.program import ClientError, ClientTimeoutError, Surroundings
 from harness.client.reading import EarlierRun, Request, WrittenRun, problems, read_runs
@@ -63,7 +64,13 @@ def read_by_another(
     """
     surroundings.make_folders()
     cells = [
-        replace(one.cell, client=reader, writer=one.cell.client, service=step.service)
+        replace(
+            one.cell,
+            client=reader,
+            python=python_of(surroundings.python),
+            writer=one.cell.client,
+            service=step.service,
+        )
         for one in written
     ]
     requests = [
