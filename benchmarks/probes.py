@@ -27,7 +27,7 @@ from rich.console import Console  # noqa: E402
 
 from harness.catalog.versions import load  # noqa: E402
 from harness.cli.options import parse  # noqa: E402
-from harness.cli.planning import make_plan  # noqa: E402
+from harness.cli.planning import OnPython, make_plan  # noqa: E402
 from harness.machine.tools import tool_python  # noqa: E402
 from harness.report.terminal import Screen  # noqa: E402
 from harness.run.run import Run  # noqa: E402
@@ -86,7 +86,7 @@ def _costs(
     given = ["--metaflow", client, "--service", "2.5", "--probe", "all", "--datastore", datastore]
     options = parse("compat", [*given, "--backend", "embedded", "--results", str(folder)], load())
     minor = f"{sys.version_info.major}.{sys.version_info.minor}"
-    plan = make_plan(options, dict.fromkeys(options.clients, minor))
+    plan = make_plan(options, [OnPython(one, minor) for one in options.clients])
     run = Run(options, plan, Screen(Console(file=io.StringIO())))
     python = tool_python(f"client-{client}", run.clients.requirements(plan.cells, minor))
     _, stacks = run.services()

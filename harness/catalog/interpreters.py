@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from harness.catalog.releases import Client
+from harness.machine.errors import UsageError
 
 PREFERENCE = ("3.11", "3.10", "3.9", "3.8", "3.7", "3.12", "3.13", "3.6")
 """Which Python to take when several run a client.
@@ -45,17 +46,41 @@ def choose_python(client: Client, interpreters: Mapping[str, Path]) -> tuple[str
     for python in (*preferred, *others):
         if python in interpreters:
             return python, interpreters[python]
-    here = ", ".join(sorted(interpreters, key=_by_minor)) or "none"
     return (
         f"Metaflow {client.name} runs on Python {_in_words(client.pythons)}; "
-        f"found: {here} (looked on {_LOOKED}){_causes(client, interpreters)}"
+        f"{_found(interpreters)}{_causes(client, interpreters)}"
     )
+
+
+def asked_python(python: str, interpreters: Mapping[str, Path]) -> tuple[str, Path]:
+    """Return the minor version and the path of a Python that was asked for.
+
+    Args:
+        python: its minor version.
+        interpreters: what ``find_interpreters`` returns.
+
+    Raises:
+        UsageError: when it is not here, with what is, and how to get it.
+    """
+    if python not in interpreters:
+        # The builds that uv installs begin with 3.7.
+        tool = "pyenv" if python == "3.6" else "uv python"
+        raise UsageError(
+            f"Python {python} is not here; {_found(interpreters)};"
+            f" for example: {tool} install {python}"
+        )
+    return python, interpreters[python]
+
+
+def _found(interpreters: Mapping[str, Path]) -> str:
+    here = ", ".join(sorted(interpreters, key=by_minor)) or "none"
+    return f"found: {here} (looked on {_LOOKED})"
 
 
 def _causes(client: Client, interpreters: Mapping[str, Path]) -> str:
     """Return why the Pythons that are here do not run a client, as the end of a sentence."""
     by_cause: dict[str, list[str]] = {}
-    for python in sorted(interpreters, key=_by_minor):
+    for python in sorted(interpreters, key=by_minor):
         if python in client.fails:
             by_cause.setdefault(client.fails[python], []).append(python)
     told = [f"on {_in_words(tuple(pythons))}: {cause}" for cause, pythons in by_cause.items()]
@@ -131,7 +156,8 @@ def _numbers(text: str) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", text)]
 
 
-def _by_minor(python: str) -> int:
+def by_minor(python: str) -> int:
+    """Return what puts minor versions in order: as texts 3.9 comes after 3.10."""
     return int(python.split(".")[1])
 
 

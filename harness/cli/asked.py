@@ -27,7 +27,8 @@ class Asked:
     session ``plan`` runs.
 
     Attributes:
-        sessions: as ``-s`` or NOXSESSION names them, ``compat(2.2.1)``; empty without.
+        sessions: as ``-s`` or NOXSESSION names them, ``compat(2.2.1)``, ``compat(2.2.1, 3.12)``;
+            empty without.
         by_expression: whether ``-k`` or ``-t`` choose among all sessions.
         pythons: as ``-p`` or ``--force-python`` name them.
         lists: whether sessions are only listed.
@@ -59,10 +60,14 @@ class Asked:
         found = (re.match(r"\w*", name) for name in self.sessions or _UNASKED)
         return {match[0] for match in found if match}
 
-    def named(self, session: str) -> str:
-        """Return a comma list of the clients named as ``session(client)``; maybe empty."""
+    def named(self, session: str) -> list[tuple[str, str]]:
+        """Return the clients named as ``session(client)`` or ``session(client, python)``.
+
+        Each comes with its Python, which is empty where none is named.
+        """
         found = (_NAMED.fullmatch(name) for name in self.sessions)
-        return ",".join(match[2].strip() for match in found if match and match[1] == session)
+        parts = (match[2].partition(",") for match in found if match and match[1] == session)
+        return [(client.strip(), python.strip()) for client, _, python in parts]
 
 
 def ask_nox() -> Asked:

@@ -52,6 +52,16 @@ def each_of(choices: Sequence[str], noun: str) -> Callable[[Value], str]:
     return check
 
 
+def pythons(value: Value) -> str:
+    """Find a comma list wrong that names nothing, or what is no minor version of Python."""
+    names = listed(str(value))
+    for name in names:
+        # What runs inside a client is written for 3.6 and newer.
+        if not re.fullmatch(r"3\.([6-9]|[1-9]\d)", name):
+            return f"{name!r} is no minor version of Python from 3.6 on, such as 3.12"
+    return "" if names else "the list is empty"
+
+
 def image_or_tag(value: Value) -> str:
     """Find wrong what is no tag and no name of an image."""
     fits = re.fullmatch(r"[\w./:@-]+", str(value))

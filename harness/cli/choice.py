@@ -14,13 +14,34 @@ from typing import Any, NoReturn
 
 import nox
 
-from harness.catalog.interpreters import choose_python, find_interpreters
+from harness.catalog.interpreters import asked_python, by_minor, choose_python, find_interpreters
 from harness.catalog.releases import Catalog, Client
 from harness.catalog.selectors import select_clients
 from harness.catalog.versions import load
 from harness.cli.asked import CLIENT_SESSIONS, Asked, ask_nox
-from harness.cli.draft import read
-from harness.machine.errors import HarnessError, UsageError
+from harness.cli.checks import pythons
+from harness.cli.draft import Draft, read
+from harness.machine.errors import HarnessError, UsageError, about
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A client that has a session, and its Python.
+
+    Attributes:
+        client: its release.
+        found: minor version and interpreter of the Python, or why there is none.
+        asked: the minor version that was asked for; empty for the Python it gets unasked.
+    """
+
+    client: Client
+    found: tuple[str, Path] | str
+    asked: str = ""
+
+    @property
+    def name(self) -> str:
+        """What stands in the parentheses of its session: ``2.8.5``, or ``2.8.5, 3.12``."""
+        return f"{self.client.name}, {self.asked}" if self.asked else self.client.name
 
 
 @dataclass(frozen=True)
@@ -28,33 +49,27 @@ class Choice:
     """The clients that have sessions, and their Pythons.
 
     Attributes:
-        clients: by session, every client that has one of its own.
-        pythons: by client's name: minor version and interpreter, or why there is none.
+        chosen: by session, every client that has one of its own, once for each of its Pythons.
         forced: the Pythons that nox itself was told to take (``-p``, ``--force-python``).
     """
 
-    clients: Mapping[str, tuple[Client, ...]]
-    pythons: Mapping[str, tuple[str, Path] | str]
+    chosen: Mapping[str, tuple[Chosen, ...]]
     forced: tuple[str, ...] = ()
 
     def parameters(self, session: str) -> list[Any]:
         """Return the ``python,client`` parameters of a session; no Python where none works."""
-        return [
-            nox.param(self._python(client), client.name, id=client.name)
-            for client in self.clients[session]
-        ]
+        return [nox.param(self._python(one), one.name, id=one.name) for one in self.chosen[session]]
 
-    def _python(self, client: Client) -> str | bool:
-        found = self.pythons[client.name]
-        if isinstance(found, str):
+    def _python(self, one: Chosen) -> str | bool:
+        if isinstance(one.found, str):
             return False
-        minor, path = found
+        minor, path = one.found
         # nox compares what it is given by -p with this, letter by letter, and finds it then.
         return minor if minor in self.forced else str(path)
 
-    def client(self, session: str, name: str) -> Client:
-        """Return a client of a session by its name."""
-        return next(client for client in self.clients[session] if client.name == name)
+    def one(self, session: str, name: str) -> Chosen:
+        """Return a client of a session by what stands in its parentheses."""
+        return next(one for one in self.chosen[session] if one.name == name)
 
 
 def choose() -> Choice:
@@ -87,36 +102,62 @@ def exit_with(error: HarnessError) -> NoReturn:
 
 def choose_from(asked: Asked, catalog: Catalog) -> Choice:
     """Return what is chosen, or raise UsageError for what no session that may run can take."""
-    selected = _selected(asked, catalog)
-    named = {name: asked.named(name) for name in CLIENT_SESSIONS}
-    clients = {
-        name: _union(catalog, selected, select_clients(catalog, text) if text else ())
-        for name, text in named.items()
-    }
+    draft = _selected(asked, catalog)
     found = find_interpreters()
-    pythons = {
-        client.name: choose_python(client, found) for group in clients.values() for client in group
+    with about("--python"):
+        for python in draft.pythons:
+            asked_python(python, found)
+    chosen = {
+        name: tuple(
+            _on_python(client, python, found)
+            for client, python in _wanted(catalog, draft, asked.named(name))
+        )
+        for name in CLIENT_SESSIONS
     }
-    return Choice(clients, pythons, asked.pythons)
+    return Choice(chosen, asked.pythons)
 
 
-def _selected(asked: Asked, catalog: Catalog) -> tuple[Client, ...]:
-    """Return the clients that ``--metaflow`` selects, which means the same in every session."""
+def _on_python(client: Client, python: str, found: Mapping[str, Path]) -> Chosen:
+    if not python:
+        return Chosen(client, choose_python(client, found))
+    return Chosen(client, asked_python(python, found), python)
+
+
+def _selected(asked: Asked, catalog: Catalog) -> Draft:
+    """Return what is said of clients and Pythons, which means the same in every session."""
     refused: list[UsageError] = []
     # Help is that of a session which runs; with -k and -t only nox knows which those are.
     helps = {"-h", "--help"} & set(asked.arguments) if asked.leaves_arguments else set()
     for name in () if helps else asked.takers:
         try:
-            return read(name, asked.arguments, catalog).clients
+            return read(name, asked.arguments, catalog)
         except UsageError as error:
             refused.append(error)
     if refused and not asked.leaves_arguments:
         raise refused[0]
-    return read("local", (), catalog).clients
+    return read("local", (), catalog)
 
 
-def _union(
-    catalog: Catalog, first: Sequence[Client], second: Sequence[Client]
-) -> tuple[Client, ...]:
-    wanted = {client.name for client in (*first, *second)}
-    return tuple(client for client in catalog.clients if client.name in wanted)
+def _wanted(
+    catalog: Catalog, draft: Draft, named: Sequence[tuple[str, str]]
+) -> list[tuple[Client, str]]:
+    """Return the clients of a session in order, each with a Python; an empty one is not asked for.
+
+    Args:
+        catalog: what there is.
+        draft: what the options say.
+        named: what the name of the session says.
+    """
+    wanted = {(client, python) for client in draft.clients for python in draft.pythons or ("",)}
+    for text, python in named:
+        wrong = pythons(python) if python else ""
+        if wrong:
+            raise UsageError(f"-s …({text}, {python}): {wrong}")
+        if draft.pythons and not python:
+            raise UsageError(
+                f"-s …({text}) names no Python, and --python names {', '.join(draft.pythons)}:"
+                f' name the session, for example, "…({text}, {draft.pythons[0]})"'
+            )
+        wanted.update((client, python) for client in select_clients(catalog, text))
+    order = {client: place for place, client in enumerate(catalog.clients)}
+    return sorted(wanted, key=lambda one: (order[one[0]], by_minor(one[1]) if one[1] else 0))

@@ -32,6 +32,7 @@ class Draft:
     Attributes:
         raw: as parsed.
         clients: those selected.
+        pythons: the minor versions they are to run on; none for one that works for each.
         probes: those selected.
         datastores: by name.
         expectations: known failures that are declared.
@@ -41,6 +42,7 @@ class Draft:
 
     raw: argparse.Namespace
     clients: tuple[Client, ...]
+    pythons: tuple[str, ...]
     probes: tuple[Probe, ...]
     datastores: tuple[str, ...]
     expectations: tuple[Expectation, ...]
@@ -78,6 +80,7 @@ def read(session: str, arguments: Sequence[str], catalog: Catalog) -> Draft:
     return Draft(
         raw=raw,
         clients=clients,
+        pythons=listed(raw.python),
         probes=select_probes(probes, raw.probe),
         datastores=datastores,
         expectations=_expectations(raw.expectations, catalog, probes),

@@ -66,7 +66,7 @@ def rerun_line(cell: Cell, options: Options) -> str:
             flags += [CLIENTS, ",".join(dict.fromkeys(names)), PAIRS, ":".join(names)]
         elif axis.option == _SERVICE:
             flags += [*_service_flags(cell, options), "--probe", cell.probe.name]
-        elif axis.option and axis.of(cell.point):
+        elif axis.option and axis.of(cell.point) and (axis.chosen or axis.name in cell.asked):
             flags += [axis.option, axis.of(cell.point)]
     flags += rerun_flags(options, cell.datastore)
     return f"nox -s {cell.session} -- {shlex.join(flags)}"

@@ -35,6 +35,7 @@ SESSIONS = {
   nox -s compat                                        the default clients × services
   nox -s compat -- --metaflow 2.2.1,2.2.2 --service '>=2.3'
   nox -s "compat(2.19.39)" -- --probe hello --jobs 1
+  nox -s compat -- --python 3.11,3.12                  on the Pythons that users have
   nox -s compat -- --plan                              print what would run, and stop""",
     ),
     "cross": Session(

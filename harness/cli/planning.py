@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import product
 
 from harness.catalog.releases import Client, Service
@@ -12,7 +12,22 @@ from harness.core.plan import Cell, Plan
 from harness.run.options import Options
 
 
-def make_plan(options: Options, pythons: Mapping[Client, str]) -> Plan:
+@dataclass(frozen=True)
+class OnPython:
+    """A client of a run on a Python.
+
+    Attributes:
+        client: its release.
+        python: the minor version it gets; empty where none works.
+        asked: whether that one was asked for.
+    """
+
+    client: Client
+    python: str
+    asked: bool = False
+
+
+def make_plan(options: Options, clients: Sequence[OnPython]) -> Plan:
     """Return what a run with these options does.
 
     Client by client, within a client service by service; in a walk stage by stage, within a stage
@@ -20,62 +35,63 @@ def make_plan(options: Options, pythons: Mapping[Client, str]) -> Plan:
 
     Args:
         options: of the run.
-        pythons: its clients, in order, each with the minor version of Python it gets; empty where
-            none works.
+        clients: those of the run, in order, each once for each of its Pythons.
     """
     whole = [
         replace(cell, build=build_of(cell.service, options.backend)) if cell.service else cell
-        for cell in _cells(options, pythons)
+        for cell in _cells(options, clients)
     ]
     rerun = {cell.id: rerun_line(cell, options) for cell in whole}
     return Plan(options.session, options.path, tuple(whole), rerun)
 
 
-def _cells(options: Options, pythons: Mapping[Client, str]) -> Iterator[Cell]:
+def _cells(options: Options, clients: Sequence[OnPython]) -> Iterator[Cell]:
     """Yield the cells, in ``cross`` those of pairs of clients that come."""
     if not options.pairs:
-        yield from _alone(options, pythons)
+        yield from _alone(options, clients)
         return
-    cells = list(_alone(options, pythons))
+    cells = list(_alone(options, clients))
+    come = {None, *(one.client for one in clients)}
     for roles in options.pairs:
         for cell in cells:
             resumed = roles.resumer is not None
             if (
                 cell.client == roles.reader
-                and {roles.writer, roles.resumer} <= {None, *pythons}
+                and {roles.writer, roles.resumer} <= come
                 and (cell.probe.resumer_actions or not resumed)
             ):
                 yield replace(cell, writer=roles.writer, resumer=roles.resumer)
 
 
-def _alone(options: Options, pythons: Mapping[Client, str]) -> Iterator[Cell]:
+def _alone(options: Options, clients: Sequence[OnPython]) -> Iterator[Cell]:
     """Yield a cell for each client, with nobody beside it."""
-    places: Iterable[tuple[str, int, Service | None, Client]] = (
-        (postgres, step.number, step.service, client)
+    places: Iterable[tuple[str, int, Service | None, OnPython]] = (
+        (postgres, step.number, step.service, one)
         # A whole walk for each PostgreSQL: each has a database of its own.
-        for postgres, step, client in product(options.postgres, options.path, pythons)
+        for postgres, step, one in product(options.postgres, options.path, clients)
     )
     if not options.path:
         places = (
-            (postgres, 0, service, client)
-            for client, postgres, service in product(
-                pythons, options.postgres, options.services or (None,)
+            (postgres, 0, service, one)
+            for one, postgres, service in product(
+                clients, options.postgres, options.services or (None,)
             )
         )
-    for postgres, stage, service, client in places:
+    for postgres, stage, service, one in places:
         for datastore in options.datastores:
             for probe in options.probes:
                 yield Cell(
                     options.session,
-                    client,
+                    one.client,
                     service,
                     datastore,
                     probe,
                     stage,
-                    python=pythons[client],
+                    python=one.python,
                     postgres=postgres,
                     scenario=options.scenario or "",
                     backend=_backend_name(options),
+                    asked=("python",) if one.asked else (),
                 )
 
 

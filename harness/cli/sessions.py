@@ -19,11 +19,11 @@ from harness.catalog.interpreters import python_of
 from harness.catalog.releases import Catalog, Client
 from harness.catalog.versions import load
 from harness.cli.asked import CLIENT_SESSIONS, FULL
-from harness.cli.choice import Choice, exit_with
+from harness.cli.choice import Choice, Chosen, exit_with
 from harness.cli.clean import clean_main, clear
 from harness.cli.commands import diff_main, report_main
 from harness.cli.options import parse, parse_full
-from harness.cli.planning import make_plan
+from harness.cli.planning import OnPython, make_plan
 from harness.cli.rerun import rerun_main
 from harness.cli.ui_options import parse_ui
 from harness.cli.verdict import what_is_wrong
@@ -77,7 +77,8 @@ class Coming:
 
     Attributes:
         session: its name, without parameters.
-        client: the client's name; empty for a session that is not parametrized by one.
+        client: what stands in its parentheses: the client's name, perhaps with a Python; empty for
+            a session that is not parametrized by one.
         python: as nox finds it; False where none works.
         selected: whether it is going to run, as far as it is not queued later.
     """
@@ -208,19 +209,26 @@ class Sessions:
         self, options: Options, own: Sequence[Coming], shown: UIOptions | None
     ) -> ClientRun:
         """Return the run of the clients that come, with every place it needs checked."""
-        minors: dict[Client, str] = {}
+        clients: dict[str, OnPython] = {}
         for one in own:
-            client = self._choice.client(one.session, one.client)
-            if client in minors:
+            if one.client in clients:
                 raise UsageError(
-                    f"{one.session}({one.client}) comes several times: a client runs on one Python,"
-                    " so name one"
+                    f"{one.session}({one.client}) comes several times: a session of a client runs"
+                    " on one Python, so name one"
                 )
-            minors[client] = self._minor(one)
+            chosen = self._choice.one(one.session, one.client)
+            minor = _minor(one, chosen)
+            if chosen.asked and minor != chosen.asked:
+                raise UsageError(
+                    f"{one.session}({one.client}) is for Python {chosen.asked}, and nox was told to"
+                    f" take {minor}: leave out one of --python and --force-python"
+                )
+            clients[one.client] = OnPython(chosen.client, minor, asked=bool(chosen.asked))
+        _check_pythons(options.session, list(clients.values()))
         if not any(one.python for one in own):
-            reasons = (self._choice.pythons[client.name] for client in minors)
-            raise UsageError(f"no selected client can run here: {next(reasons)}")
-        plan = make_plan(options, minors)
+            reason = self._choice.one(own[0].session, own[0].client).found
+            raise UsageError(f"no selected client can run here: {reason}")
+        plan = make_plan(options, list(clients.values()))
         before = view_before(options, plan)
         if options.resumed is not None and not options.plan:
             # Before its places are checked: a killed database may hold the port that was asked for.
@@ -228,16 +236,6 @@ class Sessions:
                 print(line)
         _check_places(options)
         return ClientRun(options, plan, before, shown)
-
-    def _minor(self, one: Coming) -> str:
-        """Return the minor version of the Python a client gets; empty where none works."""
-        found = self._choice.pythons[one.client]
-        if not isinstance(one.python, str):
-            return ""
-        if not isinstance(found, str) and one.python == str(found[1]):
-            return found[0]
-        match = re.search(r"3\.\d+", Path(one.python).name)
-        return match[0] if match else ""
 
     def _print_plans(self) -> None:
         for one in self._planned.values():
@@ -259,25 +257,25 @@ class Sessions:
 
         The session is red when a cell has an unexpected outcome, and skipped where no Python works.
         """
-        client = self._choice.client(name, client_name)
+        chosen = self._choice.one(name, client_name)
         run = self._start(session, name)
-        cells = run.plan.of_client(client)
-        python = self._install(session, run, client, cells)
+        cells = run.plan.of_client(chosen.client, chosen.asked)
+        python = self._install(session, run, chosen, cells)
         try:
             outcomes = run.compat(cells, python)
         except HarnessError as error:
             session.error(str(error))
-        line = client_line(run.record.view, client.name)
+        line = client_line(run.record.view, chosen.client.name, chosen.asked)
         if not all(outcome.status.expected for outcome in outcomes):
             session.error(line)
         run.screen.say(line)
 
     def prepare_client(self, session: nox.Session, name: str, client_name: str) -> None:
         """Install one client of a session whose cells start when the last one is ready."""
-        client = self._choice.client(name, client_name)
+        chosen = self._choice.one(name, client_name)
         run = self._start(session, name)
-        python = self._install(session, run, client, run.plan.of_client(client))
-        self._planned[name].prepared[client] = python
+        python = self._install(session, run, chosen, run.plan.of_client(chosen.client))
+        self._planned[name].prepared[chosen.client] = python
 
     def _start(self, session: nox.Session, name: str) -> Run:
         """Return the run the session belongs to, made by the first one."""
@@ -301,14 +299,14 @@ class Sessions:
         return planned.run
 
     def _install(
-        self, session: nox.Session, run: Run, client: Client, cells: Sequence[Cell]
+        self, session: nox.Session, run: Run, chosen: Chosen, cells: Sequence[Cell]
     ) -> Path:
         """Install the client, return its interpreter; what cannot be is recorded for its cells."""
+        client, why = chosen.client, chosen.found
         if not cells:
-            had_some = self._planned[run.options.session].plan.of_client(client)
+            had_some = self._planned[run.options.session].plan.of_client(client, chosen.asked)
             no_part = f"{client.name} has no part in --pairs"
             session.skip("all of its cells are done" if had_some else no_part)
-        why = self._choice.pythons[client.name]
         if isinstance(why, str) and not session.python:
             run.skip(cells, Status.NOT_RUN, why)
             session.skip(why)
@@ -330,9 +328,9 @@ class Sessions:
 
     def run_full(self, session: nox.Session) -> None:
         """Queue a walk of all clients; the verdict on it queues the UI."""
-        for client in self._choice.clients["fixed_db"]:
+        for chosen in self._choice.chosen["fixed_db"]:
             # Without arguments: the session plan has read those of this one already.
-            session.notify(f"fixed_db({client.name})", posargs=())
+            session.notify(f"fixed_db({chosen.name})", posargs=())
         session.notify("verdict")
 
     def end_runs(self, session: nox.Session) -> None:
@@ -410,6 +408,26 @@ def _clients_to_come(
             " share stacks: leave out --parallel and --allow-parallel, use -- --jobs N"
         )
     return clients
+
+
+def _minor(one: Coming, chosen: Chosen) -> str:
+    """Return the minor version of the Python a client gets; empty where none works."""
+    if not isinstance(one.python, str):
+        return ""
+    if not isinstance(chosen.found, str) and one.python == str(chosen.found[1]):
+        return chosen.found[0]
+    match = re.search(r"3\.\d+", Path(one.python).name)
+    return match[0] if match else ""
+
+
+def _check_pythons(session: str, clients: Sequence[OnPython]) -> None:
+    """Raise UsageError for several Pythons that were asked for, where all clients need one."""
+    asked = dict.fromkeys(one.python if one.asked else "one unasked" for one in clients)
+    if session in {"cross", "fixed_db"} and len(asked) > 1:
+        raise UsageError(
+            f"{session} has one environment a client and runs them all together: name one Python,"
+            f" not {' and '.join(asked)}; compat and local take several"
+        )
 
 
 def _check_places(options: Options) -> None:

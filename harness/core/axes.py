@@ -6,7 +6,7 @@ takes to be run.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from enum import Enum
 
@@ -67,7 +67,8 @@ class Axis:
         stack: whether all cells of a stack, or of a walk, share its variant.
         chosen: whether ids tell runs apart by it, and a diff compares only what is equal in it.
             The others are circumstances: they keep results of two runs apart in a merge, and are
-            named where two cells would have one name otherwise.
+            named where two cells would have one name otherwise. One that has an option may be
+            asked for: then ids tell it, too.
     """
 
     name: str
@@ -93,7 +94,7 @@ AXES = (
     Axis("datastore", Side.PAGE, "{} data", place=4, option="--datastore"),
     Axis("postgres", Side.PAGE, "PostgreSQL {}", option="--postgres", stack=True),
     Axis("scenario", Side.PAGE, "scenario {}", option="--scenario", stack=True),
-    Axis("python", Side.ROW, "Python {}", chosen=False),
+    Axis("python", Side.ROW, "Python {}", option="--python", chosen=False),
     Axis("build", Side.COLUMN, chosen=False, stack=True),
     Axis("backend", Side.PAGE, "backend {}", chosen=False, stack=True),
 )
@@ -112,24 +113,39 @@ def on(side: Side, *, but: str = "") -> tuple[Axis, ...]:
     return tuple(axis for axis in AXES if axis.side is side and axis.name != but)
 
 
-def cell_id(session: str, point: Point, probe: str, stage: int = 0) -> str:
+def cell_id(
+    session: str, point: Point, probe: str, stage: int = 0, asked: Container[str] = ()
+) -> str:
     """Return the stable name of a cell: ``compat/2.19.39/reference-2.5/local/basics``.
 
     Axes that are not at their default follow: ``…/basics/scenario=wrong-order``. In a walk the
     number of the stage stands before the service: ``fixed_db/2.19.39/03-reference-2.3/local/…``.
+
+    Args:
+        session: of the cell.
+        point: its variants.
+        probe: its probe's name.
+        stage: its number in a walk.
+        asked: the circumstances that were asked for, by name.
     """
     # A walk may come back to a service, and two digits sort its stages as they came.
     service = f"{stage:02d}-{point.service}" if stage else point.service or "no-service"
     placed = [service if axis.name == "service" else axis.of(point) for axis in PLACED]
-    parts = (*filter(None, placed), probe, *named_variants(point))
+    parts = (*filter(None, placed), probe, *named_variants(point, asked))
     # A name may be a git ref or a path: it must not look like several parts.
     return "/".join([session, *(part.replace("/", "-") for part in parts)])
 
 
-def named_variants(point: Point) -> Iterator[str]:
-    """Yield ``axis=variant`` for each axis without a place that is not at its default."""
-    for axis in NAMED:
-        if axis.of(point):
+def named_variants(point: Point, asked: Container[str] = ()) -> Iterator[str]:
+    """Yield ``axis=variant`` for each axis without a place that is not at its default.
+
+    Args:
+        point: the variants.
+        asked: the circumstances that are told, too, by name.
+    """
+    for axis in AXES:
+        told = axis in NAMED or axis.name in asked
+        if told and axis.of(point):
             yield f"{axis.name}={axis.of(point)}"
 
 

@@ -35,6 +35,7 @@ class Cell:
         postgres: the PostgreSQL that was asked for; empty for the one unasked.
         scenario: what is done wrong on purpose; empty for nothing.
         backend: where database and service come from.
+        asked: the circumstances that were asked for, by name: its id and its rerun line tell them.
     """
 
     session: str
@@ -50,6 +51,7 @@ class Cell:
     backend: str = ""
     writer: Client | None = None
     resumer: Client | None = None
+    asked: tuple[str, ...] = ()
 
     @cached_property
     def point(self) -> Point:
@@ -70,7 +72,7 @@ class Cell:
     @cached_property
     def id(self) -> str:
         """The stable name of the cell: ``compat/2.19.39/reference-2.5/local/basics``."""
-        return cell_id(self.session, self.point, self.probe.name, self.stage)
+        return cell_id(self.session, self.point, self.probe.name, self.stage, self.asked)
 
     @property
     def slug(self) -> str:
@@ -166,9 +168,16 @@ class Plan:
         """The names of its walks; none in other sessions."""
         return tuple(dict.fromkeys(cell.walk for cell in self.cells)) if self.path else ()
 
-    def of_client(self, client: Client) -> tuple[Cell, ...]:
-        """Return the cells that a client has a part in."""
-        return tuple(cell for cell in self.cells if client in cell.clients)
+    def of_client(self, client: Client, python: str = "") -> tuple[Cell, ...]:
+        """Return the cells that a client has a part in.
+
+        Args:
+            client: the client.
+            python: the minor version of its Python, of several that were asked for.
+        """
+        return tuple(
+            cell for cell in self.cells if client in cell.clients and python in {"", cell.python}
+        )
 
     def of_stage(self, walk: str, stage: int, clients: Iterable[Client] = ()) -> tuple[Cell, ...]:
         """Return the cells of one stage of a walk.

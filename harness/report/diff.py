@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.core.axes import NAMED
 from harness.core.entries import CellEntry, StageEntry
 from harness.core.outcome import CheckOutcome, Status
 from harness.core.view import View, green
@@ -92,10 +91,8 @@ def _by_key(view: View, sides: Sides) -> Cells:
     keys: dict[tuple[str, ...], CellEntry] = {}
     for cell in view.cells:
         told = view.name(cell).removeprefix(cell.id)
-        named = (cell.session, cell.ui, cell.client, sides.service(cell), cell.datastore)
-        axes = (axis.of(cell) for axis in NAMED)
-        key = (*named, cell.probe, *axes, told)
-        keys[key] = cell
+        named = cell.id.replace(f"/{cell.stage:02d}-", "/", 1) if cell.stage else cell.id
+        keys[named, sides.service(cell), told] = cell
     return keys
 
 

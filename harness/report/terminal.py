@@ -286,8 +286,16 @@ class _Progress:
         return Group(*self._grids(done), Text(line))
 
 
-def client_line(view: View, client: str) -> str:
-    """Return one line on what came of one client, for the end of its nox session."""
-    own = [cell for cell in view.finished if cell.client == client]
+def client_line(view: View, client: str, python: str = "") -> str:
+    """Return one line on what came of one client, for the end of its nox session.
+
+    Args:
+        view: of the journal.
+        client: its name.
+        python: the minor version of its Python, where that was asked for.
+    """
+    all_own = (cell for cell in view.finished if cell.client == client)
+    own = [cell for cell in all_own if python in {"", cell.python}]
+    named = f"{client} on Python {python}" if python else client
     bad = [column(cell) for cell in own if not green(cell)]
-    return f"{client}: {totals_line(view, own)}" + (f"; red with {', '.join(bad)}" if bad else "")
+    return f"{named}: {totals_line(view, own)}" + (f"; red with {', '.join(bad)}" if bad else "")

@@ -25,6 +25,7 @@ from harness.catalog.releases import Client, Service
 from harness.client.cell import CellOutcome, not_run
 from harness.core import expectations
 from harness.core.axes import Point, walk_name
+from harness.core.causes import known_failures
 from harness.core.entries import Begun, CellEntry, Resumed, StageEntry, now
 from harness.core.outcome import CheckOutcome, Status
 from harness.core.plan import Cell, Plan, conclusive
@@ -304,7 +305,8 @@ class Run:
             point=cell.point,
         )
         today = datetime.now(timezone.utc).date()
-        return expectations.apply(self.options.expectations, checks, judged, today)
+        declared = (*known_failures(cell, checks), *self.options.expectations)
+        return expectations.apply(declared, checks, judged, today)
 
     def record_cell(self, outcome: CellOutcome) -> CellEntry:
         """Judge what came of a cell by what is declared of it, and write it to the journal."""

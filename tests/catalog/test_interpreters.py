@@ -8,9 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from harness.catalog.interpreters import choose_python, find_interpreters, python_of
+from harness.catalog.interpreters import (
+    asked_python,
+    choose_python,
+    find_interpreters,
+    python_of,
+)
 from harness.catalog.releases import Client
 from harness.catalog.versions import load
+from harness.machine.errors import UsageError
 
 OWN = f"3.{sys.version_info.minor}"
 
@@ -135,6 +141,13 @@ def test_the_cause_is_told_of_the_pythons_that_are_here():
     reason = choose_python(imp, {"3.12": Path("/a")})
     assert isinstance(reason, str)
     assert reason.endswith("; on 3.12: No module named 'imp' (zombie-imp would bring it)")
+
+
+def test_a_python_that_is_asked_for_is_taken_whatever_it_runs():
+    here = {"3.12": Path("/a"), "3.9": Path("/b")}
+    assert asked_python("3.12", here) == ("3.12", Path("/a"))
+    with pytest.raises(UsageError, match=r"^Python 3\.10 is not here; found: 3\.9, 3\.12 \(looked"):
+        asked_python("3.10", here)
 
 
 def test_an_environments_interpreter_tells_its_version_by_its_folder(tmp_path):

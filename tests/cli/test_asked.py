@@ -96,7 +96,16 @@ def test_clients_named_with_a_session(monkeypatch):
     words = ("-s", "compat(2.2.1)", "compat-3.12(2.19.39)", "local", "local( 2.13 )")
     asked = _ask(monkeypatch, *words)
     named = {name: asked.named(name) for name in ("compat", "fixed_db", "local")}
-    assert named == {"compat": "2.2.1,2.19.39", "fixed_db": "", "local": "2.13"}
+    assert named == {
+        "compat": [("2.2.1", ""), ("2.19.39", "")],
+        "fixed_db": [],
+        "local": [("2.13", "")],
+    }
+
+
+def test_a_python_named_with_a_session(monkeypatch):
+    asked = _ask(monkeypatch, "-s", "compat(2.8.5, 3.12)", "compat-/p/python3.12(2.8.6, 3.12)")
+    assert asked.named("compat") == [("2.8.5", "3.12"), ("2.8.6", "3.12")]
 
 
 def test_nothing_is_read_while_a_shell_completes_a_word(monkeypatch):

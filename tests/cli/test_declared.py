@@ -19,7 +19,7 @@ from harness.cli.lines import rerun_line
 from harness.cli.option import Option, Role, value_in
 from harness.cli.options import FULL, parse, parse_full
 from harness.cli.parser import SESSIONS
-from harness.cli.planning import make_plan
+from harness.cli.planning import OnPython, make_plan
 from harness.cli.ui_options import parse_ui
 from harness.core.plan import Cell
 from harness.core.probes import FLOWS
@@ -38,6 +38,7 @@ SECRET = "not to be written"
 
 SAMPLES = {
     "--metaflow": "2.2.13,2.19.39",
+    "--python": "3.12",
     "--service": "v2.3.0,v2.5.0",
     "--probe": "hello",
     "--flow-dir": "{flows}",
@@ -172,11 +173,18 @@ def again_of(cell: Cell, options: Options, monkeypatch: pytest.MonkeyPatch) -> O
     return parse(options.session, line[4:], CATALOG, an_engine)
 
 
+def planned_by(options: Options) -> tuple[Cell, ...]:
+    """Return the cells of a run whose clients get 3.11 unasked."""
+    python = value_in(options.given, "--python")
+    clients = [OnPython(one, python or "3.11", asked=bool(python)) for one in options.clients]
+    return make_plan(options, clients).cells
+
+
 def assert_lines_run_the_same(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
-    cells = make_plan(options, dict.fromkeys(options.clients, "3.11")).cells
+    cells = planned_by(options)
     for cell in (cells[0], cells[-1]):
         again = again_of(cell, options, monkeypatch)
-        planned = make_plan(again, dict.fromkeys(again.clients, "3.11")).cells
+        planned = planned_by(again)
         assert cell in planned
         assert {(one.client, one.probe, one.datastore) for one in planned} == {
             (cell.client, cell.probe, cell.datastore)

@@ -13,7 +13,7 @@ from harness.catalog.versions import load
 from harness.cli.lines import rerun_flags, rerun_line
 from harness.cli.options import parse, parse_full
 from harness.cli.parser import build_parser
-from harness.cli.planning import make_plan
+from harness.cli.planning import OnPython, make_plan
 from harness.core.probes import FLOWS
 from harness.machine.errors import InfraError, UsageError
 from harness.machine.tools import ROOT
@@ -189,7 +189,7 @@ def test_what_a_rerun_must_repeat(catalog, tmp_path):
     flags = ["--flow-dir", str(tmp_path), "--backend", "embedded"]
     options = parse("compat", [*flags, "--postgres", "/pg", "--probe", "plain"], catalog)
     assert rerun_flags(options, "local") == flags
-    cell = make_plan(options, dict.fromkeys(options.clients, "3.11")).cells[0]
+    cell = make_plan(options, [OnPython(one, "3.11") for one in options.clients]).cells[0]
     assert {*flags, "--postgres", "/pg"} <= set(shlex.split(rerun_line(cell, options)))
 
 
@@ -373,7 +373,7 @@ def test_a_session_without_containers_takes_no_image(catalog):
 def test_postgres_takes_majors_of_the_wheel_and_folders(catalog, given, variants):
     options = parse("compat", ["--metaflow", "latest", "--service", "2.5", *given], catalog)
     assert options.postgres == variants
-    cells = make_plan(options, dict.fromkeys(options.clients, "3.11")).cells
+    cells = make_plan(options, [OnPython(one, "3.11") for one in options.clients]).cells
     assert [cell.postgres for cell in cells] == list(variants)
     assert len({cell.id for cell in cells}) == len(variants)
 

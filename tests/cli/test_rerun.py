@@ -13,7 +13,7 @@ from harness.catalog.versions import load
 from harness.cli import rerun
 from harness.cli.lines import rerun_line
 from harness.cli.options import parse
-from harness.cli.planning import make_plan
+from harness.cli.planning import OnPython, make_plan
 from harness.cli.rerun import (
     bad_stages,
     cells_of,
@@ -36,7 +36,7 @@ from tests.report import journals
 
 
 def _planned(options: Options) -> tuple[Cell, ...]:
-    return make_plan(options, dict.fromkeys(options.clients, "3.11")).cells
+    return make_plan(options, [OnPython(one, "3.11") for one in options.clients]).cells
 
 
 def _red(*statuses: str) -> list[CellEntry]:

@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from harness.catalog.releases import Client
 from harness.catalog.versions import load
 from harness.cli.clean import clear
 from harness.cli.options import parse
-from harness.cli.planning import make_plan
+from harness.cli.planning import OnPython, make_plan
 from harness.core.entries import Begun, Ended, Entry, now
 from harness.core.journal import Journal
 from harness.core.plan import Plan
@@ -37,8 +36,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def planned(options: Options, python: str = "3.11") -> Plan:
-    clients: dict[Client, str] = dict.fromkeys(options.clients, python)
-    return make_plan(options, clients)
+    return make_plan(options, [OnPython(one, python) for one in options.clients])
 
 
 @pytest.fixture

@@ -12,6 +12,8 @@ from packaging.requirements import Requirement
 from harness.catalog.versions import load
 from harness.cli.asked import Asked
 from harness.cli.choice import Choice, choose, choose_from
+from harness.cli.options import parse
+from harness.cli.sessions import Coming, Sessions
 from harness.machine.errors import UsageError
 from harness.machine.tools import ROOT
 
@@ -93,12 +95,87 @@ def test_help_of_sessions_that_only_nox_knows_waits_for_them(capsys):
 
 def test_an_interpreter_that_is_missing_is_a_reason_not_an_error():
     choice = _choose("--metaflow", "2.0.0,2.19.39")
-    for found in choice.pythons.values():
+    for one in choice.chosen["compat"]:
         # A client that no Python of this machine runs has a sentence in place of a path.
-        if isinstance(found, str):
-            assert "runs on Python" in found
+        if isinstance(one.found, str):
+            assert "runs on Python" in one.found
         else:
-            assert isinstance(found[1], Path)
+            assert isinstance(one.found[1], Path)
+
+
+PYTHONS = {minor: Path(f"/p/bin/python{minor}") for minor in ("3.9", "3.11", "3.12")}
+
+
+@pytest.fixture
+def pythons(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let 3.9, 3.11 and 3.12 be the Pythons that are here."""
+    monkeypatch.setattr("harness.cli.choice.find_interpreters", lambda: PYTHONS)
+
+
+@pytest.mark.usefixtures("pythons")
+def test_each_client_has_a_session_on_each_python_that_is_asked_for():
+    choice = _choose("--metaflow", "2.8.5,2.8.6", "--python", "3.12,3.9")
+    for session in ("compat", "local"):
+        assert {str(one): one.args for one in choice.parameters(session)} == {
+            f"{client}, {python}": (str(PYTHONS[python]), f"{client}, {python}")
+            for client in ("2.8.5", "2.8.6")
+            for python in ("3.9", "3.12")
+        }
+    # Whether it works there is for the run to show: nothing runs 2.8.5 on 3.12.
+    assert choice.one("compat", "2.8.5, 3.12").found == ("3.12", PYTHONS["3.12"])
+
+
+@pytest.mark.usefixtures("pythons")
+def test_a_session_may_be_named_with_its_python():
+    choice = _choose("--metaflow", "2.8.6", sessions=("compat(2.8.5, 3.12)",))
+    assert _sessions(choice, "compat") == ["2.8.5, 3.12", "2.8.6"]
+    assert [one.asked for one in choice.chosen["compat"]] == ["3.12", ""]
+    assert _sessions(choice, "local") == ["2.8.6"]
+
+
+@pytest.mark.usefixtures("pythons")
+@pytest.mark.parametrize(
+    ("options", "session", "said"),
+    [
+        (
+            ["--python", "3.12,3.14"],
+            "compat",
+            "--python: Python 3.14 is not here; found: 3.9, 3.11, 3.12 (looked on PATH, in",
+        ),
+        (["--python", "3.14"], "local", "folders); for example: uv python install 3.14"),
+        (["--python", "3.6"], "local", "for example: pyenv install 3.6"),
+        ([], "compat(2.8.5, 3.14)", "Python 3.14 is not here"),
+        ([], "compat(2.8.5, 3)", "'3' is no minor version of Python"),
+        (["--python", "3.12"], "compat(2.8.5)", "(2.8.5) names no Python, and --python names 3.12"),
+    ],
+)
+def test_a_python_that_cannot_be_had_is_one_line(options, session, said):
+    with pytest.raises(UsageError) as caught:
+        _choose(*options, sessions=(session,))
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("pythons")
+@pytest.mark.parametrize("session", ["cross", "fixed_db"])
+def test_clients_that_run_together_are_on_one_python(session):
+    options = parse(session, ["--metaflow", "2.8.5,2.8.6"], load())
+    choice = _choose("--metaflow", "2.8.5,2.8.6", "--python", "3.9,3.12")
+    own = [Coming(session, one.name, one.asked, True) for one in choice.chosen[session]]
+    with pytest.raises(UsageError, match=r"name one Python, not 3\.9 and 3\.12; compat and local"):
+        Sessions(choice)._run_of(options, own, None)
+    (found,) = {
+        cell.point.python for cell in Sessions(choice)._run_of(options, own[::2], None).plan.cells
+    }
+    assert found == "3.9"
+
+
+@pytest.mark.usefixtures("pythons")
+def test_what_nox_is_told_of_pythons_does_not_replace_the_one_asked_for():
+    options = parse("local", ["--metaflow", "2.8.5"], load())
+    choice = _choose("--metaflow", "2.8.5", "--python", "3.12")
+    with pytest.raises(UsageError, match=r"is for Python 3\.12, and nox was told to take 3\.9"):
+        Sessions(choice)._run_of(options, [Coming("local", "2.8.5, 3.12", "3.9", True)], None)
 
 
 def test_pythons_are_named_as_nox_is_told_to_choose_them():

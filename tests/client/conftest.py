@@ -15,7 +15,7 @@ from rich.console import Console
 
 from harness.catalog.versions import load
 from harness.cli.options import parse
-from harness.cli.planning import make_plan
+from harness.cli.planning import OnPython, make_plan
 from harness.client.program import Surroundings
 from harness.core.plan import Cell
 from harness.core.probes import Probe, read_probe
@@ -155,7 +155,7 @@ def in_run(
     monkeypatch.setattr(locks, "RUNS", tmp_path / "runs")
     given = ["--metaflow", CLIENT, "--results", str(tmp_path / "results"), "--timeout", "20"]
     options = parse("local", given, load())
-    plan = make_plan(options, dict.fromkeys(options.clients, "3.11"))
+    plan = make_plan(options, [OnPython(one, "3.11") for one in options.clients])
     run = Run(options, plan, Screen(Console(file=io.StringIO())))
     yield RunCell(run, python, probe)
     run.end()

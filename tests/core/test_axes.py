@@ -39,6 +39,13 @@ def test_ids_name_what_is_not_the_default(more, stage, name):
     assert cell_id("compat", point, "p", stage) == (name or plain)
 
 
+def test_a_python_that_was_asked_for_is_told_by_the_id():
+    point = msgspec.structs.replace(POINT, postgres="18", python="3.12", backend="docker")
+    plain = "compat/2.19.39/reference-2.5/local/p/postgres=18"
+    assert cell_id("compat", point, "p") == plain
+    assert cell_id("compat", point, "p", asked=("python",)) == f"{plain}/python=3.12"
+
+
 def test_a_walk_is_named_by_what_its_stacks_are_made_of():
     assert walk_name(POINT) == ""
     assert walk_name(msgspec.structs.replace(POINT, datastore="s3", python="3.12")) == ""

@@ -11,7 +11,7 @@ import pytest
 from harness.catalog.releases import Catalog
 from harness.catalog.versions import load
 from harness.cli.options import parse
-from harness.cli.planning import make_plan
+from harness.cli.planning import OnPython, make_plan
 from harness.core.entries import CellEntry, now
 from harness.core.outcome import Status
 from harness.core.plan import Cell, Plan
@@ -48,7 +48,7 @@ def catalog() -> Catalog:
 )
 def test_the_plan_as_text(catalog, name, session, arguments):
     options = parse(session, arguments, catalog)
-    text = make_plan(options, dict.fromkeys(options.clients, "3.11")).render() + "\n"
+    text = make_plan(options, [OnPython(one, "3.11") for one in options.clients]).render() + "\n"
     assert text == (GOLDEN / f"{name}.txt").read_text(encoding="utf-8")
 
 
@@ -137,7 +137,7 @@ def test_the_matrix_has_every_combination_once(catalog):
     given = ["--metaflow", "2.0.0,2.0.1,2.0.2", "--service", "1.0,2.0"]
     given += ["--datastore", "local,s3", "--probe", "hello,basics"]
     options = parse("compat", given, catalog)
-    cells = make_plan(options, dict.fromkeys(options.clients, "3.9")).cells
+    cells = make_plan(options, [OnPython(one, "3.9") for one in options.clients]).cells
     clients = catalog.clients[:3]
     assert len(cells) == len({cell.id for cell in cells}) == 3 * 2 * 2 * 2
     assert [cell.client for cell in cells] == [client for client in clients for _ in range(8)]
@@ -150,7 +150,7 @@ def _attempt(plan: Plan, cell: Cell, status: Status) -> CellEntry:
 
 def test_what_is_left_of_a_plan_is_what_nothing_is_told_of(catalog):
     options = parse("compat", ["--metaflow", "2.19.39", "--service", "2.3,2.5"], catalog)
-    plan = make_plan(options, dict.fromkeys(options.clients, "3.11"))
+    plan = make_plan(options, [OnPython(one, "3.11") for one in options.clients])
     first, second = plan.cells
     assert plan.minus([]) == plan
     for status in Status:
@@ -165,7 +165,7 @@ def test_what_is_left_of_a_plan_is_what_nothing_is_told_of(catalog):
 
 def test_of_a_cell_that_runs_several_times_every_attempt_counts(catalog):
     options = parse("compat", ["--metaflow", "2.19.39", "--service", "2.5"], catalog)
-    plan = make_plan(options, dict.fromkeys(options.clients, "3.11"))
+    plan = make_plan(options, [OnPython(one, "3.11") for one in options.clients])
     attempts = [_attempt(plan, plan.cells[0], one) for one in (Status.PASS, Status.INFRA)]
     assert plan.minus(attempts, repeat=2).cells == plan.cells
     assert plan.minus([*attempts, attempts[0]], repeat=2).cells == ()

@@ -9,7 +9,7 @@ import pytest
 
 from harness.catalog.versions import load
 from harness.cli.options import parse
-from harness.cli.planning import make_plan
+from harness.cli.planning import OnPython, make_plan
 from harness.core.actions import FIRST_RUN
 from harness.core.plan import Cell, Plan
 from harness.core.probes import FLOWS, find_probes
@@ -108,7 +108,7 @@ def test_what_is_no_scenario(name):
 
 def plan(*words: str) -> Plan:
     options = parse("compat", ["--metaflow", "2.19.39", "--service", "2.5", *words], CATALOG)
-    return make_plan(options, dict.fromkeys(options.clients, "3.11"))
+    return make_plan(options, [OnPython(one, "3.11") for one in options.clients])
 
 
 def cells(*words: str) -> tuple[Cell, ...]:
@@ -120,7 +120,7 @@ def test_the_line_of_a_cell_runs_it_with_its_seed():
     line = shlex.split(planned.rerun[planned.cells[0].id])[4:]
     assert line[-4:-2] == ["--scenario", "lost-answer=7"]
     again = parse("compat", line, CATALOG)
-    assert make_plan(again, dict.fromkeys(again.clients, "3.11")).cells == planned.cells
+    assert make_plan(again, [OnPython(one, "3.11") for one in again.clients]).cells == planned.cells
 
 
 def test_a_cell_that_loses_answers_is_asked_what_tells_of_its_first_run():

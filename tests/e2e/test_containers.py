@@ -26,7 +26,7 @@ from harness.catalog.releases import Service
 from harness.catalog.selectors import select_services
 from harness.catalog.versions import load
 from harness.cli.options import parse
-from harness.cli.planning import make_plan
+from harness.cli.planning import OnPython, make_plan
 from harness.client.cell import CellOutcome
 from harness.core.outcome import Status
 from harness.machine.locks import lock_path
@@ -666,7 +666,9 @@ def impatient(
         monkeypatch.setattr(patience, 3.0)
         given = ["--registry", registry, *SMALL, *options, "--results", str(tmp_path)]
         chosen = parse("compat", given, load(), lambda: engine.description)
-        plan = make_plan(chosen, dict.fromkeys(chosen.clients, python_of(newest_client)))
+        plan = make_plan(
+            chosen, [OnPython(one, python_of(newest_client)) for one in chosen.clients]
+        )
         one_run = Run(chosen, plan, Screen(Console(file=io.StringIO())))
         try:
             (outcome,) = one_run.compat(plan.cells, newest_client)

@@ -15,7 +15,7 @@ from harness.catalog.interpreters import python_of
 from harness.catalog.releases import Catalog, Service
 from harness.catalog.versions import load
 from harness.cli.options import parse
-from harness.cli.planning import make_plan
+from harness.cli.planning import OnPython, make_plan
 from harness.core.view import View
 from harness.machine.errors import UsageError
 from harness.machine.processes import marked_processes
@@ -58,7 +58,9 @@ def walk_over(
             monkeypatch.setenv(VARIABLE, fault)
         arguments = ["--metaflow", "2.19.39", "--path", path, "--probe", "hello", *more]
         options = parse("fixed_db", [*arguments, "--results", str(tmp_path)], catalog)
-        plan = make_plan(options, dict.fromkeys(options.clients, python_of(newest_client)))
+        plan = make_plan(
+            options, [OnPython(one, python_of(newest_client)) for one in options.clients]
+        )
         run = Run(options, plan, Screen(Console(file=io.StringIO())))
         runs.append(run)
         backend, stacks = run.services()

@@ -14,7 +14,7 @@ from rich.console import Console
 from harness.catalog.interpreters import python_of
 from harness.catalog.versions import load
 from harness.cli.options import parse
-from harness.cli.planning import make_plan
+from harness.cli.planning import OnPython, make_plan
 from harness.core.entries import CellEntry
 from harness.machine.processes import free_port, marked_processes, wait_until
 from harness.machine.tools import tool_python
@@ -42,8 +42,8 @@ class Alone:
         self.options = parse("local", arguments, catalog)
         self.said = io.StringIO()
         self.python = tool_python("by-hand", [f"metaflow=={NEWEST}"])
-        pythons = dict.fromkeys(self.options.clients, python_of(self.python))
-        plan = make_plan(self.options, pythons)
+        minor = python_of(self.python)
+        plan = make_plan(self.options, [OnPython(one, minor) for one in self.options.clients])
         self.run = Run(self.options, plan, Screen(Console(file=self.said, soft_wrap=True)))
 
     @property

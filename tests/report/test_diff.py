@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,24 @@ def test_the_same_twice_is_no_difference(tmp_path: Path):
     found = compare(_journal(tmp_path / "a", changes), _journal(tmp_path / "b", changes))
     assert found.render() == "no difference"
     assert not found.worse
+
+
+def test_cells_on_the_pythons_that_were_asked_for_are_compared_each_with_its_own(tmp_path: Path):
+    def on_pythons(folder: Path, checks: journals.Checks | None) -> View:
+        name = "compat/2.8.5/v2.3.0/local/basics/python="
+        one = partial(journals.cell, "2.8.5", "v2.3.0")
+        cells = [
+            one(None, python="3.11", id=f"{name}3.11"),
+            one(checks, python="3.12", id=f"{name}3.12"),
+        ]
+        return journals.write(folder, cells)
+
+    found = compare(on_pythons(tmp_path / "a", None), on_pythons(tmp_path / "b", NO_RUN))
+    assert found.became_red == (
+        "client 2.8.5 (Python 3.12) fails on service v2.3.0: basics: run: exit code 1",
+    )
+    assert not found.new
+    assert not found.gone
 
 
 def test_everything_at_once(tmp_path: Path):

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from harness.catalog.versions import load
 from harness.cli.options import parse
-from harness.cli.planning import make_plan
+from harness.cli.planning import OnPython, make_plan
 from harness.core.axes import Point
 from harness.machine import locks
 from harness.machine.errors import InfraError
@@ -63,7 +63,7 @@ def test_a_walk_that_was_interrupted_between_its_services_keeps_no_stack(
     given = ["--keep", "--metaflow", "2.19.39", "--results", str(tmp_path / "results")]
     options = parse("fixed_db", given, load())
     said = io.StringIO()
-    plan = make_plan(options, dict.fromkeys(options.clients, "3.11"))
+    plan = make_plan(options, [OnPython(one, "3.11") for one in options.clients])
     run = Run(options, plan, Screen(Console(file=said)))
     backend, stacks = run.services()
     run.backend = dataclasses.replace(backend, outlives=True)  # as containers do

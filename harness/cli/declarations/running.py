@@ -6,7 +6,13 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from harness.cli.checks import at_least_once, at_least_one_cell, each_of, more_than_zero
+from harness.cli.checks import (
+    at_least_once,
+    at_least_one_cell,
+    each_of,
+    more_than_zero,
+    pythons,
+)
 from harness.cli.declarations.takers import CROSS, RUNS, STACKS, WALKS
 from harness.cli.option import Option, Role
 from harness.core import expectations
@@ -68,6 +74,17 @@ EXPECTATIONS = Option(
 )
 SELECTION = (
     METAFLOW,
+    Option(
+        "--python",
+        RUNS,
+        _WHAT,
+        "minor versions of Python that the clients run on, whether they work there or not: in"
+        " compat and local several, each a session a client; elsewhere one",
+        Role.AXIS,
+        unasked="one that works for the client",
+        metavar="PYTHONS",
+        check=pythons,
+    ),
     Option(
         "--service",
         STACKS,
