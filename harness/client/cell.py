@@ -139,8 +139,8 @@ def _make_checks(outcome: CellOutcome, doer: Doer) -> None:
             done = _lose(outcome, doer, action, answered) if lossy else doer.do(action)
             if action.name == FIRST_RUN:
                 outcome.run_id = done.run_id
-            if action.makes_run and done.run_id and done.finished:
-                outcome.ended[done.run_id] = FAILED if done.finished.code else COMPLETED
+            if action.makes_run and done.run_id:
+                outcome.ended[done.run_id] = _ended(done)
             # A run that ended well is judged by the read: finished, and with its row.
             if done.wrong or not action.makes_run:
                 answered[action.name] = done.wrong or CheckOutcome(Status.PASS)
@@ -151,6 +151,13 @@ def _make_checks(outcome: CellOutcome, doer: Doer) -> None:
         else CheckOutcome(Status.UNSUPPORTED, cell.unsupported(check))
         for check in cell.checks
     }
+
+
+def _ended(done: Done) -> str:
+    """Return how a run ended by the exit code of its program; empty where that was ended."""
+    if done.finished is None:
+        return ""
+    return FAILED if done.finished.code else COMPLETED
 
 
 def _lose(

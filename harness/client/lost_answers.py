@@ -21,7 +21,7 @@ from harness.stack.proxy.relay import Relay, Strike
 # As every release says that the service is to blame: with the headline of its error, or by the name
 # of its class at the end of a traceback.
 _OWN_ERROR = re.compile(
-    r"Metaflow service error|ServiceException\b|Metadata request \("
+    r"Metaflow service error|(?<!')ServiceException\b(?!')|Metadata request \("
     r"|Metaflow service \[.*\] unreachable"
 )
 

@@ -196,7 +196,7 @@ class CellEntry(PlannedCell, frozen=True, kw_only=True, tag_field="kind", tag="c
         checks: what came of each, by name; the reason may be empty for a pass.
         flow_run: ``FLOW/RUN``, as the client names it; empty when there never was one.
         ended: by ``FLOW/RUN`` how each run of the cell ended, ``completed`` or ``failed``, by the
-            exit code of its program: what a UI must show of it.
+            exit code of its program: what a UI must show of it. Empty where it was not let end.
         seconds: wall time, without that of reading earlier runs again.
         evidence: files to look at, by kind, relative to the journal's folder.
         provenance: all else that decided it, as far as it got.

@@ -284,7 +284,7 @@ class _Exercise:
         self._create("step of many", f"{step}/step", _BODY, _STEPS)
         written = self._exchange.write_at_once("tasks at once", f"{step}/task", [_BODY] * _AT_ONCE)
         numbers = [answer.get("task_id") for answer in written if answer.ok]
-        if len(set(numbers)) < _AT_ONCE:
+        if len(set(map(str, numbers))) < _AT_ONCE:
             refused = next((answer for answer in written if not answer.ok), written[0])
             self._exchange.note("tasks at once", f"{len(set(numbers))} of {_AT_ONCE}: {refused}")
         task = f"{step}/tasks/{numbers[0] if numbers else _NEVER_GIVEN}"
@@ -292,8 +292,11 @@ class _Exercise:
         self._create_all("many artifacts", f"{task}/artifact", sent, _ARTIFACTS)
         self._exchange.read("many artifacts", f"{task}/artifacts", sent)
         # Made at once, tasks share their time, by which pages are cut.
-        for path, key in ((f"{step}/tasks", "task_id"), (f"{task}/artifacts", "name")):
-            self._exchange.read_pages("pages", path, key, _PAGE)
+        for path, key, expected in (
+            (f"{step}/tasks", "task_id", numbers),
+            (f"{task}/artifacts", "name", [one["name"] for one in sent]),
+        ):
+            self._exchange.read_pages("pages", path, key, expected, _PAGE)
         large = [_datum("large", "ä" * _LARGE)]
         path = f"{task}/metadata"
         if self._try("large metadata", path, large, _METADATA).answer.ok:
@@ -306,8 +309,8 @@ class _Exercise:
             *((_FLOWS, self._flow), (_RUNS, run), (_STEPS, step), (_TASKS, task)),
             *((_METADATA, f"{task}/metadata"), (_ARTIFACTS, f"{task}/artifacts")),
         ):
-            stored = {row["ts_epoch"] for row in rows[table]}
-            told = {one.get("ts_epoch") for one in self._get(path).objects}
+            stored = {str(row["ts_epoch"]) for row in rows[table]}
+            told = {str(one.get("ts_epoch")) for one in self._get(path).objects}
             if not told or not told <= stored:
                 wrong = ", ".join(sorted(map(str, told - stored))) or "no time"
                 held = ", ".join(sorted(map(str, stored)))
@@ -316,18 +319,19 @@ class _Exercise:
     def _list_checks(self, run: str, step: str) -> None:
         """Every row so far, and no other one of the flow, is in the list it belongs to."""
         rows = self._exchange.rows()
-        for table, path in (
-            (_FLOWS, "/flows"),
-            (_RUNS, f"{self._flow}/runs"),
-            (_STEPS, f"{run}/steps"),
-            (_TASKS, f"{step}/tasks"),
+        for table, path, key in (
+            (_FLOWS, "/flows", "flow_id"),
+            (_RUNS, f"{self._flow}/runs", "run_number"),
+            (_STEPS, f"{run}/steps", "step_name"),
+            (_TASKS, f"{step}/tasks", "task_id"),
         ):
-            answer = self._get(path)
-            listed = [one for one in answer.objects if one.get("flow_id") == self._flow_id]
-            if len(listed) != len(rows[table]):
-                self._exchange.note(
-                    "lists", f"{len(listed)} listed of {len(rows[table])} rows in {table}: {answer}"
-                )
+            listed = [
+                str(one.get(key))
+                for one in self._get(path).objects
+                if one.get("flow_id") == self._flow_id
+            ]
+            stored = [str(row[key]) for row in rows[table]]
+            self._exchange.hold("lists", f"GET {path}", listed, stored)
 
     def _name_checks(self) -> None:
         """Register a run and a task under names of the client's own, and all below them."""

@@ -133,14 +133,21 @@ class Exchange:
     ) -> Written:
         """Write, and note where the answer and the rows do not agree.
 
-        A refusal leaves every row as it was; an accepted write makes or changes one row of
-        ``table``, or as many as the answer counts.
+        A refusal leaves every row as it was; an accepted write makes one row of ``table``, or as
+        many as the answer counts, and leaves the others; a heartbeat and a change of tags change
+        one.
         """
         before = self.rows()
         answer = self.ask(method, path, body)
-        written = Written(answer, _new_rows(before, self.rows()))
-        if not answer.ok and written.new:
-            self.note(check, f"refused, yet rows were written: {written}")
+        after = self.rows()
+        written = Written(answer, _new_rows(before, after))
+        gone = _new_rows(after, before)
+        if not answer.ok and (written.new or gone):
+            self.note(check, f"refused, yet rows were written: {written}{_gone(gone)}")
+        elif gone and method == "POST" and not path.endswith("/heartbeat"):
+            self.note(
+                check, f"accepted, and what was there is not as it was: {answer}{_gone(gone)}"
+            )
         expected = 1 if answer.created is None else answer.created
         if answer.ok and len(written.new.get(table, ())) != expected:
             self.note(check, f"accepted, yet {table} did not get {expected} row(s): {written}")
@@ -166,8 +173,10 @@ class Exchange:
             self.note(check, f"cannot be read back: {answer}")
         return answer
 
-    def read_pages(self, check: str, path: str, key: str, size: int) -> None:
-        """Read a list page by page, and note when that is not the list read at once.
+    def read_pages(
+        self, check: str, path: str, key: str, expected: Sequence[object], size: int
+    ) -> None:
+        """Read a list at once and page by page, and note when either is not what is expected.
 
         A service that knows no pages answers the whole list.
 
@@ -175,27 +184,35 @@ class Exchange:
             check: what a problem begins with.
             path: of the list.
             key: the field that tells its objects apart.
+            expected: the keys of all that it holds, in any order.
             size: how many objects a page may have.
         """
-        whole = [one.get(key) for one in self.ask("GET", path).objects]
-        found: list[object] = []
+        answer = self.ask("GET", path)
+        whole = [str(one.get(key)) for one in answer.objects]
+        self.hold(check, f"{path}, read at once,", whole, map(str, expected))
+        found: list[str] = []
         cursor = ""
         for _ in range(len(whole) + 1):
             answer = self.ask("GET", f"{path}?{urlencode({'_limit': size, **_at(cursor)})}")
             if not answer.ok:
                 self.note(check, f"a page cannot be read: {answer}")
                 return
-            found += [one.get(key) for one in answer.objects]
+            found += [str(one.get(key)) for one in answer.objects]
             cursor = answer.next_page
             if not cursor:
                 break
-        missing, double = Counter(whole) - Counter(found), Counter(found) - Counter(whole)
-        if missing or double or cursor:
-            self.note(
-                check,
-                f"{path} has {len(whole)} of {key}; its pages of {size} lack {missing.total()} and"
-                f" have {double.total()} too many{', and do not end' if cursor else ''}",
-            )
+        if cursor:
+            self.note(check, f"{path}: its pages of {size} do not end")
+        self.hold(check, f"{path}, in pages of {size},", found, whole)
+
+    def hold(self, check: str, what: str, found: Iterable[str], expected: Iterable[str]) -> None:
+        """Note when a list has not each of what is expected as often, in whatever order."""
+        has, wanted = Counter(found), Counter(expected)
+        missing, double = wanted - has, has - wanted
+        if missing or double:
+            lacks, more = (shortened(sorted(one.elements())) for one in (missing, double))
+            counts = f"{has.total()} of {wanted.total()}"
+            self.note(check, f"{what} has {counts}: it lacks {lacks} and has {more} too many")
 
     def compare(self, check: str, story: object, sent: Iterable[Row], found: Sequence[Row]) -> None:
         """Note each of ``sent`` that no row or object found holds with all its fields."""
@@ -218,6 +235,12 @@ class Exchange:
                 cursor.execute(query.format(sql.Identifier("public", table)), [self._flows])
                 found[table] = [row for (row,) in cursor]
         return found
+
+
+def _gone(rows: Mapping[str, Sequence[Row]]) -> str:
+    """Return rows that are there no more as they were, as a problem tells them."""
+    told = [f"{table} {shortened(row)}" for table, found in rows.items() for row in found]
+    return f"; changed or gone: {', '.join(told[:_NOTED])}" if told else ""
 
 
 def _at(cursor: str) -> dict[str, str]:

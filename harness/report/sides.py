@@ -74,7 +74,9 @@ class Sides:
             by_session.setdefault(cell.session, []).append(cell)
         self._rows = {name: _several(found, "client", _ROW) for name, found in by_session.items()}
         self._columns = {
-            name: _several(found, "service", _COLUMN) for name, found in by_session.items()
+            # Of crossed clients the columns are writers, which may be called as a service.
+            name: {} if _crossed(found) else _several(found, "service", _COLUMN)
+            for name, found in by_session.items()
         }
         self._again = {name: _several_stages(found) for name, found in by_session.items()}
         self.sessions = {name: self._session(view, found) for name, found in by_session.items()}
@@ -113,10 +115,11 @@ class Sides:
         Clients that are concerned with the same services make one rectangle. Its cells come
         client by client, within a client service by service.
         """
-        by_row: dict[str, dict[str, CellEntry]] = {}
+        # Several in a square: one may be read by others than those who resumed it.
+        by_row: dict[str, dict[str, list[CellEntry]]] = {}
         for cell in chosen:
             session = self.sessions[cell.session]
-            by_row.setdefault(self.row(cell), {})[self.service(cell)] = cell
+            by_row.setdefault(self.row(cell), {}).setdefault(self.service(cell), []).append(cell)
         order = {name: place for place, name in enumerate(session.columns)}
         groups: dict[tuple[str, ...], list[str]] = {}
         for row in session.rows:
@@ -124,7 +127,7 @@ class Sides:
                 key = tuple(sorted(by_row[row], key=order.__getitem__))
                 groups.setdefault(key, []).append(row)
         return [
-            [by_row[row][name] for row in rows for name in columns]
+            [cell for row in rows for name in columns for cell in by_row[row][name]]
             for columns, rows in groups.items()
         ]
 

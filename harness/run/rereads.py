@@ -46,7 +46,7 @@ def read_by_another(
 ) -> tuple[list[str], list[str]]:
     """Let a client list what others wrote, and make the checks that their writers passed.
 
-    The checks are made once for each run: at the stage after the one that wrote it.
+    The checks are made on the runs of the latest stage that wrote some: once each, mostly.
 
     Args:
         run: of the walk.
@@ -73,8 +73,9 @@ def read_by_another(
         )
         for one in written
     ]
+    latest = max(one.cell.stage for one in written)
     requests = [
-        Request(one.cell, one.run_id, _to_read(cell, one, step))
+        Request(one.cell, one.run_id, _to_read(cell, one) if one.cell.stage == latest else ())
         for cell, one in zip(cells, written, strict=True)
     ]
     deadline = time.monotonic() + surroundings.timeout
@@ -98,9 +99,7 @@ def read_by_another(
     return wrong, known
 
 
-def _to_read(cell: Cell, run: WrittenRun, step: Step) -> tuple[str, ...]:
+def _to_read(cell: Cell, run: WrittenRun) -> tuple[str, ...]:
     """Return the checks of a run that another client makes."""
-    if run.cell.stage != step.number - 1:
-        return ()
     asked = {check.name for check in cell.checks if not cell.unsupported(check)}
     return tuple(name for name in run.passed if name in asked)

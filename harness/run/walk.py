@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import wait
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -72,7 +73,8 @@ class Walk:
         self._pythons = dict(pythons)
         self._name = name
         first = next((cell for cell in run.plan.cells if cell.walk == name), None)
-        self._server = backend.server(first.point) if first else backend.servers[0]
+        self._point = first.point if first else None
+        self._server = backend.server(self._point) if self._point else backend.servers[0]
         self._logs = run.folder.service_logs
         self._written: list[WrittenRun] = []
         self._left: fingerprint.Fingerprint | None = None
@@ -298,7 +300,7 @@ class Walk:
         # A database that was walked before has the flows of that walk.
         flow = f"ContractStage{step.number}_{self._run.folder.run.replace('-', '_')}"
         found = contract.exercise(stack.running.url, stack.database.address, flow)
-        wrong, known = self._run.judge_contract(found, step.service)
+        wrong, known = self._run.judge_contract(found, step.service, self._point)
         stage.problems += wrong
         stage.known += known
         stage.problems += contract.changes(self._contract, found, step.service, back=step.rollback)
@@ -378,7 +380,10 @@ class Walk:
                 running,
                 database.address,
                 runs,
-                lambda found: self._run.judge_contract(found, previous)[0],
+                # What is declared and does not fail says nothing of a way back.
+                lambda found: self._run.judge_contract(
+                    replace(found, complete=False), previous, self._point
+                )[0],
             )
         stage.rollback = "safe" if verdict.safe else "unsafe"
         stage.rollback_evidence = [f"{previous.name}: {line}" for line in verdict.evidence]

@@ -168,8 +168,13 @@ class UIRun:
         """Return how each run ended of the kept stack, as the harness saw it."""
         if self.kept is None:
             return {}
-        entries = View(read(self.kept.folder)).attempts
-        return {run: how for entry in entries for run, how in entry.ended.items()}
+        seen: dict[str, set[str]] = {}
+        for entry in View(read(self.kept.folder)).attempts:
+            # Where each service has a database of its own, runs of others have the same numbers.
+            if entry.stage or entry.service == self.kept.service:
+                for run, how in entry.ended.items():
+                    seen.setdefault(run, set()).add(how)
+        return {run: next(iter(how)) if len(how) == 1 else "" for run, how in seen.items()}
 
     def _check(
         self,

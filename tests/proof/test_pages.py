@@ -64,23 +64,30 @@ def good(size: int, at: int) -> Page:
         (lambda _size, _at: (ALL, ""), ""),
         (
             lambda size, at: (good(size, at)[0][:-1], good(size, at)[1]),
-            "lack 3 and have 0 too many",
+            "has 4 of 7: it lacks ['2', '5', '6'] and has [] too many",
         ),
         (
             lambda size, at: (ALL[max(at - 1, 0) : at + size], good(size, at)[1]),
-            "lack 0 and have 2",
+            "has 9 of 7: it lacks [] and has ['2', '5'] too many",
         ),
-        (lambda size, _at: (ALL[:size], "0"), "and do not end"),
-        (lambda size, _at: (ALL[:size], ""), "lack 4 and have 0 too many"),
+        (lambda size, _at: (ALL[:size], "0"), "pages of 3 do not end"),
+        (lambda size, _at: (ALL[:size], ""), "has 3 of 7: it lacks ['3', '4', '5', '6']"),
     ],
 )
 def test_pages_are_held_against_the_list(database, page, said):
     with lists(page) as url, closing(database.address.connect()) as connection:
         exchange = Exchange(url, connection, ["F"])
-        exchange.read_pages("pages", "/tasks", "task_id", 3)
+        exchange.read_pages("pages", "/tasks", "task_id", ALL, 3)
     if not said:
         assert exchange.problems == []
         return
+    assert said in exchange.problems[0]
+    assert exchange.problems[0].startswith("pages: /tasks")
+
+
+def test_a_list_is_held_against_what_was_written(database):
+    with lists(good) as url, closing(database.address.connect()) as connection:
+        exchange = Exchange(url, connection, ["F"])
+        exchange.read_pages("pages", "/tasks", "task_id", [*ALL, 7], 3)
     (problem,) = exchange.problems
-    assert problem.startswith("pages: /tasks has 7 of task_id; its pages of 3")
-    assert said in problem
+    assert problem == "pages: /tasks, read at once, has 7 of 8: it lacks ['7'] and has [] too many"

@@ -258,7 +258,7 @@ def sample(
         database: with the schema of service 2.1.0 or newer, which is what UI backends read.
         clients: releases to draw from; empty for whatever is there.
         schema: the PostgreSQL schema its tables are in.
-        ended: by ``FLOW/RUN``, how runs ended that the harness saw ending.
+        ended: by ``FLOW/RUN``, how runs ended that the harness started; empty where nobody knows.
 
     Raises:
         psycopg2.Error: when the database does not answer, or has no such tables.
@@ -345,7 +345,7 @@ class _Rows:
     def _status(self, run: _Run, probe: Probe | None) -> str:
         """Return how the run ended: as it was seen, else as its probe says, else by its rows."""
         seen = self._ended.get(f"{run.flow_id}/{run.run_id or run.run_number}")
-        if seen or probe is None:
+        if seen is not None or probe is None:
             return seen or self._told(run)
         # Of several runs of a probe nobody knows which this one is.
         ends = [action.ends for action in probe.actions if action.makes_run]
