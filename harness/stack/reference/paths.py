@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from aiohttp import web
+from typing import TYPE_CHECKING
 
 from harness.stack.reference.levels import Level
+
+if TYPE_CHECKING:
+    from aiohttp import web
 
 FLOWS = "/flows"
 FLOW = "/flows/{flow_id}"
