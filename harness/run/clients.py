@@ -115,19 +115,20 @@ class Clients:
         outcome = CellOutcome(cell, provenance=self._provenance(cell, pythons, stack))
         try:
             # All of its clients share home and data, like those of a user who changes releases.
-            of_role = {
-                role: self.surroundings(
+            of_client = {
+                client: self.surroundings(
                     f"{cell.slug}__attempt-{attempt}" if attempt > 1 else cell.slug,
-                    cell.client_of(role),
-                    pythons[cell.client_of(role)],
+                    client,
+                    pythons[client],
                     stack,
                     datastore=cell.datastore,
                     data=data,
                     place=cell.service.name if cell.service else cell.session,
                 )
-                for role in sorted(set(ROLES.values()))
+                for client in cell.clients
             }
-            surroundings = of_role["reader"]
+            surroundings = of_client[cell.client]
+            of_role = {role: of_client[cell.client_of(role)] for role in ROLES.values()}
             run_cell(outcome, surroundings, earlier, of_role)
             if not outcome.status.expected or outcome.reread_problems:
                 # What is dead fails every client: that is not the client's failure.
@@ -203,18 +204,12 @@ class Clients:
         self, cell: Cell, pythons: Mapping[Client, Path], stack: Stack | None
     ) -> Provenance:
         """Return what decides the outcome of a cell, beside its point and its probe."""
-        digests = {
-            client: self._environment(client, pythons[client]).digest for client in cell.clients
-        }
-        environment = self._environment(cell.client, pythons[cell.client])
+        # The cell's own client is the first of them.
+        own, *others = (self._environment(client, pythons[client]) for client in cell.clients)
         return Provenance(
-            python=environment.python,
-            environment=environment.digest,
-            others={
-                client.name: digest
-                for client, digest in digests.items()
-                if client is not cell.client
-            },
+            python=own.python,
+            environment=own.digest,
+            others={one.client: one.digest for one in others},
             service=stack.running.code if stack else "",
             reported=stack.reported if stack else None,
             db_schema=stack.schema if stack else None,

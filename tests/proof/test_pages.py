@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from harness.proof.requests import Exchange
+from tests.proof.standin import Answered, serving
 
 Page = tuple[list[int], str]
 """Ids, and where the next page begins."""
@@ -19,37 +18,19 @@ Page = tuple[list[int], str]
 ALL = list(range(7))
 
 
-@contextmanager
-def lists(page: Callable[[int, int], Page]) -> Iterator[str]:
+def lists(page: Callable[[int, int], Page]) -> AbstractContextManager[str]:
     """Serve a list; ``page`` returns what is answered to a size and the place of a beginning."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked = parse_qs(urlsplit(self.path).query)
-            numbers, following = ALL, ""
-            if asked:
-                size, at = (int(asked.get(name, ["0"])[0]) for name in ("_limit", "_cursor"))
-                numbers, following = page(size, at)
-            body = json.dumps([{"task_id": one} for one in numbers]).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            if following:
-                self.send_header("X-Next-Cursor", following)
-            self.end_headers()
-            self.wfile.write(body)
+    def answer(_: str, path: str) -> Answered:
+        asked = parse_qs(urlsplit(path).query)
+        numbers, following = ALL, ""
+        if asked:
+            size, at = (int(asked.get(name, ["0"])[0]) for name in ("_limit", "_cursor"))
+            numbers, following = page(size, at)
+        body = json.dumps([{"task_id": one} for one in numbers]).encode()
+        return 200, body, {"X-Next-Cursor": following} if following else {}
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    return serving(answer)
 
 
 def good(size: int, at: int) -> Page:

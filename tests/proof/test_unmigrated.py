@@ -3,47 +3,23 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
 from harness.machine.errors import InfraError
 from harness.proof import unmigrated
+from tests.proof.standin import serving
 
 Answers = Callable[[str, str], int]
 
 
-@contextmanager
-def service(answers: Answers) -> Iterator[str]:
+def service(answers: Answers) -> AbstractContextManager[str]:
     """Serve what ``answers`` says of a method and a path; bodies are of no interest."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def _answer(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            body = json.dumps({"detail": "relation flows_v3 does not exist"}).encode()
-            self.send_response(answers(self.command, self.path))
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        do_GET = do_POST = _answer  # noqa: N815 - the names the library calls
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    body = json.dumps({"detail": "relation flows_v3 does not exist"}).encode()
+    return serving(lambda method, path: (answers(method, path), body, {}))
 
 
 def test_one_that_is_well_and_refuses_everything_is_told(database):

@@ -2,44 +2,26 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from contextlib import AbstractContextManager, closing
 
 import pytest
 
 from harness.proof.requests import Exchange
 from harness.stack.database.rows import TABLES
 from harness.stack.database.server import Address
+from tests.proof.standin import Answered, serving
 
 
-@contextmanager
-def service(address: Address, query: str, status: int) -> Iterator[str]:
+def service(address: Address, query: str, status: int) -> AbstractContextManager[str]:
     """Serve a service that does one thing with its rows, whatever it is asked."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            with closing(address.connect()) as connection:
-                connection.cursor().execute(query)
-                connection.commit()
-            self.send_response(status)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+    def answer(*_: str) -> Answered:
+        with closing(address.connect()) as connection:
+            connection.cursor().execute(query)
+            connection.commit()
+        return status, b"", {}
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    return serving(answer)
 
 
 NEW = "INSERT INTO flows_v3 VALUES ('F', 'me')"

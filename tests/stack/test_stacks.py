@@ -36,18 +36,20 @@ class _Running:
         self.stopped = True
 
 
+def stacks_of(backend: Any, logs: Path) -> Stacks:
+    """Return stacks that tell nobody what they do."""
+
+    def nobody(*_: object) -> None:
+        pass
+
+    return Stacks(backend, "metaflow", logs, note=nobody, begun=nobody, opened=nobody)
+
+
 def test_what_was_brought_up_last_stays_and_not_what_was_started_last(
     postgres: EmbeddedPostgres, database: Database, tmp_path: Path
 ):
     backend: Any = SimpleNamespace(servers=[postgres])
-    stacks = Stacks(
-        backend,
-        "metaflow",
-        tmp_path,
-        note=lambda *_: None,
-        begun=lambda *_: None,
-        opened=lambda *_: None,
-    )
+    stacks = stacks_of(backend, tmp_path)
     first, up, never_up = _Running(), _Running(), _Running()
     for running in (first, up, never_up):
         stacks.adopt(running)  # type: ignore[arg-type]
@@ -79,14 +81,7 @@ def test_a_database_that_dies_while_a_stack_starts_is_infra_for_all_who_ask(tmp_
 
     server = SimpleNamespace(start=lambda: None, create=dead)
     backend: Any = SimpleNamespace(server=lambda _: server)
-    stacks = Stacks(
-        backend,
-        "metaflow",
-        tmp_path,
-        note=lambda *_: None,
-        begun=lambda *_: None,
-        opened=lambda *_: None,
-    )
+    stacks = stacks_of(backend, tmp_path)
     service = load().reference[0]
     point = Point(client="2.19.39", service=service.name)
     for _ in range(2):
