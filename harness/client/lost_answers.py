@@ -14,7 +14,7 @@ from harness.client.program import last_words
 from harness.client.rows import Row, double_row, unused_task
 from harness.core.actions import FIRST_RUN, ROLES, Action
 from harness.core.outcome import CheckOutcome, Status
-from harness.core.scenarios import KINDS, lost_answers
+from harness.core.scenarios import KINDS, Loss, lost_answers
 from harness.stack.database.rows import run_rows
 from harness.stack.proxy.relay import Relay, Strike
 
@@ -76,7 +76,8 @@ def run_losing_answers(doer: Doer, action: Action) -> LossyRun:
     log = surroundings.logs / "relay.txt"
     evidence = {"relay": log}
     attempts: list[Attempt] = []
-    relay = Relay(surroundings.service_url, lost_answers(doer.cell.scenario), log)
+    losses = lost_answers(doer.cell.scenario)
+    relay = Relay(surroundings.service_url, losses, log)
     with contextlib.closing(relay):
         through = replace(surroundings, service_url=relay.url)
         writer = Doer(doer.cell, through, doer.deadline)
@@ -94,7 +95,7 @@ def run_losing_answers(doer: Doer, action: Action) -> LossyRun:
             return ""
         return made_twice(strike, run_id, lambda run: run_rows(database, flow, run))
 
-    return LossyRun(attempts[-1].done, judge(attempts, doubled), evidence)
+    return LossyRun(attempts[-1].done, judge(attempts, losses, doubled), evidence)
 
 
 def _goes_on(attempt: Attempt) -> bool:
@@ -129,11 +130,14 @@ def next_action(first: Action, attempts: Sequence[Attempt], done: dict[str, Done
     )
 
 
-def judge(attempts: Sequence[Attempt], doubled: Doubled) -> dict[str, CheckOutcome]:
+def judge(
+    attempts: Sequence[Attempt], losses: Mapping[str, Loss], doubled: Doubled
+) -> dict[str, CheckOutcome]:
     """Return what came of each kind of request, by the name of its check.
 
     Args:
         attempts: in order; the last one completed, or nothing could be tried any more.
+        losses: which answers were to be lost, by the name of the kind.
         doubled: tells what a lost answer made twice.
     """
     found: dict[str, CheckOutcome] = {}
@@ -146,11 +150,22 @@ def judge(attempts: Sequence[Attempt], doubled: Doubled) -> dict[str, CheckOutco
                 twice = doubled(strike, attempt.done.run_id)
                 outcome = _failed(strike, twice) if twice else CheckOutcome(Status.PASS)
             found[strike.kind.check] = outcome
-    never = CheckOutcome(Status.UNSUPPORTED, "the client sent no such request")
-    if attempts[-1].done.wrong is not None:
+    completed = attempts[-1].done.wrong is None
+    return {
+        kind.check: found.get(kind.check) or _never(losses[kind.name], completed=completed)
+        for kind in KINDS
+    }
+
+
+def _never(loss: Loss, *, completed: bool) -> CheckOutcome:
+    """Return what came of a kind of which so many requests were not sent."""
+    if not completed:
         why = "no attempt of the run completed, and none had sent such a request"
-        never = CheckOutcome(Status.NOT_RUN, why, because=FIRST_RUN)
-    return {kind.check: found.get(kind.check, never) for kind in KINDS}
+        if loss.nth > 1:
+            why = f"no attempt of the run completed, and none had sent {loss.nth} such requests"
+        return CheckOutcome(Status.NOT_RUN, why, because=FIRST_RUN)
+    few = "no such request" if loss.nth == 1 else f"fewer than {loss.nth} such requests"
+    return CheckOutcome(Status.UNSUPPORTED, f"the client sent {few}")
 
 
 def _of_end(strike: Strike, attempt: Attempt, following: Sequence[Attempt]) -> CheckOutcome:
@@ -173,7 +188,7 @@ def _failed(strike: Strike, what: str) -> CheckOutcome:
 
 
 def _lost(strike: Strike) -> str:
-    return f"the answer to the first '{strike.kind.words}' {strike.way.value}"
+    return strike.loss.of(strike.kind.words)
 
 
 def made_twice(
@@ -189,7 +204,7 @@ def made_twice(
         rows: returns those of a run, by table.
     """
     table = strike.kind.table
-    if not strike.way.loses or not table or not run_id:
+    if not strike.loss.way.loses or not table or not run_id:
         return ""
     if table == "tasks_v3":
         return unused_task(_told(strike, "task_id"), rows(run_id))

@@ -20,7 +20,7 @@ from harness.catalog.releases import Catalog, Service
 from harness.core.axes import AXES, Point
 from harness.core.outcome import CheckOutcome, Status
 from harness.core.probes import RUN_CHECK, STORED, Probe
-from harness.core.scenarios import LOST_ANSWER, lost_checks
+from harness.core.scenarios import LOST_ANSWER, lost_checks, may_show
 from harness.machine.errors import UsageError, nearest
 from harness.machine.tools import ROOT
 
@@ -123,7 +123,7 @@ class Expectation:
         # What is declared of a UI says nothing of clients with services, nor the other way round.
         if self.before is not None or (self.ui is None) != (cell.ui is None):
             return False
-        if self.check not in {check, f"{cell.probe}/{check}"} or not self._elsewhere(cell):
+        if self.check not in {check, f"{cell.probe}/{check}"} or not self._elsewhere(cell, check):
             return False
         if not self.client.holds(cell.client) or not self.writer.holds(cell.writer or cell.client):
             return False
@@ -133,15 +133,23 @@ class Expectation:
             return self.service.nothing or self.service == Range()
         return self.service.holds(service.version, service.kind)
 
-    def _elsewhere(self, cell: Judged) -> bool:
+    def fails_always(self, cell: Judged) -> bool:
+        """Tell whether a cell's check always fails as declared; with a seed of its own it may."""
+        scenario = cell.point.scenario if cell.point else ""
+        return self.others.get("scenario", scenario) == scenario
+
+    def _elsewhere(self, cell: Judged, check: str) -> bool:
         """Tell whether a cell is on the UI, and on the variants of other axes, that it names."""
         if self.ui is not None and cell.ui is not None and not self.ui.holds(cell.ui):
             return False
-        return self._at(cell.point)
+        return self._at(cell.point, check)
 
-    def _at(self, point: Point | None) -> bool:
+    def _at(self, point: Point | None, check: str) -> bool:
+        if point is None:
+            return not self.others
         return all(
-            point is not None and getattr(point, name) == variant
+            getattr(point, name) == variant
+            or (name == "scenario" and may_show(variant, point.scenario, check))
             for name, variant in self.others.items()
         )
 
@@ -163,7 +171,7 @@ class Expectation:
         return (
             self.check.startswith(CONTRACT)
             and self.service.holds(service.version, service.kind)
-            and self._at(point)
+            and self._at(point, self.check)
         )
 
     @property
@@ -358,6 +366,8 @@ def apply(
     for name, outcome in checks.items():
         # All that concern it, not the first: one may be over, and another still hold.
         declared = [one for one in expectations if one.concerns(cell, name)]
+        if outcome.status is Status.PASS:
+            declared = [one for one in declared if one.fails_always(cell)]
         changed[name] = _judged(outcome, declared, today)
     # A second pass: what kept a check from running may come after it.
     for name, outcome in changed.items():

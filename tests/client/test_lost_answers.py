@@ -16,12 +16,13 @@ from harness.client.lost_answers import Attempt, judge, made_twice, next_action
 from harness.client.program import Finished
 from harness.core.actions import FIRST_RUN, Action
 from harness.core.outcome import CheckOutcome, Status
-from harness.core.scenarios import DEFAULT_SEED, KINDS, Way, ways
+from harness.core.scenarios import KINDS, Loss, Way, lost_answers
 from harness.stack.proxy.relay import Answer, Strike
 from tests.client.conftest import FLOW, MakeCell, MakeSurroundings
 from tests.stack.proxy.counting_service import Service
 
 BY_NAME = {kind.name: kind for kind in KINDS}
+FIRST = lost_answers("lost-answer")
 OWN = """Metaflow 2.19.39 executing HelloFlow for user:compat
     Metaflow service error:
     Metadata request (/flows/HelloFlow/run) failed (code 409): conflict
@@ -33,7 +34,7 @@ json.decoder.JSONDecodeError: Unterminated string starting at: line 1 column 2 (
 
 def strike(name: str, way: Way = Way.DROP, **told: object) -> Strike:
     answer = Answer(200, "OK", (), json.dumps(told).encode())
-    return Strike(BY_NAME[name], way, "/flows/F", answer)
+    return Strike(BY_NAME[name], Loss(way), "/flows/F", answer)
 
 
 def ended(folder: Path, said: str, *strikes: Strike, code: int = 1, verb: str = "run") -> Attempt:
@@ -44,7 +45,7 @@ def ended(folder: Path, said: str, *strikes: Strike, code: int = 1, verb: str = 
 
 
 def judged(attempts: Sequence[Attempt], twice: str = "") -> dict[str, CheckOutcome]:
-    return judge(attempts, lambda *_: twice)
+    return judge(attempts, FIRST, lambda *_: twice)
 
 
 def test_a_run_that_survives_passes_and_what_it_never_sends_is_unsupported(tmp_path):
@@ -108,6 +109,21 @@ def test_what_cannot_be_resumed_fails_and_what_was_not_reached_did_not_run(tmp_p
     )
     assert checks["lost_metadata"].status is Status.NOT_RUN
     assert checks["lost_metadata"].because == FIRST_RUN
+
+
+def test_which_answer_was_lost_is_told_and_where_fewer_were_sent(tmp_path):
+    losses = FIRST | {"create_task": Loss(Way.DROP, 3), "create_step": Loss(Way.DROP, 2)}
+    lost = dataclasses.replace(strike("create_task"), loss=losses["create_task"])
+    survived = [ended(tmp_path, "", lost, code=0)]
+    checks = judge(survived, losses, lambda *_: "there are two")
+    assert checks["lost_create_task"].reason == (
+        "the answer to the third 'create task' is dropped: there are two"
+    )
+    assert checks["lost_create_step"] == CheckOutcome(
+        Status.UNSUPPORTED, "the client sent fewer than 2 such requests"
+    )
+    failed = judge([ended(tmp_path, PYTHON)], losses, lambda *_: "")
+    assert failed["lost_create_step"].reason.endswith("none had sent 2 such requests")
 
 
 def test_a_run_that_hangs_is_a_timeout_of_what_it_lost():
@@ -195,7 +211,7 @@ def test_a_client_is_judged_by_how_it_takes_a_lost_answer(  # noqa: PLR0917 - fi
     status: str,
     attempts: int,
 ):
-    assert ways(DEFAULT_SEED)["create_task"] is Way.DROP
+    assert FIRST["create_task"] == Loss(Way.DROP)
     lossy = dataclasses.replace(cell(FLOW + ASKS + client), scenario="lost-answer")
     outcome = CellOutcome(lossy)
     run_cell(outcome, surroundings(service_url=service.url))

@@ -18,6 +18,7 @@ from harness.core.axes import Point
 from harness.core.expectations import apply, judge_contract, judge_migration, load, parse
 from harness.core.outcome import CheckOutcome, Status, cell_status
 from harness.core.probes import FLOWS, find_probes
+from harness.core.scenarios import losses
 from harness.machine.errors import UsageError
 from harness.machine.tools import ROOT
 from harness.proof.declared import CHECKS as CONTRACT_CHECKS
@@ -430,3 +431,28 @@ def test_a_failure_of_a_service_itself_may_be_that_of_a_scenario():
     assert (wrong, known) == ([], ["known: times: moved"])
     wrong, known = judge_contract(declared, [], service, TODAY, there)
     assert (len(wrong), known) == (1, [])
+
+
+def _at_seed(seed: str, status: Status, **fields: Any) -> CheckOutcome:
+    entry = {"client": "all", "service": "all", "check": "lost_create_task", **fields}
+    declared = _declared(**entry, scenario="lost-answer")
+    point = Point(client="2.19.39", scenario=f"lost-answer{seed}")
+    cell = expectations.Judged(Version("2.19.39"), None, "hello", point=point)
+    found = {
+        "lost_create_task": CheckOutcome(status, "there are two" if status is Status.FAIL else "")
+    }
+    return apply(declared, found, cell, TODAY)["lost_create_task"]
+
+
+def test_what_is_declared_of_lost_answers_is_declared_at_every_seed_that_loses_the_answer():
+    lost = {seed: losses(seed)["create_task"].way.loses for seed in range(30)}
+    assert set(lost.values()) == {True, False}
+    for seed, loses in lost.items():
+        expected = Status.EXPECTED_FAIL if loses else Status.FAIL
+        assert _at_seed(f"={seed}", Status.FAIL).status is expected
+    assert _at_seed("", Status.FAIL).status is Status.EXPECTED_FAIL
+
+
+def test_only_where_no_seed_is_given_a_declared_loss_that_does_no_harm_is_red():
+    assert _at_seed("", Status.PASS).status is Status.UNEXPECTED_PASS
+    assert {_at_seed(f"={seed}", Status.PASS).status for seed in range(30)} == {Status.PASS}

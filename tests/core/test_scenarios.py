@@ -14,13 +14,13 @@ from harness.core.actions import FIRST_RUN
 from harness.core.plan import Cell, Plan
 from harness.core.probes import FLOWS, find_probes
 from harness.core.scenarios import (
-    DEFAULT_SEED,
     KINDS,
     Way,
     kind_of,
+    losses,
     lost_answers,
     lost_checks,
-    ways,
+    may_show,
     wrong_with,
 )
 from harness.machine.errors import UsageError
@@ -73,26 +73,52 @@ def test_names_are_words_and_tables_are_told_once():
 
 
 def test_a_seed_says_the_same_again_and_others_say_something_else():
-    assert ways(7) == ways(7)
-    assert ways(7) != ways(8)
-    assert lost_answers("lost-answer") == ways(DEFAULT_SEED)
-    assert lost_answers("lost-answer=7") == ways(7)
+    assert losses(7) == losses(7)
+    assert losses(7) != losses(8)
+    assert lost_answers("lost-answer=7") == losses(7)
     assert lost_answers("wrong-order") == lost_answers("") == {}
 
 
-def test_unasked_every_write_loses_its_answer_and_every_way_is_taken():
-    unasked = ways(DEFAULT_SEED)
-    writes = {kind.name: unasked[kind.name] for kind in KINDS if kind.table}
+def test_unasked_the_first_answer_to_every_write_is_lost_and_every_way_is_taken():
+    unasked = lost_answers("lost-answer")
+    writes = {kind.name: unasked[kind.name].way for kind in KINDS if kind.table}
     assert Way.DELAY not in writes.values()
     assert {writes["create_run"], writes["create_task"]} == {Way.DROP, Way.TRUNCATE}
-    assert set(unasked.values()) == set(Way)
+    assert {loss.way for loss in unasked.values()} == set(Way)
+    assert {loss.nth for loss in unasked.values()} == {1}
+
+
+def test_a_seed_loses_any_answer_of_a_kind_and_every_way_in_what_all_clients_send():
+    always = ("create_run", "create_step", "create_task", "artifacts", "metadata")
+    drawn = [losses(seed) for seed in range(100)]
+    for one in drawn:
+        assert list(one) == [kind.name for kind in KINDS]
+        assert {one[name].way for name in (*always, "read_flow", "read_step")} == set(Way)
+    for kind in KINDS:
+        of_kind = {one[kind.name].nth for one in drawn}
+        assert of_kind == set(range(1, kind.sent + 1)), kind
+        assert {one[kind.name].way for one in drawn} == set(Way), kind
+    assert {kind.name for kind in KINDS if kind.sent > 1} >= {"create_task", "run_heartbeat"}
 
 
 def test_there_is_a_check_for_each_kind():
-    checks = lost_checks("lost-answer=7")
-    assert [check.name for check in checks] == [f"lost_{kind.name}" for kind in KINDS]
-    about = dict(zip((kind.name for kind in KINDS), checks, strict=True))["create_task"].about
-    assert about.startswith(f"the answer to the first 'create task' {ways(7)['create_task'].value}")
+    checks = {check.name: check for check in lost_checks("lost-answer=7")}
+    assert set(checks) == {f"lost_{kind.name}" for kind in KINDS}
+    words = {1: "first", 2: "second", 3: "third"}
+    loss = losses(7)["create_task"]
+    told = f"the answer to the {words[loss.nth]} 'create task' {loss.way.value}: the run ends"
+    assert checks["lost_create_task"].about.startswith(told)
+
+
+def test_a_fault_of_a_scenario_may_show_at_a_seed_where_the_answer_is_lost():
+    shown = {
+        seed: may_show("lost-answer", f"lost-answer={seed}", "lost_tags") for seed in range(30)
+    }
+    assert shown == {seed: losses(seed)["tags"].way is not Way.DELAY for seed in range(30)}
+    assert set(shown.values()) == {True, False}
+    assert not may_show("lost-answer", "lost-answer", "lost_tags"), "it must"
+    assert not may_show("wrong-order", "lost-answer=1", "lost_tags")
+    assert not may_show("lost-answer", "lost-answer=1", "run")
 
 
 @pytest.mark.parametrize("name", ["wrong-order", "lost-answer", "lost-answer=0", "lost-answer=12"])
@@ -150,7 +176,7 @@ def test_what_the_first_run_needs_its_lost_answers_need():
     assert {check.client for check in cell.checks if check.name.startswith("lost_")} == {needed}
 
 
-@pytest.mark.parametrize("session", ["fixed_db", "full"])
+@pytest.mark.parametrize("session", ["fixed_db", "cross", "full"])
 def test_answers_are_lost_in_compat_alone(session):
     with pytest.raises(UsageError, match=f"--scenario lost-answer goes with compat, not {session}"):
         parse(session, ["--scenario", "lost-answer"], CATALOG)

@@ -48,8 +48,8 @@ STACK = (
         STACKS,
         _STACK_GROUP,
         "do something wrong on purpose: wrong-order starts the metadata service before the database"
-        " is migrated (--checkout), lost-answer loses one answer to each kind of request (compat),"
-        " with another SEED in other ways",
+        " is migrated (--checkout), lost-answer loses one answer to each kind of request (compat):"
+        " the first, or with a SEED any, in other ways",
         Role.AXIS,
         metavar="wrong-order|lost-answer[=SEED]",
         check=scenario,

@@ -1,10 +1,11 @@
-"""A relay between client and service: it loses, once for each kind of request, one answer."""
+"""A relay between client and service: it loses, of each kind of request, one answer."""
 
 from __future__ import annotations
 
 import contextlib
 import http.client
 import threading
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from harness.core.scenarios import Kind, Way, kind_of
+from harness.core.scenarios import Kind, Loss, Way, kind_of
 from harness.machine.processes import HOST
 
 # Clients wait for ever (no release sets a timeout), so late is only late: it shows what else goes
@@ -45,13 +46,13 @@ class Strike:
 
     Attributes:
         kind: of its request.
-        way: how it was lost.
+        loss: which of their answers it is, and how it was lost.
         path: of its request.
         answer: what the client did not learn; of a repeated request, the answer to the first.
     """
 
     kind: Kind
-    way: Way
+    loss: Loss
     path: str
     answer: Answer
 
@@ -63,13 +64,14 @@ class Relay:
 
     Args:
         service_url: of the metadata API.
-        ways: how the answer is lost, by the name of the kind; no other kind is touched.
+        losses: which answer is lost, and how, by the name of the kind; no other kind is touched.
         log: the file for a line on each request.
     """
 
-    def __init__(self, service_url: str, ways: Mapping[str, Way], log: Path) -> None:
+    def __init__(self, service_url: str, losses: Mapping[str, Loss], log: Path) -> None:
         self._service = urlsplit(service_url)
-        self._left = dict(ways)
+        self._losses = losses
+        self._asked: Counter[str] = Counter()
         self._log = log
         self._lock = threading.Lock()
         self._strikes: list[Strike] = []
@@ -103,11 +105,12 @@ class Relay:
             OSError, http.client.HTTPException: when the service does not answer.
         """
         kind = kind_of(method, urlsplit(path).path)
-        way = self._due(kind)
+        loss = self._due(kind)
+        way = loss.way if loss else None
         answer = self._ask(method, path, headers, body)
-        if kind is not None and way is not None:
+        if kind is not None and loss is not None:
             with self._lock:
-                self._strikes.append(Strike(kind, way, path, answer))
+                self._strikes.append(Strike(kind, loss, path, answer))
         if way is Way.REPEAT:
             answer = self._ask(method, path, headers, body)
         if way is Way.DELAY:
@@ -115,10 +118,14 @@ class Relay:
         self._note(f"{method} {path}: {answer.status}" + (f"; {way.value}" if way else ""))
         return answer, way
 
-    def _due(self, kind: Kind | None) -> Way | None:
-        """Return how the answer to a request of a kind is lost; only the first of each is."""
+    def _due(self, kind: Kind | None) -> Loss | None:
+        """Count a request of a kind; return how its answer is lost, None for not at all."""
+        loss = self._losses.get(kind.name) if kind is not None else None
+        if kind is None or loss is None:
+            return None
         with self._lock:
-            return self._left.pop(kind.name, None) if kind is not None else None
+            self._asked[kind.name] += 1
+            return loss if self._asked[kind.name] == loss.nth else None
 
     def _ask(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         asked = {k: v for k, v in headers.items() if k.lower() not in _OF_THE_CONNECTION}

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from harness.core.scenarios import Way
+from harness.core.scenarios import Loss, Way
 from harness.machine.processes import free_port
 from harness.stack.proxy.relay import Relay
 from tests.stack.proxy.counting_service import Service
@@ -26,8 +26,8 @@ def service() -> Iterator[Service]:
         yield found
 
 
-def struck(service: Service, way: Way, tmp_path: Path) -> Relay:
-    return Relay(service.url, {"create_task": way}, tmp_path / "relay.txt")
+def struck(service: Service, way: Way, tmp_path: Path, nth: int = 1) -> Relay:
+    return Relay(service.url, {"create_task": Loss(way, nth)}, tmp_path / "relay.txt")
 
 
 def test_what_is_not_to_be_lost_passes_whole(service, tmp_path):
@@ -48,10 +48,25 @@ def test_a_dropped_answer_is_done_and_only_the_first_of_its_kind_is_lost(service
     assert len(service.asked) == 2
     assert again.json() == {"task_id": 2}
     (strike,) = relay.strikes
-    assert (strike.kind.name, strike.way, strike.path) == ("create_task", Way.DROP, TASK)
+    assert (strike.kind.name, strike.loss, strike.path) == ("create_task", Loss(Way.DROP), TASK)
     assert json.loads(strike.answer.body) == {"task_id": 1}
     first, _ = (tmp_path / "relay.txt").read_text(encoding="utf-8").splitlines()
     assert first == f"POST {TASK}: 200; is dropped"
+
+
+@pytest.mark.parametrize("way", [Way.DROP, Way.TRUNCATE])
+def test_the_nth_answer_of_a_kind_alone_is_lost(service, tmp_path, way):
+    with closing(struck(service, way, tmp_path, nth=3)) as relay:
+        lost = []
+        for number in range(1, 6):
+            requests.post(relay.url + "/flows/F", json={}, timeout=5)  # of another kind
+            try:
+                requests.post(relay.url + TASK, json={}, timeout=5)
+            except requests.RequestException:
+                lost.append(number)
+    assert lost == [3]
+    assert [json.loads(strike.answer.body)["task_id"] for strike in relay.strikes] == [6]
+    assert len(service.asked) == 10
 
 
 def test_a_cut_off_answer_has_the_length_of_the_whole(service, tmp_path):
