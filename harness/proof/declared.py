@@ -13,6 +13,7 @@ from packaging.version import Version
 
 CHECKS = (
     "an artifact twice in one request",
+    "answers",
     "artifacts",
     "artifacts of a second attempt",
     "artifacts of a task with a name",

@@ -93,6 +93,10 @@ class Written:
         return f"{self.answer}; new or changed in the database: {', '.join(rows) or 'no row'}"
 
 
+class UnansweredError(Exception):
+    """A service that answers others has left one request without an answer; says which."""
+
+
 class Exchange:
     """Asks the service, and notes where an answer and the rows do not agree.
 
@@ -116,6 +120,7 @@ class Exchange:
 
         Raises:
             InfraError: when nothing is answered.
+            UnansweredError: when this is not answered, and what is asked next is.
         """
         data = body if body is None or isinstance(body, bytes) else json.dumps(body)
         asked = f"{method} {path}" + ("" if body is None else f" with {shortened(body)}")
@@ -124,9 +129,19 @@ class Exchange:
                 method, self._url + path, data=data, timeout=_REQUEST_SECONDS
             )
         except requests.RequestException as error:
+            if isinstance(error, requests.ReadTimeout) and self._is_well():
+                late = f"was not answered within {_REQUEST_SECONDS:g} s, while GET /ping is"
+                raise UnansweredError(f"{asked} {late}") from error
             raise InfraError(f"{method} {self._url}{path}: {error}") from error
         following = response.headers.get("X-Next-Cursor", "")
         return Answer(asked, response.status_code, response.text, following)
+
+    def _is_well(self) -> bool:
+        """Tell whether the service answers what asks nothing of it."""
+        try:
+            return requests.get(f"{self._url}/ping", timeout=_REQUEST_SECONDS).ok
+        except requests.RequestException:
+            return False
 
     def write(
         self, check: str, path: str, body: object, table: str, method: str = "POST"

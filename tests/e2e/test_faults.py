@@ -66,6 +66,18 @@ def test_a_service_that_moves_times_is_told_whatever_clients_see(tmp_path):
     assert (alone["stage"], alone["service"], alone["status"]) == (0, "reference-2.5", "fail")
 
 
+# The contract waits half a minute for the answer, and the cell for as long as it may take.
+@pytest.mark.exhaustive
+def test_a_request_that_is_never_answered_is_nobodys_fault_but_the_services(tmp_path):
+    found = _with_fault("hang:artifact", tmp_path, "--probe", "hello", "--timeout", "20")
+    assert found.checks() == {"run": "timeout", "artifacts": "not-run"}
+    (alone,) = (entry for entry in found.entries if entry["kind"] == "stage")
+    assert alone["status"] == "fail"
+    (problem,) = alone["problems"]
+    assert problem.startswith("answers: POST /flows/Contract_")
+    assert problem.endswith("was not answered within 30 s, while GET /ping is")
+
+
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory) -> NoxRun:
     """A run in which the third request is answered with 500."""

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import itertools
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from packaging.version import Version
 from harness.catalog.releases import Service
 from harness.catalog.versions import load
 from harness.machine.errors import InfraError
-from harness.machine.processes import free_port
+from harness.machine.processes import free_port, marked_processes
 from harness.proof.contract import Contract, changes, exercise
 from harness.proof.declared import DECLARED
 from harness.stack.database.server import Database
@@ -27,13 +28,15 @@ pytestmark = pytest.mark.e2e
 
 SERVICES = {service.name: service for service in load().services}
 
+MARK = f"tests-{os.getpid()}-contract"
+
 Start = Callable[[str], RunningService]
 
 
 @pytest.fixture
 def start(database: Database, tmp_path: Path) -> Iterator[Start]:
     """Start a level over the test's database, in the place of the one before it."""
-    launcher = ReferenceLauncher(f"tests-{os.getpid()}-contract")
+    launcher = ReferenceLauncher(MARK)
     started: list[RunningService] = []
 
     def start(level: str) -> RunningService:
@@ -115,10 +118,41 @@ def test_a_service_on_a_schema_it_does_not_know_writes_what_it_refuses(
     assert problems[0].startswith("run: refused, yet rows were written: POST /flows/FlowOld/run")
 
 
+def test_a_service_that_answers_nothing_any_more_is_not_judged(
+    start: Start, database: Database, monkeypatch: pytest.MonkeyPatch
+):
+    running = start("2.5")
+    bring_up(running)
+    monkeypatch.setattr("harness.proof.requests._REQUEST_SECONDS", 1.0)
+    own = [pid for pid, mark in marked_processes() if mark.startswith(f"{MARK}/")]
+    for pid in own:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(InfraError, match="Read timed out"):
+            exercise(running.url, database.address, "FlowStill")
+    finally:
+        for pid in own:
+            os.kill(pid, signal.SIGCONT)
+
+
 def test_a_service_that_does_not_answer_is_not_judged(start: Start, database: Database):
     bring_up(start("2.0"))
     with pytest.raises(InfraError, match="POST http://127"):
         exercise(f"http://127.0.0.1:{free_port()}", database.address, "FlowNobody")
+
+
+def test_a_request_that_is_never_answered_is_the_fault_of_a_service_that_lives(
+    found_at: Callable[[str], Contract], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv(faults.VARIABLE, f"{faults.HANG}:artifact")
+    monkeypatch.setattr("harness.proof.requests._REQUEST_SECONDS", 1.0)
+    found = found_at("2.5")
+    (problem,) = found.problems
+    assert problem.startswith("answers: POST /flows/Flow25/runs/")
+    assert problem.endswith("was not answered within 1 s, while GET /ping is")
+    assert "/artifact with" in problem
+    assert "task" in found.observations
+    assert not found.complete
 
 
 def test_a_table_that_is_missing_is_a_problem(start: Start, database: Database):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
 from dataclasses import replace
@@ -29,6 +30,20 @@ def test_one_that_is_well_and_refuses_everything_is_told(database):
     assert "POST /flows/Early with" in problem
     assert "answered 500" in problem
     assert "relation flows_v3 does not exist" in problem
+
+
+def test_one_that_is_well_and_answers_nothing_else_is_told(database, monkeypatch):
+    monkeypatch.setattr("harness.proof.requests._REQUEST_SECONDS", 0.5)
+    ended = threading.Event()
+
+    def answers(_: str, path: str) -> int:
+        return 200 if path == "/ping" or ended.wait(60) else 500
+
+    with service(answers) as url:
+        (problem,) = unmigrated.ask(url, database.address, "Early")
+        ended.set()
+    assert problem.startswith("unmigrated: GET /ping answers 200 over a database without tables")
+    assert problem.endswith("was not answered within 0.5 s, while GET /ping is")
 
 
 def test_one_that_takes_what_it_does_not_keep_is_told(database):

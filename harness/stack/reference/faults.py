@@ -20,6 +20,7 @@ DROP_HEARTBEAT = "drop-heartbeat"
 STORE_TWICE = "store-twice"
 # As services 1.0.x.
 MOVE_TIMES = "move-times"
+HANG = "hang"
 STATUS_500 = "status-500"
 STATUS_500_COMMITS = "status-500-commits"
 MIGRATION_DROPS_COLUMN = "migration-drops-column"
@@ -31,7 +32,7 @@ MIGRATION_LOSES_ROW = "migration-loses-row"
 MIGRATION_CHANGES_VALUE = "migration-changes-value"
 NO_START_ON_NEWER_SCHEMA = "no-start-on-newer-schema"
 
-_TAKES_NAME = {LOSE_ARTIFACT, DROP_TAG}
+_TAKES_NAME = {LOSE_ARTIFACT, DROP_TAG, HANG}
 _TAKES_COUNT = {STATUS_500, STATUS_500_COMMITS}
 NAMES = (
     LOSE_ARTIFACT,
@@ -39,6 +40,7 @@ NAMES = (
     DROP_HEARTBEAT,
     STORE_TWICE,
     MOVE_TIMES,
+    HANG,
     STATUS_500,
     STATUS_500_COMMITS,
     MIGRATION_DROPS_COLUMN,
@@ -62,7 +64,7 @@ class Fault:
 
     Attributes:
         name: one of NAMES; empty for none.
-        argument: the name of an artifact or a tag, or empty.
+        argument: the name of an artifact or a tag, the end of a path, or empty.
         count: which request it strikes, from 1; 0 where it has none.
     """
 
@@ -81,6 +83,10 @@ class Fault:
         if self.argument:
             return artifact == self.argument
         return not artifact.startswith("_") and artifact != "name"
+
+    def hangs(self, path: str) -> bool:
+        """Tell whether requests with this path are never answered."""
+        return self.name == HANG and path.endswith(f"/{self.argument}")
 
     def kept(self, tags: object) -> object:
         """Return the user tags a new run is to have of those its client sent, None of None."""
@@ -116,6 +122,8 @@ def parse(text: str, level: Level) -> Fault:
     fault = (
         Fault(name, "", _count(name, argument)) if name in _TAKES_COUNT else Fault(name, argument)
     )
+    if name == HANG and not argument:
+        raise FaultError(f"{VARIABLE}: {name}:PATH needs the end of a path, artifact say")
     if argument and name not in _TAKES_NAME | _TAKES_COUNT:
         raise FaultError(f"{VARIABLE}: {name} takes no argument, got {argument!r}")
     return fault if only_at in ("", level.name) else NO_FAULT

@@ -6,6 +6,7 @@ level.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
@@ -361,12 +362,14 @@ class _MetadataApi:
 
 
 def _struck_by(fault: Fault) -> Middleware:
-    """Return the middleware that answers one request with the 500 of a planted fault."""
+    """Return the middleware that leaves requests, as planted, with a 500 or without an answer."""
     seen = 0
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         nonlocal seen
+        if fault.hangs(request.path):
+            await asyncio.Event().wait()
         # Only requests of clients count: who waits for a service pings it any number of times.
         writes = request.method != "GET"
         # Nor those that compat makes before any client: their number is nobody's business.

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+import requests
 
 from harness.stack.reference import faults
 from harness.stack.reference.faults import Fault, FaultError, parse
@@ -35,6 +36,7 @@ def test_a_fault_is_planted_where_it_is_meant_to_be(text: str, fault: Fault):
         ("lose-artefact", "nearest: lose-artifact"),
         ("drop-tag@2.4", "unknown level '2.4'"),
         ("migration-half-way:x", "takes no argument"),
+        ("hang", "needs the end of a path"),
         ("status-500", "needs a number"),
         ("status-500:0", "needs a number"),
         ("status-500-commits:x", "needs a number"),
@@ -109,6 +111,15 @@ def test_the_nth_write_is_committed_and_then_fails(serve, monkeypatch, stamp):
     assert api.status("GET", "/flows/F") == 200
     assert api.status("POST", "/flows/G", stamp) == 500
     assert api.status("GET", "/flows/G") == 200
+
+
+def test_what_hangs_is_never_answered_and_all_else_is(serve, monkeypatch, stamp):
+    monkeypatch.setenv(faults.VARIABLE, "hang:run")
+    api = serve("1.0")
+    assert api.status("POST", "/flows/F", stamp) == 200
+    with pytest.raises(requests.ReadTimeout):
+        requests.post(f"{api.running.url}/flows/F/run", json=stamp, timeout=0.5)
+    assert api.sql("SELECT count(*) FROM runs_v3") == [(0,)]
 
 
 def test_a_fault_of_another_level_does_nothing(serve, monkeypatch):
