@@ -131,7 +131,7 @@ class Exchange:
         except requests.RequestException as error:
             if isinstance(error, requests.ReadTimeout) and self._is_well():
                 late = f"was not answered within {_REQUEST_SECONDS:g} s, while GET /ping is"
-                raise UnansweredError(f"{asked} {late}") from error
+                raise UnansweredError(f"{method} {path} {late}") from error
             raise InfraError(f"{method} {self._url}{path}: {error}") from error
         following = response.headers.get("X-Next-Cursor", "")
         return Answer(asked, response.status_code, response.text, following)

@@ -16,6 +16,7 @@ from packaging.version import InvalidVersion, Version
 
 from harness.catalog.releases import Catalog, Service
 from harness.core import expectations
+from harness.core.actions import COMPLETED
 from harness.core.axes import Point, cell_id
 from harness.core.entries import Begun, CellEntry, Planned, PlannedCell, now
 from harness.core.outcome import CheckOutcome, Status, cell_status
@@ -23,12 +24,13 @@ from harness.machine.errors import InfraError
 from harness.proof.ui.acceptance import judge
 from harness.proof.ui.checks import DATA_CHECK, UI_CHECKS
 from harness.proof.ui.page import look, taken
-from harness.proof.ui.sample import SampleRun
+from harness.proof.ui.sample_run import SampleRun
 from harness.report.terminal import Screen
 from harness.run.record import Record
 from harness.stack.database.external import ExternalPostgres
 from harness.ui.data_links import DataLinks
 from harness.ui.launcher import RunningUI
+from harness.ui.live_runs import WRITER
 from harness.ui.options import UIOptions
 
 
@@ -196,7 +198,7 @@ class Checking:
         )
         return PlannedCell(
             **msgspec.structs.asdict(point),
-            id=cell_id(_SESSION, point, _probe(sample)),
+            id=f"{cell_id(_SESSION, point, _probe(sample))}{_named_state(sample)}",
             session=_SESSION,
             service_kind=service.kind if service else None,
             probe=_probe(sample),
@@ -205,6 +207,11 @@ class Checking:
 
 
 _SESSION = "ui"
+
+
+def _named_state(sample: SampleRun) -> str:
+    """Return what an id says of a run's state: nothing of one that ended well at once."""
+    return "" if sample.state == COMPLETED else f"/state={sample.state}"
 
 
 def _probe(sample: SampleRun) -> str:
@@ -221,7 +228,8 @@ def rerun_line(version: str, sample: SampleRun, options: UIOptions, source: str)
         options: what was asked for.
         source: the run whose stack is shown; empty for another database.
     """
-    words = ["--check", "--ui-version", version, "--metaflow", sample.client]
+    words = ["--check", "--ui-version", version]
+    words += ["--metaflow", sample.client] if sample.client != WRITER else []
     words += ["--run", sample.pathspec]
     words += ["--database-url", _bare(options.database_url)] if options.database_url else []
     words += ["--from", source] if source else []
@@ -231,7 +239,9 @@ def rerun_line(version: str, sample: SampleRun, options: UIOptions, source: str)
 
 def _data_kept(sample: SampleRun, gone: Sequence[str]) -> CheckOutcome:
     if sample.datastore != "local":
-        return CheckOutcome(Status.UNSUPPORTED, f"its data is {sample.datastore}, not local")
+        return CheckOutcome(
+            Status.UNSUPPORTED, f"its data is {sample.datastore or 'nowhere'}, not local"
+        )
     # The local datastore's files are FLOW/RUN/STEP/TASK/….
     own = [path for path in gone if f"/{sample.pathspec}/" in path]
     if not own:

@@ -33,6 +33,7 @@ from harness.ui.checkout import CheckoutUI
 from harness.ui.container import ContainerUI, PageImage
 from harness.ui.data_links import DataLinks
 from harness.ui.launcher import DataSource, RunningUI, UILauncher
+from harness.ui.live_runs import WRITER, LiveRuns
 from harness.ui.options import (
     UIOptions,
     available_versions,
@@ -176,6 +177,15 @@ class UIRun:
                     seen.setdefault(run, set()).add(how)
         return {run: next(iter(how)) if len(how) == 1 else "" for run, how in seen.items()}
 
+    def _live_runs(self, database: Database) -> LiveRuns | None:
+        """Return runs on their way; None over somebody's own database, which is only read."""
+        # Whoever asks for the runs of certain clients asks for no others.
+        if self.kept is None or self.options.clients:
+            return None
+        live = LiveRuns(database.address, self.kept.service)
+        self._ending.callback(live.remove)
+        return live
+
     def _check(
         self,
         versions: Sequence[Service],
@@ -184,14 +194,17 @@ class UIRun:
         started: Callable[[Service, Database], AbstractContextManager[RunningUI]],
     ) -> int:
         """Judge what each UI shows of a sample of runs, and write the reports."""
+        live = self._live_runs(database)
         with reading(database.address):
             samples = sample(database.address, self.options.clients, ended=self._ended())
+        if samples and live is not None:
+            samples = (*samples, *live.samples)
         if self.options.run is not None:
             drawn, wanted = samples, self.options.run
             samples = tuple(one for one in drawn if one.pathspec == wanted)
             if drawn and not samples:
                 close = nearest(wanted, [one.pathspec for one in drawn])
-                raise UsageError(f"--run {wanted}: not among the {len(drawn)} newest runs{close}")
+                raise UsageError(f"--run {wanted}: not among the {len(drawn)} runs{close}")
         if not samples:
             whose = f" of {', '.join(self.options.clients)}" if self.options.clients else ""
             raise UsageError(f"{over}: no client{whose} has written a run there: nothing to check")
@@ -210,7 +223,11 @@ class UIRun:
                 try:
                     with started(version, database) as running:
                         self.screen.say(f"{running.origin}: {running.page}")
-                        checking.judge(version, running, samples, self.links)
+                        if live is not None:
+                            live.beat()
+                        # While its heartbeats are new.
+                        first = sorted(samples, key=lambda one: one.client != WRITER)
+                        checking.judge(version, running, first, self.links)
                 except InfraError as error:
                     self.screen.say(str(error))
                     # Said once, with the log; in each cell its cause is enough.

@@ -26,7 +26,7 @@ from harness.core.probes import FLOWS
 from harness.machine.errors import UsageError
 from harness.machine.processes import free_port
 from harness.machine.tools import ROOT
-from harness.proof.ui.sample import SampleRun
+from harness.proof.ui.sample_run import SampleRun
 from harness.run.options import Options
 from harness.ui.check import rerun_line as ui_line
 from harness.ui.options import UIOptions

@@ -11,6 +11,7 @@ import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -98,11 +99,11 @@ def test_full_walks_and_then_judges_the_ui(walked: Walked):
     assert [cell["status"] for cell in walked.walk.cells] == ["pass"] * 8
     run = walked.ui.entries[0]
     assert run["session"] == "ui"
-    assert run["clients"] == ["2.2.13", "2.19.39"]
+    assert run["clients"] == ["2.2.13", "2.19.39", "harness"]
     assert run["services"] == ["v2.3.0", "v2.5.0"]
-    assert len(walked.ui.entries[1]["cells"]) == 8
+    assert len(walked.ui.entries[1]["cells"]) == 10
     assert {(cell["session"], cell["ui"]) for cell in walked.ui.cells} == {("ui", "v2.5.0")}
-    assert {(cell["client"], cell["service"], cell["probe"]) for cell in walked.ui.cells} == {
+    assert {(cell["client"], cell["service"], cell["probe"]) for cell in of_clients(walked)} == {
         (client, service, probe)
         for client in ("2.2.13", "2.19.39")
         for service in ("v2.3.0", "v2.5.0")
@@ -111,8 +112,26 @@ def test_full_walks_and_then_judges_the_ui(walked: Walked):
     assert "client × service" in walked.ui.output
 
 
+def of_clients(walked: Walked) -> list[dict[str, Any]]:
+    return [cell for cell in walked.ui.cells if cell["client"] != "harness"]
+
+
+def test_a_run_on_its_way_and_one_that_fell_silent_are_shown_so(walked: Walked):
+    live = {cell["flow_run"]: cell for cell in walked.ui.cells if cell["client"] == "harness"}
+    assert set(live) == {"CompatLiveFlow/alive", "CompatLiveFlow/silent"}
+    assert [cell["id"].rpartition("/")[2] for cell in live.values()] == [
+        "state=running",
+        "state=failed",
+    ]
+    for run, cell in live.items():
+        assert cell["status"] == "pass", cell["checks"]
+        assert cell["checks"]["status"]["status"] == "pass"
+        assert f" --run {run} --from " in cell["rerun"]
+        assert "--metaflow" not in cell["rerun"]
+
+
 def test_every_run_is_shown_with_its_status_log_and_card(walked: Walked):
-    for cell in walked.ui.cells:
+    for cell in of_clients(walked):
         checks = {name: one["status"] for name, one in cell["checks"].items()}
         for name in ("listed", "status", "timeline", "tags", "artifact_search", "logs"):
             assert checks[name] == "pass", (cell["id"], cell["checks"][name])
@@ -129,7 +148,7 @@ def test_every_run_is_shown_with_its_status_log_and_card(walked: Walked):
 @pytest.mark.browser
 @pytest.mark.skipif(find_browser() is None, reason="needs Chromium and its driver")
 def test_pictures_of_the_pages_are_among_the_results(walked: Walked):
-    for cell in walked.ui.cells:
+    for cell in of_clients(walked):
         judged = [name for name in PAGES if cell["checks"][name]["status"] == "pass"]
         assert {"page_list", "page_timeline", "page_log"} <= set(judged)
         for name in judged:
@@ -215,7 +234,7 @@ def test_several_uis_are_judged_one_after_the_other(walked: Walked, tmp_path: Pa
         (["--from", "no-such-run"], "the run 'no-such-run' has kept nothing"),
         (["--ui-assets", "absent"], "there is no such file or folder; metaflow-ui-VERSION.zip"),
         (["--check", "--metaflow", "2.7.23"], "no client of 2.7.23 has written a run there"),
-        (["--check", "--run", "CardFlow/999"], "--run CardFlow/999: not among the 8 newest runs"),
+        (["--check", "--run", "CardFlow/999"], "--run CardFlow/999: not among the 10 runs"),
     ],
 )
 def test_bad_input_is_one_clear_error(walked: Walked, tmp_path: Path, more, message):
@@ -227,9 +246,11 @@ def test_bad_input_is_one_clear_error(walked: Walked, tmp_path: Path, more, mess
     assert left(tmp_path) == []
 
 
-def test_one_cell_is_judged_again_by_its_line(walked: Walked, tmp_path: Path):
-    line = shlex.split(walked.ui.cells[0]["rerun"])
+@pytest.mark.parametrize("place", [0, -1], ids=["live", "of a client"])
+def test_one_cell_is_judged_again_by_its_line(walked: Walked, tmp_path: Path, place: int):
+    cell = walked.ui.cells[place]
+    line = shlex.split(cell["rerun"])
     again = nox(*line[1:], "--results", str(tmp_path))
     assert again.returncode == 0, again.stdout + again.stderr
     found = finished_run(again.returncode, again.stdout, tmp_path)
-    assert [cell["id"] for cell in found.cells] == [walked.ui.cells[0]["id"]]
+    assert [one["id"] for one in found.cells] == [cell["id"]]

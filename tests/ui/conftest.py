@@ -20,7 +20,8 @@ from harness.client.program import Surroundings
 from harness.core.probes import FLOWS
 from harness.machine.processes import ManagedProcess, free_port, wait_until
 from harness.machine.tools import tool_python
-from harness.proof.ui.sample import SampleRun, sample
+from harness.proof.ui.sample import sample
+from harness.proof.ui.sample_run import SampleRun
 from harness.stack.database.embedded import EmbeddedPostgres
 from harness.stack.database.server import Address, Database
 from harness.stack.service.migration import bring_up

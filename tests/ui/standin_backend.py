@@ -6,7 +6,8 @@ serves assets from ``ui/`` beside this file, keeps two worker processes in its g
 real one ends on SIGKILL only. Written for the tests, not taken from anywhere; it is one file so
 that it can be put in a stand-in clone or image. Needs psycopg2.
 
-``STANDIN_FAULT`` plants a fault: status, timeline, log, card, tags, search, unreadable, dag, list,
+``STANDIN_FAULT`` plants a fault: status, patient (a run that fell silent is said to run), hasty
+(one that runs is said to have failed), timeline, log, card, tags, search, unreadable, dag, list,
 odd (a search that sends no event), matches (one whose matches are none).
 """
 
@@ -46,7 +47,9 @@ WORKER_SECONDS = 900
 RUNS = """
     SELECT r.flow_id, r.run_number, r.run_id, r.user_name, r.tags, r.system_tags, r.ts_epoch,
         coalesce(r.run_id, r.run_number::text) AS run,
-        CASE ok.value WHEN 'True' THEN 'completed' WHEN 'False' THEN 'failed' END AS status
+        CASE WHEN ok.value = 'True' THEN 'completed' WHEN ok.value = 'False' THEN 'failed'
+            WHEN extract(epoch FROM now()) - r.last_heartbeat_ts < %(wait)s THEN 'running'
+        END AS status
     FROM runs_v3 AS r LEFT JOIN LATERAL (
         SELECT value FROM metadata_v3 AS m
         WHERE m.flow_id = r.flow_id AND m.run_number = r.run_number AND m.step_name = 'end'
@@ -178,6 +181,7 @@ class Api:
             flow=flow or self.query.get("flow_id"),
             run=run or self.query.get("run_number") or self.query.get("run_id"),
             tags=json.dumps(tags),
+            wait={"patient": 86400, "hasty": 0}.get(FAULT, 360),
             **self.page,
         )
         wanted = self.query.get("status", "").split(",")

@@ -147,7 +147,7 @@ def test_a_check_is_the_latest_run(results, launcher, written, standin):
         assert show_ui(results, "--check", "--run", wanted, "--database-url", url) == 0
     assert "-ui-" in latest(results)
     assert (results / "latest" / "journal.jsonl").is_file()
-    with pytest.raises(UsageError, match="--run CardFlow/99: not among the 2 newest runs"):
+    with pytest.raises(UsageError, match="--run CardFlow/99: not among the 2 runs"):
         show_ui(results, "--check", "--run", "CardFlow/99", "--database-url", url)
     assert (results / "latest" / "journal.jsonl").is_file()
 

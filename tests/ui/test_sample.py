@@ -16,14 +16,8 @@ import pytest
 import requests
 
 from harness.catalog.versions import load
-from harness.proof.ui.sample import (
-    CLIENT_TAG,
-    SampleArtifact,
-    SampleLog,
-    SampleRun,
-    SampleStep,
-    sample,
-)
+from harness.proof.ui.sample import CLIENT_TAG, sample
+from harness.proof.ui.sample_run import SampleArtifact, SampleLog, SampleRun, SampleStep
 from harness.stack.database.embedded import EmbeddedPostgres
 from harness.stack.database.server import Address
 from harness.stack.service.migration import bring_up
@@ -283,3 +277,53 @@ def test_a_run_of_a_probe_must_have_ended_as_the_probe_says(writer):
 def test_another_schema_may_be_named(writer):
     with pytest.raises(Exception, match=r"elsewhere\.runs_v3"):
         sample(writer.address, schema="elsewhere")
+
+
+def test_one_run_in_each_state_is_drawn_the_newest(writer):
+    ended = {}
+    for status, resumed, retried in (
+        ("completed", False, False),
+        ("failed", False, True),
+        ("completed", True, False),
+        ("failed", False, False),
+        ("completed", False, False),
+        ("failed", False, True),
+    ):
+        run = writer.run("F")
+        ended[f"F/{run.rpartition('/')[2]}"] = status
+        first = writer.task(run, "_parameters")
+        writer.metadata(first, origin__run__id="3" if resumed else "None")
+        task = writer.task(run, "start")
+        writer.metadata(task, attempt="0")
+        if retried:
+            writer.metadata(task, attempt="1")
+        number = run.rpartition("/")[2]
+        writer.sql("UPDATE runs_v3 SET last_heartbeat_ts = 1 WHERE run_number = %s", number)
+    drawn = sample(writer.address, [writer.client], ended=ended)
+    runs = list(ended)
+    assert [(one.state, one.pathspec) for one in drawn] == [
+        ("failed-retried", runs[5]),
+        ("completed", runs[4]),
+        ("failed", runs[3]),
+        ("completed-resumed", runs[2]),
+    ]
+
+
+def test_of_many_runs_the_newest_are_looked_at(writer):
+    numbers = [writer.run("F").rpartition("/")[2] for _ in range(14)]
+    ended = {f"F/{number}": "completed" for number in numbers} | {f"F/{numbers[0]}": "failed"}
+    drawn = sample(writer.address, [writer.client], ended=ended)
+    assert [(one.state, one.run) for one in drawn] == [("completed", numbers[-1])]
+
+
+@pytest.mark.parametrize(
+    ("ago", "status"), [(10, ""), (300, ""), (3600, "failed"), (None, "failed")]
+)
+def test_what_failed_on_the_way_is_no_failure_to_a_ui_before_its_heartbeat_is_old(
+    writer, ago, status
+):
+    number = writer.run("F").rpartition("/")[2]
+    beat = None if ago is None else int(time.time()) - ago
+    writer.sql("UPDATE runs_v3 SET last_heartbeat_ts = %s WHERE run_number = %s", beat, number)
+    (drawn,) = sample(writer.address, [writer.client], ended={f"F/{number}": "failed"})
+    assert drawn.status == status

@@ -22,7 +22,7 @@ from harness.machine.errors import InfraError
 from harness.machine.processes import moments
 from harness.machine.tools import tool_python
 from harness.proof.ui.checks import API_CHECKS as CHECKS
-from harness.proof.ui.sample import SampleArtifact, SampleRun
+from harness.proof.ui.sample_run import SampleArtifact, SampleRun
 
 SEARCH_REQUIREMENTS = ("websocket-client==1.8.0",)
 """What harness/proof/ui/search.py needs, in a tool environment of its own."""
@@ -248,8 +248,8 @@ def _status(backend: _Backend, run: SampleRun) -> None:
 
 
 def _timeline(backend: _Backend, run: SampleRun) -> None:
-    if sum(step.tasks for step in run.steps) > _MOST_TASKS:
-        raise _UnsupportedError(f"the run has more than {_MOST_TASKS} tasks")
+    if not 0 < sum(step.tasks for step in run.steps) <= _MOST_TASKS:
+        raise _UnsupportedError(f"the run has no task, or more than {_MOST_TASKS}")
     url = backend.url("flows", run.flow, "runs", run.run, "tasks")
     # A task has a line for each of its attempts; that one of them is whole is enough.
     listed: dict[tuple[str, str], bool] = {}

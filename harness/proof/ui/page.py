@@ -21,7 +21,8 @@ from harness.machine.processes import ManagedProcess, tail_note
 from harness.machine.tools import tool_python
 from harness.proof.ui.acceptance import no_card, no_graph, reported_version
 from harness.proof.ui.checks import PAGE_CHECKS as CHECKS
-from harness.proof.ui.sample import CLIENT_TAG, SampleRun
+from harness.proof.ui.sample import CLIENT_TAG
+from harness.proof.ui.sample_run import SampleRun
 
 REQUIREMENTS = ("selenium>=4.20,<5",)
 """What harness/proof/ui/browser.py needs, in a tool environment of its own."""

@@ -11,7 +11,6 @@ import hashlib
 import pickle
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from decimal import Decimal
 from types import MappingProxyType
 from typing import NamedTuple, TypeVar
@@ -21,6 +20,7 @@ from psycopg2 import extensions, sql
 
 from harness.core.actions import COMPLETED, FAILED
 from harness.core.probes import FLOWS, Probe, find_probes
+from harness.proof.ui.sample_run import RUNNING, SampleArtifact, SampleLog, SampleRun, SampleStep
 from harness.stack.database.server import Address
 
 CLIENT_TAG = "metaflow_version:"
@@ -34,9 +34,6 @@ _CARDS_SINCE = Version("2.4.7")
 # A run with no sign of life for as long as this is over for every UI backend (its own defaults).
 _HEARTBEAT_SECONDS = 6 * 60
 _SILENT_SECONDS = 24 * 60 * 60
-
-RUNNING = "running"
-"""What a UI says of a run that gave a sign of life and has not ended."""
 
 # Clients name an artifact's object by the SHA-1 of its pickle: that tells the value of _task_ok.
 _BY_SHA = {
@@ -59,6 +56,7 @@ class _Run(NamedTuple):
     Attributes:
         silent: seconds since its heartbeat; None where it has none.
         age: seconds since it began.
+        place: among those of its kind, 1 for the newest.
     """
 
     flow_id: str
@@ -72,11 +70,14 @@ class _Run(NamedTuple):
     client: str
     service: str
     datastore: str
+    place: int
 
 
-# The newest run of each kind. A run has one datastore, whichever of its rows tells it.
+# The newest runs of each kind. A run has one datastore, whichever of its rows tells it.
 _RUNS = """
-    SELECT DISTINCT ON (client, service, flow_id, datastore) * FROM (
+    SELECT * FROM (SELECT *, row_number() OVER (
+        PARTITION BY client, service, flow_id, datastore ORDER BY ts_epoch DESC, run_number DESC
+    ) AS place FROM (
         SELECT r.flow_id, r.run_number, r.run_id, r.tags, r.system_tags, r.ts_epoch,
             extract(epoch FROM now()) - r.last_heartbeat_ts AS silent,
             extract(epoch FROM now()) - r.ts_epoch / 1000.0 AS age,
@@ -96,8 +97,27 @@ _RUNS = """
             ) AS datastore
         FROM {runs} AS r WHERE r.flow_id NOT LIKE '\\_%%'
     ) AS run
-    WHERE client <> '' AND (%(every)s OR client = ANY(%(clients)s))
-    ORDER BY client, service, flow_id, datastore, ts_epoch DESC, run_number DESC
+    WHERE client <> '' AND (%(every)s OR client = ANY(%(clients)s))) AS newest
+    WHERE place <= %(most)s ORDER BY client, service, flow_id, datastore, place
+"""
+
+_MOST = 12
+"""Of so many runs of a kind, the newest, one in each state is drawn."""
+
+
+class _State(NamedTuple):
+    """How a run ended, and what happened on the way."""
+
+    status: str
+    resumed: bool
+    retried: bool
+
+
+# Clients write them of every task: of one that goes on from no other run, None.
+_ON_THE_WAY = """
+    SELECT coalesce(bool_or(field_name = 'origin-run-id' AND text NOT IN ('None', '')), false),
+        coalesce(bool_or(field_name = 'attempt' AND text <> '0'), false)
+    FROM (SELECT field_name, trim('"' FROM value::text) AS text FROM {metadata} WHERE {run}) AS m
 """
 
 
@@ -162,87 +182,6 @@ _SAME_ARTIFACT = """
 """
 
 
-@dataclass(frozen=True)
-class SampleStep:
-    """A step as the rows tell it.
-
-    Attributes:
-        tasks: how many it has.
-        timed: of how many of them begin and end are known.
-    """
-
-    name: str
-    tasks: int
-    timed: int
-
-
-@dataclass(frozen=True)
-class SampleLog:
-    """A task, and a line that must be in its log; empty where nobody knows what it printed."""
-
-    step: str
-    task: str
-    line: str = ""
-
-
-@dataclass(frozen=True)
-class SampleArtifact:
-    """An artifact to search for.
-
-    Attributes:
-        value: text that the search must find in it; empty where only the name is known.
-        tasks: how many tasks have it, with just this value where that is known.
-    """
-
-    name: str
-    value: str
-    tasks: int
-
-
-@dataclass(frozen=True)
-class SampleRun:
-    """One run, and what a UI must show of it.
-
-    Attributes:
-        run: as clients and the UI name it: the number, or an id of the client's own.
-        client: the Metaflow release that wrote it.
-        service: that it was written through, from the harness's own tag.
-        probe: name of the project's probe it is a run of; empty for anybody else's flow.
-        datastore: ``local``, ``s3``, …; empty when no row tells.
-        status: ``completed``, ``failed`` or ``running``; empty when nobody knows.
-        steps: those a person sees; in order of time.
-        log: whose log to read; None when the run has no task.
-        card: step and task with a card; None when no row or probe says that there is one.
-        artifact: what to search for; None when there is nothing that has a name.
-        unread: another artifact to search for, the flow's name, which every task has; None where
-            the run has it not, or nothing else.
-        tag: to filter by.
-        has_graph: whether its client stored the graph (2.4.9 on).
-        has_code: whether its code is in a code package, from which a UI can draw the graph.
-    """
-
-    flow: str
-    run: str
-    client: str
-    service: str
-    probe: str
-    datastore: str
-    status: str
-    steps: tuple[SampleStep, ...]
-    log: SampleLog | None
-    card: tuple[str, str] | None
-    artifact: SampleArtifact | None
-    unread: SampleArtifact | None
-    tag: str
-    has_graph: bool
-    has_code: bool
-
-    @property
-    def pathspec(self) -> str:
-        """``FLOW/RUN``."""
-        return f"{self.flow}/{self.run}"
-
-
 def sample(
     database: Address,
     clients: Sequence[str] = (),
@@ -250,9 +189,10 @@ def sample(
     *,
     ended: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[SampleRun, ...]:
-    """Return the newest run for each client, service, flow and datastore, ordered by these four.
+    """Return runs of each client, service, flow and datastore, ordered by these four.
 
-    A run without a tag that names its client is passed over.
+    Of each kind the newest run in every state that it can be in, drawn from the newest ones. A run
+    without a tag that names its client is passed over.
 
     Args:
         database: with the schema of service 2.1.0 or newer, which is what UI backends read.
@@ -290,8 +230,12 @@ class _Rows:
         self._probes = {probe.flow: probe for probe in find_probes(FLOWS).values()}
 
     def draw(self, clients: Sequence[str]) -> tuple[SampleRun, ...]:
-        values = {"every": not clients, "clients": list(clients)}
-        return tuple(map(self._run, sorted(self._all(_RUNS, values, _Run), key=_in_order)))
+        values = {"every": not clients, "clients": list(clients), "most": _MOST}
+        drawn: dict[tuple[object, ...], tuple[_Run, _State]] = {}
+        for run in sorted(self._all(_RUNS, values, _Run), key=_in_order):
+            state = self._state(run)
+            drawn.setdefault((*_in_order(run), *state), (run, state))
+        return tuple(self._run(run, state) for run, state in drawn.values())
 
     def _all(self, query: str, values: Mapping[str, object], make: Callable[..., T]) -> list[T]:
         """Return what ``make`` makes of the columns of each row."""
@@ -306,7 +250,7 @@ class _Rows:
     def _artifacts(self, run: _Run, step: str) -> list[_Artifact]:
         return self._all(_ARTIFACTS, {**run._asdict(), "step": step}, _Artifact)
 
-    def _run(self, run: _Run) -> SampleRun:
+    def _run(self, run: _Run, state: _State) -> SampleRun:
         probe = self._probe(run.flow_id, run.service)
         values = run._asdict()
         steps = self._all(_TASKS, values, _Step)
@@ -324,7 +268,7 @@ class _Rows:
             service=run.service,
             probe=probe.name if probe else "",
             datastore=run.datastore,
-            status=self._status(run, probe),
+            **state._asdict(),
             steps=tuple(SampleStep(step.step, step.tasks, step.timed) for step in steps),
             log=SampleLog(log_step, firsts[log_step], line) if log_step in firsts else None,
             card=(card, firsts[card]) if card in firsts else None,
@@ -342,14 +286,22 @@ class _Rows:
     def _task(self, run: _Run, step: _Step) -> str:
         return self._text(_TASK_NAME, run, step=step.step, task=step.first) or str(step.first)
 
+    def _state(self, run: _Run) -> _State:
+        (way,) = self._all(_ON_THE_WAY, run._asdict(), lambda *found: found)
+        return _State(self._status(run, self._probe(run.flow_id, run.service)), *way)
+
     def _status(self, run: _Run, probe: Probe | None) -> str:
         """Return how the run ended: as it was seen, else as its probe says, else by its rows."""
         seen = self._ended.get(f"{run.flow_id}/{run.run_id or run.run_number}")
-        if seen is not None or probe is None:
-            return seen or self._told(run)
         # Of several runs of a probe nobody knows which this one is.
-        ends = [action.ends for action in probe.actions if action.makes_run]
-        return ends[0] if len(ends) == 1 else self._told(run)
+        ends = [action.ends for action in probe.actions if action.makes_run] if probe else []
+        if seen is None and len(ends) == 1:
+            (seen,) = ends
+        told = self._told(run)
+        # One that failed on the way runs for all that a UI can know, until its heartbeat is old.
+        if seen == FAILED and run.silent is not None and told in {RUNNING, ""}:
+            return ""
+        return seen or told
 
     def _told(self, run: _Run) -> str:
         """Return how a run ended, from what its client wrote of the last step.
