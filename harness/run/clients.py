@@ -114,19 +114,7 @@ class Clients:
                 return not_run(cell, Status.UNSUPPORTED, unsupported)
         outcome = CellOutcome(cell, provenance=self._provenance(cell, pythons, stack))
         try:
-            # All of its clients share home and data, like those of a user who changes releases.
-            of_client = {
-                client: self.surroundings(
-                    f"{cell.slug}__attempt-{attempt}" if attempt > 1 else cell.slug,
-                    client,
-                    pythons[client],
-                    stack,
-                    datastore=cell.datastore,
-                    data=data,
-                    place=cell.service.name if cell.service else cell.session,
-                )
-                for client in cell.clients
-            }
+            of_client = self._of_clients(cell, pythons, stack, data, attempt)
             surroundings = of_client[cell.client]
             of_role = {role: of_client[cell.client_of(role)] for role in ROLES.values()}
             run_cell(outcome, surroundings, earlier, of_role)
@@ -147,6 +135,31 @@ class Clients:
             reason = f"the database could not be read: {one_line(error)}"
             outcome.make_infra(reason, earlier)
         return outcome
+
+    def _of_clients(
+        self,
+        cell: Cell,
+        pythons: Mapping[Client, Path],
+        stack: Stack | None,
+        data: Path | None,
+        attempt: int,
+    ) -> dict[Client, Surroundings]:
+        """Return what each client of a cell runs in.
+
+        They share home and data, like those of a user who changes releases.
+        """
+        return {
+            client: self.surroundings(
+                f"{cell.slug}__attempt-{attempt}" if attempt > 1 else cell.slug,
+                client,
+                pythons[client],
+                stack,
+                datastore=cell.datastore,
+                data=data,
+                place=cell.service.name if cell.service else cell.session,
+            )
+            for client in cell.clients
+        }
 
     def unsupported(self, client: Client, python: Path, datastore: str) -> str:
         """Return why a client cannot use a kind of data on its Python; empty when it can."""

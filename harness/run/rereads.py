@@ -9,7 +9,14 @@ from dataclasses import replace
 from harness.catalog.interpreters import python_of
 from harness.catalog.releases import Client
 from harness.client.program import ClientError, ClientTimeoutError, Surroundings
-from harness.client.reading import EarlierRun, Request, WrittenRun, problems, read_runs
+from harness.client.reading import (
+    Answer,
+    EarlierRun,
+    Request,
+    WrittenRun,
+    problems,
+    read_runs,
+)
 from harness.core.outcome import Status
 from harness.core.path import Step
 from harness.core.plan import Cell
@@ -73,29 +80,52 @@ def read_by_another(
         )
         for one in written
     ]
-    latest = max(one.cell.stage for one in written)
-    requests = [
-        Request(one.cell, one.run_id, _to_read(cell, one) if one.cell.stage == latest else ())
-        for cell, one in zip(cells, written, strict=True)
-    ]
     deadline = time.monotonic() + surroundings.timeout
+    requests = requests_of(cells, written)
     try:
         answers = read_runs(surroundings, requests, name="listing", deadline=deadline)
     except (ClientError, ClientTimeoutError) as error:
         # A dead service or database is infra, and not what the reader failed at.
         stack.check_alive()
         return [f"client {reader.name} could not read {len(written)} earlier runs: {error}"], []
+    judged = [
+        replace(answer, checks=run.judge_checks(cell, answer.checks))
+        for cell, answer in zip(cells, answers, strict=True)
+    ]
+    return told(reader.name, written, judged)
+
+
+def requests_of(cells: Sequence[Cell], written: Sequence[WrittenRun]) -> list[Request]:
+    """Return what another client is asked for of each run, whose cell is the reader's. Pure."""
+    latest = max(one.cell.stage for one in written)
+    return [
+        Request(one.cell, one.run_id, _to_read(cell, one) if one.cell.stage == latest else ())
+        for cell, one in zip(cells, written, strict=True)
+    ]
+
+
+def told(
+    reader: str, written: Sequence[WrittenRun], judged: Sequence[Answer]
+) -> tuple[list[str], list[str]]:
+    """Return what a reader did not find as it was written, and what of it is declared. Pure.
+
+    Args:
+        reader: name of the client.
+        written: the runs.
+        judged: what it read of each, changed by what is declared of the checks.
+    """
     wrong: list[str] = []
     known: list[str] = []
-    for cell, one, answer in zip(cells, written, answers, strict=True):
-        judged = run.judge_checks(cell, answer.checks)
-        left = dict(judged)
-        for name, check in judged.items():
-            if check.status is Status.EXPECTED_FAIL:
-                del left[name]
-                where = f"client {reader.name} reads {one.cell.probe.name}/{name}"
-                known.append(f"{where}: {check.reason}")
-        wrong += problems(reader.name, one, replace(answer, checks=left))
+    for one, answer in zip(written, judged, strict=True):
+        declared = {
+            name: check.reason
+            for name, check in answer.checks.items()
+            if check.status is Status.EXPECTED_FAIL
+        }
+        where = f"client {reader} reads {one.cell.probe.name}"
+        known += [f"{where}/{name}: {reason}" for name, reason in declared.items()]
+        left = {name: check for name, check in answer.checks.items() if name not in declared}
+        wrong += problems(reader, one, replace(answer, checks=left))
     return wrong, known
 
 
