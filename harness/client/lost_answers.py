@@ -1,16 +1,18 @@
-"""A run whose client loses answers: run through the relay, and resumed until it is done."""
+"""A run whose client loses answers: run through a relay, resumed until it is done, and listed."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.client.actions import Doer, Done, label
-from harness.client.program import last_words
+from harness.client.program import ClientError, ClientTimeoutError, last_words
+from harness.client.reading import Answer, Request, differences, read_runs
 from harness.client.rows import Row, double_row, unused_task
 from harness.core.actions import FIRST_RUN, ROLES, Action
 from harness.core.outcome import CheckOutcome, Status
@@ -50,13 +52,22 @@ class Attempt:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """A run as its client listed it, and the answers that were lost meanwhile."""
+
+    name: str
+    answer: Answer
+    strikes: tuple[Strike, ...]
+
+
+@dataclass(frozen=True)
 class LossyRun:
     """What came of a run that lost answers.
 
     Attributes:
         done: the last attempt, as if it were the first run.
         checks: what came of each kind of request.
-        evidence: logs of the attempts and of the relay, by kind.
+        evidence: logs of the attempts, of the readings and of the relay, by kind.
     """
 
     done: Done
@@ -88,6 +99,9 @@ def run_losing_answers(doer: Doer, action: Action) -> LossyRun:
             before = len(relay.strikes)
             done = writer.do(one)
             attempts.append(Attempt(one.verb, done, relay.strikes[before:]))
+        last = attempts[-1].done
+        readings = [] if last.wrong else list(_read(writer, last.run_id, relay))
+    evidence |= {one.name: surroundings.logs / f"{one.name}.txt" for one in readings}
 
     def doubled(strike: Strike, run_id: str) -> str:
         database, flow = surroundings.database, doer.cell.probe.flow
@@ -95,7 +109,26 @@ def run_losing_answers(doer: Doer, action: Action) -> LossyRun:
             return ""
         return made_twice(strike, run_id, lambda run: run_rows(database, flow, run))
 
-    return LossyRun(attempts[-1].done, judge(attempts, losses, doubled), evidence)
+    checks = judge(attempts, losses, doubled) | judge_readings(readings)
+    return LossyRun(last, checks, evidence)
+
+
+def _read(writer: Doer, run_id: str, relay: Relay) -> Iterator[Reading]:
+    """List a run until no answer is lost any more: most of what a client reads, no run asks for."""
+    for number in itertools.count(1):
+        name, before = f"lossy_read_{number}", len(relay.strikes)
+        request = Request(writer.cell, run_id, ())
+        try:
+            (answer,) = read_runs(
+                writer.surroundings, [request], name=name, deadline=writer.deadline
+            )
+        except ClientTimeoutError as error:
+            answer = Answer({}, None, str(error), late=True)
+        except ClientError as error:
+            answer = Answer({}, None, str(error))
+        yield Reading(name, answer, relay.strikes[before:])
+        if len(relay.strikes) == before:
+            return
 
 
 def _goes_on(attempt: Attempt) -> bool:
@@ -181,6 +214,36 @@ def _of_end(strike: Strike, attempt: Attempt, following: Sequence[Attempt]) -> C
     if following and following[0].done.wrong is not None and not following[0].strikes:
         return _failed(strike, f"what it left cannot be resumed: {following[0].done.wrong.reason}")
     return CheckOutcome(Status.PASS)
+
+
+def judge_readings(readings: Sequence[Reading]) -> dict[str, CheckOutcome]:
+    """Return what came of the kinds of request that were lost to readers, by their checks.
+
+    Args:
+        readings: in order; the last one lost nothing.
+    """
+    return {
+        strike.kind.check: _of_reading(strike, one, readings[-1].answer)
+        for one in readings
+        for strike in one.strikes
+    }
+
+
+def _of_reading(strike: Strike, reading: Reading, whole: Answer) -> CheckOutcome:
+    """Judge an answer that a reader lost, by what it lists, or else by its error."""
+    answer = reading.answer
+    # The reader went on after all but the last.
+    ended = answer.inventory is None and strike is reading.strikes[-1]
+    if ended and answer.late:
+        return CheckOutcome(Status.TIMEOUT, f"{_lost(strike)}: {answer.error}")
+    wrong = ""
+    if ended and not _OWN_ERROR.search(answer.error):
+        wrong = f"the client ends with another error than its own: {answer.error}"
+    elif whole.inventory is None:
+        wrong = f"the run cannot be listed any more: {whole.error}"
+    elif answer.inventory is not None:
+        wrong = "; ".join(differences(whole.inventory, answer.inventory)[:1])
+    return _failed(strike, wrong) if wrong else CheckOutcome(Status.PASS)
 
 
 def _failed(strike: Strike, what: str) -> CheckOutcome:

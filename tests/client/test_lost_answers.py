@@ -4,20 +4,34 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from harness.client.actions import Done
+from harness.client import lost_answers as lost_answers_module
+from harness.client.actions import Doer, Done
 from harness.client.cell import CellOutcome, run_cell
-from harness.client.lost_answers import Attempt, judge, made_twice, next_action
-from harness.client.program import Finished
+from harness.client.lost_answers import (
+    Attempt,
+    Reading,
+    _read,
+    judge,
+    judge_readings,
+    made_twice,
+    next_action,
+)
+from harness.client.program import ClientError, Finished
+from harness.client.reading import Answer
 from harness.core.actions import FIRST_RUN, Action
 from harness.core.outcome import CheckOutcome, Status
 from harness.core.scenarios import KINDS, Loss, Way, lost_answers
-from harness.stack.proxy.relay import Answer, Strike
+from harness.stack.proxy import relay
+from harness.stack.proxy.relay import Strike
 from tests.client.conftest import FLOW, MakeCell, MakeSurroundings
 from tests.stack.proxy.counting_service import Service
 
@@ -33,7 +47,7 @@ json.decoder.JSONDecodeError: Unterminated string starting at: line 1 column 2 (
 
 
 def strike(name: str, way: Way = Way.DROP, **told: object) -> Strike:
-    answer = Answer(200, "OK", (), json.dumps(told).encode())
+    answer = relay.Answer(200, "OK", (), json.dumps(told).encode())
     return Strike(BY_NAME[name], Loss(way), "/flows/F", answer)
 
 
@@ -166,6 +180,68 @@ def test_a_run_is_there_twice_when_the_client_goes_on_with_another(lost, there, 
     assert found == (
         "the run 4, which nobody goes on with, is there beside the run 5" if twice else ""
     )
+
+
+INVENTORY: dict[str, Any] = {"tags": ["a"], "steps": {"start": {}}}
+
+
+def reading(*strikes: Strike, error: str = "", late: bool = False, **changed: object) -> Reading:
+    inventory = None if error else INVENTORY | changed
+    return Reading("lossy_read_1", Answer({}, inventory, error, late), strikes)
+
+
+CLEAN = reading()
+OWN_ERROR_OF_A_READER = "ServiceException: Metadata request (/flows/F/runs/1) failed (code 500)"
+
+
+@pytest.mark.parametrize(
+    ("lost", "then", "status", "said"),
+    [
+        (reading(strike("read_run")), CLEAN, "pass", ""),
+        (reading(strike("read_run"), steps={}), CLEAN, "fail", "step start is gone"),
+        (reading(strike("read_run"), error=OWN_ERROR_OF_A_READER), CLEAN, "pass", ""),
+        (
+            reading(strike("read_run"), error=OWN_ERROR_OF_A_READER),
+            reading(error=OWN_ERROR_OF_A_READER),
+            "fail",
+            "the run cannot be listed any more: ServiceException",
+        ),
+        (
+            reading(strike("read_run"), error="JSONDecodeError: half"),
+            CLEAN,
+            "fail",
+            "the client ends with another error than its own: JSONDecodeError: half",
+        ),
+        (reading(strike("read_run"), error="not done", late=True), CLEAN, "timeout", "not done"),
+        (reading(strike("read_run"), strike("read_step"), error="KeyError"), CLEAN, "pass", ""),
+    ],
+)
+def test_a_reader_is_judged_by_what_it_lists_or_by_its_error(lost, then, status, said):
+    found = judge_readings([lost, then])["lost_read_run"]
+    assert found.status.value == status
+    assert said in found.reason
+
+
+def test_a_reader_loses_answers_until_none_is_left(monkeypatch, cell, surroundings):
+    strikes: list[Strike] = []
+    left = [(strike("read_run"), ClientError("broken")), (strike("ping"), None), (None, None)]
+
+    def read(*_: object, **__: object) -> list[Answer]:
+        lost, error = left.pop(0)
+        strikes.extend([lost] if lost else [])
+        if error:
+            raise error
+        return [CLEAN.answer]
+
+    monkeypatch.setattr(lost_answers_module, "read_runs", read)
+    writer = Doer(cell(), surroundings(), time.monotonic() + 60)
+    found = list(_read(writer, "1", SimpleNamespace(strikes=strikes)))
+    assert [len(one.strikes) for one in found] == [1, 1, 0]
+    checks = judge_readings(found)
+    assert {name: one.status.value for name, one in checks.items()} == {
+        "lost_read_run": "fail",
+        "lost_ping": "pass",
+    }
 
 
 ASKS = """
