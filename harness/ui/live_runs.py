@@ -7,11 +7,14 @@ begins a run and sends heartbeats. A UI knows a run that is on its way by its he
 from __future__ import annotations
 
 import json
+import threading
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 
 from harness.core.actions import FAILED
+from harness.proof.ui.sample import CLIENT_TAG
 from harness.proof.ui.sample_run import RUNNING, SampleRun
 from harness.stack.database.server import Address
 from harness.ui.source import reading
@@ -23,9 +26,12 @@ _FLOW = "CompatLiveFlow"
 _TAG = "compat:live"
 
 # By the id of a run: how it must be shown, and how many seconds ago its last heartbeat came. UIs
-# wait six minutes for the next one.
-_SILENT = 60 * 60
+# wait for the next one for a minute (v2.4.3), or up to six days (v2.2.0).
+_SILENT = 14 * 24 * 60 * 60
 _RUNS = {"alive": (RUNNING, 0), "silent": (FAILED, _SILENT)}
+
+# As often as clients do.
+_BEAT_SECONDS = 10.0
 
 _FLOW_BEGINS = """
     INSERT INTO flows_v3 (flow_id, user_name, ts_epoch, tags, system_tags)
@@ -33,7 +39,10 @@ _FLOW_BEGINS = """
 """
 _RUN_BEGINS = """
     INSERT INTO runs_v3 (flow_id, run_id, user_name, ts_epoch, tags, system_tags, last_heartbeat_ts)
-    VALUES (%(flow)s, %(run)s, 'compat', %(began)s, %(tags)s, '["user:compat"]', %(beat)s)
+    VALUES (%(flow)s, %(run)s, 'compat', %(began)s, %(tags)s, %(system_tags)s, %(beat)s)
+"""
+_BEAT = """
+    UPDATE runs_v3 SET last_heartbeat_ts = %(now)s WHERE flow_id = %(flow)s AND run_id = 'alive'
 """
 _REMOVED = (
     ("DELETE FROM runs_v3 WHERE flow_id = %(flow)s", {"flow": _FLOW}),
@@ -53,19 +62,40 @@ class LiveRuns:
         self._address = address
         self.samples = tuple(_sample(run, status, service) for run, (status, _) in _RUNS.items())
 
-    def beat(self) -> None:
-        """Begin the runs, anew where they are there: the one that is alive sent a heartbeat now.
+    @contextmanager
+    def beating(self) -> Iterator[None]:
+        """Begin the runs, anew where they are there; the one is alive until the block ends.
 
         Raises:
             HarnessError: when the database does not answer, or refuses them.
         """
+        self._begin()
+        ended = threading.Event()
+        with ThreadPoolExecutor(1) as pool:
+            beats = pool.submit(self._beat, ended)
+            try:
+                yield
+            finally:
+                ended.set()
+        beats.result()
+
+    def _begin(self) -> None:
         now = int(time.time())
-        values = {"flow": _FLOW, "tags": json.dumps([_TAG]), "began": (now - 2 * _SILENT) * 1000}
+        values = {
+            "flow": _FLOW,
+            "tags": json.dumps([_TAG]),
+            "system_tags": json.dumps([f"{CLIENT_TAG}{WRITER}", "user:compat"]),
+            "began": (now - 2 * _SILENT) * 1000,
+        }
         runs = [
             (_RUN_BEGINS, {**values, "run": run, "beat": now - ago})
             for run, (_, ago) in _RUNS.items()
         ]
         self._execute([*_REMOVED, (_FLOW_BEGINS, values), *runs])
+
+    def _beat(self, ended: threading.Event) -> None:
+        while not ended.wait(_BEAT_SECONDS):
+            self._execute([(_BEAT, {"flow": _FLOW, "now": int(time.time())})])
 
     def remove(self) -> None:
         """Remove all rows of them. Safe to call twice.

@@ -196,7 +196,9 @@ class UIRun:
         """Judge what each UI shows of a sample of runs, and write the reports."""
         live = self._live_runs(database)
         with reading(database.address):
-            samples = sample(database.address, self.options.clients, ended=self._ended())
+            drawn = sample(database.address, self.options.clients, ended=self._ended())
+        # What a check that was killed has left of its own is no client's.
+        samples = tuple(one for one in drawn if one.client != WRITER)
         if samples and live is not None:
             samples = (*samples, *live.samples)
         if self.options.run is not None:
@@ -223,11 +225,8 @@ class UIRun:
                 try:
                     with started(version, database) as running:
                         self.screen.say(f"{running.origin}: {running.page}")
-                        if live is not None:
-                            live.beat()
-                        # While its heartbeats are new.
-                        first = sorted(samples, key=lambda one: one.client != WRITER)
-                        checking.judge(version, running, first, self.links)
+                        with live.beating() if live else contextlib.nullcontext():
+                            checking.judge(version, running, samples, self.links)
                 except InfraError as error:
                     self.screen.say(str(error))
                     # Said once, with the log; in each cell its cause is enough.

@@ -181,7 +181,7 @@ class Api:
             flow=flow or self.query.get("flow_id"),
             run=run or self.query.get("run_number") or self.query.get("run_id"),
             tags=json.dumps(tags),
-            wait={"patient": 86400, "hasty": 0}.get(FAULT, 360),
+            wait={"patient": 30 * 86400, "hasty": 0}.get(FAULT, 360),
             **self.page,
         )
         wanted = self.query.get("status", "").split(",")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import closing
 
 import pytest
 
 from harness.core.outcome import Status
+from harness.machine.errors import InfraError
+from harness.machine.processes import wait_until
 from harness.proof.ui.acceptance import judge
-from harness.proof.ui.sample import sample
 from harness.stack.database.server import Address
+from harness.ui import live_runs
 from harness.ui.live_runs import WRITER, LiveRuns
 
 pytestmark = pytest.mark.e2e
@@ -30,8 +33,7 @@ def _rows(address: Address) -> list[tuple[str, int]]:
 def test_what_is_alive_runs_and_what_fell_silent_failed(migrated, standin, fault, red):
     database, _ = migrated
     live = LiveRuns(database.address, "reference-2.5")
-    live.beat()
-    with standin(database.address, fault) as (api, _):
+    with live.beating(), standin(database.address, fault) as (api, _):
         found = {run.run: judge(api, run, SHORT) for run in live.samples}
     live.remove()
     wrong = {run: checks["status"].reason for run, checks in found.items()}
@@ -45,12 +47,45 @@ def test_they_begin_anew_leave_nothing_and_are_no_clients(migrated):
     database, _ = migrated
     before = _rows(database.address)
     live = LiveRuns(database.address, "reference-2.5")
-    live.beat()
-    live.beat()
-    (own,) = set(_rows(database.address)) - set(before)
+    for _ in range(2):
+        with live.beating():
+            (own,) = set(_rows(database.address)) - set(before)
     assert own[1] == len(live.samples) == 2
     assert {run.client for run in live.samples} == {WRITER}
-    assert own[0] not in {run.flow for run in sample(database.address)}
     live.remove()
     live.remove()
     assert _rows(database.address) == before
+
+
+def test_the_one_that_is_alive_goes_on_and_the_other_does_not(migrated, monkeypatch):
+    monkeypatch.setattr(live_runs, "_BEAT_SECONDS", 0.01)
+    database, _ = migrated
+    live = LiveRuns(database.address, "reference-2.5")
+
+    def beats() -> dict[str, int]:
+        with closing(database.address.connect()) as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT run_id, last_heartbeat_ts FROM runs_v3 WHERE run_id <> ''")
+            return dict(cursor.fetchall())
+
+    with live.beating():
+        first = beats()
+        wait_until(lambda: beats()["alive"] > first["alive"], seconds=30, what="a heartbeat")
+        assert beats()["silent"] == first["silent"] < first["alive"] - 86400
+    live.remove()
+
+
+def test_a_database_that_dies_meanwhile_is_said(migrated, monkeypatch):
+    monkeypatch.setattr(live_runs, "_BEAT_SECONDS", 0.01)
+    database, _ = migrated
+    live = LiveRuns(database.address, "reference-2.5")
+    asked = threading.Event()
+
+    def dead(*_: object) -> None:
+        asked.set()
+        raise InfraError("the database is gone")
+
+    with pytest.raises(InfraError, match="is gone"), live.beating():  # noqa: PT012 - the block lasts
+        monkeypatch.setattr(live, "_execute", dead)
+        assert asked.wait(30)
+    monkeypatch.undo()
+    live.remove()

@@ -163,7 +163,7 @@ def test_of_a_flow_of_somebody_else_only_what_rows_tell_is_expected(writer):
         service="unknown service",
         probe="",
         datastore="s3",
-        status="running",
+        status="",
         steps=(SampleStep("start", 1, 1), SampleStep("end", 1, 0)),
         log=SampleLog("start", start.rpartition("/")[2], ""),
         card=None,
@@ -238,12 +238,15 @@ def test_the_last_step_may_have_another_name(writer):
 @pytest.mark.parametrize(
     ("heartbeat", "age", "status"),
     [
-        (10, 60, "running"),
-        # It is over for a UI before it is asked, or not.
+        # It is over for a UI when that is asked, or not.
+        (10, 60, ""),
         (300, 600, ""),
-        (3600, 7200, "failed"),
+        # It is for newer UIs, and not for older ones.
+        (5 * 86400, 6 * 86400, ""),
+        (7 * 86400, 8 * 86400, "failed"),
         (None, 60, ""),
-        (None, 2 * 86400, "failed"),
+        (None, 5 * 86400, ""),
+        (None, 7 * 86400, "failed"),
     ],
 )
 def test_a_run_that_never_ended_failed_when_it_is_silent_for_long(writer, heartbeat, age, status):

@@ -20,7 +20,7 @@ from psycopg2 import extensions, sql
 
 from harness.core.actions import COMPLETED, FAILED
 from harness.core.probes import FLOWS, Probe, find_probes
-from harness.proof.ui.sample_run import RUNNING, SampleArtifact, SampleLog, SampleRun, SampleStep
+from harness.proof.ui.sample_run import SampleArtifact, SampleLog, SampleRun, SampleStep
 from harness.stack.database.server import Address
 
 CLIENT_TAG = "metaflow_version:"
@@ -31,9 +31,12 @@ T = TypeVar("T")
 
 _CARDS_SINCE = Version("2.4.7")
 
-# A run with no sign of life for as long as this is over for every UI backend (its own defaults).
+# For so long UI backends wait, unasked, for the next heartbeat of a run whose task failed.
 _HEARTBEAT_SECONDS = 6 * 60
-_SILENT_SECONDS = 24 * 60 * 60
+
+# After so long without a sign of life a run is over for every UI backend: up to v2.3.3 they wait
+# six days, from v2.3.11 on one.
+_SILENT_SECONDS = 6 * 24 * 60 * 60
 
 # Clients name an artifact's object by the SHA-1 of its pickle: that tells the value of _task_ok.
 _BY_SHA = {
@@ -299,9 +302,8 @@ class _Rows:
             (seen,) = ends
         told = self._told(run)
         # One that failed on the way runs for all that a UI can know, until its heartbeat is old.
-        if seen == FAILED and run.silent is not None and told in {RUNNING, ""}:
-            return ""
-        return seen or told
+        beats = run.silent is not None and run.silent <= _HEARTBEAT_SECONDS
+        return told if seen == FAILED and beats and not told else seen or told
 
     def _told(self, run: _Run) -> str:
         """Return how a run ended, from what its client wrote of the last step.
@@ -310,8 +312,8 @@ class _Rows:
         ``attempt_ok`` of the last step says True or False; before, only the value of the artifact
         ``_task_ok`` does, which its checksum tells. Newer clients may name the last step otherwise
         than ``end`` (metadata ``end_step``). Without any of them the last step never ended: then
-        the run failed if it gave no sign of life for as long as UI backends wait; it runs if one
-        came lately enough to be valid still when a UI is asked.
+        the run failed if it gave no sign of life for as long as any UI backend waits. Else it may
+        run, or may have ended when a UI is asked.
         """
         end = self._text(_METADATA, run, step="_parameters", field="end_step") or "end"
         told = self._text(_METADATA, run, step=end, field="attempt_ok")
@@ -320,10 +322,8 @@ class _Rows:
         sha = next((one.sha for one in self._artifacts(run, end) if one.name == "_task_ok"), "")
         if sha in _BY_SHA:
             return COMPLETED if _BY_SHA[sha] else FAILED
-        if run.silent is not None:
-            alive = RUNNING if run.silent < _HEARTBEAT_SECONDS / 2 else ""
-            return FAILED if run.silent > _HEARTBEAT_SECONDS else alive
-        return FAILED if run.age > _SILENT_SECONDS else ""
+        silent = run.age if run.silent is None else run.silent
+        return FAILED if silent > _SILENT_SECONDS else ""
 
     def _artifact(
         self, run: _Run, probe: Probe | None, stored: Sequence[_Artifact]
