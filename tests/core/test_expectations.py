@@ -435,7 +435,7 @@ def test_a_failure_of_a_service_itself_may_be_that_of_a_scenario():
 
 def _at_seed(seed: str, status: Status, **fields: Any) -> CheckOutcome:
     entry = {"client": "all", "service": "all", "check": "lost_create_task", **fields}
-    declared = _declared(**entry, scenario="lost-answer")
+    declared = _declared(**{"scenario": "lost-answer", **entry})
     point = Point(client="2.19.39", scenario=f"lost-answer{seed}")
     cell = expectations.Judged(Version("2.19.39"), None, "hello", point=point)
     found = {
@@ -456,3 +456,10 @@ def test_what_is_declared_of_lost_answers_is_declared_at_every_seed_that_loses_t
 def test_only_where_no_seed_is_given_a_declared_loss_that_does_no_harm_is_red():
     assert _at_seed("", Status.PASS).status is Status.UNEXPECTED_PASS
     assert {_at_seed(f"={seed}", Status.PASS).status for seed in range(30)} == {Status.PASS}
+
+
+def test_what_is_declared_of_one_seed_is_of_no_other_and_may_be_chance():
+    there = {"scenario": "lost-answer=7"}
+    assert _at_seed("=7", Status.FAIL, **there).status is Status.EXPECTED_FAIL
+    assert _at_seed("=7", Status.PASS, **there).status is Status.PASS
+    assert {_at_seed(seed, Status.FAIL, **there).status for seed in ("=8", "")} == {Status.FAIL}
