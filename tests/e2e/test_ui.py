@@ -246,7 +246,7 @@ def test_bad_input_is_one_clear_error(walked: Walked, tmp_path: Path, more, mess
     assert left(tmp_path) == []
 
 
-@pytest.mark.parametrize("place", [0, -1], ids=["live", "of a client"])
+@pytest.mark.parametrize("place", [0, -1], ids=["of a client", "live"])
 def test_one_cell_is_judged_again_by_its_line(walked: Walked, tmp_path: Path, place: int):
     cell = walked.ui.cells[place]
     line = shlex.split(cell["rerun"])
