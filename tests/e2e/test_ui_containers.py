@@ -98,6 +98,9 @@ def test_the_ui_joins_the_network_of_the_kept_database(
     assert "ui: UI backend from the service's image, in a container" in found.output
     assert "UI backend of v2.5.0, " in found.output
     checks = judged(found)
+    live = checks.pop("CompatLiveFlow")
+    assert set(live) >= {"listed", "status", "tags"}
+    assert set(live.values()) == {"pass"}
     assert set(checks) == {"card", "failing"}
     for one in checks.values():
         assert set(one) >= {*ASKED, "data_kept"}
