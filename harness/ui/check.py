@@ -244,6 +244,9 @@ def _data_kept(sample: SampleRun, gone: Sequence[str]) -> CheckOutcome:
         )
     # The local datastore's files are FLOW/RUN/STEP/TASK/….
     own = [path for path in gone if f"/{sample.pathspec}/" in path]
+    if not own and sample.resumed:
+        why = "the logs of its first tasks are those of the run that it goes on from"
+        return CheckOutcome(Status.UNSUPPORTED, why)
     if not own:
         return CheckOutcome(Status.PASS)
     more = f" and {len(own) - 1} more" if len(own) > 1 else ""
