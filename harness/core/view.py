@@ -82,7 +82,7 @@ class View:
         self._all_planned: set[Key] = set()
         self._attempts: dict[Key, list[CellEntry]] = {}
         self._planned: dict[str, dict[Key, PlannedCell]] = {}
-        self._stages: dict[_StageKey, StageEntry] = {}
+        self._stages: dict[_StageKey, list[StageEntry]] = {}
         self._planned_stages: dict[_StageKey, PlannedStage] = {}
         self._ended: set[str] = set()
         self._names: dict[Key, str] | None = None
@@ -99,7 +99,7 @@ class View:
             case Planned():
                 self._add_plan(entry)
             case StageEntry():
-                self._stages[entry.run, entry.walk, entry.stage, entry.service] = entry
+                self._stages.setdefault(_stage_key(entry), []).append(entry)
             case Note():
                 self.notes.setdefault(entry.service, {})[entry.text] = None
             case Environment():
@@ -230,7 +230,18 @@ class View:
         order = {run: place for place, run in enumerate(self.runs)}
         keys = dict.fromkeys([*self._planned_stages, *self._stages])
         in_order = sorted(keys, key=lambda key: (order[key[0]], key[1], key[2]))
-        return [self._stages.get(key) or self._stage_never(key) for key in in_order]
+        return [
+            self._stages[key][-1] if key in self._stages else self._stage_never(key)
+            for key in in_order
+        ]
+
+    def earlier_stages(self, stage: StageEntry) -> Sequence[StageEntry]:
+        """Return what a run that went on said of a stage or service before, oldest first."""
+        return self._stages.get(_stage_key(stage), [])[:-1]
+
+    def flaky_stage(self, stage: StageEntry) -> bool:
+        """Tell whether a stage or service was red once, and green when the run went on."""
+        return green(stage) and any(map(red, self.earlier_stages(stage)))
 
     def _stage_never(self, key: _StageKey) -> StageEntry:
         planned, run = self._planned_stages[key], self.runs[key[0]]
@@ -262,6 +273,10 @@ class View:
         judged = any(cell.status is not Status.UNSUPPORTED for cell in cells)
         judged = judged and all(map(green, cells)) and all(map(green, self.stages))
         return judged and not self.incomplete
+
+
+def _stage_key(stage: StageEntry) -> _StageKey:
+    return stage.run, stage.walk, stage.stage, stage.service
 
 
 def _names(cells: Iterable[CellEntry]) -> Iterator[tuple[Key, str]]:

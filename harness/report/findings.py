@@ -283,8 +283,12 @@ def headline(view: View, wrong: Sequence[Finding]) -> str:
 
 def asides(view: View) -> str:
     """Return what is no failure and still worth saying in one line; empty for nothing."""
-    known = known_count(view)
-    said = [counted(known, "known failure") if known else "", rollback_count(view)]
+    known, flaky = known_count(view), sum(map(view.flaky_stage, view.stages))
+    said = [
+        counted(known, "known failure") if known else "",
+        counted(flaky, "flaky service") if flaky else "",
+        rollback_count(view),
+    ]
     return ", ".join(filter(None, said))
 
 

@@ -27,12 +27,25 @@ def flaky_count(view: View) -> int:
 
 
 def difference_lines(view: View) -> list[str]:
-    """Return a line for each check that did not come out alike in the attempts of a run."""
-    return [
+    """Return a line for each check that did not come out alike in the attempts of a run.
+
+    So for each service by itself: with what was wrong with it when the run was cut short.
+    """
+    of_cells = [
         f"differs: {view.name(cell)}: {line}"
         for cell in view.finished
         for line in view.differences(cell)
     ]
+    return of_cells + [line for stage in view.stages for line in _stage_differs(view, stage)]
+
+
+def _stage_differs(view: View, stage: StageEntry) -> list[str]:
+    attempts = [*view.earlier_stages(stage), stage]
+    statuses = [one.status.value for one in attempts]
+    if len(set(statuses)) == 1:
+        return []
+    wrong = dict.fromkeys(line for one in attempts[:-1] for line in (*one.lost, *one.problems))
+    return [f"differs: {place(stage)}: {', '.join(statuses)}", *(f"  {line}" for line in wrong)]
 
 
 def totals_line(view: View, cells: Iterable[CellEntry] | None = None) -> str:
@@ -106,16 +119,29 @@ def place(stage: StageEntry) -> str:
     return f"stage {stage.stage:02d}, {stage.service}{walk}"
 
 
-def stage_sentences(stage: StageEntry) -> list[str]:
-    """Return what is wrong with a stage of a walk, in words."""
+def stage_sentences(stage: StageEntry, *, verdict: bool = True) -> list[str]:
+    """Return what is wrong with a stage of a walk, in words.
+
+    Args:
+        stage: the stage.
+        verdict: whether that on rollback is told, where ``--gate`` made it a problem.
+    """
     where = place(stage)
-    lost = [f"{where}: lost {line}" for line in stage.lost]
-    return lost + [f"{where}: {line}" for line in stage.problems]
+    left_out = unsafe_sentence(stage) if gated(stage) and not verdict else None
+    problems = [line for line in stage.problems if line != left_out]
+    lost = [f"{where}: lost {line}" for line in told_once(stage.lost)]
+    return lost + [f"{where}: {line}" for line in told_once(problems)]
+
+
+def told_once(lines: Iterable[str]) -> list[str]:
+    """Return each line once, with how often it is there."""
+    counts = Counter(lines)
+    return [f"{line} ({count} times)" if count > 1 else line for line, count in counts.items()]
 
 
 def known_sentences(stage: StageEntry) -> list[str]:
     """Return what fails in a stage of a walk as it is declared to, in words."""
-    return [f"{place(stage)}: fails as declared: {line}" for line in stage.known]
+    return [f"{place(stage)}: fails as declared: {line}" for line in told_once(stage.known)]
 
 
 def known_count(view: View) -> int:
@@ -131,7 +157,7 @@ def rollback_lines(stage: StageEntry) -> list[str]:
         return []
     walk = f" ({stage.walk})" if stage.walk else ""
     verdict, evidence = _rolling_back(stage)
-    shown = evidence if stage.rollback == UNSAFE else []
+    shown = told_once(evidence) if stage.rollback == UNSAFE else []
     return [f"stage {stage.stage:02d}{walk}: {verdict}", *(f"  {said}" for said in shown)]
 
 
@@ -139,6 +165,11 @@ def unsafe_sentence(stage: StageEntry) -> str:
     """Return the verdict on a stage that is no way back, with the first reason why."""
     verdict, evidence = _rolling_back(stage)
     return ": ".join([verdict, *evidence[:1]])
+
+
+def gated(stage: StageEntry) -> bool:
+    """Tell whether the verdict on rollback is a problem of the stage, too."""
+    return stage.rollback == UNSAFE and unsafe_sentence(stage) in stage.problems
 
 
 def _rolling_back(stage: StageEntry) -> tuple[str, list[str]]:

@@ -25,6 +25,7 @@ from harness.report.summary import (
     axes_words,
     column,
     difference_lines,
+    gated,
     known_sentences,
     rollback_lines,
     stage_sentences,
@@ -243,12 +244,15 @@ class Screen:
         walked = [stage for stage in stages if stage.stage]
         for _, walk in groupby(walked, key=attrgetter("run", "walk")):
             self.console.print(timeline_table(list(walk)))
-        for line in (line for stage in stages for line in stage_sentences(stage)):
+        # Verdicts on rollback follow, with all of their reasons.
+        for line in (line for stage in stages for line in stage_sentences(stage, verdict=False)):
             self.console.print(escape(_short(line)), style="red")
         for line in (line for stage in stages for line in known_sentences(stage)):
             self.say(_short(f"known: {line}"))
-        for line in (line for stage in stages for line in rollback_lines(stage)):
-            self.say(_short(line))
+        for stage in stages:
+            for line in rollback_lines(stage):
+                style = "red" if gated(stage) else None
+                self.console.print(escape(_short(line)), style=style)
 
 
 def _short(line: str) -> str:

@@ -95,3 +95,33 @@ def test_a_diff_tells_that_it_became_wrong(tmp_path: Path):
 def test_one_cell_of_it_is_run_again(wrong: View):
     (bad,) = bad_stages(wrong)
     assert [cell.service for cell in cells_of(bad, wrong)] == ["v2.5.1"]
+
+
+def test_what_was_wrong_before_a_run_went_on_is_told(tmp_path: Path):
+    cells = [journals.cell("2.19.39", service) for service in BOTH]
+    bad = alone(BOTH[1], status="fail", problems=[WRONG])
+    view = journals.write(tmp_path, cells, stages=[alone(BOTH[0]), bad, alone(BOTH[1])])
+    assert view.green
+    assert [view.flaky_stage(stage) for stage in view.stages] == [False, True]
+    (before,) = view.earlier_stages(view.stages[1])
+    assert before.problems == [WRONG]
+    for report in (printed(view, tmp_path), render_markdown(view)):
+        assert "differs: service v2.5.1, by itself: fail, pass" in report
+        assert WRONG in report
+        assert "1 flaky service" in report
+    assert "1 flaky service" in render_html(view, tmp_path)
+
+
+def test_equal_attempts_are_not_told(tmp_path: Path):
+    bad = alone(BOTH[1], status="fail", problems=[WRONG])
+    view = journals.write(tmp_path, [journals.cell("2.19.39", BOTH[1])], stages=[bad, bad])
+    assert "differs" not in printed(view, tmp_path)
+    assert "flaky" not in printed(view, tmp_path)
+
+
+def test_equal_sentences_are_told_once_with_their_count(tmp_path: Path):
+    view = written(tmp_path, status="fail", problems=[WRONG, "run: refused", WRONG])
+    said = printed(view, tmp_path)
+    assert said.count(WRONG) == 1
+    assert f"{WRONG} (2 times)" in said
+    assert f"{WRONG} (2 times)" in render_markdown(view)

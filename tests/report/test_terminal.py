@@ -13,6 +13,7 @@ from rich.console import Console
 from harness.core.entries import CellEntry, Note, now
 from harness.core.outcome import Status
 from harness.core.view import View
+from harness.report.summary import unsafe_sentence
 from harness.report.terminal import Screen, client_line, grid_tables
 from tests.report.journals import cell, stage, write
 
@@ -282,3 +283,14 @@ def test_a_verdict_on_rollback_is_a_line_and_what_makes_it_unsafe_stands_below(
         "  It starts.",
         "stage 03: rolling back to v2.4.0 is safe",
     ]
+
+
+def test_a_verdict_that_closes_the_gate_is_told_once(log: _Paper, tmp_path: Path):
+    evidence = ["v2.3.0: It does not start.", "v2.3.0: It lost a row."]
+    unsafe = stage(2, "v2.4.0", rollback="unsafe", rollback_evidence=evidence, status="fail")
+    unsafe.problems = [unsafe_sentence(unsafe), "run: refused"]
+    log.screen.end(write(tmp_path, [], stages=[unsafe]), tmp_path)
+    said = log.text.splitlines()
+    assert [line for line in said if "It does not start" in line] == ["  It does not start."]
+    assert "stage 02: rolling back to v2.3.0 is unsafe" in said
+    assert "stage 02, v2.4.0: run: refused" in said
