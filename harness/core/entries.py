@@ -241,6 +241,8 @@ class StageEntry(_Entry, kw_only=True, tag="stage"):
         lost: rows and values that are gone or changed, in words.
         problems: everything else that is wrong, in words.
         known: what fails as declared in expectations.json, in words.
+        observed: named behaviour of the service to what it answered, without a client; neighbouring
+            releases are compared by it. Empty where not everything could be asked.
         rollback: ``safe`` or ``unsafe``; None where the schema did not change.
         rollback_evidence: what was asked of the previous service, and what came of it.
         log: the service's log, relative to the journal's folder.
@@ -267,6 +269,7 @@ class StageEntry(_Entry, kw_only=True, tag="stage"):
     lost: list[str] = []
     problems: list[str] = []
     known: list[str] = []
+    observed: dict[str, str] = {}
     rollback: Literal["safe", "unsafe"] | None = None
     rollback_evidence: list[str] = []
     log: str = ""

@@ -405,7 +405,7 @@ def judge_contract(
     today: date,
     point: Point | None = None,
     *,
-    complete: bool = True,
+    asked: Iterable[str] = (),
 ) -> tuple[list[str], list[str]]:
     """Return what is wrong with a service itself, and what of it is declared. Pure.
 
@@ -415,7 +415,7 @@ def judge_contract(
         service: the one that was asked.
         today: an expectation counts up to the day it names.
         point: where it was asked.
-        complete: whether all was asked for; else what does not fail is not known to pass.
+        asked: the checks all of which was asked for: what does not fail there passes.
     """
     declared = [one for one in expectations if one.concerns_contract(service, point)]
     wrong: list[str] = []
@@ -427,9 +427,10 @@ def judge_contract(
         of_check = [one for one in declared if one.check == check]
         judged = _judged(CheckOutcome(Status.FAIL, problem), of_check, today)
         (known if judged.status is Status.EXPECTED_FAIL else wrong).append(judged.reason)
-    for one in declared if complete else ():
+    passing = {CONTRACT + check for check in asked} - failing
+    for one in declared:
         judged = _judged(CheckOutcome(Status.PASS), [one], today)
-        if one.check not in failing and judged.status is not Status.PASS:
+        if one.check in passing and judged.status is not Status.PASS:
             wrong.append(f"{one.check}: {judged.reason}")
     return wrong, known
 

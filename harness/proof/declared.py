@@ -11,6 +11,8 @@ from operator import attrgetter
 
 from packaging.version import Version
 
+from harness.catalog.releases import Service
+
 CHECKS = (
     "an artifact twice in one request",
     "answers",
@@ -24,6 +26,7 @@ CHECKS = (
     "duplicate run with a name",
     "duplicate step",
     "duplicate task with a name",
+    "filters",
     "flow",
     "heartbeat of a run",
     "heartbeat of a task",
@@ -40,12 +43,15 @@ CHECKS = (
     "many artifacts",
     "metadata",
     "metadata of a task with a name",
+    "metadata of some tasks",
     "metadata of an unknown task",
     "metadata registered again",
+    "order",
     "pages",
     "removal of a system tag",
     "run",
     "run named by digits",
+    "run of another user",
     "run of an unknown flow",
     "run of many",
     "run with a name",
@@ -76,6 +82,8 @@ class DeclaredChange:
         before: what is observed with older releases, back to the change before this one.
         after: what is observed with this release and newer ones.
         reason: what the release changed.
+        schema: the migration that decides it, whatever the service: one that goes back behaves
+            by the schema it finds. 0 where the code decides.
     """
 
     check: str
@@ -83,13 +91,18 @@ class DeclaredChange:
     before: str
     after: str
     reason: str
+    schema: int = 0
+
+    def holds(self, service: Service, schema: int) -> bool:
+        """Tell whether a service over a schema behaves as after the change."""
+        return schema >= self.schema if self.schema else self.since <= service.version
 
 
 def _changed(
-    since: str, reason: str, observations: dict[str, tuple[str, str]]
+    since: str, reason: str, observations: dict[str, tuple[str, str]], schema: int = 0
 ) -> Iterable[DeclaredChange]:
     for check, (before, after) in observations.items():
-        yield DeclaredChange(check, Version(since), before, after, reason)
+        yield DeclaredChange(check, Version(since), before, after, reason, schema)
 
 
 DECLARED: tuple[DeclaredChange, ...] = (
@@ -129,6 +142,7 @@ DECLARED: tuple[DeclaredChange, ...] = (
         "2.0.5",
         "schema 20201002000616: a task may have several metadata of one name",
         {"metadata registered again": ("200, 0 written", "200, 1 written")},
+        schema=20201002000616,
     ),
     *_changed(
         "2.0.6",
@@ -160,17 +174,49 @@ DECLARED: tuple[DeclaredChange, ...] = (
         "tasks can be selected by their metadata",
         {"filtered tasks": ("404", "200, 1 found")},
     ),
+    *_changed(
+        # The default branch after v2.5.1, which still calls itself so:
+        # https://github.com/Netflix/metaflow-service/pull/481, 487 and 488
+        "2.6",
+        "lists come in pages, newest first; runs and tasks can be filtered",
+        {
+            "pages": ("unknown", "known"),
+            "runs of a status that is none": ("200", "400"),
+            "tasks of a time that is none": ("200", "400"),
+        },
+    ),
 )
 """By release, oldest first."""
 
 
-def declared(check: str, version: Version) -> DeclaredChange | None:
-    """Return the change that declares how a release behaves.
+@dataclass(frozen=True)
+class Declared:
+    """How a service is declared to behave.
 
-    Returns:
-        The newest one the release has reached, whose ``after`` holds for it; else the oldest of
-        the check, whose ``before`` does; None for a check that no release changed.
+    Attributes:
+        expected: what is observed; of a checkout perhaps one of two.
+        change: the change that says so.
+    """
+
+    expected: tuple[str, ...]
+    change: DeclaredChange
+
+
+def declared(check: str, service: Service, schema: int) -> Declared | None:
+    """Return how a service over a schema is declared to behave; None where no release changed it.
+
+    Args:
+        check: name of the observation.
+        service: whose observation it is. A checkout goes by the release it grew from, and may
+            already behave as the next change has it.
+        schema: the newest migration its database has.
     """
     of_check = sorted((one for one in DECLARED if one.check == check), key=attrgetter("since"))
-    reached = [one for one in of_check if one.since <= version]
-    return (reached[-1] if reached else of_check[0]) if of_check else None
+    if not of_check:
+        return None
+    reached = [one for one in of_check if one.holds(service, schema)]
+    change = reached[-1] if reached else of_check[0]
+    expected = [change.after if reached else change.before]
+    if service.kind == "checkout":
+        expected += [one.after for one in of_check[len(reached) : len(reached) + 1]]
+    return Declared(tuple(expected), change)

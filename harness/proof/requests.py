@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from urllib.parse import urlencode
 
 import requests
 from psycopg2 import extensions, sql
@@ -188,47 +187,6 @@ class Exchange:
             self.note(check, f"cannot be read back: {answer}")
         return answer
 
-    def read_pages(
-        self, check: str, path: str, key: str, expected: Sequence[object], size: int
-    ) -> None:
-        """Read a list at once and page by page, and note when either is not what is expected.
-
-        A service that knows no pages answers the whole list.
-
-        Args:
-            check: what a problem begins with.
-            path: of the list.
-            key: the field that tells its objects apart.
-            expected: the keys of all that it holds, in any order.
-            size: how many objects a page may have.
-        """
-        answer = self.ask("GET", path)
-        whole = [str(one.get(key)) for one in answer.objects]
-        self.hold(check, f"{path}, read at once,", whole, map(str, expected))
-        found: list[str] = []
-        cursor = ""
-        for _ in range(len(whole) + 1):
-            answer = self.ask("GET", f"{path}?{urlencode({'_limit': size, **_at(cursor)})}")
-            if not answer.ok:
-                self.note(check, f"a page cannot be read: {answer}")
-                return
-            found += [str(one.get(key)) for one in answer.objects]
-            cursor = answer.next_page
-            if not cursor:
-                break
-        if cursor:
-            self.note(check, f"{path}: its pages of {size} do not end")
-        self.hold(check, f"{path}, in pages of {size},", found, whole)
-
-    def hold(self, check: str, what: str, found: Iterable[str], expected: Iterable[str]) -> None:
-        """Note when a list has not each of what is expected as often, in whatever order."""
-        has, wanted = Counter(found), Counter(expected)
-        missing, double = wanted - has, has - wanted
-        if missing or double:
-            lacks, more = (shortened(sorted(one.elements())) for one in (missing, double))
-            counts = f"{has.total()} of {wanted.total()}"
-            self.note(check, f"{what} has {counts}: it lacks {lacks} and has {more} too many")
-
     def compare(self, check: str, story: object, sent: Iterable[Row], found: Sequence[Row]) -> None:
         """Note each of ``sent`` that no row or object found holds with all its fields."""
         missing = [one for one in sent if not any(equal(one, row) for row in found)]
@@ -256,10 +214,6 @@ def _gone(rows: Mapping[str, Sequence[Row]]) -> str:
     """Return rows that are there no more as they were, as a problem tells them."""
     told = [f"{table} {shortened(row)}" for table, found in rows.items() for row in found]
     return f"; changed or gone: {', '.join(told[:_NOTED])}" if told else ""
-
-
-def _at(cursor: str) -> dict[str, str]:
-    return {"_cursor": cursor} if cursor else {}
 
 
 def equal(sent: Row, found: Row) -> bool:

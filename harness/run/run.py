@@ -11,10 +11,8 @@ import contextlib
 import os
 import shutil
 import signal
-import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -24,20 +22,18 @@ import msgspec
 from harness.catalog.releases import Client, Service
 from harness.client.cell import CellOutcome, not_run
 from harness.core import expectations
-from harness.core.axes import Point, walk_name
 from harness.core.causes import known_failures
-from harness.core.entries import Begun, CellEntry, Resumed, StageEntry, now
+from harness.core.entries import Begun, CellEntry, Resumed, now
 from harness.core.outcome import CheckOutcome, Status
 from harness.core.plan import Cell, Plan, conclusive
 from harness.core.provenance import with_key
 from harness.core.redact import from_environment
-from harness.core.scenarios import WRONG_ORDER
 from harness.machine.errors import InfraError, UsageError
 from harness.machine.locks import RunLock
 from harness.machine.processes import kill_marked, raise_exit
-from harness.proof import contract, unmigrated
 from harness.report.terminal import Screen
 from harness.run.clients import Clients
+from harness.run.contracts import Contracts
 from harness.run.executor import Executor
 from harness.run.folder import RunFolder
 from harness.run.keep import leave_stack
@@ -45,10 +41,8 @@ from harness.run.options import Options
 from harness.run.record import Record
 from harness.run.unit import StackSource, Unit, execute
 from harness.stack.backend import Backend, choose_backend
-from harness.stack.database.server import Database
-from harness.stack.service.launcher import RunningService
 from harness.stack.service.live import LiveLogs
-from harness.stack.stacks import Stack, Stacks
+from harness.stack.stacks import Stacks
 from harness.stack.store.choice import choose_datastores
 
 
@@ -90,8 +84,7 @@ class Run:
             keep=options.keep,
             cancelled=self.executor.cancelled,
         )
-        self._unmigrated: dict[str, tuple[str, ...]] = {}
-        """By a service's address, what was wrong with it before its database was migrated."""
+        self.contracts = Contracts(options, self.folder, self.record, self.backend)
         self.stacks = self._stacks()
         for datastore in self._datastores.values():
             self.screen.say(f"data: {datastore.description}")
@@ -120,48 +113,9 @@ class Run:
             name,
             logs,
             self.record.note,
-            begun=self._ask_unmigrated,
-            opened=self._judge_service,
+            begun=self.contracts.ask_unmigrated,
+            opened=self.contracts.judge,
         )
-
-    def _ask_unmigrated(self, running: RunningService, database: Database, point: Point) -> None:
-        """Ask a service that runs before its database is migrated, where that is the scenario."""
-        if point.scenario == WRONG_ORDER:
-            flow = f"Unmigrated_{self.folder.run.replace('-', '_')}"
-            self._unmigrated[running.url] = unmigrated.ask(running.url, database.address, flow)
-
-    def _judge_service(self, stack: Stack, point: Point) -> None:
-        """Ask a service for its contract, on a database that no client has used yet."""
-        started, service = time.monotonic(), stack.running.service
-        judged = StageEntry(
-            at=now(),
-            run=self.folder.run,
-            stage=0,
-            service=service.name,
-            service_kind=service.kind,
-            direction="upgrade",
-            walk=walk_name(point),
-            reported=stack.reported,
-            schema_after=stack.schema,
-            migrations=list(stack.migration.applied),
-            migration_seconds=stack.migration.seconds,
-            log=str(stack.running.log.relative_to(self.folder.path)),
-        )
-        flow = f"Contract_{self.folder.run.replace('-', '_')}"
-        try:
-            found = contract.exercise(stack.running.url, stack.database.address, flow)
-        except InfraError as error:
-            # The cells find out by themselves whether anything answers them.
-            judged.status, judged.problems = Status.INFRA, [str(error)]
-        else:
-            early = self._unmigrated.pop(stack.running.url, ())
-            found = replace(found, problems=(*early, *found.problems))
-            judged.problems, judged.known = self.judge_contract(found, service, point)
-            judged.problems += contract.changes(None, found, service)
-            known = Status.EXPECTED_FAIL if judged.known else Status.PASS
-            judged.status = Status.FAIL if judged.problems else known
-        judged.seconds = round(time.monotonic() - started, 2)
-        self.record.add(judged)
 
     def _record_start(self) -> None:
         given = list(self.options.given)
@@ -283,15 +237,6 @@ class Run:
         """
         declared, today = self.options.expectations, datetime.now(timezone.utc).date()
         return expectations.judge_migration(declared, outcome, service, before, today)
-
-    def judge_contract(
-        self, found: contract.Contract, service: Service, point: Point | None = None
-    ) -> tuple[list[str], list[str]]:
-        """Return what is wrong with a service by what is declared of it, and what is known."""
-        declared, today = self.options.expectations, datetime.now(timezone.utc).date()
-        return expectations.judge_contract(
-            declared, found.problems, service, today, point, complete=found.complete
-        )
 
     def judge_checks(
         self, cell: Cell, checks: Mapping[str, CheckOutcome]

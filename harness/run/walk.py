@@ -68,6 +68,7 @@ class Walk:
         name: str = "",
     ) -> None:
         self._run = run
+        self._contracts = run.contracts
         self._backend = backend
         self._stacks = stacks
         self._pythons = dict(pythons)
@@ -78,7 +79,7 @@ class Walk:
         self._logs = run.folder.service_logs
         self._written: list[WrittenRun] = []
         self._left: fingerprint.Fingerprint | None = None
-        self._contract: contract.Contract | None = None
+        self._observed = contract.Observed("", {})
         self._found = schema.SchemaDescription({})
         """What a user's database had when the walk began."""
         self._theirs: frozenset[str] = frozenset()
@@ -300,12 +301,15 @@ class Walk:
         # A database that was walked before has the flows of that walk.
         flow = f"ContractStage{step.number}_{self._run.folder.run.replace('-', '_')}"
         found = contract.exercise(stack.running.url, stack.database.address, flow)
-        wrong, known = self._run.judge_contract(found, step.service, self._point)
+        wrong, known = self._contracts.declared(found, step.service, self._point)
         stage.problems += wrong
         stage.known += known
-        stage.problems += contract.changes(self._contract, found, step.service, back=step.rollback)
+        stage.problems += contract.undeclared(found, step.service, stack.schema)
+        observed = contract.Observed(step.service.name, found.observations)
+        stage.problems += contract.differences(self._observed, observed)
         if found.complete:  # what a refused write leaves unasked is no behaviour to compare with
-            self._contract = found
+            self._observed = observed
+            stage.observed = dict(found.observations)
 
     def _cells(self, step: Step) -> tuple[Cell, ...]:
         return self._run.plan.of_stage(self._name, step.number, self._pythons)
@@ -381,7 +385,7 @@ class Walk:
                 database.address,
                 runs,
                 # What is declared and does not fail says nothing of a way back.
-                lambda found: self._run.judge_contract(
+                lambda found: self._contracts.declared(
                     replace(found, complete=False), previous, self._point
                 )[0],
             )

@@ -250,7 +250,7 @@ def test_a_failure_of_a_service_itself_is_declared_strictly(
     }
     declared = parse([entry], "file", CATALOG, PROBES, contract_checks=CONTRACT_CHECKS)
     asked = next(one for one in CATALOG.services if one.name == service)
-    found = judge_contract(declared, problems, asked, TODAY)
+    found = judge_contract(declared, problems, asked, TODAY, asked=CONTRACT_CHECKS)
     assert found[1] == known
     assert len(found[0]) == min(len(wrong), 1)
     assert all(part in text for text in found[0] for part in wrong)
@@ -266,10 +266,11 @@ def test_what_was_not_asked_for_does_not_pass_against_its_declaration():
     }
     declared = parse([entry], "file", CATALOG, PROBES, contract_checks=CONTRACT_CHECKS)
     service = CATALOG.services[0]
-    assert judge_contract(declared, ["run: refused"], service, TODAY, complete=False) == (
-        ["run: refused"],
-        [],
-    )
+    told = (["run: refused"], [])
+    assert judge_contract(declared, ["run: refused"], service, TODAY) == told
+    assert judge_contract(declared, ["run: refused"], service, TODAY, asked=["run"]) == told
+    wrong, _ = judge_contract(declared, ["run: refused"], service, TODAY, asked=["run", "times"])
+    assert len(wrong) == len(["run: refused", "times passes"])
 
 
 def test_a_failure_of_a_service_itself_names_a_check_there_is():
@@ -425,11 +426,12 @@ def test_a_failure_of_a_service_itself_may_be_that_of_a_scenario():
     service = select_services(CATALOG, "2.5", "reference")[0]
     there = Point(client="2.19.39", scenario="wrong-order")
     for problems in ([], ["times: moved"]):
-        elsewhere = judge_contract(declared, problems, service, TODAY, Point(client="2.19.39"))
+        at = Point(client="2.19.39")
+        elsewhere = judge_contract(declared, problems, service, TODAY, at, asked=["times"])
         assert elsewhere == (problems, [])
     wrong, known = judge_contract(declared, ["times: moved"], service, TODAY, there)
     assert (wrong, known) == ([], ["known: times: moved"])
-    wrong, known = judge_contract(declared, [], service, TODAY, there)
+    wrong, known = judge_contract(declared, [], service, TODAY, there, asked=["times"])
     assert (len(wrong), known) == (1, [])
 
 

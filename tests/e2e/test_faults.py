@@ -52,7 +52,7 @@ def test_a_dropped_tag(tmp_path):
 
 
 def test_heartbeats_that_are_not_stored(tmp_path):
-    found = _with_fault("drop-heartbeat", tmp_path)
+    found = _with_fault("lose-write:heartbeat", tmp_path)
     assert list(_red(found)) == ["heartbeat"]
     assert _passed_but(found, "heartbeat")
     assert "runs_v3 has no heartbeat" in _red(found)["heartbeat"]
@@ -114,3 +114,15 @@ def test_the_line_for_a_rerun_reproduces_the_verdict(broken, tmp_path):
     assert found.code == broken.code
     assert [cell["id"] for cell in found.cells] == [broken.cells[0]["id"]]
     assert found.checks() == broken.checks()
+
+
+def test_a_level_that_answers_otherwise_than_its_neighbour(tmp_path):
+    options = ("--metaflow", "2.19.39", "--service", "2.3,2.5", "--probe", "hello")
+    planted = environment(**{faults.VARIABLE: "sort-tags@2.5"})
+    found = run("compat", tmp_path, *options, env=planted)
+    assert found.code == 1, found.output
+    assert [cell["status"] for cell in found.cells] == ["pass", "pass"]
+    told = "order of tags: was as sent with reference-2.3, is another with reference-2.5"
+    stages = [entry for entry in found.entries if entry["kind"] == "stage"]
+    assert [line for stage in stages for line in stage["problems"]] == [told]
+    assert told in found.output

@@ -15,7 +15,7 @@ from harness.catalog.releases import Service
 from harness.catalog.versions import load
 from harness.machine.errors import InfraError
 from harness.machine.processes import free_port, marked_processes
-from harness.proof.contract import Contract, changes, exercise
+from harness.proof.contract import Contract, Observed, differences, exercise, undeclared
 from harness.proof.declared import DECLARED
 from harness.stack.database.server import Database
 from harness.stack.reference import faults
@@ -69,15 +69,23 @@ def test_every_level_keeps_its_word_and_changes_only_what_is_declared(
     found = {level: found_at(level) for level in LEVELS}
     assert [contract.problems for contract in found.values()] == [()] * len(LEVELS)
     for before, after in itertools.combinations(LEVELS, 2):
-        service = SERVICES[f"reference-{after}"]
-        assert changes(found[before], found[after], service) == []
-        assert found[before].observations != found[after].observations
+        one, other = (
+            Observed(before, found[before].observations),
+            Observed(after, found[after].observations),
+        )
+        assert differences(one, other) == []
+        assert one.observations != other.observations
+    for level, contract in found.items():
+        service = SERVICES[f"reference-{level}"]
+        assert undeclared(contract, service, service.schema) == []
     running = start("2.0.4")
     await_ready(running)
     back = exercise(running.url, database.address, "FlowBack")
     assert back.problems == ()
     assert back.observations["filtered tasks"] == "404"
-    assert changes(found["2.5"], back, running.service, back=True) == []
+    assert back.observations["metadata registered again"] == "200, 1 written"
+    assert undeclared(back, running.service, SERVICES["reference-2.5"].schema) == []
+    assert undeclared(back, running.service, running.service.schema) != []
     assert exercise(running.url, database.address, "FlowAgain") == back
 
 
@@ -90,6 +98,10 @@ def test_every_level_keeps_its_word_and_changes_only_what_is_declared(
         (faults.STORE_TWICE, "task", ["tasks_v3 did not get 1 row(s)", "in the database"]),
         (faults.STORE_TWICE, "tasks at once", ["50 of 50 were accepted, and there are 100 rows"]),
         (faults.MOVE_TIMES, "times", ["GET /flows/", " tells ", ", stored is "]),
+        (faults.TIMES_OF_FIRST, "times", ["GET /flows/Flow25/runs: ", ", stored is "]),
+        (faults.REVERSE_LISTS, "order", ["later attempts do not come first: ['0', '1']"]),
+        (faults.REVERSE_LISTS, "order", ["/filtered_tasks?", "not by number"]),
+        (faults.IGNORE_FILTERS, "filters", ["/filtered_tasks?pattern=red has 4 of 3"]),
         (faults.DROP_TAG, "run", ["tags was sent as", "'alpha'", "POST", "in the database"]),
     ],
 )
@@ -106,6 +118,31 @@ def test_a_planted_fault_is_named(
         problem.startswith(f"{check}: ") and all(part in problem for part in told)
         for problem in problems
     ), problems
+
+
+LOST = {
+    "flow": "flow: accepted, yet flows_v3 did not get 1 row(s)",
+    "run": "run: accepted, yet runs_v3 did not get 1 row(s)",
+    "step": "step: accepted, yet steps_v3 did not get 1 row(s)",
+    "task": "task: accepted, yet tasks_v3 did not get 1 row(s)",
+    "artifact": "artifacts: accepted, yet artifact_v3 did not get 3 row(s)",
+    "metadata": "metadata: accepted, yet metadata_v3 did not get 2 row(s)",
+    "heartbeat": "heartbeat of a run: accepted, yet runs_v3 did not get 1 row(s)",
+    "tags": "change of tags: accepted, yet runs_v3 did not get 1 row(s)",
+}
+
+
+def test_every_kind_of_write_can_be_lost():
+    assert tuple(LOST) == faults.WRITES
+
+
+@pytest.mark.parametrize(("kind", "problem"), LOST.items())
+def test_a_write_that_stores_nothing_is_named(
+    found_at: Callable[[str], Contract], monkeypatch: pytest.MonkeyPatch, kind: str, problem: str
+):
+    monkeypatch.setenv(faults.VARIABLE, f"{faults.LOSE_WRITE}:{kind}")
+    problems = found_at("2.5").problems
+    assert any(one.startswith(problem) for one in problems), problems
 
 
 def test_a_service_on_a_schema_it_does_not_know_writes_what_it_refuses(
@@ -175,60 +212,79 @@ def with_heartbeat(answer: str) -> Contract:
     return Contract({"heartbeat of a run": answer, "duplicate flow": "409"}, ())
 
 
-@pytest.mark.parametrize(
-    ("was", "now", "service"),
-    [
-        ("404", "200", "2.0.4"),
-        ("404", "200", "v2.5.1"),
-        ("200", "404", "2.0.3"),
-        ("200", "404", "1.0.1"),
-    ],
-)
-def test_a_declared_change_is_not_named(was: str, now: str, service: str):
-    assert changes(with_heartbeat(was), with_heartbeat(now), SERVICES[service]) == []
+NEWEST = SERVICES["v2.5.1"].schema
 
 
 @pytest.mark.parametrize(
-    ("was", "now", "service", "declared"),
+    ("now", "service"),
+    [("200", "2.0.4"), ("200", "v2.5.1"), ("404", "2.0.3"), ("404", "1.0.1")],
+)
+def test_what_is_as_declared_is_not_named(now: str, service: str):
+    assert undeclared(with_heartbeat(now), SERVICES[service], NEWEST) == []
+
+
+@pytest.mark.parametrize(
+    ("now", "service", "expected"),
     [
-        ("200", "404", "v2.5.1", "200"),
-        ("404", "200", "2.0.3", "404"),
-        ("404", "404", "v2.5.1", "200"),  # over a jump: the change never came
+        ("404", "v2.5.1", "200"),
+        # Also after a step back: no schema decides it.
+        ("200", "2.0.3", "404"),
     ],
 )
-def test_what_is_not_as_declared_is_named(was: str, now: str, service: str, declared: str):
-    (named,) = changes(with_heartbeat(was), with_heartbeat(now), SERVICES[service])
+def test_what_is_not_as_declared_is_named(now: str, service: str, expected: str):
+    (named,) = undeclared(with_heartbeat(now), SERVICES[service], NEWEST)
     assert named == (
-        f"heartbeat of a run: was {was}, is {now} with {service};"
-        f" declared: {declared} (heartbeats; since 2.0.4)"
+        f"heartbeat of a run: is {now} with {service};"
+        f" declared: {expected} (heartbeats; since 2.0.4)"
     )
 
 
-def test_the_first_stage_is_held_against_what_is_declared():
-    assert changes(None, with_heartbeat("200"), SERVICES["v2.5.1"]) == []
-    (named,) = changes(None, with_heartbeat("404"), SERVICES["v2.5.1"])
-    assert named.startswith("heartbeat of a run: is 404 with v2.5.1; declared: 200 ")
+@pytest.mark.parametrize(
+    ("service", "schema", "now", "good"),
+    [
+        ("2.0.4", 20200603104139, "200, 0 written", True),
+        ("2.0.4", 20201002000616, "200, 1 written", True),
+        ("2.0.4", 20201002000616, "200, 0 written", False),
+        ("v2.5.1", 20230118020300, "200, 1 written", True),
+        ("v2.5.1", 20230118020300, "200, 0 written", False),
+    ],
+)
+def test_what_the_schema_decides_goes_by_the_schema(
+    service: str, schema: int, now: str, *, good: bool
+):
+    found = Contract({"metadata registered again": now}, ())
+    assert (undeclared(found, SERVICES[service], schema) == []) == good
 
 
-def test_on_the_way_back_what_the_newer_schema_decides_may_stay():
-    stays = with_heartbeat("200")
-    assert changes(stays, stays, SERVICES["2.0.3"], back=True) == []
-    assert changes(stays, stays, SERVICES["2.0.3"]) != []
+@pytest.mark.parametrize(
+    ("kind", "answer", "good"),
+    [
+        ("checkout", "400", True),
+        ("checkout", "200", True),
+        ("checkout", "500", False),
+        ("released", "400", False),
+    ],
+)
+def test_a_checkout_may_have_what_comes_next(kind: str, answer: str, *, good: bool):
+    version = Version("2.5.1+g91e44f0a")
+    service = dataclasses.replace(SERVICES["v2.5.1"], kind=kind, version=version)
+    found = Contract({"runs of a status that is none": answer}, ())
+    assert (undeclared(found, service, NEWEST) == []) == good
 
 
 def test_a_change_nobody_declared_is_named():
-    before = Contract({"duplicate flow": "409", "only before": "1"}, ())
-    after = Contract({"duplicate flow": "200", "only after": "1"}, ())
-    named = changes(before, after, SERVICES["v2.5.1"])
-    assert named == ["duplicate flow: was 409, is 200 with v2.5.1"]
+    before = Observed("v2.5.0", {"duplicate flow": "409", "only before": "1", "pages": "known"})
+    after = Observed("v2.5.1", {"duplicate flow": "200", "only after": "1", "pages": "unknown"})
+    named = differences(before, after)
+    assert named == ["duplicate flow: was 409 with v2.5.0, is 200 with v2.5.1"]
 
 
 def test_tags_by_the_release_that_has_them_not_by_what_it_reports():
     service: Service = SERVICES["v2.2.5"]
     assert service.reported == "2.2.3"
-    before, after = Contract({"change of tags": "404"}, ()), Contract({"change of tags": "200"}, ())
-    assert changes(before, after, service) == []
-    assert changes(before, after, SERVICES["v2.2.4"]) != []
+    found = Contract({"change of tags": "200"}, ())
+    assert undeclared(found, service, NEWEST) == []
+    assert undeclared(found, SERVICES["v2.2.4"], NEWEST) != []
 
 
 def test_declared_changes_of_one_check_follow_on_each_other():

@@ -16,11 +16,15 @@ VARIABLE = "METAFLOW_COMPAT_FAULT"
 
 LOSE_ARTIFACT = "lose-artifact"
 DROP_TAG = "drop-tag"
-DROP_HEARTBEAT = "drop-heartbeat"
+LOSE_WRITE = "lose-write"
 STORE_TWICE = "store-twice"
 # As services 1.0.x.
 MOVE_TIMES = "move-times"
 HANG = "hang"
+TIMES_OF_FIRST = "times-of-first"
+REVERSE_LISTS = "reverse-lists"
+IGNORE_FILTERS = "ignore-filters"
+SORT_TAGS = "sort-tags"
 STATUS_500 = "status-500"
 STATUS_500_COMMITS = "status-500-commits"
 MIGRATION_DROPS_COLUMN = "migration-drops-column"
@@ -32,15 +36,23 @@ MIGRATION_LOSES_ROW = "migration-loses-row"
 MIGRATION_CHANGES_VALUE = "migration-changes-value"
 NO_START_ON_NEWER_SCHEMA = "no-start-on-newer-schema"
 
-_TAKES_NAME = {LOSE_ARTIFACT, DROP_TAG, HANG}
+HEARTBEAT, TAGS = "heartbeat", "tags"
+WRITES = ("flow", "run", "step", "task", "artifact", "metadata", HEARTBEAT, TAGS)
+"""Every kind of write there is."""
+
+_TAKES_NAME = {LOSE_ARTIFACT, DROP_TAG, LOSE_WRITE, HANG}
 _TAKES_COUNT = {STATUS_500, STATUS_500_COMMITS}
 NAMES = (
     LOSE_ARTIFACT,
     DROP_TAG,
-    DROP_HEARTBEAT,
+    LOSE_WRITE,
     STORE_TWICE,
     MOVE_TIMES,
     HANG,
+    TIMES_OF_FIRST,
+    REVERSE_LISTS,
+    IGNORE_FILTERS,
+    SORT_TAGS,
     STATUS_500,
     STATUS_500_COMMITS,
     MIGRATION_DROPS_COLUMN,
@@ -64,7 +76,8 @@ class Fault:
 
     Attributes:
         name: one of NAMES; empty for none.
-        argument: the name of an artifact or a tag, the end of a path, or empty.
+        argument: the name of an artifact or a tag, the kind of a write, the end of a path, or
+            empty.
         count: which request it strikes, from 1; 0 where it has none.
     """
 
@@ -87,6 +100,10 @@ class Fault:
     def hangs(self, path: str) -> bool:
         """Tell whether requests with this path are never answered."""
         return self.name == HANG and path.endswith(f"/{self.argument}")
+
+    def loses_write(self, kind: str) -> bool:
+        """Tell whether a whole write of this kind, one of WRITES, is to store nothing."""
+        return self.name == LOSE_WRITE and self.argument == kind
 
     def kept(self, tags: object) -> object:
         """Return the user tags a new run is to have of those its client sent, None of None."""
@@ -124,6 +141,10 @@ def parse(text: str, level: Level) -> Fault:
     )
     if name == HANG and not argument:
         raise FaultError(f"{VARIABLE}: {name}:PATH needs the end of a path, artifact say")
+    if name == LOSE_WRITE and argument not in WRITES:
+        raise FaultError(
+            f"{VARIABLE}: {name}:KIND: unknown kind {argument!r}{_nearest(argument, WRITES)}"
+        )
     if argument and name not in _TAKES_NAME | _TAKES_COUNT:
         raise FaultError(f"{VARIABLE}: {name} takes no argument, got {argument!r}")
     return fault if only_at in ("", level.name) else NO_FAULT

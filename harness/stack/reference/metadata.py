@@ -29,6 +29,15 @@ from harness.stack.reference.store import HEARTBEAT_SECONDS, Row, Store
 # As in the service: https://github.com/Netflix/metaflow-service/pull/243
 _FIRST_CLIENT_WITH_HEARTBEAT = (2, 2, 12)
 _SHOWS_TAGS_OF_RUN = (schema.STEPS, schema.TASKS, schema.ARTIFACTS)
+_KINDS = {
+    schema.FLOWS: "flow",
+    schema.RUNS: "run",
+    schema.STEPS: "step",
+    schema.TASKS: "task",
+    schema.ARTIFACTS: "artifact",
+    schema.METADATA: "metadata",
+}
+"""What a planted fault calls the write that adds to a table."""
 _BLANK = " "
 """What stands where a client left out a text that the table requires."""
 
@@ -169,9 +178,10 @@ class _MetadataApi:
 
     async def _filtered_tasks(self, request: web.Request) -> web.Response:
         where = self._columns(request)
-        if request.query.get("metadata_field_name"):
-            where["field_name"] = request.query["metadata_field_name"]
-        rows = await self._store.tasks_with(where, request.query.get("pattern", ""))
+        query = {} if self._fault.name == faults.IGNORE_FILTERS else request.query
+        if query.get("metadata_field_name"):
+            where["field_name"] = query["metadata_field_name"]
+        rows = await self._store.tasks_with(where, query.get("pattern", ""))
         return self._answer([_pathspec(row) for row in rows])
 
     async def _shown(self, table: str, rows: list[Row]) -> list[Row]:
@@ -179,6 +189,10 @@ class _MetadataApi:
         shown = [self._with_one_id(table, row) for row in rows]
         if self._fault.name == faults.MOVE_TIMES:
             shown = [{**row, "ts_epoch": int(time.time() * 1000)} for row in shown]
+        if self._fault.name == faults.TIMES_OF_FIRST:
+            shown = [{**row, "ts_epoch": shown[0]["ts_epoch"]} for row in shown]
+        if self._fault.name == faults.SORT_TAGS:
+            shown = [{**row, "tags": sorted(_texts(row["tags"]))} for row in shown]
         if rows and self._level.has_run_tags and table in _SHOWS_TAGS_OF_RUN:
             run = await self._run({key: rows[0][key] for key in ("flow_id", "run_number")})
             for row in shown:
@@ -236,10 +250,13 @@ class _MetadataApi:
         return response
 
     async def _add(self, table: str, values: Columns) -> web.Response:
-        row = await self._store.add(table, values)
+        row = await self._store.add(table, values, keep=self._keeps(table))
         if self._fault.name == faults.STORE_TWICE and table == schema.TASKS:
             await self._store.add(table, values)
         return self._answer((await self._shown(table, [row]))[0])
+
+    def _keeps(self, table: str) -> bool:
+        return not self._fault.loses_write(_KINDS[table])
 
     async def _add_artifacts(self, request: web.Request) -> web.Response:
         texts = ("name", "location", "ds_type", "sha", "type", "content_type", "user_name")
@@ -273,7 +290,7 @@ class _MetadataApi:
         for row in rows:
             try:
                 if not self._fault.loses(str(row.get("name", ""))):
-                    await self._store.add(table, {**task, **row})
+                    await self._store.add(table, {**task, **row}, keep=self._keeps(table))
                 count += 1
             except psycopg.Error as error:
                 _log.warning("%s: row refused: %s", table, error)
@@ -307,17 +324,17 @@ class _MetadataApi:
     # Heartbeats and tags
 
     def _heeds_heartbeats(self, body: Columns) -> bool:
-        return self._fault.name != faults.DROP_HEARTBEAT and _sends_heartbeats(body)
+        return not self._fault.loses_write(faults.HEARTBEAT) and _sends_heartbeats(body)
 
     async def _beat_run(self, request: web.Request) -> web.Response:
-        if self._fault.name == faults.DROP_HEARTBEAT:
+        if self._fault.loses_write(faults.HEARTBEAT):
             return self._beaten(taken=True)
         taken = await self._store.beat(schema.RUNS, run_of(self._columns(request)))
         return self._beaten(taken=taken)
 
     async def _beat_task(self, request: web.Request) -> web.Response:
         where = self._columns(request)
-        if self._fault.name == faults.DROP_HEARTBEAT:
+        if self._fault.loses_write(faults.HEARTBEAT):
             return self._beaten(taken=True)
         if self._level.has_attempts:
             await self._store.beat(schema.RUNS, run_of(where))
@@ -350,7 +367,7 @@ class _MetadataApi:
                 refused = ", ".join(sorted(remove & system_tags))
                 return self._answer(f"system tags cannot be removed: {refused}", status=422)
             changed = sorted((tags - remove) | (add - system_tags))
-            if set(changed) != tags:
+            if set(changed) != tags and not self._fault.loses_write(faults.TAGS):
                 await self._store.set_tags(where, changed, connection)
             return self._answer({"tags": changed})
 
@@ -358,6 +375,8 @@ class _MetadataApi:
         return columns_of(self._level, request)
 
     def _answer(self, body: object, status: int = 200) -> web.Response:
+        if self._fault.name == faults.REVERSE_LISTS and isinstance(body, list):
+            body = body[::-1]
         return answer(self._level, body, status)
 
 

@@ -98,8 +98,13 @@ class Store:
         rows = await self.find(table, where, order=order, connection=connection)
         return rows[0] if rows else None
 
-    async def add(self, table: str, values: Mapping[str, object]) -> Row:
+    async def add(self, table: str, values: Mapping[str, object], *, keep: bool = True) -> Row:
         """Insert one row, stamped with the time now, and return it as the table holds it.
+
+        Args:
+            table: its name.
+            values: by column.
+            keep: False for a planted fault: the row is gone when this returns.
 
         Raises:
             psycopg.errors.UniqueViolation: when the object is registered already.
@@ -114,7 +119,7 @@ class Store:
             SQL(", ").join(map(Placeholder, row)),
             self._columns(table),
         )
-        async with self._pool.connection() as connection:
+        async with self._pool.connection() as connection, _undone(connection, when=not keep):
             added = await (await connection.execute(query, row)).fetchone()
         assert added is not None
         self._check_columns(table, added)
@@ -194,6 +199,15 @@ class Store:
             raise InterfaceError(
                 f"{table} has columns unknown to level {self.level.name}: {sorted(unknown)}"
             )
+
+
+@asynccontextmanager
+async def _undone(connection: AsyncConnection[Row], *, when: bool) -> AsyncIterator[None]:
+    if not when:
+        yield
+        return
+    async with connection.transaction(force_rollback=True):
+        yield
 
 
 def _equal(where: Mapping[str, object]) -> Composable:

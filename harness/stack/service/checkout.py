@@ -85,8 +85,7 @@ class CheckoutLauncher:
         migration can deal with; so it follows with the first ``restart``. In the wrong order it
         comes first.
         """
-        self.prepare((service,))
-        running = _RunningCheckout(service, self._prepared[service], database, log, self._mark)
+        running = self._running(service, database, log)
         with log.open("a", encoding="utf-8") as output:
             output.write(f"{service.name}: goose: {self._goose or GOOSE_FOLDER / 'goose'}\n")
         try:
@@ -95,6 +94,16 @@ class CheckoutLauncher:
             running.stop()
             raise
         return running
+
+    def start_unmigrated(self, service: Service, database: Database, log: Path) -> RunningService:
+        """Start a metadata service alone, over a database that nobody has migrated."""
+        running = self._running(service, database, log)
+        running.begin_alone()
+        return running
+
+    def _running(self, service: Service, database: Database, log: Path) -> _RunningCheckout:
+        self.prepare((service,))
+        return _RunningCheckout(service, self._prepared[service], database, log, self._mark)
 
     def _prepare(self, service: Service) -> _Prepared:
         layout = service.layout
@@ -176,6 +185,10 @@ class _RunningCheckout:
                 # Its tables are to be there before the migration looks for them.
                 await_ready(self)
             self._spawn("migration", self._layout.migration)
+
+    def begin_alone(self) -> None:
+        """Start the metadata service, and nothing that migrates."""
+        self._spawn("metadata", self._layout.metadata)
 
     def restart(self) -> None:
         """Stop and start again, all of it, on the same database and ports."""

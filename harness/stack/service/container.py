@@ -41,6 +41,9 @@ class ContainerLauncher:
 
     description = "released services, in containers"
 
+    # An image's start script migrates an empty database by itself.
+    start_unmigrated = None
+
     def __init__(
         self,
         belongings: Belongings,

@@ -6,6 +6,7 @@ checkout, a container or an external address.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -47,11 +48,19 @@ class RunningService(Protocol):
         """Stop the service and everything it started. Safe to call twice."""
 
 
+StartUnmigrated = Callable[[Service, Database, Path], RunningService]
+"""Takes what ``Launcher.start`` takes."""
+
+
 class Launcher(Protocol):
     """One kind of origin of services."""
 
     description: str
     """What kind it is, for the first line printed: ``reference service, as processes``."""
+
+    @property
+    def start_unmigrated(self) -> StartUnmigrated | None:
+        """Starts the metadata API alone, as who forgets the migration does; None: it cannot."""
 
     def prepare(self, services: tuple[Service, ...]) -> None:
         """Do once what all of them need (environments, images) before the first start.

@@ -29,6 +29,9 @@ class ReferenceLauncher:
 
     description = "reference service, as processes"
 
+    # One process serves both APIs, and that levels answer so is no news: it is the control.
+    start_unmigrated = None
+
     def __init__(self, mark: str) -> None:
         self._mark = mark
         self._python: Path | None = None

@@ -1,0 +1,156 @@
+"""The contract of each service of a run: asked before any client, judged by what is declared."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable
+from datetime import datetime, timezone
+
+from harness.catalog.releases import Service
+from harness.core import expectations
+from harness.core.axes import Point, walk_name
+from harness.core.entries import StageEntry, now
+from harness.core.outcome import Status
+from harness.core.scenarios import WRONG_ORDER
+from harness.machine.errors import InfraError
+from harness.proof import contract, unmigrated
+from harness.proof.declared import CHECKS
+from harness.run.folder import RunFolder
+from harness.run.options import Options
+from harness.run.record import Record
+from harness.stack.backend import Backend
+from harness.stack.database.server import Database
+from harness.stack.service.launcher import RunningService
+from harness.stack.service.migration import await_ready
+from harness.stack.stacks import Stack
+
+
+class Contracts:
+    """Asks and judges the services of a run.
+
+    Args:
+        options: of the run.
+        folder: of the run.
+        record: what services answered, and where it is written.
+        backend: where services come from; None where clients run alone, and nothing is asked.
+    """
+
+    def __init__(
+        self, options: Options, folder: RunFolder, record: Record, backend: Backend | None
+    ) -> None:
+        self._options = options
+        self._folder = folder
+        self._record = record
+        self._backend = backend
+        self._lock = threading.Lock()
+        self._early: dict[str, tuple[str, ...]] = {}
+        """By a service's address, what was wrong with it before its database was migrated."""
+
+    def ask_unmigrated(self, running: RunningService, database: Database, point: Point) -> None:
+        """Ask a service what it answers before anybody migrates, where one can be had so."""
+        if point.scenario == WRONG_ORDER:
+            self._early[running.url] = self._unmigrated(running, database)
+            return
+        assert self._backend is not None
+        start = self._backend.launcher.start_unmigrated
+        if start is None or not running.service.migrates:
+            return
+        # Not the stack's own: some releases make tables, which nothing can migrate then.
+        server = self._backend.server(point)
+        name = f"unmigrated_{database.address.name}"
+        empty = server.create(name)
+        try:
+            log = running.log.with_name(f"{running.log.stem}-unmigrated.log")
+            early = start(running.service, empty, log)
+            try:
+                await_ready(early)
+                self._early[running.url] = self._unmigrated(early, empty)
+            finally:
+                early.stop()
+        finally:
+            server.drop(name)
+
+    def _unmigrated(self, running: RunningService, database: Database) -> tuple[str, ...]:
+        flow = f"Unmigrated_{self._folder.run.replace('-', '_')}"
+        return unmigrated.ask(running.url, database.address, flow)
+
+    def judge(self, stack: Stack, point: Point) -> None:
+        """Ask a service for its contract, on a database that no client has used yet."""
+        started, service = time.monotonic(), stack.running.service
+        judged = StageEntry(
+            at=now(),
+            run=self._folder.run,
+            stage=0,
+            service=service.name,
+            service_kind=service.kind,
+            direction="upgrade",
+            walk=walk_name(point),
+            reported=stack.reported,
+            schema_after=stack.schema,
+            migrations=list(stack.migration.applied),
+            migration_seconds=stack.migration.seconds,
+            log=str(stack.running.log.relative_to(self._folder.path)),
+        )
+        flow = f"Contract_{self._folder.run.replace('-', '_')}"
+        try:
+            found = contract.exercise(stack.running.url, stack.database.address, flow)
+        except InfraError as error:
+            # The cells find out by themselves whether anything answers them.
+            judged.status, judged.problems = Status.INFRA, [str(error)]
+            self._record.add(judged)
+            return
+        judged.problems, judged.known = self.declared(found, service, point)
+        self._judge_early(judged, stack, point)
+        judged.problems += contract.undeclared(found, service, stack.schema)
+        if found.complete:
+            judged.observed = dict(found.observations)
+        # One after the other: of two neighbours the one that comes later sees the other.
+        with self._lock:
+            judged.problems += self._beside(judged, service)
+            known = Status.EXPECTED_FAIL if judged.known else Status.PASS
+            judged.status = Status.FAIL if judged.problems else known
+            judged.seconds = round(time.monotonic() - started, 2)
+            self._record.add(judged)
+
+    def _judge_early(self, judged: StageEntry, stack: Stack, point: Point) -> None:
+        """Judge what a service answered before its database was migrated, if it was asked."""
+        early = self._early.pop(stack.running.url, None)
+        if early is not None:
+            asked = [unmigrated.CHECK]
+            wrong, known = self._judged(early, stack.running.service, point, asked)
+            judged.problems = wrong + judged.problems
+            judged.known = known + judged.known
+
+    def _beside(self, judged: StageEntry, service: Service) -> list[str]:
+        """Compare a service with those of its neighbours that were asked before it.
+
+        Units end in any order, and a run that goes on has the others in its journal.
+        """
+        asked = {
+            stage.service: contract.Observed(stage.service, stage.observed)
+            for stage in self._record.view.stages
+            if stage.run == judged.run and not stage.stage and stage.walk == judged.walk
+        }
+        asked[service.name] = contract.Observed(service.name, judged.observed)
+        return contract.beside(service, self._options.services, asked)
+
+    def declared(
+        self, found: contract.Contract, service: Service, point: Point | None
+    ) -> tuple[list[str], list[str]]:
+        """Return what is wrong with a service by what is declared of it, and what is known."""
+        # What is declared and does not fail is told only where everything could be asked.
+        asked = [one for one in CHECKS if one != unmigrated.CHECK] if found.complete else []
+        return self._judged(found.problems, service, point, asked)
+
+    def _judged(
+        self,
+        problems: Iterable[str],
+        service: Service,
+        point: Point | None,
+        asked: Iterable[str],
+    ) -> tuple[list[str], list[str]]:
+        declared, today = self._options.expectations, datetime.now(timezone.utc).date()
+        return expectations.judge_contract(
+            declared, list(problems), service, today, point, asked=asked
+        )

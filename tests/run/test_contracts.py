@@ -1,0 +1,207 @@
+"""Services of one run beside each other: neighbours are compared, whichever is asked first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from packaging.version import Version
+
+from harness.catalog.releases import Service
+from harness.catalog.versions import load
+from harness.core.axes import Point
+from harness.core.entries import Begun, Entry, StageEntry, now
+from harness.core.outcome import Status
+from harness.core.view import View
+from harness.proof import contract, unmigrated
+from harness.run import contracts
+from harness.run.contracts import Contracts
+from harness.stack.service.migration import Migration
+from harness.stack.stacks import Stack
+
+SERVICES = {service.name: service for service in load().services}
+RUN = "20261101-120000-compat-1a2b"
+HERE = Point(client="2.19.39")
+
+SAME = {"duplicate flow": "409"}
+OTHER = {"duplicate flow": "200"}
+
+
+class Kept:
+    """What a journal holds, and what is added to it, without a file."""
+
+    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+        self.entries = list(entries) or [BEGUN]
+        self.view = View(self.entries)
+
+    def add(self, entry: Entry) -> None:
+        """Take one more entry."""
+        self.entries.append(entry)
+        self.view.add(entry)
+
+
+BEGUN = Begun(
+    at=now(),
+    run=RUN,
+    session="compat",
+    options=[],
+    backend="",
+    datastores=[],
+    clients=[],
+    services=[],
+)
+
+
+class Asked:
+    """A run over some services, each of which behaves as it is said to."""
+
+    def __init__(
+        self,
+        services: tuple[Service, ...],
+        observed: dict[str, dict[str, str]],
+        journal: Iterable[Entry] = (),
+    ) -> None:
+        self.record = Kept(journal)
+        self._services = services
+        self._observed = observed
+        options = SimpleNamespace(services=services, expectations=())
+        folder = SimpleNamespace(run=RUN, path=Path("/results"))
+        self.backend = SimpleNamespace(launcher=None, server=None)
+        parts: tuple[Any, ...] = (options, folder, self.record, self.backend)
+        self.contracts = Contracts(*parts)
+
+    def judge(self, name: str, monkeypatch: pytest.MonkeyPatch) -> StageEntry:
+        """Return what is judged of a service that is asked now."""
+        found = contract.Contract(self._observed[name], (), complete=bool(self._observed[name]))
+        monkeypatch.setattr(contract, "exercise", lambda *_: found)
+        service = next(one for one in self._services if one.name == name)
+        log = Path("/results/service.log")
+        running = SimpleNamespace(service=service, url="http://x", log=log)
+        parts: tuple[Any, ...] = (running, SimpleNamespace(address=None))
+        stack = Stack(*parts, Migration(None, None, 0.0), None, service.schema)
+        self.contracts.judge(stack, HERE)
+        (judged,) = (one for one in self.record.view.stages if one.service == name)
+        return judged
+
+
+def chosen(*names: str) -> tuple[Service, ...]:
+    return tuple(SERVICES[name] for name in names)
+
+
+THREE = chosen("v2.4.0", "v2.5.0", "v2.5.1")
+WAS = "duplicate flow: was 409 with v2.5.0, is 200 with v2.5.1"
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        ("v2.4.0", "v2.5.0", "v2.5.1"),
+        ("v2.5.1", "v2.4.0", "v2.5.0"),
+        ("v2.5.0", "v2.5.1", "v2.4.0"),
+    ],
+)
+def test_neighbours_are_compared_once_in_any_order(
+    order: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+):
+    asked = Asked(THREE, {"v2.4.0": SAME, "v2.5.0": SAME, "v2.5.1": OTHER})
+    judged = [asked.judge(name, monkeypatch) for name in order]
+    assert [line for one in judged for line in one.problems] == [WAS]
+    assert not asked.record.view.green
+    (red,) = (one for one in judged if one.status is Status.FAIL)
+    assert red.service in {"v2.5.0", "v2.5.1"}
+
+
+@pytest.mark.parametrize("first", ["v2.5.0", "v2.5.1"])
+def test_a_run_that_goes_on_compares_with_what_its_journal_has(
+    first: str, monkeypatch: pytest.MonkeyPatch
+):
+    two = THREE[1:]
+    observed = {"v2.5.0": SAME, "v2.5.1": OTHER}
+    begun = Asked(two, observed)
+    assert begun.judge(first, monkeypatch).problems == []
+    (second,) = observed.keys() - {first}
+    on = Asked(two, observed, begun.record.entries)
+    assert on.judge(second, monkeypatch).problems == [WAS]
+
+
+def test_what_was_not_asked_for_wholly_is_compared_with_nothing(monkeypatch: pytest.MonkeyPatch):
+    asked = Asked(THREE[1:], {"v2.5.0": SAME, "v2.5.1": {}})
+    assert [asked.judge(one.name, monkeypatch).problems for one in THREE[1:]] == [[], []]
+
+
+def beside(service: Service, services: tuple[Service, ...], **other: dict[str, str]) -> list[str]:
+    asked = {one.name: contract.Observed(one.name, SAME) for one in services}
+    asked |= {name: contract.Observed(name, answers) for name, answers in other.items()}
+    return contract.beside(service, services, asked)
+
+
+def test_only_neighbours_are_compared():
+    assert beside(THREE[0], THREE, **{"v2.5.1": OTHER}) == []
+    assert beside(THREE[1], THREE, **{"v2.5.1": OTHER}) == [WAS]
+    assert beside(THREE[2], THREE, **{"v2.5.1": OTHER}) == [WAS]
+
+
+def test_a_checkout_is_the_neighbour_of_the_release_it_grew_from():
+    head = replace(THREE[2], name="HEAD", kind="checkout", version=Version("2.5.1+g91e44f0"))
+    told = ["duplicate flow: was 409 with v2.5.1, is 200 with HEAD"]
+    assert beside(head, (head, *THREE), HEAD=OTHER) == told
+
+
+def test_levels_of_the_reference_are_compared_with_each_other_alone():
+    mixed = chosen("v2.4.0", "reference-2.3", "reference-2.5")
+    assert beside(mixed[0], mixed, **{"reference-2.5": OTHER, "reference-2.3": OTHER}) == []
+    told = ["duplicate flow: was 409 with reference-2.3, is 200 with reference-2.5"]
+    assert beside(mixed[2], mixed, **{"reference-2.5": OTHER}) == told
+
+
+class Server:
+    """A database server that makes nothing, and notes what it is asked for."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def create(self, name: str) -> object:
+        """Return a database that has only a name."""
+        self.said.append(f"create {name}")
+        return SimpleNamespace(address=SimpleNamespace(name=name))
+
+    def drop(self, name: str) -> None:
+        """Note it."""
+        self.said.append(f"drop {name}")
+
+
+EARLY = "unmigrated: GET /ping answers 200 over a database without tables, and GET /x answered 500"
+MADE = ["create unmigrated_db", "start", "stop", "drop unmigrated_db"]
+
+
+@pytest.mark.parametrize(
+    ("name", "can", "said"),
+    [
+        ("v2.5.1", True, MADE),
+        ("v2.5.1", False, []),  # an image, say
+        ("1.0.1", True, []),  # it has no migrations
+    ],
+)
+def test_what_is_answered_before_a_migration_is_asked_on_a_database_of_its_own(
+    name: str, *, can: bool, said: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    server, service = Server(), SERVICES[name]
+    asked = Asked((service,), {name: SAME})
+
+    def start(*_: object) -> object:
+        server.said.append("start")
+        return SimpleNamespace(url="http://early", stop=lambda: server.said.append("stop"))
+
+    asked.backend.launcher = SimpleNamespace(start_unmigrated=start if can else None)
+    asked.backend.server = lambda _: server
+    monkeypatch.setattr(contracts, "await_ready", lambda _: None)
+    monkeypatch.setattr(unmigrated, "ask", lambda *_: (EARLY,))
+    running: Any = SimpleNamespace(service=service, url="http://x", log=Path("/results/a.log"))
+    database: Any = SimpleNamespace(address=SimpleNamespace(name="db"))
+    asked.contracts.ask_unmigrated(running, database, HERE)
+    assert server.said == said
+    assert asked.judge(name, monkeypatch).problems == ([EARLY] if said else [])
