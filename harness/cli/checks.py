@@ -32,6 +32,11 @@ def at_least_once(value: Value) -> str:
     return "" if isinstance(value, int) and value >= 1 else "each cell must run at least once"
 
 
+def not_negative(value: Value) -> str:
+    """Find a number wrong that counts less than nothing."""
+    return "" if isinstance(value, int) and value >= 0 else "a number from 0 is needed"
+
+
 def port(value: Value) -> str:
     """Find wrong what is no port."""
     there = isinstance(value, int) and 1 <= value <= LAST_PORT

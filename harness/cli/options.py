@@ -99,6 +99,7 @@ def _options(
         jobs=raw.jobs,
         timeout=raw.timeout,
         repeat=raw.repeat,
+        retries=raw.retries,
         clone=clone,
         scenario=raw.scenario,
         postgres=_postgres(raw, backend),

@@ -15,6 +15,7 @@ from harness.client.lost_answers import run_losing_answers
 from harness.client.program import ClientError, ClientTimeoutError, Surroundings
 from harness.client.reading import Answer, EarlierRun, Request, WrittenRun, problems, read_runs
 from harness.core.actions import COMPLETED, FAILED, FIRST_RUN, Action
+from harness.core.blame import Blame
 from harness.core.entries import Provenance
 from harness.core.outcome import CheckOutcome, Status, cell_status
 from harness.core.plan import Cell
@@ -59,6 +60,11 @@ class CellOutcome:
         return cell_status(self.checks)
 
     @property
+    def was_broken(self) -> bool:
+        """Whether the machine broke it once it had begun: what never began would not next time."""
+        return self.status is Status.INFRA and self.seconds > 0
+
+    @property
     def pathspec(self) -> str:
         """``FLOW/RUN``, as the client names the run; empty when there was none."""
         return f"{self.cell.probe.flow}/{self.run_id}" if self.run_id else ""
@@ -74,6 +80,25 @@ class CellOutcome:
         self.checks = not_run(self.cell, Status.INFRA, reason).checks
         if earlier and not (self.rereads or self.reread_problems):
             self.note_not_read_again(reason)
+
+    def take_blame(self, found: Blame, earlier: Sequence[EarlierRun] = ()) -> None:
+        """Put down to whom the evidence says what did not come out well.
+
+        Args:
+            found: who is to blame.
+            earlier: runs of earlier stages that were to be read again.
+        """
+        if found.status is Status.INFRA:
+            self.make_infra(found.sentence, earlier)
+            return
+        late = found.status is Status.TIMEOUT
+        for name, check in self.checks.items():
+            # What kept others from running is told by its own check.
+            if check.status is Status.TIMEOUT or (check.status is Status.FAIL and not late):
+                said = (check.reason, found.sentence) if late else (found.sentence, check.reason)
+                self.checks[name] = CheckOutcome(found.status, "; ".join(said))
+        if self.reread_problems and not late:
+            self.reread_problems.append(found.sentence)
 
     def note_not_read_again(self, reason: object) -> None:
         """Note that runs of earlier stages were not read again, and why."""

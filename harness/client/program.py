@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.client.rows import Row
-from harness.machine.errors import InfraError
+from harness.core.blame import blame_client
+from harness.machine.errors import Ending, InfraError
 from harness.machine.processes import ManagedProcess, tail
 from harness.stack.database.server import Address
 
@@ -27,8 +28,14 @@ _HEADLINE = re.compile(r"    [A-Z][\w' -]*:$")
 # Of a traceback: where each function was, the innermost last; and what else stands in one.
 _FRAME = re.compile(r'(?:^|\] ) +File "([^"]+)", line (\d+), in (\S+)')
 _OF_TRACEBACK = re.compile(r"(?:^|\] )  ")
+# As every release names the request that it gave up.
+_REQUEST = re.compile(r"Metadata request \((/[^\s)]*)\)")
 # Says nothing of the cause, which stands above it.
 _NO_CAUSE = "    Step failure:"
+
+
+_LOOK_SECONDS = 2.0
+"""How often what a program needs is asked whether it is there still."""
 
 
 class ClientError(Exception):
@@ -55,6 +62,7 @@ class Surroundings:
         service_log: the file whose growth during the cell is its evidence; None without.
         objects: lists what lies in the object store; it returns None where data is in files.
         tags: put on the run beside the probe's own.
+        watch: raises InfraError when what a program waits for can come no more.
         cancelled: tells whether the run is being ended; then no program is started any more.
     """
 
@@ -69,6 +77,7 @@ class Surroundings:
     service_log: Path | None = None
     objects: Callable[[], Sequence[Row] | None] = lambda: None
     tags: tuple[str, ...] = ()
+    watch: Callable[[], None] = lambda: None
     cancelled: Callable[[], bool] = lambda: False
 
     def check_not_cancelled(self) -> None:
@@ -167,7 +176,8 @@ def run_program(surroundings: Surroundings, program: Program, deadline: float) -
 
     Raises:
         ClientTimeoutError: when it still runs at the deadline; its whole tree is killed.
-        InfraError: when the run is being ended: what would answer it is gone.
+        InfraError: when the run is being ended, or somebody else kills it: nobody can tell what
+            would have come of it; or what it needs is gone.
     """
     surroundings.check_not_cancelled()
     log = surroundings.logs / f"{program.name}.txt"
@@ -183,6 +193,10 @@ def run_program(surroundings: Surroundings, program: Program, deadline: float) -
             _put_together(log, stdout, stderr)
     if code is None:
         raise not_in_time(surroundings, program.name)
+    killed = blame_client(program.name, Ending(code))
+    if killed is not None:
+        surroundings.check_not_cancelled()
+        raise InfraError(killed.sentence)
     return Finished(code, log, stdout, stderr)
 
 
@@ -202,10 +216,20 @@ def _wait(
     try:
         # Who ended the run meanwhile may not have found it to kill.
         surroundings.check_not_cancelled()
-        return process.wait(max(0.0, deadline - time.monotonic()) + program.grace)
+        return _watched(surroundings, process, deadline + program.grace)
     finally:
         # Also when it ended by itself: it may have left children, which would write on.
         process.kill()
+
+
+def _watched(surroundings: Surroundings, process: ManagedProcess, deadline: float) -> int | None:
+    """Return the exit code of a process, None at the deadline, while what it needs is there."""
+    while True:
+        left = max(0.0, deadline - time.monotonic())
+        code = process.wait(min(left, _LOOK_SECONDS))
+        if code is not None or left <= _LOOK_SECONDS:
+            return code
+        surroundings.watch()
 
 
 def _put_together(log: Path, stdout: Path, stderr: Path) -> None:
@@ -233,6 +257,11 @@ def last_words(log: Path) -> str:
         if _ERROR.search(lines[number]):
             return lines[number].strip() + _raised_at(lines[:number])
     return " / ".join(lines[-3:]) or "it printed nothing"
+
+
+def request_under_way(log: Path) -> str:
+    """Return the last request that a client says it gave up; empty for none."""
+    return next(reversed(_REQUEST.findall(tail(log, 200))), "")
 
 
 def _raised_at(above: Sequence[str]) -> str:

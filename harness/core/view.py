@@ -191,8 +191,10 @@ class View:
         before = self.earlier(cell)
         if not before or not green(cell):
             return False
-        again = cell.run in self.reruns or any(entry.run == cell.run for entry in before)
-        return again and any(map(red, before))
+        # What the machine broke was done again by the run itself, and says nothing of the cell.
+        told = [one for one in before if one.run != cell.run or one.status is not Status.INFRA]
+        again = cell.run in self.reruns or any(entry.run == cell.run for entry in told)
+        return again and any(map(red, told))
 
     def differences(self, cell: CellEntry) -> list[str]:
         """Return what did not come out alike in the attempts of one run at a cell.
@@ -201,7 +203,11 @@ class View:
             A line for each check, with its statuses in the order of the attempts:
             ``logs: pass, fail, pass``.
         """
-        before = [entry for entry in self.earlier(cell) if entry.run == cell.run]
+        before = [
+            entry
+            for entry in self.earlier(cell)
+            if entry.run == cell.run and entry.status is not Status.INFRA
+        ]
         if not before:
             return []
         attempts = [*before, cell]

@@ -1,15 +1,18 @@
 """The harness's own errors: what happened, where, and what to do next.
 
 HarnessError
-├── UsageError    bad input; raised before anything starts
-└── InfraError    the harness or the machine broke, not the product under test
+├── UsageError     bad input; raised before anything starts
+└── InfraError     the harness or the machine broke, not the product under test
+    └── EndedError     a part ended that should run; who is to blame is told by how it ended
 """
 
 from __future__ import annotations
 
 import difflib
+import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 
 class HarnessError(Exception):
@@ -24,10 +27,57 @@ class InfraError(HarnessError):
     """A part of the harness or of the machine failed; the product was not judged."""
 
 
+_SHELL = 128
+"""A shell, an image's start script say, tells a signal by its number above this."""
+
+
+_SIGNALS = {one.value: one.name for one in signal.Signals}
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a process ended.
+
+    Attributes:
+        code: its exit code; below 0 the number of the signal that ended it.
+        out_of_memory: whether it was ended for using more memory than it was given.
+    """
+
+    code: int
+    out_of_memory: bool = False
+
+    @property
+    def signal(self) -> str:
+        """The name of the signal that ended it; empty for none."""
+        number = -self.code if self.code < 0 else self.code - _SHELL
+        return _SIGNALS.get(number, "")
+
+    def __str__(self) -> str:
+        if self.out_of_memory:
+            return "was killed: it used more memory than it is given"
+        return f"ended with exit code {self.code}" + (f" ({self.signal})" if self.signal else "")
+
+
+class EndedError(InfraError):
+    """A part of a run that should run has ended."""
+
+    def __init__(self, what: str, ending: Ending, more: str = "") -> None:
+        super().__init__(f"{what} {ending}{more}")
+        self.ending = ending
+
+
 def in_words(error: BaseException) -> str:
     """Return what an exception says with its type: a ``repr`` loses the one or the other."""
     said = str(error)
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+def of_machine(error: OSError | MemoryError) -> str:
+    """Return in one line what the machine refused: no room, no right, no memory, no handles."""
+    if isinstance(error, OSError):
+        where = f": {error.filename}" if error.filename else ""
+        return f"the machine: {error.strerror or in_words(error)}{where}"
+    return "the machine: memory ran out"
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from harness.machine.errors import InfraError
+from harness.machine.errors import EndedError, Ending, InfraError
 
 MARK = "METAFLOW_COMPAT_MARK"
 """Environment variable every process started here carries, and its children inherit."""
@@ -164,10 +164,10 @@ class ManagedProcess:
         return None
 
     def check_alive(self, what: str) -> None:
-        """Raise InfraError with the last log lines when the process has ended."""
+        """Raise EndedError with the last log lines when the process has ended."""
         code = self.poll()
         if code is not None:
-            raise InfraError(f"{what} ended with exit code {code}{tail_note(self.log)}")
+            raise EndedError(what, Ending(code), tail_note(self.log))
 
     def stop(self, first: signal.Signals = signal.SIGTERM) -> None:
         """End the process and its whole tree: asked first, killed after a grace. Safe twice."""
@@ -185,6 +185,18 @@ class ManagedProcess:
         # Reaped, or it stays a zombie for as long as the harness runs.
         self._process.wait()
         kill_marked(lambda mark: mark == self.mark)
+
+
+def memory_kills() -> int:
+    """Return how many processes the kernel has killed since it started because memory ran out.
+
+    0 where it does not tell.
+    """
+    try:
+        counts = Path("/proc/vmstat").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in counts if line.startswith("oom_kill ")), 0)
 
 
 def marked_processes() -> Iterator[tuple[int, str]]:

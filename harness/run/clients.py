@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -14,18 +16,38 @@ from harness.catalog.interpreters import python_of
 from harness.catalog.releases import Client
 from harness.client.cell import CellOutcome, discard_work, not_run, run_cell
 from harness.client.environment import describe_environment, digest_of_checks
-from harness.client.program import Surroundings
+from harness.client.program import Surroundings, last_words, request_under_way
 from harness.client.reading import EarlierRun
 from harness.core.actions import ROLES
+from harness.core.blame import Blame, Evidence, blame
 from harness.core.entries import Environment, Provenance
 from harness.core.outcome import Status
 from harness.core.plan import Cell
-from harness.machine.errors import InfraError
+from harness.machine.errors import InfraError, of_machine
+from harness.machine.processes import memory_kills
 from harness.run.folder import RunFolder
 from harness.run.record import Record
 from harness.stack.database.admin import one_line
+from harness.stack.evidence import unanswered
 from harness.stack.stacks import Stack
 from harness.stack.store.datastore import Datastore
+
+
+@contextmanager
+def _breaking(outcome: CellOutcome, earlier: Sequence[EarlierRun]) -> Iterator[None]:
+    """Make a cell ``infra`` whose block breaks by a part of the harness, or by the machine."""
+    try:
+        yield
+    except InfraError as error:
+        outcome.make_infra(str(error), earlier)
+    except psycopg2.OperationalError as error:
+        reason = f"the database does not answer any more: {one_line(error)}"
+        outcome.make_infra(reason, earlier)
+    except psycopg2.Error as error:
+        reason = f"the database could not be read: {one_line(error)}"
+        outcome.make_infra(reason, earlier)
+    except (OSError, MemoryError) as error:
+        outcome.make_infra(of_machine(error), earlier)
 
 
 class Clients:
@@ -112,28 +134,23 @@ class Clients:
             unsupported = self.unsupported(client, pythons[client], cell.datastore)
             if unsupported:
                 return not_run(cell, Status.UNSUPPORTED, unsupported)
-        outcome = CellOutcome(cell, provenance=self._provenance(cell, pythons, stack))
-        try:
+        outcome, kills = CellOutcome(cell), memory_kills()
+        with _breaking(outcome, earlier):
+            if data is None:  # what others stored before is nobody's any more
+                datastore.replace_dead()
+            outcome.provenance = self._provenance(cell, pythons, stack)
             of_client = self._of_clients(cell, pythons, stack, data, attempt)
             surroundings = of_client[cell.client]
             of_role = {role: of_client[cell.client_of(role)] for role in ROLES.values()}
             run_cell(outcome, surroundings, earlier, of_role)
             if not outcome.status.expected or outcome.reread_problems:
                 # What is dead fails every client: that is not the client's failure.
-                if stack is not None:
-                    stack.check_alive()
-                datastore.check_alive()
+                found = self._blame(outcome, stack, datastore, kills)
+                if found is not None:
+                    outcome.take_blame(found, earlier)
             # Of a run that is being ended, its end removes all folders at once.
             if not self._keep and not self._cancelled():
                 discard_work(surroundings)
-        except InfraError as error:
-            outcome.make_infra(str(error), earlier)
-        except psycopg2.OperationalError as error:
-            reason = f"the database does not answer any more: {one_line(error)}"
-            outcome.make_infra(reason, earlier)
-        except psycopg2.Error as error:
-            reason = f"the database could not be read: {one_line(error)}"
-            outcome.make_infra(reason, earlier)
         return outcome
 
     def _of_clients(
@@ -160,6 +177,38 @@ class Clients:
             )
             for client in cell.clients
         }
+
+    @staticmethod
+    def _blame(
+        outcome: CellOutcome, stack: Stack | None, datastore: Datastore, kills: int
+    ) -> Blame | None:
+        """Return who is to blame for what did not come out well in a cell; None for its client.
+
+        Args:
+            outcome: of the cell.
+            stack: that it ran on.
+            datastore: that it stored in.
+            kills: how many processes the kernel had killed before.
+        """
+        wrong = [one for one in outcome.checks.values() if not one.status.expected]
+        late = any(check.status is Status.TIMEOUT for check in wrong)
+        evidence = Evidence()
+        if stack is not None:
+            given_up = [request_under_way(path) for path in outcome.evidence.values()]
+            evidence = stack.evidence(next(filter(None, given_up), ""))
+            if late and evidence.lives:
+                evidence = replace(evidence, silent=unanswered(stack.running, "/ping", "/flows"))
+        try:
+            datastore.check_alive()
+        except InfraError as error:
+            evidence = replace(evidence, store=str(error))
+        said = " ".join(check.reason for check in wrong if check.status is Status.FAIL)
+        killed = memory_kills() - kills
+        found = blame(replace(evidence, late=late, killed=killed, said=said))
+        log = outcome.evidence.get("service")
+        if found is None or found.status is not Status.FAIL or log is None:
+            return found
+        return replace(found, sentence=f"{found.sentence}; it said last: {last_words(log)}")
 
     def unsupported(self, client: Client, python: Path, datastore: str) -> str:
         """Return why a client cannot use a kind of data on its Python; empty when it can."""
@@ -210,8 +259,20 @@ class Clients:
             database=stack.database.address if stack else None,
             service_log=stack.running.log if stack else None,
             tags=tuple(tags),
+            watch=self._watch(stack, kind),
             cancelled=self._cancelled,
         )
+
+    @staticmethod
+    def _watch(stack: Stack | None, datastore: Datastore) -> Callable[[], None]:
+        """Return what tells that a client waits in vain, for as long as its time-out if let."""
+
+        def watch() -> None:
+            if stack is not None:
+                stack.watch()
+            datastore.watch()
+
+        return watch
 
     def _provenance(
         self, cell: Cell, pythons: Mapping[Client, Path], stack: Stack | None

@@ -7,9 +7,12 @@ import time
 from collections.abc import Iterable
 from datetime import datetime, timezone
 
+import msgspec
+
 from harness.catalog.releases import Service
 from harness.core import expectations
 from harness.core.axes import Point, walk_name
+from harness.core.blame import Blame
 from harness.core.entries import StageEntry, now
 from harness.core.outcome import Status
 from harness.core.scenarios import WRONG_ORDER
@@ -21,7 +24,8 @@ from harness.run.options import Options
 from harness.run.record import Record
 from harness.stack.backend import Backend
 from harness.stack.database.server import Database
-from harness.stack.service.launcher import RunningService
+from harness.stack.evidence import blaming
+from harness.stack.service.launcher import RunningService, ServiceError
 from harness.stack.service.migration import await_ready
 from harness.stack.stacks import Stack
 
@@ -46,6 +50,8 @@ class Contracts:
         self._lock = threading.Lock()
         self._early: dict[str, tuple[str, ...]] = {}
         """By a service's address, what was wrong with it before its database was migrated."""
+        self._latest: dict[tuple[str, str], StageEntry] = {}
+        """By walk and service, what was told of it last."""
 
     def ask_unmigrated(self, running: RunningService, database: Database, point: Point) -> None:
         """Ask a service what it answers before anybody migrates, where one can be had so."""
@@ -94,11 +100,14 @@ class Contracts:
         )
         flow = f"Contract_{self._folder.run.replace('-', '_')}"
         try:
-            found = contract.exercise(stack.running.url, stack.database.address, flow)
-        except InfraError as error:
+            with blaming(stack.running, stack.database.address):
+                found = contract.exercise(stack.running.url, stack.database.address, flow)
+        except (InfraError, ServiceError) as error:
             # The cells find out by themselves whether anything answers them.
-            judged.status, judged.problems = Status.INFRA, [str(error)]
-            self._record.add(judged)
+            ended = isinstance(error, ServiceError)
+            judged.status = Status.FAIL if ended else Status.INFRA
+            judged.problems = [str(error)]
+            self._add(judged)
             return
         judged.problems, judged.known = self.declared(found, service, point)
         self._judge_early(judged, stack, point)
@@ -111,7 +120,29 @@ class Contracts:
             known = Status.EXPECTED_FAIL if judged.known else Status.PASS
             judged.status = Status.FAIL if judged.problems else known
             judged.seconds = round(time.monotonic() - started, 2)
-            self._record.add(judged)
+            self._add(judged)
+
+    def _add(self, judged: StageEntry) -> None:
+        before = self._latest.get((judged.walk, judged.service))
+        if before is not None and before.status is Status.FAIL:
+            # A stack that takes the place of one that died does not make good what was wrong.
+            judged.problems = [*dict.fromkeys([*before.problems, *judged.problems])]
+            judged.status = Status.FAIL
+        self._latest[judged.walk, judged.service] = judged
+        self._record.add(judged)
+
+    def note_end(self, stack: Stack, point: Point, found: Blame) -> None:
+        """Note that a stack has died: of its service as a problem, of all else as repaired."""
+        service = stack.running.service.name
+        if found.status is not Status.FAIL:
+            self._record.note(service, f"{service}: {found.sentence}; its stack was replaced")
+            return
+        judged = self._latest[walk_name(point), service]
+        if not any(problem.startswith(found.sentence) for problem in judged.problems):
+            problems = [*judged.problems, found.sentence]
+            self._add(
+                msgspec.structs.replace(judged, at=now(), status=Status.FAIL, problems=problems)
+            )
 
     def _judge_early(self, judged: StageEntry, stack: Stack, point: Point) -> None:
         """Judge what a service answered before its database was migrated, if it was asked."""

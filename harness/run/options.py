@@ -24,6 +24,7 @@ class Options(StackOptions):
         references: by the name of an option, what a line holds in place of its secret.
         timeout: seconds a cell may take.
         repeat: how often each cell runs.
+        retries: how often a cell that the machine broke is done again.
         resumed: results folder of the run that goes on; None for a run that begins.
         plan: how the plan is printed, ``text`` or ``json``; None for a run that does something.
         pairs: who reads and resumes what whom wrote, in ``cross``; empty in other sessions.
@@ -49,6 +50,7 @@ class Options(StackOptions):
     jobs: int
     timeout: float
     repeat: int
+    retries: int
     with_service_logs: bool
     results: Path
     resumed: Path | None

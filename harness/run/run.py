@@ -13,6 +13,7 @@ import shutil
 import signal
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -75,6 +76,7 @@ class Run:
         self.plan = plan.minus(before, options.repeat)
         self._told = conclusive(before)
         self._made = Counter(attempt.id for attempt in before)
+        self._begun: Counter[str] = Counter()
         self.executor = Executor(options.jobs, self._cancel)
         self.clients = Clients(
             self.folder,
@@ -115,6 +117,7 @@ class Run:
             self.record.note,
             begun=self.contracts.ask_unmigrated,
             opened=self.contracts.judge,
+            ended=self.contracts.note_end,
         )
 
     def _record_start(self) -> None:
@@ -167,22 +170,23 @@ class Run:
         # One attempt after the other: at the same time they could be in each other's way.
         for turn in range(1, self.options.repeat + 1):
             units = [
-                Unit(cell, python, attempt=self._attempt(cell, turn))
+                Unit(cell, python)
                 for cell in cells
                 if self._told[cell.id] + turn <= self.options.repeat
             ]
             outcomes += self.execute(units, self.stacks)
         return outcomes
 
-    def _attempt(self, cell: Cell, turn: int = 1) -> int:
+    def _attempt(self, cell: Cell) -> int:
         """Return a number for an attempt at a cell that none had, by which its folders are named.
 
         Args:
             cell: what is run.
-            turn: how often it is run by this process, this time included.
         """
+        self._begun[cell.id] += 1
         # A kill may have left an attempt without an entry, and its folders and objects.
-        return self._made[cell.id] + self.record.view.resumptions[self.folder.run] + turn
+        resumed = self.record.view.resumptions[self.folder.run]
+        return self._made[cell.id] + resumed + self._begun[cell.id]
 
     def cross(self, pythons: Mapping[Client, Path]) -> None:
         """Run the cells of several clients each, all of a service in one database.
@@ -198,22 +202,43 @@ class Run:
         except InfraError as error:
             self.skip(cells, Status.INFRA, str(error))
             raise
-        units = [
-            Unit(cell, pythons[cell.client], others=pythons, attempt=self._attempt(cell))
-            for cell in cells
-        ]
+        units = [Unit(cell, pythons[cell.client], others=pythons) for cell in cells]
         self.execute(units, stacks)
 
     def execute(self, units: Sequence[Unit], stacks: StackSource | None) -> list[CellOutcome]:
         """Run units in parallel, up to ``--jobs``, and record each as it ends.
 
+        Those that the machine broke are run again in the end, up to ``--retries`` times.
+
         Args:
             units: what to run.
             stacks: where their stacks are had; None where clients run alone.
+
+        Returns:
+            What came of the last attempt at each.
         """
         do = partial(execute, clients=self.clients, stacks=stacks)
+        done: list[CellOutcome] = []
+        left = list(units)
         with self.screen.watching(self.record.view, self.options.jobs):
-            return self.executor.run(do, units, self._finished)
+            for turn in range(self.options.retries + 1):
+                numbered = [replace(unit, attempt=self._attempt(unit.cell)) for unit in left]
+                outcomes = self.executor.run(do, numbered, self._finished)
+                broken = [one for one in outcomes if one.was_broken]
+                if turn == self.options.retries:
+                    broken = []
+                done += [one for one in outcomes if one not in broken]
+                left = [unit for unit in left if unit.cell in [one.cell for one in broken]]
+                for one in broken:
+                    self._note_again(one)
+        return done
+
+    def _note_again(self, outcome: CellOutcome) -> None:
+        """Note that a cell is done again, which the machine broke."""
+        cell = outcome.cell
+        why = next(check.reason for check in outcome.checks.values() if check.reason)
+        said = f"{cell.id} was done again: {why.splitlines()[0]}"
+        self.record.note(cell.service.name if cell.service else cell.session, said)
 
     def _finished(self, outcome: CellOutcome) -> None:
         entry, view = self.record_cell(outcome), self.record.view
@@ -318,6 +343,8 @@ class Run:
         if self.stacks is None or self.backend is None:
             return []
         try:
+            if not self.executor.cancelled():
+                self.stacks.tell_ended()
             if not self.options.keep:
                 self.stacks.stop()
                 return []

@@ -6,6 +6,7 @@ is acquired where the unit is executed.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,11 +16,13 @@ from harness.catalog.releases import Client, Service
 from harness.client.cell import CellOutcome, not_run
 from harness.client.reading import EarlierRun
 from harness.core.axes import Point
+from harness.core.blame import blame
 from harness.core.outcome import Status
 from harness.core.plan import Cell
 from harness.machine.errors import InfraError
 from harness.run.clients import Clients
-from harness.stack.service.migration import MigrationError
+from harness.stack.service.launcher import ServiceError
+from harness.stack.service.migration import await_ready
 from harness.stack.stacks import Stack
 
 
@@ -51,19 +54,51 @@ class StackSource(Protocol):
 
         Raises:
             InfraError: when it does not start.
-            MigrationError: when it cannot bring its schema up to date.
+            ServiceError: when its service ends by itself, or cannot bring its schema up to date.
         """
 
 
-@dataclass(frozen=True)
 class OneStack:
-    """A stack that is there already, for every cell."""
+    """The stack of a walk's stage, for every cell: what dies of it is started again on its data.
 
-    stack: Stack
+    Args:
+        stack: which is up.
+
+    Attributes:
+        problems: what its service did by itself: it ended.
+        repaired: what was started again, and why.
+    """
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.problems: list[str] = []
+        self.repaired: list[str] = []
+        self._lock = threading.Lock()
 
     def get(self, service: Service, point: Point) -> Stack:  # noqa: ARG002 - the one there is
-        """Return it."""
+        """Return it, alive."""
+        self.look()
         return self.stack
+
+    def look(self) -> None:
+        """See that it lives, and start again what has died.
+
+        Raises:
+            InfraError: when it cannot be started again.
+        """
+        with self._lock:
+            evidence = self.stack.evidence()
+            found = None if evidence.lives else blame(evidence)
+            if found is None:
+                return
+            if evidence.database:
+                if self.stack.home is None:
+                    raise InfraError(found.sentence)
+                self.stack.home.revive()
+            told = self.problems if found.status is Status.FAIL else self.repaired
+            told.append(found.sentence)
+            self.stack.running.restart()
+            await_ready(self.stack.running)
 
 
 def execute(unit: Unit, clients: Clients, stacks: StackSource | None) -> CellOutcome:
@@ -79,7 +114,7 @@ def execute(unit: Unit, clients: Clients, stacks: StackSource | None) -> CellOut
         stack = stacks.get(cell.service, cell.point) if stacks and cell.service else None
     except InfraError as error:
         return not_run(cell, Status.INFRA, str(error))
-    except MigrationError as error:
+    except ServiceError as error:
         return not_run(cell, Status.FAIL, str(error))
     return clients.cell(
         cell,

@@ -36,11 +36,11 @@ from harness.stack.backend import Backend
 from harness.stack.database.admin import one_line
 from harness.stack.database.rows import schema_version, server_version
 from harness.stack.database.server import Database
+from harness.stack.evidence import blaming
 from harness.stack.service.identity import identified_version, identity_notes
-from harness.stack.service.launcher import RunningService
+from harness.stack.service.launcher import RunningService, ServiceError
 from harness.stack.service.migration import (
     Migration,
-    MigrationError,
     await_ready,
     bring_up,
     start_on_newer,
@@ -132,9 +132,14 @@ class Walk:
         failed, migrated = Status.PASS, True
         try:
             self._through(stage, step, previous, database)
-        except MigrationError as error:
-            migrated = False
-            failed = self._note_failure(stage, step, previous, error)
+        except ServiceError as error:
+            # Known only when it is migrated; afterwards nothing declared of migrations holds.
+            if stage.schema_after is None:
+                migrated = False
+                failed = self._note_failure(stage, step, previous, error)
+            else:
+                stage.problems.append(str(error))
+                failed = Status.FAIL
         except (HarnessError, psycopg2.Error) as error:
             stage.problems.append(str(error))
             failed = Status.INFRA
@@ -169,7 +174,7 @@ class Walk:
         return judged.status
 
     def _note_failure(
-        self, stage: StageEntry, step: Step, previous: Service | None, error: MigrationError
+        self, stage: StageEntry, step: Step, previous: Service | None, error: ServiceError
     ) -> Status:
         """Note that the database could not be migrated; return the status of the stage."""
         outcome = CheckOutcome(Status.FAIL, str(error))
@@ -193,7 +198,8 @@ class Walk:
         stage.lost += self._losses_since_last_stage("between the stages", database)
         before = fingerprint.take(database.address)
         stage.carried = sum(before.counts.values())
-        with self._started(step.service, database, step.number) as running:
+        started = self._started(step.service, database, step.number)
+        with started as running, blaming(running, database.address):
             stage.log = str(running.log.relative_to(self._run.folder.path))
             migration = (
                 start_on_newer(running)
@@ -211,10 +217,16 @@ class Walk:
                     self._run.record.note(step.service.name, note)
             schema_now = stage.schema_after or 0
             server = server_version(database.address)
-            stack = Stack(running, database, migration, stage.reported, schema_now, server)
+            stack = Stack(
+                running, database, migration, stage.reported, schema_now, server, self._server
+            )
             self._check_contract(stage, step, stack)
-            self._run_clients(stage, step, stack)
-            self._read_by_others(stage, step, stack)
+            with self._watched(stage, step, stack) as watched:
+                self._run_clients(stage, step, watched)
+                # Others read through a service that lives, whatever the clients did to it.
+                watched.look()
+                self._read_by_others(stage, step, stack)
+                watched.look()
         # On a schema that did not change the older image finds what it brings itself.
         if previous is not None and stage.schema_after != stage.schema_before:
             self._judge_rollback(stage, step, previous, database)
@@ -264,7 +276,7 @@ class Walk:
             return broken  # the schema is the newer service's, compared at that stage
         try:
             expected = self._fresh_schema(step)
-        except MigrationError as error:
+        except ServiceError as error:
             return [*broken, f"no fresh install to compare the schema with: {error}"]
         migrated = schema.describe(database.address)
         # By the first fresh install it is known what a service makes, and what was there before.
@@ -291,7 +303,8 @@ class Walk:
         name = f"fresh_{step.number}_{self._run.folder.run}"
         fresh = self._server.create(name)
         try:
-            with self._started(step.service, fresh, step.number, "-fresh") as running:
+            started = self._started(step.service, fresh, step.number, "-fresh")
+            with started as running, blaming(running, fresh.address):
                 bring_up(running, self._run.options.migration_timeout)
                 return schema.describe(fresh.address)
         finally:
@@ -314,7 +327,19 @@ class Walk:
     def _cells(self, step: Step) -> tuple[Cell, ...]:
         return self._run.plan.of_stage(self._name, step.number, self._pythons)
 
-    def _run_clients(self, stage: StageEntry, step: Step, stack: Stack) -> None:
+    @contextmanager
+    def _watched(self, stage: StageEntry, step: Step, stack: Stack) -> Iterator[OneStack]:
+        """Yield a stage's stack, whose parts are started again; note what became of them."""
+        watched = OneStack(stack)
+        try:
+            yield watched
+        finally:
+            stage.problems += watched.problems
+            for why in watched.repaired:
+                said = f"{step.service.name}: stage {step.number}: {why}; it was started again"
+                self._run.record.note(step.service.name, said)
+
+    def _run_clients(self, stage: StageEntry, step: Step, stack: OneStack) -> None:
         again = runs_by_client(self._written)
         units = []
         for cell in self._cells(step):
@@ -322,7 +347,7 @@ class Walk:
             earlier = tuple(again.pop((cell.client, cell.datastore), ()))
             data, python = self._data(cell.datastore), self._pythons[cell.client]
             units.append(Unit(cell, python, data, earlier))
-        for outcome in self._run.execute(units, OneStack(stack)):
+        for outcome in self._run.execute(units, stack):
             self._note_cell(stage, outcome)
 
     def _note_cell(self, stage: StageEntry, outcome: CellOutcome) -> None:

@@ -5,23 +5,26 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psycopg2
 
 from harness.catalog.releases import Service
 from harness.core.axes import Point, walk_name
-from harness.machine.errors import InfraError
+from harness.core.blame import Blame, Evidence, blame
+from harness.core.outcome import Status
+from harness.machine.errors import EndedError, InfraError
 from harness.stack.backend import Backend
 from harness.stack.database.admin import one_line
 from harness.stack.database.rows import schema_version, server_version
 from harness.stack.database.server import Database, DatabaseServer
+from harness.stack.evidence import blaming, evidence_of, unanswered
 from harness.stack.service.identity import identified_version, identity_notes
-from harness.stack.service.launcher import RunningService
-from harness.stack.service.migration import Migration, MigrationError, bring_up
+from harness.stack.service.launcher import RunningService, ServiceError
+from harness.stack.service.migration import Migration, bring_up
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Stack:
         reported: the version it tells clients; None when it tells none.
         schema: the schema's newest applied migration; 0 for none.
         server: version of PostgreSQL, as it says itself.
+        home: the server of the database; None where nobody may look after it.
     """
 
     running: RunningService
@@ -40,17 +44,46 @@ class Stack:
     reported: str | None
     schema: int
     server: str = ""
+    home: DatabaseServer | None = None
+
+    def evidence(self, asked: str = "") -> Evidence:
+        """Ask service and database whether they live: a client's failure may not be its own.
+
+        A service that outlives its database answers 500, and clients take that for its word.
+
+        Args:
+            asked: the request that was under way; empty where nobody knows.
+        """
+        return evidence_of(self.running, self.database.address, asked)
+
+    def watch(self) -> None:
+        """Raise InfraError when whoever uses it waits in vain: a part was killed from outside.
+
+        A service that ended by itself is the client's to find out: it names the request.
+        """
+        evidence = Evidence(service=self.running.service.name)
+        try:
+            if self.home is not None:
+                self.home.check_alive()
+        except EndedError as error:
+            evidence = replace(evidence, database=f"PostgreSQL {error.ending}")
+        try:
+            self.running.check_alive()
+        except EndedError as error:
+            evidence = replace(evidence, ending=error.ending)
+        found = blame(evidence)
+        if found is not None and found.status is Status.INFRA:
+            raise InfraError(found.sentence)
 
     def check_alive(self) -> None:
-        """Find out whether a client's failure may be its own.
+        """Raise InfraError when the database is gone, or the service was killed from outside.
 
         Raises:
-            InfraError: when the service has ended.
-            psycopg2.OperationalError: when the database does not answer any more. A service that
-                outlives its database answers 500, and clients take that for its word.
+            ServiceError: when the service ended by itself.
         """
-        self.running.check_alive()
-        self.database.address.connect().close()
+        found = blame(self.evidence())
+        if found is not None:
+            raise (ServiceError if found.status is Status.FAIL else InfraError)(found.sentence)
 
 
 @dataclass(frozen=True)
@@ -86,6 +119,8 @@ class Stacks:
         begun: called with a service that is started, its database and the point of who asks for
             it, before it is brought up.
         opened: called with a stack that is up and its point, before any client has it.
+        ended: called with a stack whose service or database is found dead, its point, and who is
+            to blame; once for each.
     """
 
     def __init__(
@@ -97,10 +132,12 @@ class Stacks:
         *,
         begun: Callable[[RunningService, Database, Point], None],
         opened: Callable[[Stack, Point], None],
+        ended: Callable[[Stack, Point, Blame], None],
     ) -> None:
         self._note = note
         self._begun = begun
         self._opened = opened
+        self._ended = ended
         self._backend = backend
         self._base = base
         self._logs = logs
@@ -108,12 +145,16 @@ class Stacks:
         self._server_locks: defaultdict[int, threading.Lock] = defaultdict(threading.Lock)
         self._servers: dict[int, InfraError | None] = {}
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
-        self._stacks: dict[str, Stack | InfraError | MigrationError] = {}
+        self._stacks: dict[str, Stack | InfraError | ServiceError] = {}
+        self._points: dict[str, Point] = {}
+        self._made: Counter[str] = Counter()
         self._running: list[RunningService] = []
         self.last: Last | None = None
 
     def get(self, service: Service, point: Point) -> Stack:
         """Return the stack of a cell, started now if it is the first to ask.
+
+        One that has died meanwhile is replaced by a new one, on a fresh database.
 
         Args:
             service: of the cell.
@@ -121,50 +162,102 @@ class Stacks:
 
         Raises:
             InfraError: when it does not start; the same again for everyone who asks later.
-            MigrationError: when it cannot bring its schema up to date; likewise.
+            ServiceError: when its service ends by itself, or cannot bring its schema up to date;
+                likewise.
         """
         key = "-".join(filter(None, [service.slug, walk_name(point)]))
         # Whoever comes second waits for the start of the first, and shares its stack or its error.
         with self._locks[key]:
-            if key not in self._stacks:
-                try:
-                    self._stacks[key] = self._start(service, point, key)
-                except InfraError as error:
-                    self._stacks[key] = InfraError(f"no stack for {service.name}: {error}")
-                except psycopg2.OperationalError as error:
-                    why = f"the database does not answer any more: {one_line(error)}"
-                    self._stacks[key] = InfraError(f"no stack for {service.name}: {why}")
-                except MigrationError as error:
-                    self._stacks[key] = error
-            stack = self._stacks[key]
-        if isinstance(stack, Stack):
-            return stack
-        raise stack
+            found = self._stacks.get(key)
+            if found is None or (isinstance(found, Stack) and self._is_dead(found, point)):
+                self._points[key] = point
+                found = self._stacks[key] = self._made_stack(service, point, key)
+        if isinstance(found, Stack):
+            return found
+        raise found
 
-    def _start(self, service: Service, point: Point, key: str) -> Stack:
+    def _is_dead(self, stack: Stack, point: Point) -> bool:
+        """Tell whether a stack is of no use any more; then it is stopped, and told of."""
+        evidence = stack.evidence()
+        if evidence.lives:
+            # One that hangs would cost each cell its whole time.
+            evidence = replace(evidence, late=True, silent=unanswered(stack.running, "/ping"))
+        found = blame(evidence)
+        if found is None or (evidence.lives and not evidence.silent):
+            return False
+        self._ended(stack, point, found)
+        stack.running.stop()
+        return True
+
+    def tell_ended(self) -> None:
+        """Tell of each service that has ended by itself, though no cell came to find it so."""
+        for key, stack in self._stacks.items():
+            if isinstance(stack, Stack):
+                found = blame(stack.evidence())
+                if found is not None and found.status is Status.FAIL:
+                    self._ended(stack, self._points[key], found)
+
+    def _made_stack(
+        self, service: Service, point: Point, key: str
+    ) -> Stack | InfraError | ServiceError:
+        """Return a new stack, or why there is none."""
         server = self._backend.server(point)
+        while True:
+            try:
+                return self._start(server, service, point, key)
+            except ServiceError as error:
+                return error
+            except InfraError as error:
+                why = str(error)
+            except psycopg2.OperationalError as error:
+                why = f"the database does not answer any more: {one_line(error)}"
+            # Nothing is wrong with a service whose database was taken from it.
+            if self._made[key] > 1 or not self._has_ended(server):
+                return InfraError(f"no stack for {service.name}: {why}")
+
+    def _start(self, server: DatabaseServer, service: Service, point: Point, key: str) -> Stack:
         self.start_server(server)
-        database = server.create(database_name(self._base, service))
+        self._made[key] += 1
+        name = database_name(self._base, service)
+        if self._made[key] > 1:
+            name += f"_{self._made[key]}"
+        database = server.create(name)
         log = self._logs / f"{re.sub('[/ ]', '-', key)}.log"
         running = self._backend.launcher.start(service, database, log)
         # Before it is brought up: one that fails there is stopped with the others.
         self._running.append(running)
-        self._begun(running, database, point)
-        migration = bring_up(running)
-        schema = schema_version(database.address) or 0
-        reported = identified_version(running, schema)
+        with blaming(running, database.address):
+            self._begun(running, database, point)
+            migration = bring_up(running)
+            schema = schema_version(database.address) or 0
+            reported = identified_version(running, schema)
         for note in identity_notes(running, reported, schema):
             self._note(service.name, note)
         self.last = Last(service, server, database, running)
         version = server_version(database.address)
-        stack = Stack(running, database, migration, reported, schema, version)
+        stack = Stack(running, database, migration, reported, schema, version, server)
         self._opened(stack, point)
         return stack
 
+    @staticmethod
+    def _has_ended(server: DatabaseServer) -> bool:
+        try:
+            server.check_alive()
+        except EndedError:
+            return True
+        return False
+
     def start_server(self, server: DatabaseServer) -> None:
-        """Start a database server once; what did not start for one does for nobody."""
+        """Start a database server once, and anew where it has ended.
+
+        What did not start for one does for nobody.
+        """
         with self._server_locks[id(server)]:
-            if id(server) not in self._servers:
+            there = id(server) in self._servers
+            dead = there and self._servers[id(server)] is None and self._has_ended(server)
+            if dead:
+                server.stop()
+            if dead or not there:
                 self._servers[id(server)] = None
                 try:
                     server.start()

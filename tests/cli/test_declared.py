@@ -47,6 +47,7 @@ SAMPLES = {
     "--jobs": str((os.cpu_count() or 1) + 1),
     "--timeout": "123.4567890123",
     "--repeat": "3",
+    "--retries": "2",
     "--backend": "embedded",
     "--checkout": "{clone}",
     "--scenario": "wrong-order",

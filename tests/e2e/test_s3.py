@@ -136,8 +136,8 @@ def test_an_object_that_is_not_there_is_found(alone, monkeypatch):
     assert reason in [f"the object store has no object with url {url!r}" for url in lost]
 
 
-def test_a_store_that_dies_in_mid_run_is_infra_and_leaves_nothing(alone):
-    one = alone("--probe", "hello", "--timeout", "30")
+def test_a_store_that_dies_in_mid_run_is_replaced_and_leaves_nothing(alone):
+    one = alone("--probe", "hello")
     server = one.store._server
 
     def something_is_stored() -> bool:
@@ -151,8 +151,12 @@ def test_a_store_that_dies_in_mid_run_is_infra_and_leaves_nothing(alone):
         killed = pool.submit(kill_in_mid_run)
         entry = one.go()
         killed.result()
-    assert entry.status == "infra"
-    assert "the S3 server ended with exit code -9" in entry.checks["run"].reason
+    assert entry.status == "pass"
+    (broken,) = one.run.record.view.earlier(entry)
+    assert broken.status == "infra"
+    assert "the S3 server ended with exit code -9 (SIGKILL)" in broken.checks["run"].reason
+    assert broken.seconds < 100, "a dead store does not cost the whole --timeout"
+    assert f"{entry.id} was done again: the S3 server ended" in one.said.getvalue()
     assert not (one.run.folder.path / "work").exists()
 
 

@@ -124,7 +124,8 @@ def test_waiting_for_the_end(tmp_path, mark):
     assert sleeper.wait(0.05) is None
     sleeper.check_alive("the sleeper")
     sleeper.kill()
-    with pytest.raises(InfraError, match="the sleeper ended with exit code -9; last lines of"):
+    ended = r"the sleeper ended with exit code -9 \(SIGKILL\); last lines of"
+    with pytest.raises(InfraError, match=ended):
         sleeper.check_alive("the sleeper")
 
 

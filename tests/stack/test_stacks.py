@@ -42,7 +42,7 @@ def stacks_of(backend: Any, logs: Path) -> Stacks:
     def nobody(*_: object) -> None:
         pass
 
-    return Stacks(backend, "metaflow", logs, note=nobody, begun=nobody, opened=nobody)
+    return Stacks(backend, "metaflow", logs, note=nobody, begun=nobody, opened=nobody, ended=nobody)
 
 
 def test_what_was_brought_up_last_stays_and_not_what_was_started_last(
@@ -79,7 +79,7 @@ def test_a_database_that_dies_while_a_stack_starts_is_infra_for_all_who_ask(tmp_
     def dead(_: str) -> Database:
         raise psycopg2.OperationalError("server closed the connection")
 
-    server = SimpleNamespace(start=lambda: None, create=dead)
+    server = SimpleNamespace(start=lambda: None, create=dead, check_alive=lambda: None)
     backend: Any = SimpleNamespace(server=lambda _: server)
     stacks = stacks_of(backend, tmp_path)
     service = load().reference[0]

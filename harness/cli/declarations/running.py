@@ -11,6 +11,7 @@ from harness.cli.checks import (
     at_least_one_cell,
     each_of,
     more_than_zero,
+    not_negative,
     pythons,
 )
 from harness.cli.declarations.takers import CROSS, RUNS, STACKS, WALKS
@@ -171,6 +172,17 @@ RUNNING = (
         kind=int,
         default=1,
         check=at_least_once,
+    ),
+    Option(
+        "--retries",
+        RUNS,
+        _HOW,
+        "do a cell again so often that the machine broke (infra), once what died is replaced",
+        Role.CARRIED,
+        metavar="N",
+        kind=int,
+        default=1,
+        check=not_negative,
     ),
 )
 

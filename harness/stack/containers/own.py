@@ -22,7 +22,7 @@ from docker.models.networks import Network
 from docker.models.volumes import Volume
 from docker.types import EndpointConfig, LogConfig, Mount
 
-from harness.machine.errors import InfraError
+from harness.machine.errors import EndedError, Ending, InfraError
 from harness.machine.locks import lock_path
 from harness.machine.processes import HOST, tail_note
 from harness.stack.containers.engine import CONFLICT, Engine
@@ -272,7 +272,7 @@ class RunningContainer:
             self._container.wait()
 
     def check_alive(self) -> None:
-        """Raise InfraError, with the last log lines, when it does not run any more."""
+        """Raise EndedError, with the last log lines, when it does not run any more."""
         with self._engine.doing(f"asking for the state of {self.name}"):
             try:
                 state = self._state()
@@ -280,7 +280,9 @@ class RunningContainer:
                 raise InfraError(f"the container {self.name} was removed by somebody") from None
         if not state["Running"]:
             self._finish_log()
-            raise InfraError(f"the container {self.name} {_end(state)}{tail_note(self.log)}")
+            said = f" ({state['Error']})" if state.get("Error") else ""
+            ending = Ending(state["ExitCode"], out_of_memory=bool(state.get("OOMKilled")))
+            raise EndedError(f"the container {self.name}", ending, f"{said}{tail_note(self.log)}")
 
     def remove(self) -> None:
         """Remove it with its volumes, running or not. Safe to call twice."""
@@ -315,13 +317,6 @@ def _seconds(moment: str) -> float:
     # Python 3.10 reads no more than six digits of it, and engines write nine.
     fraction = float(f"0.{rest}") if rest.isdigit() else 0.0
     return datetime.fromisoformat(f"{whole}+00:00").timestamp() + fraction
-
-
-def _end(state: _State) -> str:
-    if state.get("OOMKilled"):
-        return "was killed: it used more memory than it is given"
-    said = f" ({state['Error']})" if state.get("Error") else ""
-    return f"ended with exit code {state['ExitCode']}{said}"
 
 
 Thing = Container | Network | Volume | LocalImage

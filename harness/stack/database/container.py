@@ -123,6 +123,15 @@ class ContainerPostgres:
         )
         return address
 
+    def check_alive(self) -> None:
+        """Raise EndedError, with the last log lines, when the container does not run any more."""
+        if self._container is not None:
+            self._container.check_alive()
+
+    def revive(self) -> None:
+        """Raise InfraError: a container started again would be at another address."""
+        raise InfraError(f"{self.description}, is not started again")
+
     def create(self, name: str) -> Database:
         """Create the empty database ``name`` and return how to reach it.
 

@@ -133,6 +133,24 @@ class EmbeddedPostgres:
             self.stop()
             raise
 
+    def check_alive(self) -> None:
+        """Raise EndedError, with the last log lines, when the server does not run any more."""
+        if self._process is not None:
+            self._process.check_alive("PostgreSQL")
+
+    def revive(self) -> None:
+        """Start it again on its cluster and port; return when it answers queries.
+
+        Raises:
+            InfraError: with the last log lines, when it does not come up.
+        """
+        address = self.address
+        if self._process is None or self.cluster is None:
+            raise InfraError("PostgreSQL, which somebody else had started, is not started again")
+        # What the dead server has left holds the shared memory, which a new one would refuse.
+        self._process.kill()
+        self._start_server(self.cluster, unprivileged_user(), address.port)
+
     def create(self, name: str) -> Database:
         """Create the empty database ``name`` and return how to reach it.
 
@@ -193,10 +211,16 @@ class EmbeddedPostgres:
             last = "\n".join((finished.stdout + finished.stderr).splitlines()[-15:])
             raise InfraError(f"the PostgreSQL cluster could not be made by initdb:\n{last}")
 
-    def _start_server(self, cluster: Cluster, runs_as: int | None) -> None:
-        """Start on the given port, or on chosen ones until one is not taken meanwhile."""
+    def _start_server(self, cluster: Cluster, runs_as: int | None, again: int = 0) -> None:
+        """Start on the given port, or on chosen ones until one is not taken meanwhile.
+
+        Args:
+            cluster: what is served.
+            runs_as: the user's id; None for the present one.
+            again: the port of before; 0 for none.
+        """
         for _ in range(_PORT_TRIES):
-            port = self._port or free_port()
+            port = again or self._port or free_port()
             command = [str(cluster.binaries / "postgres"), "-D", str(cluster.data), "-p", str(port)]
             for setting, value in _SETTINGS.items():
                 command += ["-c", f"{setting}={value}"]

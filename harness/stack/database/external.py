@@ -62,6 +62,13 @@ class ExternalPostgres:
             ) from error
         self.description = f"PostgreSQL {version} at {where}, external"
 
+    def check_alive(self) -> None:
+        """Do nothing: who asks it for something learns whether it answers."""
+
+    def revive(self) -> None:
+        """Raise InfraError: it is somebody else's."""
+        raise InfraError(f"{self.description}, is somebody else's and is not started again")
+
     def check_may_create(self) -> None:
         """Raise UsageError when the user may not create databases, as a walk does."""
         query = "SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user"

@@ -84,6 +84,16 @@ class DatabaseServer(Protocol):
             InfraError: with the server's own last log lines.
         """
 
+    def check_alive(self) -> None:
+        """Raise EndedError when the server, which was started, does not run any more."""
+
+    def revive(self) -> None:
+        """Start a server that has ended again, on its data and at its address.
+
+        Raises:
+            InfraError: when this kind cannot, or with the server's own last log lines.
+        """
+
     def create(self, name: str) -> Database:
         """Create the empty database ``name`` and return how to reach it."""
 

@@ -27,6 +27,12 @@ IGNORE_FILTERS = "ignore-filters"
 SORT_TAGS = "sort-tags"
 STATUS_500 = "status-500"
 STATUS_500_COMMITS = "status-500-commits"
+EXIT_ON = "exit-on"
+ABORT_ON = "abort-on"
+SEGV_ON = "segv-on"
+# As the kernel does when memory runs out.
+KILL_ON = "kill-on"
+HANG_ON = "hang-on"
 MIGRATION_DROPS_COLUMN = "migration-drops-column"
 MIGRATION_INVALID_INDEX = "migration-invalid-index"
 MIGRATION_HALF_WAY = "migration-half-way"
@@ -41,7 +47,15 @@ WRITES = ("flow", "run", "step", "task", "artifact", "metadata", HEARTBEAT, TAGS
 """Every kind of write there is."""
 
 _TAKES_NAME = {LOSE_ARTIFACT, DROP_TAG, LOSE_WRITE, HANG}
-_TAKES_COUNT = {STATUS_500, STATUS_500_COMMITS}
+_TAKES_COUNT = {
+    STATUS_500,
+    STATUS_500_COMMITS,
+    EXIT_ON,
+    ABORT_ON,
+    SEGV_ON,
+    KILL_ON,
+    HANG_ON,
+}
 NAMES = (
     LOSE_ARTIFACT,
     DROP_TAG,
@@ -55,6 +69,11 @@ NAMES = (
     SORT_TAGS,
     STATUS_500,
     STATUS_500_COMMITS,
+    EXIT_ON,
+    ABORT_ON,
+    SEGV_ON,
+    KILL_ON,
+    HANG_ON,
     MIGRATION_DROPS_COLUMN,
     MIGRATION_INVALID_INDEX,
     MIGRATION_HALF_WAY,

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import re
+import signal
 import time
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NoReturn
 
 import psycopg
 from aiohttp import web
@@ -40,6 +42,14 @@ _KINDS = {
 """What a planted fault calls the write that adds to a table."""
 _BLANK = " "
 """What stands where a client left out a text that the table requires."""
+
+_ENDINGS = {
+    faults.EXIT_ON: 3,
+    faults.ABORT_ON: signal.SIGABRT,
+    faults.SEGV_ON: signal.SIGSEGV,
+    faults.KILL_ON: signal.SIGKILL,
+}
+"""How faults end the service: by an exit code, or a signal."""
 
 _log = logging.getLogger(__name__)
 
@@ -381,7 +391,7 @@ class _MetadataApi:
 
 
 def _struck_by(fault: Fault) -> Middleware:
-    """Return the middleware that leaves requests, as planted, with a 500 or without an answer."""
+    """Return the middleware that does to one request what a planted fault says."""
     seen = 0
 
     @web.middleware
@@ -393,22 +403,36 @@ def _struck_by(fault: Fault) -> Middleware:
         writes = request.method != "GET"
         # Nor those that compat makes before any client: their number is nobody's business.
         clients = not request.path.startswith(f"{paths.FLOWS}/Contract_")
+        only_writes = fault.name == faults.STATUS_500_COMMITS
         counted = (
-            request.path.startswith(paths.FLOWS)
+            fault.count > 0
+            and request.path.startswith(f"{paths.FLOWS}/")
             and clients
-            and (
-                fault.name == faults.STATUS_500
-                or (fault.name == faults.STATUS_500_COMMITS and writes)
-            )
+            and (writes or not only_writes)
         )
         seen += counted
+        hangs = fault.name == faults.HANG_ON and seen >= fault.count
+        if hangs and request.path.startswith(paths.FLOWS):
+            await asyncio.Event().wait()
         if not counted or seen != fault.count:
             return await handler(request)
+        if fault.name in _ENDINGS:
+            _end(fault)
         if fault.name == faults.STATUS_500_COMMITS:
             await handler(request)
         raise web.HTTPInternalServerError(text=f"planted fault {fault.name}:{fault.count}")
 
     return middleware
+
+
+def _end(fault: Fault) -> NoReturn:
+    """End this process as a fault says, without an answer to anybody."""
+    _log.error("planted fault %s:%s", fault.name, fault.count)
+    if fault.name != faults.EXIT_ON:
+        os.kill(os.getpid(), _ENDINGS[fault.name])
+        # It may take a moment to come.
+        time.sleep(60)
+    os._exit(_ENDINGS[fault.name])
 
 
 def _pathspec(task: Row) -> str:

@@ -198,7 +198,7 @@ class _RunningCheckout:
         self._spawn("metadata", self._layout.metadata)
 
     def check_alive(self) -> None:
-        """Raise InfraError, with the last log lines, when one of its processes has ended."""
+        """Raise EndedError, with the last log lines, when one of its processes has ended."""
         for part, process in self._processes.items():
             process.check_alive(f"the {part} service of {self.service.name}")
 

@@ -189,7 +189,7 @@ class _RunningInContainer:
         self._read_ports()
 
     def check_alive(self) -> None:
-        """Raise InfraError, with the last log lines, when the container has ended by itself."""
+        """Raise EndedError, with the last log lines, when the container does not run any more."""
         self._container.check_alive()
 
     def stop(self) -> None:

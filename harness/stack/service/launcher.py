@@ -14,6 +14,10 @@ from harness.catalog.releases import Service
 from harness.stack.database.server import Database
 
 
+class ServiceError(Exception):
+    """The service under test failed by itself: the product's failure, not ours."""
+
+
 class RunningService(Protocol):
     """One service over one database, answering or about to."""
 
@@ -42,7 +46,7 @@ class RunningService(Protocol):
         """
 
     def check_alive(self) -> None:
-        """Raise InfraError, with the last log lines, when the service has ended by itself."""
+        """Raise EndedError, with the last log lines, when the service does not run any more."""
 
     def stop(self) -> None:
         """Stop the service and everything it started. Safe to call twice."""

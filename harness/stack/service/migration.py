@@ -14,7 +14,7 @@ import requests
 
 from harness.machine.errors import InfraError
 from harness.machine.processes import tail_note, wait_until
-from harness.stack.service.launcher import RunningService
+from harness.stack.service.launcher import RunningService, ServiceError
 from harness.stack.service.settings import MIGRATION_SECONDS
 
 # A process takes 0.6 s (measured), but an image's start script migrates before that.
@@ -26,8 +26,8 @@ _ERROR = "error"
 """Field of a status that stands for an answer that was none."""
 
 
-class MigrationError(Exception):
-    """The service could not bring the schema up to date: the product's failure, not ours."""
+class MigrationError(ServiceError):
+    """The service could not bring the schema up to date."""
 
 
 @dataclass(frozen=True)

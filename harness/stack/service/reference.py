@@ -103,7 +103,7 @@ class _RunningReference:
         self._process = self._spawn()
 
     def check_alive(self) -> None:
-        """Raise InfraError, with the last log lines, when the service has ended by itself."""
+        """Raise EndedError, with the last log lines, when the service does not run any more."""
         self._process.check_alive(f"the service {self.service.name}")
 
     def stop(self) -> None:

@@ -116,6 +116,11 @@ class ContainerS3:
                     f"{tail_note(self.log)}"
                 )
 
+    def watch(self) -> None:
+        """Raise InfraError, with the last log lines, when it has ended."""
+        if self._container is not None:
+            self._container.check_alive()
+
     def stop(self) -> None:
         """Remove the container and all it holds. Safe to call twice, and before start.
 

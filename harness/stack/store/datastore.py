@@ -54,6 +54,12 @@ class Datastore(Protocol):
     def check_alive(self) -> None:
         """Raise InfraError when it is there no longer: then a cell's failure is not its own."""
 
+    def watch(self) -> None:
+        """Raise InfraError when it has ended; unlike ``check_alive`` it is not asked anything."""
+
+    def replace_dead(self) -> None:
+        """Let the next who asks have a new one, empty, where the run's own has ended."""
+
     def stop(self) -> str:
         """Stop it, remove what it holds, and return a sentence on that; empty for nothing to say.
 
@@ -90,6 +96,12 @@ class LocalDatastore:
         """Return None: a file that is gone shows when it is read back."""
 
     def check_alive(self) -> None:
+        """Do nothing: folders stay."""
+
+    def watch(self) -> None:
+        """Do nothing: folders stay."""
+
+    def replace_dead(self) -> None:
         """Do nothing: folders stay."""
 
     def stop(self) -> str:

@@ -196,6 +196,22 @@ class OwnS3(S3Datastore):
         """Raise InfraError when the server ended or does not answer."""
         self._server.check_alive()
 
+    def watch(self) -> None:
+        """Raise InfraError when the server has ended."""
+        self._server.watch()
+
+    def replace_dead(self) -> None:
+        """Forget a server that is dead, with all it held: the next who asks starts another."""
+        with self._lock:
+            if not self._started or self._broken is not None:
+                return
+            try:
+                self._server.check_alive()
+            except InfraError:
+                self._server.stop()
+                self._started = False
+                self._roots.clear()
+
     def stop(self) -> str:
         """List what it holds, save it when it is kept, and stop the server."""
         if not self._started:
@@ -294,6 +310,12 @@ class GivenS3(S3Datastore):
             self.store.check_access(self._root)
         except ObjectStoreError as error:
             raise InfraError(f"the object store broke: {self._in_words(error)}") from error
+
+    def watch(self) -> None:
+        """Do nothing: it is somebody else's, and each question would be one more request."""
+
+    def replace_dead(self) -> None:
+        """Do nothing: it is somebody else's."""
 
     def stop(self) -> str:
         """List what the run stored, and remove it unless it is kept."""

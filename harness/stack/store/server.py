@@ -44,6 +44,9 @@ class OwnServer(Protocol):
     def check_alive(self) -> None:
         """Raise InfraError, with the last log lines, when it has ended or does not answer."""
 
+    def watch(self) -> None:
+        """Raise InfraError when it has ended."""
+
     def stop(self) -> None:
         """Stop it; what it holds is gone. Safe to call twice, and before start.
 
@@ -124,6 +127,11 @@ class S3Server:
                 raise InfraError(
                     f"the S3 server at {self.endpoint} does not answer{tail_note(self.log)}"
                 )
+
+    def watch(self) -> None:
+        """Raise InfraError, with the last log lines, when it has ended."""
+        if self._process is not None:
+            self._process.check_alive("the S3 server")
 
     def stop(self) -> None:
         """Stop it. Safe to call twice, and before start."""

@@ -1,0 +1,139 @@
+"""Whose failure it is when something broke: by evidence, and by one rule. Pure.
+
+docs/reading-a-report.md tells the rule.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from harness.core.outcome import Status
+from harness.machine.errors import Ending
+
+_OF_ITS_OWN = {
+    "SIGSEGV",
+    "SIGABRT",
+    "SIGBUS",
+    "SIGFPE",
+    "SIGILL",
+    "SIGSYS",
+    "SIGTRAP",
+}
+"""Signals that a program brings upon itself; all others are sent to it."""
+
+# As the system says it, in whatever program's words: what a machine has run out of.
+_RUN_OUT = re.compile(
+    r"No space left on device|Disk quota exceeded|Too many open files|Cannot allocate memory"
+    r"|\bMemoryError\b|Read-only file system"
+)
+
+
+@dataclass(frozen=True)
+class Blame:
+    """Who is to blame.
+
+    Attributes:
+        status: ``infra`` for the machine, ``fail`` for the service under test, ``timeout`` where
+            it is told who was slow.
+        sentence: what happened.
+    """
+
+    status: Status
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was found when something had gone wrong.
+
+    Attributes:
+        service: the service's name; empty where there is none.
+        database: what is wrong with the database; empty for nothing.
+        store: what is wrong with the object store; empty for nothing.
+        ending: how the service ended; None while it runs.
+        asked: the request that was under way; empty where nobody knows.
+        late: whether a client was not done in time.
+        silent: what the service, though it runs, does not answer; empty for nothing.
+        killed: how many processes the kernel has killed meanwhile for want of memory.
+        said: what the client said of its failure.
+    """
+
+    service: str = ""
+    database: str = ""
+    store: str = ""
+    ending: Ending | None = None
+    asked: str = ""
+    late: bool = False
+    silent: str = ""
+    killed: int = 0
+    said: str = ""
+
+    @property
+    def lives(self) -> bool:
+        """Whether service and database run."""
+        return not self.database and self.ending is None
+
+
+def by_itself(ending: Ending) -> bool:
+    """Tell whether a process ended of its own, and not by a hand from outside."""
+    if ending.out_of_memory:
+        return False
+    return not ending.signal or ending.signal in _OF_ITS_OWN
+
+
+def blame(evidence: Evidence) -> Blame | None:
+    """Return who is to blame; None where the evidence speaks against nobody but the client.
+
+    What others need comes first: a service may well end because its database has gone.
+    """
+    if evidence.database:
+        return Blame(Status.INFRA, f"the database does not answer any more: {evidence.database}")
+    if evidence.store:
+        return Blame(Status.INFRA, evidence.store)
+    if evidence.ending is not None:
+        return _of_service(evidence, evidence.ending)
+    return _of_room(evidence) or _of_time(evidence)
+
+
+def _of_room(evidence: Evidence) -> Blame | None:
+    """Return the machine where it ran out of something."""
+    if evidence.killed:
+        processes = "a process" if evidence.killed == 1 else f"{evidence.killed} processes"
+        return Blame(Status.INFRA, f"memory ran out: the kernel killed {processes} meanwhile")
+    run_out = _RUN_OUT.search(evidence.said)
+    return Blame(Status.INFRA, f"the machine: {run_out.group()}") if run_out else None
+
+
+def _of_time(evidence: Evidence) -> Blame | None:
+    """Tell who was slow where a client was not done in time."""
+    if not (evidence.late and evidence.service):
+        return None
+    service = f"the service {evidence.service}"
+    if evidence.silent:
+        return Blame(Status.TIMEOUT, f"{service} runs, but does not answer {evidence.silent}")
+    return Blame(Status.TIMEOUT, f"{service} answers: the client is slow")
+
+
+def _of_service(evidence: Evidence, ending: Ending) -> Blame:
+    service = f"the service {evidence.service}"
+    if not by_itself(ending):
+        how = ending if ending.out_of_memory else f"was killed from outside, by {ending.signal}"
+        return Blame(Status.INFRA, f"{service} {how}")
+    asked = f"; under way: {evidence.asked}" if evidence.asked else ""
+    return Blame(Status.FAIL, f"{service} {ending} by itself, while its database lives{asked}")
+
+
+def blame_client(name: str, ending: Ending) -> Blame | None:
+    """Return the machine where a client's program was killed, by nobody of the harness.
+
+    Args:
+        name: of the program.
+        ending: how it ended.
+    """
+    if by_itself(ending):
+        return None
+    # 128 and more is what a program may well return by itself.
+    if ending.code >= 0:
+        return None
+    return Blame(Status.INFRA, f"{name} was killed from outside, by {ending.signal}")

@@ -1,0 +1,74 @@
+"""What is found when a stack is asked why something went wrong, and what comes of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg2
+import requests
+
+from harness.core.blame import Evidence, blame
+from harness.core.outcome import Status
+from harness.machine.errors import EndedError, InfraError
+from harness.machine.processes import tail_note
+from harness.stack.database.admin import one_line
+from harness.stack.database.server import Address
+from harness.stack.service.launcher import RunningService, ServiceError
+
+# Longer than a service takes for anything that a client waits for.
+_ANSWER_SECONDS = 10.0
+_REQUEST = re.compile(r"(GET|POST|PATCH|PUT|DELETE) \S+")
+
+
+def evidence_of(running: RunningService, database: Address, asked: str = "") -> Evidence:
+    """Ask service and database whether they live.
+
+    Args:
+        running: the service.
+        database: its database, from this machine.
+        asked: the request that was under way; empty where nobody knows.
+
+    Raises:
+        InfraError: when nothing can be said of the service: its engine does not answer.
+    """
+    name = running.service.name
+    try:
+        database.connect().close()
+    except psycopg2.OperationalError as error:
+        return Evidence(service=name, database=one_line(error))
+    try:
+        running.check_alive()
+    except EndedError as error:
+        return Evidence(service=name, ending=error.ending, asked=asked)
+    return Evidence(service=name)
+
+
+def unanswered(running: RunningService, *paths: str) -> str:
+    """Return the first of some paths that a service, though it runs, does not answer."""
+    for path in paths:
+        try:
+            requests.get(f"{running.url}{path}", timeout=_ANSWER_SECONDS)
+        except requests.RequestException:
+            return f"GET {path} within {_ANSWER_SECONDS:g} s"
+    return ""
+
+
+@contextmanager
+def blaming(running: RunningService, database: Address) -> Iterator[None]:
+    """Say of a block that could not go on who is to blame: the service may have ended.
+
+    Raises:
+        ServiceError: when the service ended by itself.
+        InfraError: when something else broke.
+    """
+    try:
+        yield
+    except InfraError as error:
+        asked = _REQUEST.match(str(error))
+        found = blame(evidence_of(running, database, asked.group() if asked else ""))
+        if found is None:
+            raise
+        said = f"{found.sentence}{tail_note(running.log)}"
+        raise (ServiceError if found.status is Status.FAIL else InfraError)(said) from error

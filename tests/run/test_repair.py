@@ -1,0 +1,306 @@
+"""What dies while a run goes on, really killed: who is blamed, and that the rest of it is done.
+
+One run, a small client and the reference service: each test plants one fault, and finds what it
+needs alive, whatever the one before it has killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from rich.console import Console
+
+from harness.catalog.versions import load
+from harness.cli.options import parse
+from harness.cli.planning import OnPython, make_plan
+from harness.client.cell import CellOutcome
+from harness.core.entries import CellEntry
+from harness.core.outcome import Status
+from harness.core.plan import Cell
+from harness.core.probes import read_probe
+from harness.machine import locks
+from harness.proof import contract, fingerprint
+from harness.report.terminal import Screen
+from harness.run.run import Run
+from harness.run.unit import OneStack, Unit
+from harness.stack.reference import faults
+from harness.stack.service.migration import await_ready
+from harness.stack.stacks import Stack
+from tests.client.conftest import CLIENT, METAFLOW
+
+pytestmark = pytest.mark.e2e
+
+# It asks what a client asks, once each, and gives up as clients do.
+FLOW = """
+import json, os, signal, sys, time, urllib.request
+
+class FlowSpec:
+    pass
+
+class OddFlow(FlowSpec):
+    pass
+
+def ask(path):
+    request = urllib.request.Request(os.environ["METAFLOW_SERVICE_URL"] + path, b"{{}}")
+    try:
+        with urllib.request.urlopen(request) as answer:
+            return json.load(answer)
+    except OSError as error:
+        if getattr(error, "code", 0) == 409:  # the flow is there already
+            return None
+        sys.exit("ServiceException: Metadata request (%s) failed" % path)
+
+def once():
+    try:
+        open({once!r}, "x")
+    except FileExistsError:
+        return False
+    return True
+
+def work():
+{work}
+
+if __name__ == "__main__":
+    work()
+    ask("/flows/OddFlow")
+    run = str(ask("/flows/OddFlow/run")["run_number"])
+    with open(sys.argv[sys.argv.index("--run-id-file") + 1], "w") as file:
+        file.write(run)
+"""
+
+
+@dataclass
+class Lab:
+    """A run that goes on, and its one cell in many shapes."""
+
+    run: Run
+    python: Path
+    folder: Path
+    number: int = 0
+
+    @property
+    def stack(self) -> Stack:
+        """The stack of the cell, alive."""
+        assert self.run.stacks is not None
+        cell = self.cell()
+        assert cell.service is not None
+        return self.run.stacks.get(cell.service, cell.point)
+
+    def cell(self, work: str = "pass") -> Cell:
+        """Return a cell whose flow does something before it asks the service."""
+        (planned,) = self.run.plan.cells
+        self.number += 1
+        path = self.folder / str(self.number) / "hello.py"
+        path.parent.mkdir()
+        once = str(self.folder / f"once-{self.number}")
+        path.write_text(FLOW.format(work=f"    {work}", once=once), encoding="utf-8")
+        probe = read_probe(path)
+        assert probe is not None
+        return replace(planned, probe=probe)
+
+    def go(self, work: str = "pass", stacks: Any = None) -> CellOutcome:
+        """Run a cell; return what came of it in the end."""
+        unit = Unit(self.cell(work), self.python)
+        (outcome,) = self.run.execute([unit], stacks or self.run.stacks)
+        return outcome
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """The processes of its parts, which live."""
+        running: Any = self.stack.running
+        server: Any = self.stack.home
+        return {"service": running._process.pid, "database": server._process.pid}
+
+    @property
+    def attempts(self) -> list[CellEntry]:
+        """The entries of the cell that ran last."""
+        view = self.run.record.view
+        last = view.finished[-1]
+        return [*view.earlier(last), last]
+
+    @property
+    def service(self) -> list[str]:
+        """What is wrong with the service by itself."""
+        (stage,) = self.run.record.view.stages
+        return stage.problems
+
+    @property
+    def notes(self) -> list[str]:
+        """What was repaired."""
+        return [text for texts in self.run.record.view.notes.values() for text in texts]
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    folder = tmp_path_factory.mktemp("lab")
+    (folder / "lib" / "python3.11").mkdir(parents=True)
+    (folder / "lib" / "metaflow.py").write_text(METAFLOW, encoding="utf-8")
+    (folder / "bin").mkdir()
+    python = folder / "bin" / "python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={folder / "lib"} exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    given = ["--metaflow", CLIENT, "--service", "2.5", "--probe", "hello", "--timeout", "12"]
+    given += ["--backend", "embedded", "--results", str(folder / "results")]
+    options = parse("compat", given, load())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(locks, "RUNS", folder / "runs")
+        # Asked anew of each stack, and tested elsewhere.
+        patch.setattr(contract, "exercise", lambda *_: contract.Contract({}, ()))
+        plan = make_plan(options, [OnPython(one, "3.11") for one in options.clients])
+        run = Run(options, plan, Screen(Console(file=io.StringIO())))
+        yield Lab(run, python, folder)
+        run.end()
+
+
+def _reason(outcome: CellOutcome) -> str:
+    return outcome.checks["run"].reason
+
+
+# The product's own: red, by name, and never done again.
+
+
+@pytest.fixture
+def planted(lab: Lab) -> Iterator[Callable[[str], None]]:
+    """Plant a fault in the service that is started next; the one after the test has none."""
+
+    planted: list[Any] = []
+
+    def plant(fault: str) -> None:
+        # As an operator would start it again: nobody is told, and it has the fault from now on.
+        running: Any = lab.stack.running
+        planted.append(running)
+        running._env[faults.VARIABLE] = fault
+        running.restart()
+        await_ready(running)
+
+    yield plant
+    for running in planted:
+        del running._env[faults.VARIABLE]
+        running._process.kill()
+
+
+@pytest.mark.parametrize(
+    ("fault", "ended"),
+    [
+        ("exit-on:2", "ended with exit code 3 by itself"),
+        ("abort-on:2", "ended with exit code -6 (SIGABRT) by itself"),
+        ("segv-on:2", "ended with exit code -11 (SIGSEGV) by itself"),
+    ],
+)
+def test_a_service_that_ends_by_itself_fails(lab, planted, fault, ended):
+    planted(fault)
+    outcome = lab.go()
+    assert outcome.status is Status.FAIL
+    told = f"the service reference-2.5 {ended}, while its database lives; under way:"
+    assert _reason(outcome).startswith(f"{told} /flows/OddFlow/run; it said last: ")
+    assert f"planted fault {fault}" in outcome.evidence["service"].read_text(encoding="utf-8")
+    assert len(lab.attempts) == 1, "what the product does wrong is not done again"
+    lab.run.stacks.tell_ended()
+    assert any(ended in problem for problem in lab.service)
+    assert lab.go().status is Status.PASS, "the next cell has a stack that lives"
+
+
+def test_a_service_that_ends_when_all_checks_have_passed_is_told(lab, planted):
+    planted("exit-on:9")
+    assert lab.go().status is Status.PASS
+    for _ in range(9):
+        with contextlib.suppress(requests.RequestException):
+            requests.get(f"{lab.stack.running.url}/flows/Nobody", timeout=5)
+    assert any("exit code 3 by itself" in problem for problem in lab.service)
+
+
+def test_a_service_that_hangs_is_told_from_a_client_that_is_slow(lab, planted):
+    planted("hang-on:2")
+    hung = lab.go()
+    assert hung.status is Status.TIMEOUT
+    silent = "the service reference-2.5 runs, but does not answer GET /flows within 10 s"
+    assert _reason(hung) == f"flow was not done within 12 s (--timeout); {silent}"
+    os.kill(lab.pids["service"], signal.SIGKILL)
+    slow = lab.go("time.sleep(600)")
+    assert slow.status is Status.TIMEOUT
+    assert _reason(slow).endswith("; the service reference-2.5 answers: the client is slow")
+
+
+# The machine's: done again, on what takes the place of what died.
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ("service", "the service reference-2.5 was killed from outside, by SIGKILL"),
+        ("database", "the database does not answer any more: "),
+    ],
+)
+def test_a_part_that_is_killed_is_replaced_and_its_cell_done_again(lab, part, said):
+    pid = lab.pids[part]
+    outcome = lab.go(f"once() and (os.kill({pid}, signal.SIGKILL), time.sleep(600))")
+    assert outcome.status is Status.PASS
+    first, second = lab.attempts
+    assert (first.status, second.status) == (Status.INFRA, Status.PASS)
+    assert first.checks["run"].reason.startswith(said)
+    assert first.seconds < 10, "a dead part does not cost a whole --timeout"
+    assert first.evidence["flow"] != second.evidence["flow"]
+    assert any(said in note and "replaced" in note for note in lab.notes)
+    assert lab.go().status is Status.PASS
+
+
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGHUP"])
+def test_a_client_that_is_killed_is_infra_by_the_name_of_the_signal(lab, name):
+    outcome = lab.go(f"once() and os.kill(os.getpid(), signal.{name})")
+    assert outcome.status is Status.PASS
+    first, _ = lab.attempts
+    assert (first.status, first.checks["run"].reason) == (
+        Status.INFRA,
+        f"flow was killed from outside, by {name}",
+    )
+
+
+def test_a_client_that_crashes_fails(lab):
+    outcome = lab.go("os.kill(os.getpid(), signal.SIGSEGV)")
+    assert outcome.status is Status.FAIL
+    assert len(lab.attempts) == 1
+
+
+def test_a_machine_that_runs_out_of_something_is_infra(lab):
+    outcome = lab.go("once() and open('/dev/full', 'w').write('x' * 100000)")
+    assert outcome.status is Status.PASS
+    first, _ = lab.attempts
+    assert (first.status, first.checks["run"].reason) == (
+        Status.INFRA,
+        "the machine: No space left on device",
+    )
+
+
+# In a walk there is one database: its parts are started again on it.
+
+
+@pytest.mark.parametrize("part", ["service", "database"])
+def test_in_a_walk_what_is_killed_is_started_again_on_the_same_data(lab, part):
+    stack = lab.stack
+    lab.go()
+    before = fingerprint.take(stack.database.address)
+    watched, pid = OneStack(stack), lab.pids[part]
+    kill = f"once() and (os.kill({pid}, signal.SIGKILL), time.sleep(600))"
+    assert lab.go(kill, watched).status is Status.PASS
+    assert fingerprint.compare(before, stack.database.address) == []
+    assert watched.problems == []
+    assert len(watched.repaired) == 1
+
+
+def test_in_a_walk_a_service_that_ends_by_itself_is_a_problem_of_its_stage(lab, planted):
+    planted("exit-on:2")
+    watched = OneStack(lab.stack)
+    assert lab.go(stacks=watched).status is Status.FAIL
+    watched.look()
+    (problem,) = watched.problems
+    assert problem.startswith("the service reference-2.5 ended with exit code 3 by itself")
