@@ -30,7 +30,7 @@ from harness.cli.verdict import what_is_wrong
 from harness.core.outcome import Status
 from harness.core.plan import Cell, Plan
 from harness.core.view import View
-from harness.machine.errors import HarnessError, UsageError
+from harness.machine.errors import HarnessError, InfraError, UsageError, of_machine
 from harness.report.terminal import Screen, client_line
 from harness.run.folder import check_results
 from harness.run.options import Options
@@ -265,6 +265,8 @@ class Sessions:
             outcomes = run.compat(cells, python)
         except HarnessError as error:
             session.error(str(error))
+        except OSError as error:
+            session.error(of_machine(error))
         line = client_line(run.record.view, chosen.client.name, chosen.asked)
         if not all(outcome.status.expected for outcome in outcomes):
             session.error(line)
@@ -296,6 +298,8 @@ class Sessions:
                 planned.run = Run(planned.options, planned.plan, Screen())
             except HarnessError as error:
                 exit_with(error)
+            except OSError as error:
+                exit_with(InfraError(of_machine(error)))
         return planned.run
 
     def _install(

@@ -33,29 +33,55 @@ class Journal:
         secrets: strings that are replaced before anything is written, beside all that looks like
             a secret.
         goes_on: whether the file is there, and what is written goes behind its last whole line.
+
+    Attributes:
+        refused: why entries wait to be written; empty when none does.
     """
+
+    refused = ""
 
     def __init__(self, path: Path, secrets: Iterable[str] = (), *, goes_on: bool = False) -> None:
         self.path = path
         self._redactor = Redactor(secrets)
         self._lock = threading.Lock()
-        self._file = path.open("r+b" if goes_on else "xb")
+        self._unwritten: list[bytes] = []
+        # Without a buffer: what a full disk refused would come twice with the next line.
+        self._file = path.open("r+b" if goes_on else "xb", buffering=0)
         if goes_on:
             # A line cut short by a kill says nothing to readers; the next one must not be glued on.
             self._file.truncate(path.read_bytes().rfind(b"\n") + 1)
             self._file.seek(0, os.SEEK_END)
 
     def append(self, entry: E) -> E:
-        """Write one entry to disk before returning it as it was written, without secrets."""
+        """Write one entry to disk before returning it as it was written, without secrets.
+
+        One that finds no room waits for the next one (see ``refused``).
+        """
         clean = self._redactor.entry(msgspec.to_builtins(entry))
         line = encode(clean)
         with self._lock:
-            self._file.write(line)
-            self._file.flush()
-            # The journal is the only truth: an entry outlives a crash of the machine, too.
-            os.fsync(self._file.fileno())
+            self._unwritten.append(line)
+            self.refused = self._write()
         # Read back, so that a live report shows nothing that is not in the journal.
         return msgspec.json.decode(line, type=type(entry))
+
+    def _write(self) -> str:
+        """Write what is not written yet, whole lines; return why it could not be."""
+        whole = self._file.tell()
+        left = b"".join(self._unwritten)
+        try:
+            while left:
+                left = left[self._file.write(left) or 0 :]
+            # The journal is the only truth: an entry outlives a crash of the machine, too.
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            # Half a line would spoil the next one; to make a file shorter needs no room.
+            self._file.truncate(whole)
+            self._file.seek(whole)
+            count = len(self._unwritten)
+            return f"{count} entries could not be written to {self.path}: {error.strerror}"
+        self._unwritten.clear()
+        return ""
 
     def close(self) -> None:
         """Close the file. Safe to call twice."""

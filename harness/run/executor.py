@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeVar
+
+from harness.machine.errors import InfraError
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -29,6 +31,11 @@ class Executor:
         """Tell whether the run is being ended; then no program is started any more."""
         return self._cancelled.is_set()
 
+    def check_not_cancelled(self) -> None:
+        """Raise InfraError when the run is being ended: what it needs is ended, too."""
+        if self.cancelled():
+            raise InfraError("the run was ended meanwhile")
+
     def run(self, do: Callable[[U], T], units: Iterable[U], each: Callable[[T], object]) -> list[T]:
         """Do units; return what comes of them, in the order in which they end.
 
@@ -39,10 +46,20 @@ class Executor:
         """
         results = []
         with self.pool() as pool:
-            for future in as_completed([pool.submit(do, unit) for unit in units]):
-                # result() raises what a unit raised: nothing fails unseen.
-                results.append(future.result())
-                each(results[-1])
+            left = {pool.submit(do, unit) for unit in units}
+            try:
+                for future in as_completed(tuple(left)):
+                    left.remove(future)
+                    # result() raises what a unit raised: nothing fails unseen.
+                    results.append(future.result())
+                    each(results[-1])
+            except BaseException:
+                # What had ended until then is lost to nobody.
+                for future in left:
+                    if future.done() and not future.cancelled() and not future.exception():
+                        with suppress(InfraError):
+                            each(future.result())
+                raise
         return results
 
     @contextmanager

@@ -10,6 +10,7 @@ from harness.core.entries import Ended, Note, now
 from harness.core.journal import E, Journal, read
 from harness.core.redact import Redactor
 from harness.core.view import View
+from harness.machine.errors import InfraError, of_machine
 from harness.report.files import write_reports
 
 
@@ -41,6 +42,11 @@ class Record:
             self.view.add(written)
         return written
 
+    def check_written(self) -> None:
+        """Raise InfraError when what was added is not on disk."""
+        if self._journal.refused:
+            raise InfraError(self._journal.refused)
+
     def note(self, service: str, text: str) -> None:
         """Record what is worth knowing of a service and is no failure."""
         self.add(Note(at=now(), run=self.run, service=service, text=text))
@@ -50,11 +56,25 @@ class Record:
         self._redactor.file(path)
         return str(path.relative_to(self.folder))
 
-    def end(self) -> None:
-        """Take secrets out of all logs, end the journal and write the reports."""
+    def end(self) -> list[str]:
+        """Take secrets out of all logs, end the journal and write the reports.
+
+        Returns:
+            A sentence on each that the machine refused.
+        """
+        refused = []
         # At the end, because services and databases log on after the last cell.
         for path in (self.folder / "logs").rglob("*"):
-            self._redactor.file(path)
+            try:
+                self._redactor.file(path)
+            except OSError as error:
+                refused.append(f"secrets may be left in {path}: {of_machine(error)}")
         self.add(Ended(at=now(), run=self.run))
+        refused += filter(None, [self._journal.refused])
         self._journal.close()
-        write_reports(self.view, self.folder)
+        try:
+            write_reports(self.view, self.folder)
+        except OSError as error:
+            again = f"nox -s report -- {self.folder} draws them"
+            refused.append(f"no reports: {of_machine(error)}; {again}")
+        return refused

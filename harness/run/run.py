@@ -220,6 +220,7 @@ class Run:
         do = partial(execute, clients=self.clients, stacks=stacks)
         done: list[CellOutcome] = []
         left = list(units)
+        self.executor.check_not_cancelled()
         with self.screen.watching(self.record.view, self.options.jobs):
             for turn in range(self.options.retries + 1):
                 numbered = [replace(unit, attempt=self._attempt(unit.cell)) for unit in left]
@@ -242,6 +243,7 @@ class Run:
 
     def _finished(self, outcome: CellOutcome) -> None:
         entry, view = self.record_cell(outcome), self.record.view
+        self.record.check_written()
         attempt = sum(one.run == entry.run for one in view.earlier(entry)) + 1
         self.screen.cell(entry, view.totals.total(), view.planned, attempt)
 
@@ -329,9 +331,9 @@ class Run:
         if not self.options.keep:
             # What refuses to go must not keep the reports from being written.
             shutil.rmtree(self.folder.work, ignore_errors=True)
-        self.record.end()
+        refused = self.record.end()
         self.screen.end(self.record.view, self.folder.path)
-        for line in filter(None, said):
+        for line in filter(None, (*said, *refused)):
             self.screen.say(line)
         # Last: until then ``clean`` lets the run be, and if it is killed finds what it left.
         self._lock.release()

@@ -153,8 +153,10 @@ class Checking:
 
     def end(self) -> int:
         """Write the reports and print the end; return 1 when something is not as expected."""
-        self._record.end()
+        refused = self._record.end()
         self._screen.end(self._record.view, self._record.folder)
+        for line in refused:
+            self._screen.say(line)
         return int(not self._record.view.green)
 
     def _cell(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import threading
 from datetime import datetime, timezone
 from pathlib import Path
@@ -53,6 +54,26 @@ def test_an_entry_is_on_disk_before_the_next(tmp_path):
         journal.append(_note(str(count)))
         assert len(read(journal.path)) == count + 1
     journal.close()
+    journal.close()
+
+
+def test_what_a_full_disk_refuses_is_written_once_there_is_room(tmp_path):
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.append(BEGUN)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # As a disk that is full in the midst of a line: the system takes ten bytes of it.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (journal.path.stat().st_size + 10, before[1]))
+    try:
+        journal.append(_note("first"))
+        journal.append(_note("second"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert journal.refused.startswith(f"2 entries could not be written to {journal.path}: ")
+    assert len(read(journal.path)) == 1
+    third = journal.append(_note("third"))
+    assert journal.refused == ""
+    assert [entry.text for entry in read(journal.path)[1:]] == ["first", "second", "third"]
+    assert read(journal.path)[-1] == third
     journal.close()
 
 
