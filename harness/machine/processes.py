@@ -37,15 +37,20 @@ def free_port(host: str = HOST) -> int:
 
 
 def is_free(port: int, host: str = HOST) -> bool:
-    """Tell whether nobody listens on a TCP port of an address of this machine now."""
+    """Tell whether a server could listen on a TCP port of an address of this machine now."""
+    return not why_not(port, host)
+
+
+def why_not(port: int, host: str = HOST) -> str:
+    """Return why no server could listen on a TCP port of an address now; empty when it could."""
     with socket.socket() as probe:
         # As servers do: what was closed a moment ago must not count as taken.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError:
-            return False
-        return True
+        except (OSError, OverflowError) as error:
+            return str(getattr(error, "strerror", None) or error)
+        return ""
 
 
 def wait_until(

@@ -12,6 +12,7 @@ import requests
 from psycopg2 import extensions, sql
 
 from harness.machine.errors import InfraError
+from harness.machine.web import ask
 from harness.stack.database.rows import TABLES
 
 Row = dict[str, object]
@@ -124,9 +125,7 @@ class Exchange:
         data = body if body is None or isinstance(body, bytes) else json.dumps(body)
         asked = f"{method} {path}" + ("" if body is None else f" with {shortened(body)}")
         try:
-            response = requests.request(
-                method, self._url + path, data=data, timeout=_REQUEST_SECONDS
-            )
+            response = ask(method, self._url + path, seconds=_REQUEST_SECONDS, data=data)
         except requests.RequestException as error:
             if isinstance(error, requests.ReadTimeout) and self._is_well():
                 late = f"was not answered within {_REQUEST_SECONDS:g} s, while GET /ping is"

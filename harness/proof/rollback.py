@@ -15,6 +15,7 @@ import requests
 
 from harness.machine.errors import InfraError, in_words
 from harness.machine.processes import tail
+from harness.machine.web import ask
 from harness.proof.contract import Contract, exercise
 from harness.stack.database.server import Address
 from harness.stack.service.launcher import RunningService
@@ -79,7 +80,7 @@ def _migration_answers(running: RunningService) -> _Answer:
         return _Answer(True, "It has no migration API that could refuse the schema.")
     try:
         _await_ping(running, running.migration_url)
-        response = requests.get(f"{running.migration_url}/version", timeout=_REQUEST_SECONDS)
+        response = ask("GET", f"{running.migration_url}/version", seconds=_REQUEST_SECONDS)
     except (InfraError, requests.RequestException) as error:
         return _Answer(False, f"Its migration API does not answer: {_reason(running, error)}.")
     answer = f"GET /version with {response.status_code}: {_short(response.text)}"
@@ -119,7 +120,7 @@ def _reads(running: RunningService, runs: Sequence[tuple[str, str]]) -> _Answer:
 def _unread(run: str) -> str:
     """Return what of a run cannot be read; empty when all can."""
     for path in (run, f"{run}/steps"):
-        response = requests.get(path, timeout=_REQUEST_SECONDS)
+        response = ask("GET", path, seconds=_REQUEST_SECONDS)
         if not response.ok:
             return f"GET {path} answers {response.status_code}: {_short(response.text)}"
     steps = [step["step_name"] for step in response.json()]
@@ -127,7 +128,7 @@ def _unread(run: str) -> str:
         return f"GET {run}/steps answers no step"
     for step in steps:
         path = f"{run}/steps/{step}/tasks"
-        response = requests.get(path, timeout=_REQUEST_SECONDS)
+        response = ask("GET", path, seconds=_REQUEST_SECONDS)
         if not response.ok or not response.json():
             return f"GET {path} answers {response.status_code}: {_short(response.text)}"
     return ""

@@ -14,10 +14,16 @@ from harness.core.scenarios import WRONG_ORDER, description_of
 from harness.stack.containers.engine import Engine, find_engine
 from harness.stack.containers.images import Images
 from harness.stack.containers.own import Belongings
+from harness.stack.database.cluster import unprivileged_user
 from harness.stack.database.container import ContainerPostgres
 from harness.stack.database.embedded import EmbeddedPostgres
 from harness.stack.database.external import ExternalPostgres
-from harness.stack.database.server import Database, DatabaseServer
+from harness.stack.database.server import (
+    Database,
+    DatabaseServer,
+    database_variables,
+    ignore_variables,
+)
 from harness.stack.options import StackOptions
 from harness.stack.service.checkout import CheckoutLauncher
 from harness.stack.service.container import ContainerLauncher
@@ -91,6 +97,7 @@ def choose_backend(
 def _containers(
     options: StackOptions, folder: Path, run_id: str, say: Callable[[str], None]
 ) -> Backend:
+    ignore_variables()
     engine = find_engine()
     belongings = Belongings(engine, run_id, keep=options.keep)
     images = Images(engine, options.pull, options.registry, say)
@@ -173,8 +180,12 @@ def _processes(options: StackOptions, folder: Path, mark: str) -> Backend:
         external = ExternalPostgres(options.database_url)
         existing = external.existing()
         why = f"backend: {external.description}, and the {launcher.description}"
+        if used := database_variables():
+            why += f"; of the environment the harness uses {', '.join(used)}"
         password = existing.address.password
         return Backend("external", why, {"": external}, launcher, existing, (password, *hidden))
+    unprivileged_user()  # or what is wrong with it, before anything is made
+    ignore_variables()
     password = options.database_password or secrets.token_urlsafe(16)
     databases = {
         variant: EmbeddedPostgres(

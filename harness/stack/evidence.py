@@ -13,6 +13,7 @@ from harness.core.blame import Evidence, blame
 from harness.core.outcome import Status
 from harness.machine.errors import EndedError, InfraError
 from harness.machine.processes import tail_note
+from harness.machine.web import ask
 from harness.stack.database.admin import one_line
 from harness.stack.database.server import Address
 from harness.stack.service.launcher import RunningService, ServiceError
@@ -49,7 +50,7 @@ def unanswered(running: RunningService, *paths: str) -> str:
     """Return the first of some paths that a service, though it runs, does not answer."""
     for path in paths:
         try:
-            requests.get(f"{running.url}{path}", timeout=_ANSWER_SECONDS)
+            ask("GET", f"{running.url}{path}", seconds=_ANSWER_SECONDS)
         except requests.RequestException:
             return f"GET {path} within {_ANSWER_SECONDS:g} s"
     return ""

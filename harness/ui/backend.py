@@ -6,6 +6,7 @@ import requests
 
 from harness.machine.errors import InfraError
 from harness.machine.processes import wait_until
+from harness.machine.web import ask
 from harness.stack.database.server import Address
 from harness.stack.service.settings import database_settings
 from harness.ui.launcher import RunningUI
@@ -69,7 +70,7 @@ def await_ui(running: RunningUI) -> None:
 def _answers(running: RunningUI, url: str) -> bool:
     running.check_alive()
     try:
-        answer = requests.get(url, timeout=_REQUEST_SECONDS)
+        answer = ask("GET", url, seconds=_REQUEST_SECONDS)
     except requests.RequestException:
         return False
     # Not asked again: a backend that listens has read its settings and made its routes.

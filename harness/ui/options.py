@@ -10,7 +10,7 @@ from harness.catalog.releases import Catalog, Service
 from harness.catalog.selectors import select_services
 from harness.core.expectations import Expectation
 from harness.machine.errors import InfraError, UsageError
-from harness.machine.processes import HOST, is_free
+from harness.machine.processes import HOST, why_not
 from harness.stack.service import refs
 from harness.stack.service.git import Clone
 from harness.ui.assets import WHERE
@@ -177,5 +177,6 @@ def _why_processes(options: UIOptions, kept_backend: str, engine: Callable[[], s
 
 def check_port(port: int) -> None:
     """Raise UsageError when nothing can listen on a port of 127.0.0.1."""
-    if not is_free(port, HOST):
-        raise UsageError(f"--ui-port {port}: the port is taken; name another with --ui-port")
+    why = why_not(port, HOST)
+    if why:
+        raise UsageError(f"--ui-port {port}: the port cannot be used: {why}; name another")

@@ -9,6 +9,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
+from pathlib import Path
 
 from harness.catalog.releases import Catalog, Service
 from harness.core.journal import read
@@ -17,14 +18,14 @@ from harness.core.view import View
 from harness.machine.errors import InfraError, UsageError, nearest
 from harness.machine.locks import RunLock
 from harness.machine.processes import free_port, kill_marked, raise_exit
-from harness.proof.ui.sample import sample
+from harness.proof.ui.sample import SampleRun, sample
 from harness.report.terminal import Screen
 from harness.run.folder import RunFolder, check_results
 from harness.run.record import Record
 from harness.stack.containers.engine import find_engine
 from harness.stack.containers.images import Images
 from harness.stack.containers.own import Belongings
-from harness.stack.database.server import Database
+from harness.stack.database.server import Database, ignore_variables
 from harness.stack.kept_stack import Kept, find_kept
 from harness.stack.service.image import Builder
 from harness.ui.backend import await_ui
@@ -155,15 +156,29 @@ class UIRun:
         self, launcher: UILauncher, source: DataSource, version: Service, database: Database
     ) -> Iterator[RunningUI]:
         """Start a UI, and stop it after the block unless it was left on purpose."""
-        log = self.logs / f"ui-{version.slug}.log"
-        port = self.options.port or free_port()
-        running = launcher.start(version, source, database, port, log)
+        start = partial(launcher.start, version, source, database)
         try:
-            await_ui(running)
+            running = self._up(version, start)
+        except InfraError as error:
+            # Some backends hang now and then while they start their workers.
+            self.screen.say(f"{str(error).splitlines()[0]}: it is started once more")
+            running = self._up(version, start)
+        try:
             yield running
         finally:
             if not self._detached:
                 running.stop()
+
+    def _up(self, version: Service, start: Callable[[int, Path], RunningUI]) -> RunningUI:
+        """Return a UI that answers; one that does not is stopped."""
+        port = self.options.port or free_port()
+        running = start(port, self.logs / f"ui-{version.slug}.log")
+        try:
+            await_ui(running)
+        except BaseException:
+            running.stop()
+            raise
+        return running
 
     def _ended(self) -> dict[str, str]:
         """Return how each run ended of the kept stack, as the harness saw it."""
@@ -222,18 +237,36 @@ class UIRun:
             # Now there is a journal to draw reports of, and to run again from.
             self._results.make_latest()
             for version in versions:
-                try:
-                    with started(version, database) as running:
-                        self.screen.say(f"{running.origin}: {running.page}")
-                        with live.beating() if live else contextlib.nullcontext():
-                            checking.judge(version, running, samples, self.links)
-                except InfraError as error:
-                    self.screen.say(str(error))
-                    # Said once, with the log; in each cell its cause is enough.
-                    checking.give_up(version, samples, str(error).partition("; last lines")[0])
+                self._judge(checking, version, samples, partial(started, version, database), live)
         finally:
             red = checking.end()
         return red
+
+    def _judge(
+        self,
+        checking: Checking,
+        version: Service,
+        samples: Sequence[SampleRun],
+        started: Callable[[], AbstractContextManager[RunningUI]],
+        live: LiveRuns | None,
+    ) -> None:
+        """Judge one UI; one that dies meanwhile is started once more, and judged anew."""
+        for last in (False, True):
+            up = False
+            try:
+                with started() as running:
+                    up = True
+                    self.screen.say(f"{running.origin}: {running.page}")
+                    with live.beating() if live else contextlib.nullcontext():
+                        checking.judge(version, running, samples, self.links)
+            except InfraError as error:
+                self.screen.say(str(error))
+                if up and not last:
+                    self.screen.say(f"the UI of {version.name} is started once more")
+                    continue
+                # Said once, with the log; in each cell its cause is enough.
+                checking.give_up(version, samples, str(error).partition("; last lines")[0])
+            return
 
     def _wait(self, running: RunningUI) -> None:
         """Return when somebody presses Ctrl-C.
@@ -280,6 +313,7 @@ class UIRun:
         if self.options.database_url is not None:
             return GivenDatabase(self.options.database_url, os.environ)
         assert self.kept is not None, "it is found before anything starts"
+        ignore_variables()
         if self.kept.backend == "docker":
             engine = find_engine()
             self._ending.callback(engine.close)

@@ -281,6 +281,16 @@ def test_a_machine_that_runs_out_of_something_is_infra(lab):
     )
 
 
+def test_variables_of_the_machine_are_not_heeded(lab, monkeypatch):
+    for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY", "AWS_ENDPOINT_URL"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    # A new stack: its service is waited for, brought up and asked.
+    os.kill(lab.pids["service"], signal.SIGKILL)
+    assert lab.go().status is Status.PASS
+
+
 # In a walk there is one database: its parts are started again on it.
 
 

@@ -93,7 +93,8 @@ def test_a_port_that_is_taken_is_refused():
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(UsageError, match=f"--ui-port {port}: the port is taken; name another"):
+        told = f"--ui-port {port}: the port cannot be used: Address already in use; name another"
+        with pytest.raises(UsageError, match=told):
             check_port(port)
 
 

@@ -6,6 +6,7 @@ import os
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -129,6 +130,28 @@ def test_a_check_that_is_refused_leaves_the_latest_run_what_it_was(results, data
         show_ui(results, "--check", "--database-url", database.address.url)
     assert latest(results) == "earlier"
     assert {path.name for path in results.iterdir()} == {"earlier", "latest"}
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("hangs", [1, 2])
+def test_a_backend_that_hangs_at_its_start_is_started_once_more(
+    results, database: Database, launcher, monkeypatch, hangs
+):
+    make_tables(database.address, 20230118020300)
+
+    def await_ui(_: FakeUI) -> None:
+        if len(launcher.started) <= hangs:
+            raise InfraError("the UI of v2.5.1 was not ready within 120 s; last lines of LOG:")
+
+    monkeypatch.setattr(ui_run, "await_ui", await_ui)
+    monkeypatch.setattr(UIRun, "_wait", lambda *_: None)
+    show = partial(show_ui, results, "--database-url", database.address.url)
+    if hangs == 1:
+        assert show() == 0
+    else:
+        with pytest.raises(InfraError, match="was not ready"):
+            show()
+    assert [one.stopped for one in launcher.started] == [True, True]
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ for again until they are there or the time is over; those that come from rows ar
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from harness.core.outcome import CheckOutcome, Status
 from harness.machine.errors import InfraError
 from harness.machine.processes import moments
 from harness.machine.tools import tool_python
+from harness.machine.web import ask
 from harness.proof.ui.checks import API_CHECKS as CHECKS
 from harness.proof.ui.sample_run import SampleArtifact, SampleRun
 
@@ -197,6 +199,8 @@ class _Backend:
         finished = subprocess.run(
             [str(tool_python("websocket", SEARCH_REQUIREMENTS)), str(_SEARCH)],
             input=json.dumps(request),
+            # Without the variables of a proxy, which its library would ask.
+            env={"PATH": os.environ.get("PATH", os.defpath)},
             capture_output=True,
             text=True,
             check=False,
@@ -222,7 +226,7 @@ class _Backend:
 
     def _get(self, url: str) -> requests.Response:
         try:
-            return requests.get(url, timeout=self._seconds)
+            return ask("GET", url, seconds=self._seconds)
         # Too slow is the UI's fault; what is not there at all cannot be judged.
         except requests.Timeout as error:
             raise _FaultError(f"GET {url} did not answer within {self._seconds:g} s") from error

@@ -24,11 +24,20 @@ RUN_SETTINGS = {
 
 
 def answers(address: Address) -> bool:
-    """Tell whether a connection to a database can be opened now."""
+    """Tell whether a connection to a database can be opened now.
+
+    Raises:
+        InfraError: when it never will be: the server answers, and refuses the password.
+    """
     try:
         with closing(address.connect()):
             return True
-    except psycopg2.OperationalError:
+    except psycopg2.OperationalError as error:
+        if "password authentication failed" in str(error):
+            raise InfraError(
+                f"PostgreSQL at {address.host}:{address.port} refuses the password of"
+                f" {address.user!r}: it is another server, or was given another password"
+            ) from error
         return False
 
 

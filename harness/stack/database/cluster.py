@@ -120,8 +120,20 @@ def _serves(pid: int, data: Path) -> bool:
 
 
 def unprivileged_user() -> int | None:
-    """Return the id to run PostgreSQL as; None for the present user, who is not root."""
-    if os.geteuid() != 0:
+    """Return the id to run PostgreSQL as; None for the present user, who is not root.
+
+    Raises:
+        InfraError: when this machine does not know the user, as PostgreSQL wants it to.
+    """
+    present = os.geteuid()
+    if present != 0:
+        try:
+            pwd.getpwuid(present)
+        except KeyError as error:
+            raise InfraError(
+                f"PostgreSQL runs for no user without a name: the id {present} has no entry in"
+                " /etc/passwd; add one, or run as another user"
+            ) from error
         return None
     try:
         return pwd.getpwnam("nobody").pw_uid

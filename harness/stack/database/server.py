@@ -5,6 +5,7 @@ Nothing above this package knows whether the server is embedded, a container or 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -69,6 +70,20 @@ class Database:
 
     address: Address
     service_address: Address
+
+
+def database_variables() -> list[str]:
+    """Return the names of the variables of this process that libpq would heed."""
+    return sorted(name for name in os.environ if name.startswith("PG"))
+
+
+def ignore_variables() -> None:
+    """Take from this process what libpq heeds: it is about databases that are not the run's own.
+
+    PGSERVICE, say, would send the harness to another server, or nowhere. libpq has no other way.
+    """
+    for name in database_variables():
+        del os.environ[name]
 
 
 class DatabaseServer(Protocol):

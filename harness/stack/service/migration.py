@@ -14,6 +14,7 @@ import requests
 
 from harness.machine.errors import InfraError
 from harness.machine.processes import tail_note, wait_until
+from harness.machine.web import ask
 from harness.stack.service.launcher import RunningService, ServiceError
 from harness.stack.service.settings import MIGRATION_SECONDS
 
@@ -223,7 +224,7 @@ def await_answer(
     def answers() -> bool:
         running.check_alive()
         try:
-            return requests.get(url, timeout=_REQUEST_SECONDS).ok
+            return ask("GET", url, seconds=_REQUEST_SECONDS).ok
         except requests.RequestException:
             return False
 
@@ -248,7 +249,7 @@ def request(method: str, url: str, running: RunningService, *, seconds: float) -
         InfraError: with the service's last log lines, when it does not answer.
     """
     try:
-        return requests.request(method, url, timeout=seconds)
+        return ask(method, url, seconds=seconds)
     except requests.RequestException as error:
         # Its end explains more than a connection that was refused.
         running.check_alive()

@@ -11,6 +11,7 @@ import requests
 from harness.machine.errors import InfraError
 from harness.machine.processes import HOST, ManagedProcess, free_port, tail_note, wait_until
 from harness.machine.tools import tool_python
+from harness.machine.web import ask
 from harness.stack.store.objects import REQUIREMENTS
 
 _START_SECONDS = 60.0
@@ -63,7 +64,7 @@ def answers(url: str, *, well: bool = True) -> bool:
         well: only what is no error counts; else a refusal does, too.
     """
     try:
-        response = requests.get(url, timeout=10)
+        response = ask("GET", url, seconds=10)
     except requests.RequestException:
         return False
     return response.ok if well else response.status_code < requests.codes.server_error

@@ -1,0 +1,25 @@
+"""HTTP as the harness speaks it: straight, whatever the machine's variables say of proxies."""
+
+from __future__ import annotations
+
+import requests
+
+
+def ask(
+    method: str, url: str, *, seconds: float, data: str | bytes | None = None
+) -> requests.Response:
+    """Send one request to what a run has started; return the answer, whatever its status.
+
+    Args:
+        method: ``GET``, ``PATCH``.
+        url: what is asked.
+        seconds: how long to wait for each part of the answer.
+        data: the body; None for none.
+
+    Raises:
+        requests.RequestException: when nothing is answered.
+    """
+    with requests.Session() as session:
+        # http_proxy and ~/.netrc are for the world outside; all of this is on this machine.
+        session.trust_env = False
+        return session.request(method, url, data=data, timeout=seconds)
