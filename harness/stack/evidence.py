@@ -20,7 +20,7 @@ from harness.stack.service.launcher import RunningService, ServiceError
 
 # Longer than a service takes for anything that a client waits for.
 _ANSWER_SECONDS = 10.0
-_REQUEST = re.compile(r"(GET|POST|PATCH|PUT|DELETE) \S+")
+_REQUEST = re.compile(r"(?:GET|POST|PATCH|PUT|DELETE) \S+?(?=: )")
 
 
 def evidence_of(running: RunningService, database: Address, asked: str = "") -> Evidence:
@@ -68,7 +68,8 @@ def blaming(running: RunningService, database: Address) -> Iterator[None]:
         yield
     except InfraError as error:
         asked = _REQUEST.match(str(error))
-        found = blame(evidence_of(running, database, asked.group() if asked else ""))
+        path = asked.group().replace(running.url, "") if asked else ""
+        found = blame(evidence_of(running, database, path))
         if found is None:
             raise
         said = f"{found.sentence}{tail_note(running.log)}"

@@ -18,7 +18,8 @@ from harness.core.view import View
 from harness.machine.errors import InfraError, UsageError, nearest
 from harness.machine.locks import RunLock
 from harness.machine.processes import free_port, kill_marked, raise_exit
-from harness.proof.ui.sample import SampleRun, sample
+from harness.proof.ui.sample import sample
+from harness.proof.ui.sample_run import SampleRun
 from harness.report.terminal import Screen
 from harness.run.folder import RunFolder, check_results
 from harness.run.record import Record

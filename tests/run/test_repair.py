@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,10 +31,13 @@ from harness.core.plan import Cell
 from harness.core.probes import read_probe
 from harness.machine import locks
 from harness.proof import contract, fingerprint
+from harness.proof.requests import Exchange
 from harness.report.terminal import Screen
 from harness.run.run import Run
 from harness.run.unit import OneStack, Unit
+from harness.stack.evidence import blaming
 from harness.stack.reference import faults
+from harness.stack.service.launcher import ServiceError
 from harness.stack.service.migration import await_ready
 from harness.stack.stacks import Stack
 from tests.client.conftest import CLIENT, METAFLOW
@@ -208,6 +212,27 @@ def test_a_service_that_ends_by_itself_fails(lab, planted, fault, ended):
     lab.run.stacks.tell_ended()
     assert any(ended in problem for problem in lab.service)
     assert lab.go().status is Status.PASS, "the next cell has a stack that lives"
+
+
+def test_a_service_that_ends_while_its_contract_is_asked_is_told_with_the_request(lab, planted):
+    planted("abort-on:1")
+    stack = lab.stack
+    with closing(stack.database.address.connect()) as connection:
+        exchange = Exchange(stack.running.url, connection, ["Odd"])
+        with pytest.raises(ServiceError) as told, blaming(stack.running, stack.database.address):
+            exchange.ask("GET", "/flows/Odd")
+    assert "(SIGABRT) by itself" in str(told.value)
+    assert "; under way: GET /flows/Odd; last lines of" in str(told.value)
+
+
+def test_a_service_that_does_not_start_fails(lab, monkeypatch):
+    os.kill(lab.pids["service"], signal.SIGKILL)
+    monkeypatch.setenv(faults.VARIABLE, "no-such-fault")
+    outcome = lab.go()
+    assert outcome.status is Status.FAIL
+    assert "ended with exit code 2 by itself" in _reason(outcome)
+    # What does not start is not tried again: the tests after this one need another.
+    lab.run.stacks._stacks.clear()
 
 
 def test_a_service_that_ends_when_all_checks_have_passed_is_told(lab, planted):

@@ -430,8 +430,8 @@ def _end(fault: Fault) -> NoReturn:
     _log.error("planted fault %s:%s", fault.name, fault.count)
     if fault.name != faults.EXIT_ON:
         os.kill(os.getpid(), _ENDINGS[fault.name])
-        # It may take a moment to come.
-        time.sleep(60)
+        # Until it comes.
+        signal.pause()
     os._exit(_ENDINGS[fault.name])
 
 

@@ -25,6 +25,7 @@ LEVEL = LEVELS["2.3"]
         ("status-500:3@2.3", Fault("status-500", count=3)),
         ("status-500:3@2.5", faults.NO_FAULT),
         ("migration-half-way@2.3", Fault("migration-half-way")),
+        ("exit-on:3", Fault("exit-on", count=3)),
     ],
 )
 def test_a_fault_is_planted_where_it_is_meant_to_be(text: str, fault: Fault):

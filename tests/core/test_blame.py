@@ -1,0 +1,55 @@
+"""Whose failure it is, by the evidence."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.core.blame import Evidence, blame, blame_client
+from harness.core.outcome import Status
+from harness.machine.errors import Ending
+
+ENDED = Evidence(service="v2.5.0", ending=Ending(1), asked="/flows/F/run")
+
+
+@pytest.mark.parametrize(
+    ("evidence", "status", "said"),
+    [
+        (ENDED, Status.FAIL, "exit code 1 by itself, while its database lives; under way: /flows"),
+        (Evidence(service="s", ending=Ending(0)), Status.FAIL, "exit code 0 by itself"),
+        (Evidence(service="s", ending=Ending(-11)), Status.FAIL, "-11 (SIGSEGV) by itself"),
+        # As a shell, an image's start script, tells of its child.
+        (Evidence(service="s", ending=Ending(134)), Status.FAIL, "134 (SIGABRT) by itself"),
+        (Evidence(service="s", ending=Ending(-9)), Status.INFRA, "from outside, by SIGKILL"),
+        (Evidence(service="s", ending=Ending(143)), Status.INFRA, "from outside, by SIGTERM"),
+        (Evidence(service="s", ending=Ending(137, True)), Status.INFRA, "more memory than"),
+        (Evidence(service="s", database="gone", ending=Ending(1)), Status.INFRA, "more: gone"),
+        (Evidence(service="s", store="no store"), Status.INFRA, "no store"),
+        (Evidence(killed=1, said="exit code 1"), Status.INFRA, "the kernel killed a process"),
+        (Evidence(said="OSError: [Errno 28] No space left on device"), Status.INFRA, "No space"),
+        (Evidence(said="OSError: [Errno 24] Too many open files"), Status.INFRA, "Too many open"),
+        (Evidence(said="MemoryError"), Status.INFRA, "MemoryError"),
+        (Evidence(service="s", late=True, silent="GET /ping"), Status.TIMEOUT, "not answer GET"),
+        (Evidence(service="s", late=True), Status.TIMEOUT, "the client is slow"),
+    ],
+)
+def test_who_is_to_blame(evidence: Evidence, status: Status, said: str):
+    found = blame(evidence)
+    assert found is not None
+    assert found.status is status
+    assert said in found.sentence
+
+
+@pytest.mark.parametrize(
+    "evidence",
+    [Evidence(), Evidence(service="s", said="ServiceException: 500"), Evidence(late=True)],
+)
+def test_what_speaks_against_nobody_is_the_clients_own(evidence: Evidence):
+    assert blame(evidence) is None
+
+
+@pytest.mark.parametrize(
+    ("code", "infra"),
+    [(-9, True), (-15, True), (-11, False), (-6, False), (1, False), (137, False)],
+)
+def test_a_client_that_somebody_killed_is_not_judged(code: int, infra: bool):
+    assert (blame_client("flow", Ending(code)) is not None) == infra
