@@ -88,7 +88,9 @@ def _costs(
     minor = f"{sys.version_info.major}.{sys.version_info.minor}"
     plan = make_plan(options, [OnPython(one, minor) for one in options.clients])
     run = Run(options, plan, Screen(Console(file=io.StringIO())))
-    python = tool_python(f"client-{client}", run.clients.requirements(plan.cells, minor))
+    python = tool_python(
+        f"client-{client}", run.clients.requirements(plan.cells[0].client, plan.cells, minor)
+    )
     _, stacks = run.services()
     found = {}
     try:

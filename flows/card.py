@@ -1,13 +1,18 @@
 """What a task shows of itself beside its data: what it printed, and its cards.
 
-The default card, several of a task, composed ones, one refreshed while its task runs, and one that
-fails. Releases before 2.4.7 have no cards, and before 2.5.0 only the default one of a step; there
-the flow is the same without what they have not.
+The default card, several of a task, composed ones, one refreshed while its task runs, one that
+fails, and one of one's own. Releases before 2.4.7 have no cards, and before 2.5.0 only the default
+one of a step; there the flow is the same without what they have not.
 """
 
 import base64
 import re
 import sys
+from pathlib import Path
+
+# Metaflow finds a card of one's own in metaflow_extensions, where Python looks for modules: this
+# one is in probe/plugins/cards/probe_card/__init__.py.
+sys.path.insert(0, str(Path(__file__).resolve().parent / "included"))
 
 import metaflow
 from metaflow import FlowSpec, current, step
@@ -38,6 +43,10 @@ CHECKS = {
     },
     "failing": {
         "about": "a card that cannot be rendered is an error card, and its task goes on",
+        "client": ">=2.5.0",
+    },
+    "own": {
+        "about": "a card of one's own has what it makes of its options and of the task",
         "client": ">=2.5.0",
     },
     "refreshed": {
@@ -93,16 +102,17 @@ class CardFlow(FlowSpec):
                 line.update(LATE)
         self.next(self.end)
 
+    @with_card(type="probe_card", options={"word": WORDS})
     @step
     def end(self):
         print("done")
 
 
-def cards_of(run, **options):
-    """Return the cards of the first task."""
+def cards_of(run, step="start", **options):
+    """Return the cards of a step's task."""
     from metaflow.cards import get_cards  # noqa: PLC0415 - absent before 2.4.7
 
-    return list(get_cards(run["start"].task, **options))
+    return list(get_cards(run[step].task, **options))
 
 
 def live(run):
@@ -162,6 +172,14 @@ def check_failing(run):
     """Look for the error, and at the task."""
     assert run["start"].task.successful, "the task failed with its card"
     assert "Traceback" in other(run), "the card does not tell the error"
+
+
+def check_own(run):
+    """Compare the page with what the card makes: an option, and an artifact of the task."""
+    found = [one.get() for one in cards_of(run, "end")]
+    assert len(found) == 1, "there are %d cards" % len(found)
+    expected = "%s: hexagon" % WORDS
+    assert expected in found[0], "the card is %.200r" % found[0]
 
 
 def check_refreshed(run):

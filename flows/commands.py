@@ -26,6 +26,7 @@ ACTIONS = [
         "exit": "non-zero",
     },
     {"verb": "command", "name": "logs", "args": ["logs", "{run.start}"]},
+    {"verb": "command", "name": "package_list", "args": ["package", "list"]},
     {
         "verb": "command",
         "name": "init",
@@ -109,6 +110,10 @@ CHECKS = {
     "found_in_step": {"about": "a step finds its own run in the namespace of the file"},
     "dumped": {"about": "the dump of a task shows what it stored", "action": "dump"},
     "logged": {"about": "the logs of a task show what it printed", "action": "logs"},
+    "packaged": {
+        "about": "this file and Metaflow's own are in the code package",
+        "action": "package_list",
+    },
     "scheduled": {
         "about": "the run made by commands is read back finished, with what was handed on",
         "action": "step_end",
@@ -201,6 +206,14 @@ def check_dumped(output):
 def check_logged(output):
     """Look for the line in what was printed."""
     assert LINE in output.stdout, "printed was %r" % output.stdout
+
+
+def check_packaged(output):
+    """Look for two files in what was printed."""
+    printed = output.stdout + output.stderr
+    for name in ("commands.py", "metaflow/client/core.py"):
+        found = any(line.endswith(name) for line in printed.splitlines())
+        assert found, "no %s is in %.300r" % (name, printed)
 
 
 def check_scheduled(run):

@@ -8,6 +8,9 @@ CHECKS = {
     "kept": {"about": "what the task before the failure stored is read back"},
     "failed_task": {"about": "the failed task is there, and is neither successful nor its run"},
     "logs": {"about": "the log of the failed task tells the error"},
+    "times": {
+        "about": "the failed task was made after the good one had finished, and did not end before"
+    },
     "exception": {"about": "the client gives the error of the failed task, and none of a good one"},
 }
 
@@ -55,6 +58,17 @@ def check_logs(run):
     """Read the error in the failed task's log."""
     task = run["end"].task
     assert WORDS in task.stderr, "stderr is %r" % (task.stderr,)
+
+
+def check_times(run):
+    """Compare the times of the run and both tasks."""
+    good, failed = run["start"].task, run["end"].task
+    told = [run.created_at, good.created_at, good.finished_at, failed.created_at]
+    # Of a failed task it is when it ended, if anything.
+    if failed.finished_at is not None:
+        told.append(failed.finished_at)
+    # Releases tell times as text, or as a datetime: both compare.
+    assert told == sorted(told), "they are %r" % (told,)
 
 
 def check_exception(run):

@@ -23,7 +23,7 @@ CHECKS = {
         "action": "resume",
     },
     "origin": {
-        "about": "the task that is run knows which run is resumed",
+        "about": "the task that is run knows which run is resumed, and so does its metadata",
         "action": "resume",
     },
     "as_it_was": {"about": "the run that was resumed is failed still", "action": "resume"},
@@ -74,6 +74,9 @@ def check_origin(run, runs):
     """Compare the run that the task was told of with the one that failed."""
     origin = run["end"].task.data.origin
     assert origin == runs["run"].id, "the origin is %r" % (origin,)
+    # That of the task which was taken over came later.
+    found = run["end"].task.metadata_dict.get("origin-run-id")
+    assert found == origin, "the origin in its metadata is %r" % (found,)
 
 
 def check_as_it_was(runs):

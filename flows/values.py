@@ -1,4 +1,4 @@
-"""What a run hands on: parameters of all types, files, and artifacts of many kinds and sizes.
+"""What a run hands on: parameters of all types, files, artifacts of many kinds and sizes, its code.
 
 By hand: ``python flows/values.py run --text x --ratio 0.5 --flag true --table '{}'``.
 """
@@ -23,6 +23,8 @@ ACTIONS = [
             "flag": "true",
             "table": '{"a": [1, null, {"ü": 2.5}]}',
         },
+        # Unasked a run keeps its code only where a task runs elsewhere, in a cloud.
+        "env": {"METAFLOW_FEAT_ALWAYS_UPLOAD_CODE_PACKAGE": "1"},
     },
 ]
 
@@ -42,6 +44,18 @@ CHECKS = {
     "many": {"about": "a task with 120 artifacts has all of them, each with its value"},
     "changed": {"about": "an artifact changed in a later step has its own value in each task"},
     "by_path": {"about": "an artifact is found by its path, and is read back equal"},
+    # 2.16.0 to 2.16.6 cannot open it: https://github.com/Netflix/metaflow/pull/2507
+    "code": {
+        "about": "the run's code package holds this file, by task and by run",
+        # Before, what runs on the machine itself has no code package.
+        "client": ">=2.16.0",
+    },
+    # Up to 2.18.4 it is damaged: https://github.com/Netflix/metaflow/pull/2603
+    "tarball": {"about": "the code package is opened, and read", "client": ">=2.16.0"},
+    "environment": {
+        "about": "a task with a code package tells its environment, by task and by step",
+        "client": ">=2.16.0",
+    },
 }
 
 SHOWS = {"artifact": ["whole", "-12345"]}
@@ -239,6 +253,32 @@ def check_by_path(run):
     found = DataArtifact(task.pathspec + "/unicode")
     equal("unicode", found.data, KINDS["unicode"])
     assert found.sha == task["unicode"].sha, "its checksum differs"
+
+
+def check_code(run):
+    """Compare the file in the package, which is made beside the first task, with this one."""
+    expected = Path(__file__).read_bytes()
+    for code in (run["end"].task.code, run.code):
+        assert code is not None, "there is no code package"
+        assert code.script_name == Path(__file__).name, "the script is %r" % (code.script_name,)
+        found = code.flowspec
+        found = found if type(found) is bytes else found.encode("utf-8")
+        assert found == expected, "the file has %d bytes, not %d" % (len(found), len(expected))
+
+
+def check_tarball(run):
+    """Read one of Metaflow's own files from it."""
+    tarball = run["end"].task.code.tarball
+    names = [one for one in tarball.getnames() if one.endswith("metaflow/client/core.py")]
+    assert len(names) == 1, "of Metaflow's files it has %r" % (names,)
+    text = tarball.extractfile(names[0]).read()
+    assert b"class MetaflowCode" in text, "the file begins with %r" % (text[:80],)
+
+
+def check_environment(run):
+    """Ask for it: nothing was declared for the flow."""
+    for found in (run["end"].environment_info, run["end"].task.environment_info):
+        assert found == "Local environment", "it is %r" % (found,)
 
 
 if __name__ == "__main__":
