@@ -2,12 +2,14 @@
 
 A run that lives holds its lock (``harness.machine.locks``). What belongs to no run of this project,
 or to one of another machine that shares the Docker engine, is left alone. What was kept on purpose
-(``harness.stack.kept_stack``) goes when its run is named.
+(``harness.stack.kept_stack``), and the stages that a walk goes on behind
+(``harness.run.saved_stage``), go when their run is named.
 """
 
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,9 +17,12 @@ from pathlib import Path
 from socket import gethostname
 
 from harness.cli.parser import build_parser
+from harness.core.entries import Begun
+from harness.core.journal import read
 from harness.machine.errors import InfraError, UsageError, nearest
 from harness.machine.locks import claim_if_dead, is_alive, lock_path, locks
 from harness.machine.processes import kill_marked
+from harness.run.saved_stage import all_saved, remove_saved
 from harness.stack.containers.engine import Engine, find_engine
 from harness.stack.containers.own import (
     HOST_LABEL,
@@ -45,17 +50,40 @@ def clean(run_ids: Sequence[str] = ()) -> Iterator[str]:
     """
     run_ids = [run_named(name) for name in run_ids]
     # Found out once and first: a run that is killed meanwhile is left to the next time.
-    dead = {path.stem for path in locks() if not is_alive(path)}
+    dead = {path.stem: path for path in locks() if not is_alive(path)}
+    folders = {name: Path(path.read_text(encoding="utf-8")) for name, path in dead.items()}
     kept = {one.run: one for one in all_kept()}
+    saved = {run: at for run, at in all_saved().items() if not is_alive(lock_path(run))}
     for run_id in run_ids:
         if run_id in kept and kept[run_id].in_use():
             raise UsageError(f"{run_id}: a UI that runs uses it; stop that first")
-    yield from _clean_engine(run_ids, dead, kept)
+    yield from _clean_engine(run_ids, {*dead, *saved}, kept)
     # The databases first: asked to end, they give their shared memory back.
     for one in kept.values():
         yield from _clean_kept(one, named=one.run in run_ids)
     for name in sorted(dead):
         yield from _clean_processes(name, keep=name in kept)
+    for name, at in saved.items():
+        folders[name] = at.parent
+        if name in run_ids:
+            remove_saved(name, at)
+            yield f"{name}: removed the saved stages of its walk"
+    for name, folder in sorted(folders.items()):
+        if name not in run_ids and name not in kept:
+            yield from _can_go_on(folder, saved.get(name))
+
+
+def _can_go_on(folder: Path, saved: Path | None) -> Iterator[str]:
+    """Yield a line on what of a run is left, and on the command that goes on with it."""
+    try:
+        begun = read(folder)[0]
+    except UsageError:
+        return  # somebody removed its results: nothing is left to go on with
+    if isinstance(begun, Begun):
+        kept = f"its journal and {saved}" if saved else "its journal"
+        removal = f"; nox -s clean -- {folder.name} removes the latter" if saved else ""
+        words = shlex.join(["nox", "-s", begun.session, "--", "--resume", str(folder)])
+        yield f"{folder.name}: kept {kept}, to go on with: {words}{removal}"
 
 
 def clear(run_id: str, *, containers: bool) -> Iterator[str]:
@@ -162,6 +190,8 @@ def _clean_engine(
         engine = find_engine()
     except InfraError as error:
         for name in run_ids:
+            if name in dead:
+                continue
             if name not in kept:
                 raise UsageError(
                     f"no run {name} has kept anything here{nearest(name, kept)}; an engine was not"

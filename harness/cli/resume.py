@@ -6,8 +6,8 @@ import argparse
 import os
 from pathlib import Path
 
+from harness.cli.asked import FULL
 from harness.cli.declarations.running import METAFLOW, RESUME
-from harness.cli.declarations.takers import WALKS
 from harness.cli.declared import option_of, options_of
 from harness.cli.option import Option, Role
 from harness.cli.parser import Parser
@@ -35,10 +35,10 @@ def resumed(session: str, parser: Parser, raw: argparse.Namespace) -> argparse.N
     Raises:
         UsageError: for an option that cannot stand beside it, or when no such run can go on.
     """
-    if session in WALKS:
+    if session == FULL:
         raise UsageError(
-            f"--resume: a run of {session} cannot go on: the database of a walk went with its run;"
-            " walk again, with the options it was given"
+            f"--resume: {FULL} cannot go on by itself: run nox -s fixed_db with this --resume, then"
+            " nox -s ui"
         )
     beside = _beside(session)
     for option in raw.named:

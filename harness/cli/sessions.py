@@ -32,9 +32,9 @@ from harness.core.plan import Cell, Plan
 from harness.core.view import View
 from harness.machine.errors import HarnessError, InfraError, UsageError, of_machine
 from harness.report.terminal import Screen, client_line
-from harness.run.folder import check_results
+from harness.run.folder import RunFolder, check_results
 from harness.run.options import Options
-from harness.run.resume import view_before
+from harness.run.resume import left_of, view_before
 from harness.run.run import Run
 from harness.run.walk import walk
 from harness.stack.containers.engine import find_engine
@@ -141,7 +141,8 @@ class ClientRun:
     @property
     def left(self) -> Plan:
         """What of the plan has no outcome yet."""
-        return self.plan.minus(self.before.attempts, self.options.repeat)
+        folder = RunFolder(self.options.results, self.options.session, self.options.resumed)
+        return left_of(self.options, self.plan, self.before, folder)
 
     @property
     def complete(self) -> bool:

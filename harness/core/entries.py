@@ -293,10 +293,13 @@ class Resumed(_Entry, kw_only=True, tag="resumed"):
     Attributes:
         run: the run's id.
         options: those it goes on with, as words of a command line.
+        set_aside: ids of the cells whose entries count no more: those of the stages of a walk that
+            are done again, on the database as it was before them.
     """
 
     run: str
     options: list[str]
+    set_aside: list[str] = []
 
 
 class Ended(_Entry, kw_only=True, tag="end"):

@@ -204,6 +204,15 @@ class Plan:
         told = conclusive(attempts)
         return replace(self, cells=tuple(cell for cell in self.cells if told[cell.id] < repeat))
 
+    def after(self, stages: Mapping[str, int]) -> Plan:
+        """Return what is left of walks of which some stages are done.
+
+        Args:
+            stages: by walk, the number of the last one that is; 0 where none is.
+        """
+        left = (cell for cell in self.cells if cell.stage > stages.get(cell.walk, 0))
+        return replace(self, cells=tuple(left))
+
     def render(self) -> str:
         """Return the plan as text, one cell a line, with what it cannot be asked."""
         lines = [str(step) for step in self.path]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 
 import msgspec
 
-from harness.core.axes import CIRCUMSTANCES
+from harness.core.axes import CIRCUMSTANCES, walk_name
 from harness.core.entries import (
     Begun,
     CellEntry,
@@ -110,6 +111,7 @@ class View:
             case Resumed():
                 self.resumptions[entry.run] += 1
                 self._ended.discard(entry.run)
+                self._set_aside(entry.run, set(entry.set_aside))
             case Ended():
                 self._ended.add(entry.run)
 
@@ -124,6 +126,17 @@ class View:
             self._names = None
         attempts.append(entry)
         self.totals[entry.status] += 1
+
+    def _set_aside(self, run: str, ids: AbstractSet[str]) -> None:
+        """Forget what came of cells that are done again, and of their stages."""
+        for key, cell in self._planned.get(run, {}).items():
+            if cell.id in ids:
+                attempts = self._attempts.pop(key, [])
+                self.totals.subtract(one.status for one in attempts[-1:])
+                for stage in [one for one in self._stages if one[0] == run]:
+                    if stage[1:3] == (walk_name(cell), cell.stage):
+                        del self._stages[stage]
+        self._names = None
 
     def _add_plan(self, entry: Planned) -> None:
         planned = self._planned.setdefault(entry.run, {})

@@ -30,6 +30,8 @@ class RunFolder:
         self.path = results / self.run
         self.logs = self.path / "logs"
         self.work = self.path / "work"
+        self.saved = self.path / "saved"
+        """What a walk that is cut short goes on with; nothing of other sessions."""
 
     @property
     def service_logs(self) -> Path:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 
 from harness.core.axes import CIRCUMSTANCES
 from harness.core.entries import PlannedCell
 from harness.core.journal import read
+from harness.core.outcome import Status
 from harness.core.plan import Plan
 from harness.core.view import View, key_of
 from harness.machine.errors import UsageError
 from harness.machine.locks import is_alive, lock_path
 from harness.report.text import counted
+from harness.run.folder import RunFolder
 from harness.run.options import Options
+from harness.run.saved_stage import saved_numbers, why_unsaved
 from harness.stack.kept_stack import all_kept
 
 _NAMED = 3
@@ -40,6 +43,8 @@ def view_before(options: Options, plan: Plan) -> View:
         raise UsageError(
             f"--resume {run}: the stack it kept is in the way: nox -s clean -- {run} removes it"
         )
+    if plan.path and why_unsaved(options):
+        raise UsageError(f"--resume {run}: {why_unsaved(options)}: walk again")
     view = View(read(options.resumed))
     anew = f"run anew: nox -s {options.session} -- {shlex.join(view.runs[run].options)}"
     planned = view.planned_of(run)
@@ -54,6 +59,45 @@ def view_before(options: Options, plan: Plan) -> View:
             f" {said}{more}; {anew}"
         )
     return view
+
+
+def left_of(options: Options, plan: Plan, view: View, folder: RunFolder) -> Plan:
+    """Return what a run has still to do.
+
+    Args:
+        options: of the run.
+        plan: of all of it.
+        view: of its journal.
+        folder: of the run.
+    """
+    if plan.path:
+        # The cells of a walk are what its database is made of: none is done by itself.
+        return plan.after(stages_done(plan, view, folder))
+    return plan.minus(view.attempts, options.repeat)
+
+
+def stages_done(plan: Plan, view: View, folder: RunFolder) -> Mapping[str, int]:
+    """Return the number of the stage that each walk goes on behind; that of its last if none.
+
+    It is the last that came to its end, and is saved.
+    """
+    return {walk: _done(plan, view, folder, walk) for walk in plan.walks}
+
+
+def _done(plan: Plan, view: View, folder: RunFolder, walk: str) -> int:
+    ends = {
+        one.stage: one.status
+        for one in view.stages
+        if (one.run, one.walk) == (folder.run, walk) and one.status is not Status.NOT_RUN
+    }
+    status = {cell.id: cell.status for cell in view.finished}
+    later = [cell for cell in plan.cells if cell.walk == walk and cell.stage > max(ends, default=0)]
+    # A walk may end before its path does: what was to come is told as not run then.
+    over = all(status.get(cell.id) is Status.NOT_RUN for cell in later)
+    if ends and over and Status.INFRA not in ends.values():
+        return plan.path[-1].number
+    done = (number for number, end in ends.items() if end is not Status.INFRA)
+    return max({*done} & {*saved_numbers(folder, walk)}, default=0)
 
 
 def _changes(planned: Iterable[PlannedCell], now: Iterable[PlannedCell]) -> Iterator[str]:

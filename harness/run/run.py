@@ -40,6 +40,8 @@ from harness.run.folder import RunFolder
 from harness.run.keep import leave_stack
 from harness.run.options import Options
 from harness.run.record import Record
+from harness.run.resume import left_of, stages_done
+from harness.run.saved_stage import remove_saved
 from harness.run.unit import StackSource, Unit, execute
 from harness.stack.backend import Backend, choose_backend
 from harness.stack.service.live import LiveLogs
@@ -52,7 +54,7 @@ class Run:
 
     Args:
         options: how to run it.
-        plan: what to run; of a run that goes on, what is left of it.
+        plan: all of it, also of a run that goes on.
         screen: where to print.
     """
 
@@ -73,7 +75,10 @@ class Run:
         goes_on = options.resumed is not None
         self.record = Record(self.folder.run, self.folder.path, secret, goes_on=goes_on)
         before = list(self.record.view.attempts)
-        self.plan = plan.minus(before, options.repeat)
+        self.whole = plan
+        self.done = stages_done(plan, self.record.view, self.folder)
+        """By walk, the number of the last stage that is done."""
+        self.plan = left_of(options, plan, self.record.view, self.folder)
         self._told = conclusive(before)
         self._made = Counter(attempt.id for attempt in before)
         self._begun: Counter[str] = Counter()
@@ -123,7 +128,10 @@ class Run:
     def _record_start(self) -> None:
         given = list(self.options.given)
         if self.options.resumed is not None:
-            self.record.add(Resumed(at=now(), run=self.folder.run, options=given))
+            again = {cell.id for cell in self.plan.cells} if self.plan.path else set()
+            aside = [cell.id for cell in self.record.view.finished if cell.id in again]
+            resumed = Resumed(at=now(), run=self.folder.run, options=given, set_aside=aside)
+            self.record.add(resumed)
             return
         self.record.add(
             Begun(
@@ -319,6 +327,7 @@ class Run:
         said: list[str] = []
         with contextlib.ExitStack() as ending:
             ending.callback(self._finish, said)
+            ending.callback(lambda: said.extend(self._keep_saved()))
             ending.callback(lambda: said.extend(self._end_stacks()))
             # Before the stacks: what removes a run's containers would take a store among them
             # along.
@@ -337,6 +346,17 @@ class Run:
             self.screen.say(line)
         # Last: until then ``clean`` lets the run be, and if it is killed finds what it left.
         self._lock.release()
+
+    def _keep_saved(self) -> list[str]:
+        """Remove what nothing is left to go on with; return a line on what is kept."""
+        if left_of(self.options, self.whole, self.record.view, self.folder).cells:
+            kept = self.folder.saved.exists()
+            return [f"kept for --resume: {self.folder.saved}"] if kept else []
+        try:
+            remove_saved(self.folder.run, self.folder.saved)
+        except InfraError as error:
+            return [str(error)]
+        return []
 
     def _end_stacks(self) -> list[str]:
         """Stop what is not kept; return lines on what is, or on what could not be stopped."""

@@ -31,6 +31,7 @@ from harness.proof import contract, fingerprint, rollback, schema
 from harness.report.summary import unsafe_sentence
 from harness.run.rereads import read_by_another, runs_by_client
 from harness.run.run import Run
+from harness.run.saved_stage import SavedStages, Seen
 from harness.run.unit import OneStack, Unit
 from harness.stack.backend import Backend
 from harness.stack.database.admin import one_line
@@ -77,6 +78,7 @@ class Walk:
         self._point = first.point if first else None
         self._server = backend.server(self._point) if self._point else backend.servers[0]
         self._logs = run.folder.service_logs
+        self._saved = SavedStages(run.folder, name, self._data(), run.options, run.screen.say)
         self._written: list[WrittenRun] = []
         self._left: fingerprint.Fingerprint | None = None
         self._observed = contract.Observed("", {})
@@ -96,8 +98,9 @@ class Walk:
             # One by one, for a planned cell without an entry counts as never run.
             self._run.skip(cells, Status.INFRA, str(error))
             raise
-        previous: Service | None = None
-        for step in path:
+        done = self._run.done.get(self._name, 0)
+        previous = path[done - 1].service if done else None
+        for step in path[done:]:
             if not self._stage(step, previous, database):
                 rest = [cell for later in path[step.number :] for cell in self._cells(later)]
                 self._run.skip(rest, Status.NOT_RUN, f"the walk ended at stage {step.number}")
@@ -112,9 +115,26 @@ class Walk:
         self._stacks.start_server(self._server)
         existing = self._backend.existing
         if existing is None:
-            return self._server.create(self._run.options.database_name)
+            database = self._server.create(self._run.options.database_name)
+            if self._run.done.get(self._name):
+                self._go_on(database)
+            return database
         self._found = schema.describe(existing.address)
         return existing
+
+    def _go_on(self, database: Database) -> None:
+        """Make everything what it was when the last stage that is done came to its end."""
+        done, cells = self._run.done[self._name], self._run.whole.cells
+        seen = self._saved.load(done, database.address, cells)
+        self._written, self._left, self._observed = [*seen.written], seen.left, seen.observed
+        self._run.screen.say(f"the walk goes on behind stage {done}")
+
+    def _save(self, step: Step, database: Database) -> bool:
+        """Save a stage that is done, for a walk that is cut short; return whether it is."""
+        if step == self._run.plan.path[-1] or self._left is None:
+            return False
+        seen = Seen(self._written, self._left, self._observed)
+        return self._saved.save(step.number, database.address, seen)
 
     def _leave(self, service: Service, database: Database) -> None:
         """Start the last service once more, to stay when the run has ended."""
@@ -161,10 +181,15 @@ class Walk:
         stage.status = failed
         stage.at = now()
         stage.seconds = round(time.monotonic() - started, 2)
-        self._run.screen.stage(self._run.record.add(stage))
         stops = not migrated and failed is Status.FAIL and self._run.options.on_failure == "stop"
         # What broke here would break the next stage, too, and be put down to its service.
-        return failed is not Status.INFRA and not stops
+        goes_on = failed is not Status.INFRA and not stops
+        saved = goes_on and self._save(step, database)
+        self._run.screen.stage(self._run.record.add(stage))
+        # Not before: until the journal has the stage, the walk goes on behind the one before.
+        if saved:
+            self._saved.forget_before(step.number)
+        return goes_on
 
     def _note_success(self, stage: StageEntry, step: Step, previous: Service | None) -> Status:
         """Note what is wrong with a migration that went well: it may be declared to fail."""
@@ -358,7 +383,7 @@ class Walk:
         if outcome.status is Status.INFRA and outcome.reread_problems:
             raise InfraError(f"the earlier runs cannot be read any more: {outcome.cell.id}")
 
-    def _data(self, datastore: str) -> Path:
+    def _data(self, datastore: str = "") -> Path:
         """Return the one folder of the walk's data: what a stage wrote, later ones read."""
         # Walks of one run have databases of their own, and may number their runs alike.
         return self._run.folder.work / "data" / self._name / datastore
@@ -367,6 +392,8 @@ class Walk:
         """Let the oldest and the newest client read every run other clients wrote earlier."""
         clients = list(self._pythons)
         earlier = [run for run in self._written if run.cell.stage < step.number]
+        times = self._run.record.view.resumptions[self._run.folder.run]
+        again = f"__attempt-{times + 1}" if times else ""
         with self._run.executor.pool() as pool:
             answers = []
             readers = dict.fromkeys((clients[0], clients[-1]))
@@ -380,7 +407,7 @@ class Walk:
                 if not runs or self._run.clients.unsupported(reader, python, datastore):
                     continue
                 surroundings = self._run.clients.surroundings(
-                    f"listing-{self._walk_prefix}{step.number:02d}-{reader.name}-{datastore}",
+                    f"listing-{self._walk_prefix}{step.number:02d}-{reader.name}-{datastore}{again}",
                     reader,
                     python,
                     stack,

@@ -17,6 +17,8 @@ import pytest
 
 from harness.catalog.versions import load
 from harness.cli.clean import _clean_run, clean
+from harness.core.entries import Begun, now
+from harness.core.journal import encode
 from harness.machine import locks
 from harness.machine.errors import InfraError, UsageError
 from harness.machine.locks import RunLock, lock_path
@@ -70,6 +72,45 @@ def process(run_id: str, tmp_path: Path) -> Iterator[ManagedProcess]:
     )
     yield process
     process.kill()
+
+
+def begun(run_id: str, folder: Path) -> Path:
+    """Make the results folder of a walk that began, with a saved stage; return where that is."""
+    entry = Begun(
+        at=now(), run=run_id, session="fixed_db", options=[], backend="b", clients=[], services=[]
+    )
+    (folder / "saved" / "walk").mkdir(parents=True)
+    (folder / "journal.jsonl").write_bytes(encode(entry))
+    (locks.RUNS / f"{run_id}.saved").write_text(str(folder / "saved"))
+    return folder / "saved"
+
+
+@pytest.mark.usefixtures("no_engine")
+def test_what_a_run_goes_on_with_stays_until_it_is_named(run_id: str, tmp_path: Path) -> None:
+    folder = tmp_path / run_id
+    saved = begun(run_id, folder)
+    leave(run_id, folder)
+    kept = (
+        f"{run_id}: kept its journal and {saved}, to go on with: nox -s fixed_db -- --resume"
+        f" {folder}; nox -s clean -- {run_id} removes the latter"
+    )
+    for _ in range(2):  # killed, and then known by what it saved alone
+        assert list(clean())[-1] == kept
+        assert saved.is_dir()
+    assert f"{run_id}: removed the saved stages of its walk" in clean([str(folder)])
+    assert [path.name for path in folder.iterdir()] == ["journal.jsonl"]
+    assert list(locks.RUNS.iterdir()) == []
+
+
+@pytest.mark.usefixtures("no_engine")
+def test_what_a_living_run_saved_is_its_own(run_id: str, tmp_path: Path) -> None:
+    saved = begun(run_id, tmp_path / run_id)
+    lock = RunLock(run_id, tmp_path / run_id)
+    with pytest.raises(UsageError, match="no run"):
+        list(clean([run_id]))
+    assert list(clean())[1:] == []
+    assert saved.is_dir()
+    lock.release()
 
 
 @pytest.mark.usefixtures("no_engine")

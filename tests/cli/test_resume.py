@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import asdict
 
 from harness.catalog.versions import load
 from harness.cli.clean import clear
 from harness.cli.options import parse
 from harness.cli.planning import OnPython, make_plan
-from harness.core.entries import Begun, Ended, Entry, now
-from harness.core.journal import Journal
-from harness.core.plan import Plan
+from harness.core.entries import Begun, CellEntry, Ended, Entry, Resumed, StageEntry, now
+from harness.core.journal import Journal, read
+from harness.core.outcome import CheckOutcome, Status
+from harness.core.plan import Plan, planned_stage
 from harness.core.redact import SECRET
+from harness.core.view import View
 from harness.machine import locks
 from harness.machine.errors import UsageError
 from harness.machine.locks import RunLock, lock_path
+from harness.run.folder import RunFolder
 from harness.run.options import Options
-from harness.run.resume import view_before
+from harness.run.resume import left_of, view_before
 from harness.stack.database.server import Address
 from harness.stack.kept_stack import Kept
 
@@ -120,10 +125,94 @@ def test_what_is_no_run_of_the_session_is_refused(leave, tmp_path):
     assert "is not the folder of one run" in refused(merged, "--resume", "merged")
 
 
-@pytest.mark.parametrize("session", ["fixed_db", "full"])
-def test_a_walk_says_why_it_cannot_go_on(leave, session):
-    said = refused(leave(), "--resume", session=session)
-    assert said.startswith(f"--resume: a run of {session} cannot go on: the database of a walk")
+def test_full_says_what_goes_on_with_its_walk(leave):
+    said = refused(leave(), "--resume", session="full")
+    assert said.startswith("--resume: full cannot go on by itself: run nox -s fixed_db")
+
+
+WALK = "20261101-120000-fixed_db-1a2b"
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        (["--datastore", "s3"], "a walk with objects in S3 cannot go on"),
+        (["--database-url", "postgresql://u:p@h/d"], "a walk over a database of your own cannot"),
+    ],
+)
+def test_a_walk_that_is_not_saved_says_why_it_cannot_go_on(leave, more, why):
+    folder = leave([*GIVEN, "--backend", "external"] if "url" in more[0] else GIVEN, run=WALK)
+    options = replace(parse("fixed_db", [*GIVEN, *more], CATALOG), resumed=folder)
+    with pytest.raises(UsageError, match=f"--resume {WALK}: {why}"):
+        view_before(options, planned(options))
+
+
+@pytest.fixture
+def of_walk(leave: Callable[..., Path]) -> Callable[..., tuple[Path, Plan, View]]:
+    """A function that leaves a walk that was cut short, with stages that ended and saved ones."""
+
+    def leave_walk(
+        ends: list[Status], saved: list[int], cells: list[Status]
+    ) -> tuple[Path, Plan, View]:
+        options = parse("fixed_db", ["--metaflow", "2.19.39", *GIVEN], CATALOG)
+        plan = planned(options)
+        told: list[Entry] = [
+            StageEntry(at=now(), run=WALK, status=end, **asdict(planned_stage(step, "")))
+            for end, step in zip(ends, plan.path, strict=False)
+        ]
+        told += [
+            CellEntry(
+                **asdict(plan.planned(cell)),
+                at=now(),
+                run=WALK,
+                status=status,
+                checks={"run": CheckOutcome(status)},
+            )
+            for cell, status in zip(plan.cells, cells, strict=False)
+        ]
+        folder = leave(run=WALK, session="fixed_db", more=[plan.entry(WALK), *told])
+        for number in saved:
+            (folder / "saved" / "walk" / f"{number:02d}").mkdir(parents=True)
+            (folder / "saved" / "walk" / f"{number:02d}" / "stage.json").touch()
+        return folder, plan, View(read(folder))
+
+    return leave_walk
+
+
+PASS, FAIL, INFRA, NOT_RUN = Status.PASS, Status.FAIL, Status.INFRA, Status.NOT_RUN
+
+
+@pytest.mark.parametrize(
+    ("ends", "saved", "cells", "left"),
+    [
+        ([], [], [PASS], 2),
+        ([PASS], [1], [PASS], 1),
+        ([PASS], [1], [PASS, PASS], 1),  # killed while earlier runs were read again
+        ([PASS], [], [PASS], 2),
+        ([], [1], [PASS], 2),  # killed before the journal had the stage
+        ([INFRA], [], [INFRA, NOT_RUN], 2),
+        ([PASS, INFRA], [1], [PASS, INFRA], 1),
+        ([PASS, PASS], [1], [PASS, PASS], 0),
+        ([PASS, FAIL], [1], [PASS, NOT_RUN], 0),
+        ([FAIL], [], [NOT_RUN, NOT_RUN], 0),  # the walk ended by itself
+        ([FAIL], [], [NOT_RUN], 2),
+    ],
+)
+def test_a_walk_goes_on_behind_its_last_stage_that_is_saved(of_walk, ends, saved, cells, left):
+    folder, plan, view = of_walk(ends, saved, cells)
+    place = RunFolder(folder.parent, "fixed_db", folder)
+    options = parse("fixed_db", GIVEN, CATALOG)
+    assert left_of(options, plan, view, place).cells == plan.cells[len(plan.cells) - left :]
+
+
+def test_what_is_set_aside_counts_no_more(of_walk):
+    _, plan, view = of_walk([PASS, FAIL], [1], [PASS, FAIL])
+    assert view.totals[FAIL] == 1
+    view.add(Resumed(at=now(), run=WALK, options=[], set_aside=[plan.cells[1].id]))
+    assert view.totals.total() == 1
+    assert [cell.id for cell in view.finished] == [plan.cells[0].id]
+    assert [stage.status for stage in view.stages] == [PASS, NOT_RUN]
+    assert [cell.id for cell in view.missing] == [plan.cells[1].id]
 
 
 def test_a_secret_has_to_be_given_again(leave, monkeypatch):

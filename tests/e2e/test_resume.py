@@ -6,9 +6,10 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,9 +19,42 @@ from tests.e2e.nox_runs import NoxRun, end, environment, finished_run, leftovers
 pytestmark = pytest.mark.e2e
 
 CLIENT, PROBE = "2.19.39", "hello"
-SERVICES = ("2.0.4", "2.3", "2.5")
-IDS = [f"compat/{CLIENT}/reference-{service}/local/{PROBE}" for service in SERVICES]
-WORDS = ("--metaflow", CLIENT, "--probe", PROBE, "--service", ",".join(SERVICES), "--jobs", "1")
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """What is run and killed: a session, its options, the ids of its cells."""
+
+    session: str
+    services: tuple[str, ...]
+    ids: tuple[str, ...]
+    more: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What stands behind ``--``."""
+        services = ("--service", ",".join(self.services))
+        return ("--metaflow", CLIENT, "--probe", PROBE, *services, "--jobs", "1", *self.more)
+
+
+COMPAT = Matrix(
+    "compat",
+    ("2.0.4", "2.3", "2.5"),
+    tuple(f"compat/{CLIENT}/reference-{one}/local/{PROBE}" for one in ("2.0.4", "2.3", "2.5")),
+)
+PYTHONS = Matrix(
+    "compat",
+    ("2.5",),
+    tuple(f"compat/{CLIENT}/reference-2.5/local/{PROBE}/python={one}" for one in ("3.11", "3.12")),
+    ("--python", "3.11,3.12"),
+)
+WALK = Matrix(
+    "fixed_db",
+    ("2.3", "2.5"),
+    tuple(
+        f"fixed_db/{CLIENT}/{one}/local/{PROBE}" for one in ("01-reference-2.3", "02-reference-2.5")
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -32,13 +66,13 @@ class Killed:
         lines: what its journal held then, whole lines.
     """
 
+    matrix: Matrix
     folder: Path
     lines: list[bytes]
 
-    @property
-    def cells(self) -> list[bytes]:
-        """The lines of finished cells."""
-        return [line for line in self.lines if b'"kind":"cell"' in line]
+    def of_kind(self, kind: str) -> list[bytes]:
+        """The lines of entries of a kind."""
+        return [line for line in self.lines if line.startswith(f'{{"kind":"{kind}"'.encode())]
 
 
 def lines_of(results: Path) -> list[bytes]:
@@ -47,52 +81,75 @@ def lines_of(results: Path) -> list[bytes]:
     return journal.read_bytes().split(b"\n")[:-1] if journal.exists() else []
 
 
-def kill(results: Path, log: Path, *, cells: int = 0, seconds: float = 0) -> Killed:
-    """Run the matrix, and kill it once it has so many cells, and so many seconds later."""
-    words = ("-s", "compat", "--", *WORDS, "--results", str(results))
+def kill(
+    matrix: Matrix,
+    folder: Path,
+    *,
+    cells: int = 0,
+    stages: int = 0,
+    seconds: float = 0,
+    how: signal.Signals = signal.SIGKILL,
+) -> Killed:
+    """Run a matrix, and kill it once it has so much in its journal, and so many seconds later."""
+    results, log = folder / "results", folder / "output"
+
+    def there() -> bool:
+        seen = Killed(matrix, results, lines_of(results))
+        enough = len(seen.of_kind("cell")) >= cells and len(seen.of_kind("stage")) >= stages
+        return bool(seen.of_kind("planned")) and enough
+
+    words = ("-s", matrix.session, "--", *matrix.words, "--results", str(results))
     with started(words, log, environment()) as process:
-        if cells:
-            wait_until(
-                lambda: len(Killed(results, lines_of(results)).cells) >= cells,
-                seconds=120,
-                what=f"{cells} finished cells",
-                log=log,
-            )
-        else:
-            wait_until(lambda: len(lines_of(results)) > 1, seconds=120, what="its plan", log=log)
+        what = f"a plan, {cells} cells and {stages} stages"
+        wait_until(there, seconds=240, what=what, log=log)
         time.sleep(seconds)
-        end(process, signal.SIGKILL)
-    return Killed((results / "latest").resolve(), lines_of(results))
+        end(process, how)
+    return Killed(matrix, (results / "latest").resolve(), lines_of(results))
 
 
 def go_on(killed: Killed, *beside: str) -> NoxRun:
     """Go on with the last run of the results folder."""
-    results = killed.folder.parent
-    done = nox("-s", "compat", "--", "--resume", "--results", str(results), *beside)
+    results, session = killed.folder.parent, killed.matrix.session
+    done = nox("-s", session, "--", "--resume", "--results", str(results), *beside)
     return finished_run(done.returncode, done.stdout + done.stderr, results)
 
 
+def counted(entries: Iterable[dict[str, Any]]) -> list[str]:
+    """Return the ids of the entries of cells, without those that were set aside."""
+    found: list[str] = []
+    for entry in entries:
+        if entry["kind"] == "resumed":
+            found = [name for name in found if name not in entry["set_aside"]]
+        elif entry["kind"] == "cell":
+            found.append(entry["id"])
+    return found
+
+
 def assert_whole(killed: Killed, resumed: NoxRun) -> None:
-    """The run is what one that nobody killed would be, and none of its cells ran twice."""
+    """The run is what one that nobody killed would be, and none of its cells counts twice."""
     assert resumed.code == 0, resumed.output
     assert resumed.folder == killed.folder
     entries = (killed.folder / "journal.jsonl").read_bytes().split(b"\n")[:-1]
     assert entries[: len(killed.lines)] == killed.lines
     counts = Counter(entry["kind"] for entry in resumed.entries)
-    assert (counts["run"], counts["planned"], counts["cell"]) == (1, 1, len(IDS))
-    assert sorted(cell["id"] for cell in resumed.cells) == sorted(IDS)
+    assert (counts["run"], counts["planned"]) == (1, 1)
+    assert sorted(counted(resumed.entries)) == sorted(killed.matrix.ids)
     assert {cell["status"] for cell in resumed.cells} == {"pass"}
     assert resumed.entries[-1]["kind"] == "end"
-    assert resumed.view.green
+    view = resumed.view
+    assert view.green
+    assert not any(stage.lost for stage in view.stages)
+    if killed.matrix is WALK:
+        assert [(stage.stage, stage.rereads) for stage in view.stages] == [(1, 0), (2, 1)]
     for name in ("report.html", "results.json", "junit.xml", "report.md"):
         assert (resumed.folder / name).is_file(), name
     assert leftovers(killed.folder.parent) == []
+    assert not (killed.folder / "saved").exists()
 
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Killed:
-    folder = tmp_path_factory.mktemp("killed")
-    return kill(folder / "results", folder / "output", cells=1)
+    return kill(COMPAT, tmp_path_factory.mktemp("killed"), cells=1)
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +160,7 @@ def resumed(killed: Killed) -> Iterator[NoxRun]:
 
 
 def test_a_killed_run_goes_on_where_it_was(killed, resumed):
-    assert 0 < len(killed.cells) < len(IDS)
+    assert 0 < len(killed.of_kind("cell")) < len(COMPAT.ids)
     assert_whole(killed, resumed)
     assert Counter(entry["kind"] for entry in resumed.entries)["resumed"] == 1
 
@@ -123,9 +180,41 @@ def test_nothing_is_left_of_a_whole_run(killed):
     assert (killed.folder / "journal.jsonl").read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("matrix", "cells"), [(COMPAT, 0), (PYTHONS, 1)], ids=["planned", "pythons"]
+)
+def test_so_does_one_without_cells_and_one_of_several_pythons(matrix, cells, tmp_path):
+    killed = kill(matrix, tmp_path, cells=cells)
+    assert len(killed.of_kind("cell")) < len(matrix.ids)
+    assert_whole(killed, go_on(killed))
+
+
+@pytest.mark.parametrize(
+    ("cells", "stages", "how"),
+    [(1, 0, signal.SIGKILL), (1, 1, signal.SIGINT), (2, 1, signal.SIGKILL)],
+)
+def test_a_killed_walk_goes_on_behind_its_last_stage(cells, stages, how, tmp_path):
+    killed = kill(WALK, tmp_path, cells=cells, stages=stages, how=how)
+    assert len(killed.of_kind("stage")) < len(WALK.ids)
+    cleaned = nox("-s", "clean")
+    kept = f"{killed.folder.name}: kept its journal"
+    if stages:
+        kept += f" and {killed.folder / 'saved'}"
+    assert f"{kept}, to go on with: nox -s fixed_db -- --resume {killed.folder}" in cleaned.stdout
+    resumed = go_on(killed)
+    assert_whole(killed, resumed)
+    assert resumed.output.count("the walk goes on behind stage 1") == stages
+
+
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("seed", range(20))
 def test_a_run_killed_at_any_moment_goes_on(seed, tmp_path):
-    seconds = random.Random(seed).uniform(0, 12)
-    killed = kill(tmp_path / "results", tmp_path / "output", seconds=seconds)
+    killed = kill(COMPAT, tmp_path, seconds=random.Random(seed).uniform(0, 12))
+    assert_whole(killed, go_on(killed))
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("seed", range(10))
+def test_a_walk_killed_at_any_moment_goes_on(seed, tmp_path):
+    killed = kill(WALK, tmp_path, seconds=random.Random(seed).uniform(0, 20))
     assert_whole(killed, go_on(killed))

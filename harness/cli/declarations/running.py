@@ -54,7 +54,7 @@ RESUME = Option(
     RUNS,
     _WHAT,
     "go on with a run that was cut short, by id or results folder, unasked the last of the session:"
-    " what is in its journal is not run again; not yet in a walk",
+    " what is in its journal is not run again, and a walk goes on behind its last stage",
     Role.NOT_NEEDED,
     "a line runs its cell anew",
     metavar="RUN",

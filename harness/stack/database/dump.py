@@ -1,0 +1,80 @@
+"""A database as a file, and that file as a database again, by PostgreSQL's own programs.
+
+They are those of the wheel, whatever serves the database: of a release as old as the server, or
+newer. What is newer than need be sets what an older server does not know (``transaction_timeout``).
+"""
+
+from __future__ import annotations
+
+import subprocess
+from contextlib import closing
+from pathlib import Path
+
+import psycopg2
+from psycopg2.extensions import make_dsn
+
+from harness.machine.errors import InfraError
+from harness.stack.database.admin import one_line
+from harness.stack.database.cluster import clean_environment
+from harness.stack.database.embedded import find_binaries
+from harness.stack.database.server import Address
+from harness.stack.database.wheel import MAJORS
+
+
+def dump(address: Address, file: Path) -> None:
+    """Write all of a database to a file.
+
+    Raises:
+        InfraError: when it cannot be read or the file cannot be written, in PostgreSQL's words.
+    """
+    _run("pg_dump", address, "--format=custom", f"--file={file}")
+
+
+def restore(file: Path, address: Address) -> None:
+    """Make of an empty database the one that was written to a file.
+
+    Raises:
+        InfraError: when the file is not whole or the server refuses, in PostgreSQL's words.
+    """
+    _run("pg_restore", address, "--exit-on-error", "--no-owner", str(file))
+
+
+def _major(address: Address) -> int:
+    """Return the major version of the server.
+
+    Raises:
+        InfraError: when it does not answer.
+    """
+    try:
+        with closing(address.connect()) as connection:
+            return connection.server_version // 10000
+    except psycopg2.OperationalError as error:
+        raise InfraError(f"the database does not answer any more: {one_line(error)}") from error
+
+
+def _run(program: str, address: Address, *words: str) -> None:
+    """Run a program on a database to its end."""
+    serves, majors = _major(address), sorted(MAJORS, key=int)
+    major = next((one for one in majors if int(one) >= serves), majors[-1])
+    command = [
+        str(find_binaries(major) / program),
+        f"--host={address.host}",
+        f"--port={address.port}",
+        f"--username={address.user}",
+        "--no-password",
+        # A name with a "=" would be taken for more than a name.
+        f"--dbname={make_dsn(dbname=address.name)}",
+        *words,
+    ]
+    finished = subprocess.run(
+        command,
+        # Not among the words, which everybody on the machine can read.
+        env={**clean_environment(), "PGPASSWORD": address.password},
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if finished.returncode:
+        said = " ".join(finished.stderr.split()) or f"exit code {finished.returncode}"
+        raise InfraError(f"{program} of the database {address.name!r}: {said}")
