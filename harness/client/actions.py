@@ -95,6 +95,10 @@ class Doer:
     def _of(self, action: Action) -> Surroundings:
         return self.others.get(action.role, self.surroundings)
 
+    def given_tags(self, action: Action) -> tuple[str, ...]:
+        """Return the tags that the harness gives the run of an action, beside the probe's own."""
+        return self._of(action).tags
+
     def did_not_end(self, name: str) -> str:
         """Say that an action did not end as it should."""
         if name == FIRST_RUN:
@@ -119,7 +123,7 @@ class Doer:
         flow = [str(self._of(action).python), str(self.cell.probe.path), "--no-pylint"]
         if not action.makes_run:
             return [*flow, *arguments]
-        tags = (*self.cell.probe.tags, *self._of(action).tags)
+        tags = (*self.cell.probe.tags, *self.given_tags(action))
         return [
             *(*flow, *map(self._fill, action.before), action.verb, *self._origin(action)),
             # Read from a file, because the id is needed also of a run that failed.

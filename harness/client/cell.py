@@ -14,6 +14,7 @@ from harness.client.actions import Doer, Done, label
 from harness.client.lost_answers import run_losing_answers
 from harness.client.program import ClientError, ClientTimeoutError, Surroundings
 from harness.client.reading import Answer, EarlierRun, Request, WrittenRun, problems, read_runs
+from harness.client.rows import missing_rows
 from harness.core.actions import COMPLETED, FAILED, FIRST_RUN, Action
 from harness.core.blame import Blame
 from harness.core.entries import Provenance
@@ -250,8 +251,23 @@ def _read_back(
     except ClientError as error:
         return dict.fromkeys(names, CheckOutcome(Status.FAIL, str(error)))
     if last:
-        return _with_listing(outcome, asked, answer)
+        return _with_tags(outcome, doer, _with_listing(outcome, asked, answer))
     return answer.checks
+
+
+def _with_tags(
+    outcome: CellOutcome, doer: Doer, checks: dict[str, CheckOutcome]
+) -> dict[str, CheckOutcome]:
+    """Return the checks: a run that lacks a tag the harness gave it is not as it was written."""
+    if outcome.written is None or checks.get(RUN_CHECK) != CheckOutcome(Status.PASS):
+        return checks
+    given = doer.given_tags(doer.cell.probe.action(FIRST_RUN))
+    lost = [tag for tag in given if tag not in outcome.written.inventory["tags"]]
+    wrong = f"the run was given the tags {lost}, and its client does not list them" if lost else ""
+    if doer.surroundings.database is not None:
+        rows = run_rows(doer.surroundings.database, doer.cell.probe.flow, outcome.run_id)
+        wrong = wrong or missing_rows({"runs_v3": [{"tags": list(given)}]}, rows)
+    return {**checks, RUN_CHECK: CheckOutcome(Status.FAIL, wrong)} if wrong else checks
 
 
 def _with_listing(

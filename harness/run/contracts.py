@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timezone
 
 import msgspec
+import psycopg2
 
 from harness.catalog.releases import Service
 from harness.core import expectations
@@ -17,7 +18,7 @@ from harness.core.entries import StageEntry, now
 from harness.core.outcome import Status
 from harness.core.scenarios import WRONG_ORDER
 from harness.machine.errors import InfraError
-from harness.proof import contract, unmigrated
+from harness.proof import contract, fingerprint, unmigrated
 from harness.proof.declared import CHECKS
 from harness.run.folder import RunFolder
 from harness.run.options import Options
@@ -52,6 +53,8 @@ class Contracts:
         """By a service's address, what was wrong with it before its database was migrated."""
         self._latest: dict[tuple[str, str], StageEntry] = {}
         """By walk and service, what was told of it last."""
+        self._opened: list[tuple[Stack, tuple[str, str]]] = []
+        """The stacks that are up, with walk and service."""
 
     def ask_unmigrated(self, running: RunningService, database: Database, point: Point) -> None:
         """Ask a service what it answers before anybody migrates, where one can be had so."""
@@ -84,6 +87,7 @@ class Contracts:
     def judge(self, stack: Stack, point: Point) -> None:
         """Ask a service for its contract, on a database that no client has used yet."""
         started, service = time.monotonic(), stack.running.service
+        self._opened.append((stack, (walk_name(point), service.name)))
         judged = StageEntry(
             at=now(),
             run=self._folder.run,
@@ -131,9 +135,35 @@ class Contracts:
         self._latest[judged.walk, judged.service] = judged
         self._record.add(judged)
 
+    def judge_stops(self, spared: RunningService | None) -> Iterator[str]:
+        """Stop the services that end with the run, and note what of their rows went with them.
+
+        Args:
+            spared: the one that is to run on; None for none.
+
+        Yields:
+            A line on each whose rows could not be compared.
+        """
+        for stack, key in self._opened:
+            if stack.running is spared:
+                continue
+            try:
+                served = fingerprint.take(stack.database.address)
+                stack.running.stop()
+                losses = fingerprint.compare(served, stack.database.address)
+            except (InfraError, psycopg2.Error) as error:
+                said = " ".join(str(error).split())
+                yield f"{stack.running.service.name}: rows not compared when it stopped: {said}"
+                continue
+            if losses:
+                judged = self._latest[key]
+                lost = [*judged.lost, *(f"when the service stopped: {loss}" for loss in losses)]
+                self._add(msgspec.structs.replace(judged, at=now(), status=Status.FAIL, lost=lost))
+
     def note_end(self, stack: Stack, point: Point, found: Blame) -> None:
         """Note that a stack has died: of its service as a problem, of all else as repaired."""
         service = stack.running.service.name
+        self._opened = [one for one in self._opened if one[0] is not stack]
         if found.status is not Status.FAIL:
             self._record.note(service, f"{service}: {found.sentence}; its stack was replaced")
             return

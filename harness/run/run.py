@@ -365,13 +365,18 @@ class Run:
         if self.stacks is None or self.backend is None:
             return []
         try:
-            if not self.executor.cancelled():
+            cancelled = self.executor.cancelled()
+            said: list[str] = []
+            # Of a run that was interrupted, some parts have been killed.
+            if not cancelled:
                 self.stacks.tell_ended()
+                outlives = self.options.keep and self.backend.outlives
+                last = self.stacks.last if outlives else None
+                said += self.contracts.judge_stops(last.running if last else None)
             if not self.options.keep:
                 self.stacks.stop()
-                return []
-            cancelled = self.executor.cancelled()
-            return leave_stack(
+                return said
+            return said + leave_stack(
                 self.backend, self.stacks, self.folder, self.options, cancelled=cancelled
             )
         except InfraError as error:

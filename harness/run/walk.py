@@ -252,12 +252,17 @@ class Walk:
                 watched.look()
                 self._read_by_others(stage, step, stack)
                 watched.look()
+            served = fingerprint.take(database.address)
+        stopped = fingerprint.compare(served, database.address)
+        stage.lost += [f"when the service stopped: {loss}" for loss in stopped]
         # On a schema that did not change the older image finds what it brings itself.
         if previous is not None and stage.schema_after != stage.schema_before:
             self._judge_rollback(stage, step, previous, database)
         # Compared once more, because clients and the rollback were at work meanwhile.
         in_use = [
-            one for one in fingerprint.compare(before, database.address) if one not in migrated
+            one
+            for one in fingerprint.compare(before, database.address)
+            if one not in (*migrated, *stopped)
         ]
         stage.lost += [f"while the service was in use: {loss}" for loss in in_use]
 

@@ -14,6 +14,7 @@ from harness.client.reading import EarlierRun
 from harness.core.outcome import Status
 from harness.core.plan import Cell
 from harness.machine.errors import InfraError
+from harness.stack.database.server import Address
 from tests.client.conftest import CLIENT, FLOW, MakeCell, MakeSurroundings
 
 
@@ -49,6 +50,26 @@ def test_a_check_that_passed_is_made_again_at_later_stages(
     assert [text.rpartition(": ")[2] for text in second.reread_problems] == ["lost (odd.py:13)"]
     third = _run(now, surroundings(), [EarlierRun(first.written, checked=False)])
     assert third.reread_problems == []
+
+
+def test_a_run_must_have_the_tags_that_the_harness_gave_it(
+    cell: MakeCell, surroundings: MakeSurroundings, monkeypatch: pytest.MonkeyPatch
+):
+    tag = f"mf-version:{CLIENT}"
+    assert _run(cell(), surroundings(tags=(tag,))).checks["run"].status is Status.PASS
+    lost = _run(cell(), surroundings(tags=(tag, "db_version:3"))).checks["run"]
+    assert lost.status is Status.FAIL
+    assert lost.reason == (
+        "the run was given the tags ['db_version:3'], and its client does not list them"
+    )
+    # Its client may list what the service said, and did not store.
+    rows = {"runs_v3": [{"flow_id": "OddFlow", "run_number": 1, "tags": []}]}
+    for module in ("cell", "reading"):
+        monkeypatch.setattr(f"harness.client.{module}.run_rows", lambda *_: rows)
+    there = surroundings(tags=(tag,), database=Address("h", 1, "u", "p", "d"))
+    assert _run(cell(), there).checks["run"].reason == (
+        f"runs_v3 has no row of this run with tags ['{tag}']"
+    )
 
 
 HANGS = FLOW.replace('__main__":', '__main__":\n    import time; time.sleep(600)')

@@ -51,6 +51,26 @@ def test_a_dropped_tag(tmp_path):
     assert "'probe:basics' is not among" in _red(found)["tags"]
 
 
+@pytest.mark.parametrize("tag", ["mf-version:2.19.39", "service_version:reference-2.5"])
+def test_a_dropped_tag_of_the_harness(tag, tmp_path):
+    found = _with_fault(f"drop-tag:{tag}", tmp_path, "--probe", "hello")
+    assert list(_red(found)) == ["run"]
+    assert (
+        f"the run was given the tags {[tag]}, and its client does not list them"
+        in _red(found)["run"]
+    )
+
+
+def test_a_row_that_is_dropped_when_the_service_stops(tmp_path):
+    found = _with_fault("drop-at-stop", tmp_path, "--probe", "hello")
+    assert set(found.checks().values()) == {"pass"}
+    told = [entry for entry in found.entries if entry["kind"] == "stage"]
+    assert [entry["status"] for entry in told] == ["pass", "fail"]
+    (lost,) = told[-1]["lost"]
+    assert lost.startswith("when the service stopped: artifact_v3: row lost at flow_id=HelloFlow")
+    assert f"service reference-2.5, by itself: lost {lost}" in found.output
+
+
 def test_heartbeats_that_are_not_stored(tmp_path):
     found = _with_fault("lose-write:heartbeat", tmp_path)
     assert list(_red(found)) == ["heartbeat"]

@@ -157,6 +157,7 @@ def test_a_changed_metadata_value_is_named(walk_over: WalkOver) -> None:
         ("migration-changes-value@2.3", ["by the migration", "metadata_v3", "value changed"]),
         ("migration-drops-column@2.3", ["by the migration", "column dropped"]),
         ("migration-invalid-index@2.3", ["is invalid"]),
+        ("drop-at-stop@2.3", ["when the service stopped: artifact_v3: row lost at flow_id=Hello"]),
     ],
 )
 def test_a_faulty_migration_is_found(walk_over: WalkOver, fault: str, words: list[str]) -> None:

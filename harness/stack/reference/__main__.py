@@ -93,6 +93,8 @@ async def _serve(
             migrator = Migrator(level, conninfo, fault)
             await _listen(stack, migration.application(level, migrator), host, port)
         await _signalled()
+        if only != _MIGRATION and fault.name == faults.DROP_AT_STOP:
+            await store.drop_newest()
 
 
 def _conninfo(environment: Mapping[str, str]) -> str:

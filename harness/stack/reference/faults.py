@@ -17,6 +17,7 @@ VARIABLE = "METAFLOW_COMPAT_FAULT"
 LOSE_ARTIFACT = "lose-artifact"
 DROP_TAG = "drop-tag"
 LOSE_WRITE = "lose-write"
+DROP_AT_STOP = "drop-at-stop"
 STORE_TWICE = "store-twice"
 # As services 1.0.x.
 MOVE_TIMES = "move-times"
@@ -60,6 +61,7 @@ NAMES = (
     LOSE_ARTIFACT,
     DROP_TAG,
     LOSE_WRITE,
+    DROP_AT_STOP,
     STORE_TWICE,
     MOVE_TIMES,
     HANG,

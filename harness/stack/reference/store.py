@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from psycopg import AsyncConnection, InterfaceError
+from psycopg.errors import UndefinedTable
 from psycopg.rows import dict_row
 from psycopg.sql import SQL, Composable, Identifier, Placeholder
 from psycopg.types.json import Jsonb
@@ -162,6 +164,17 @@ class Store:
             Identifier(schema.RUNS), _equal(run)
         )
         await connection.execute(query, {**run, "tags": Jsonb(tags)})
+
+    async def drop_newest(self) -> None:
+        """Delete the artifact that was stored last, if there is one."""
+        query = SQL(
+            "DELETE FROM {0} WHERE ctid ="
+            " (SELECT ctid FROM {0} ORDER BY ts_epoch DESC, ctid DESC LIMIT 1)"
+        ).format(Identifier(schema.ARTIFACTS))
+        async with self._pool.connection() as connection:
+            # Before the first migration there is no such table.
+            with contextlib.suppress(UndefinedTable):
+                await connection.execute(query)
 
     async def tasks_with(self, where: Mapping[str, object], pattern: str) -> list[Row]:
         """Return the tasks with metadata equal to ``where`` and matching a regular expression."""
