@@ -14,6 +14,11 @@ from pathlib import Path
 # one is in probe/plugins/cards/probe_card/__init__.py.
 sys.path.insert(0, str(Path(__file__).resolve().parent / "included"))
 
+try:
+    import pandas as pd
+except ImportError:  # without --with pandas
+    pd = None
+
 import metaflow
 from metaflow import FlowSpec, current, step
 
@@ -58,10 +63,18 @@ CHECKS = {
         "client": ">=2.5.0",
         "action": "card_get",
     },
+    "frame": {
+        "about": "the card of a task shows what is in its data frame",
+        "client": ">=2.5.0",
+        "package": "pandas",
+    },
 }
 
 STDOUT = "this line went to the standard output"
 STDERR = "this line went to the standard error"
+
+# Named, not written, in the step: the card shows its code, too.
+IN_FRAME = "a hexagon in a data frame"
 
 SHOWS = {
     "log": ["start", "this line went to the standard output"],
@@ -80,6 +93,11 @@ def with_card(**options):
     if card is None or (Markdown is None and "type" in options):
         return lambda function: function
     return card(**options) if Markdown else card
+
+
+def with_frame_card(function):
+    """Decorate the step that has a data frame with a card, where there are data frames."""
+    return with_card(type="default")(function) if pd else function
 
 
 class CardFlow(FlowSpec):
@@ -103,8 +121,12 @@ class CardFlow(FlowSpec):
         self.next(self.end)
 
     @with_card(type="probe_card", options={"word": WORDS})
+    @with_frame_card
     @step
     def end(self):
+        if pd:
+            # In the middle: a release that does not know the type shows the ends of its repr.
+            self.frame = pd.DataFrame({"shape": ["line"] * 3 + [IN_FRAME] + ["line"] * 3})
         print("done")
 
 
@@ -176,7 +198,7 @@ def check_failing(run):
 
 def check_own(run):
     """Compare the page with what the card makes: an option, and an artifact of the task."""
-    found = [one.get() for one in cards_of(run, "end")]
+    found = [one.get() for one in cards_of(run, "end", type="probe_card")]
     assert len(found) == 1, "there are %d cards" % len(found)
     expected = "%s: hexagon" % WORDS
     assert expected in found[0], "the card is %.200r" % found[0]
@@ -193,6 +215,13 @@ def check_refreshed(run):
 def check_fetched(output):
     """Look for the words in what was printed."""
     assert WORDS in decoded(output.stdout), "printed was %.200r" % output.stdout
+
+
+def check_frame(run):
+    """Look for the row in the page: in a table, not in the words for an unknown object."""
+    found = cards_of(run, "end", type="default")
+    assert len(found) == 1, "%d cards instead of one" % len(found)
+    assert IN_FRAME in decoded(found[0].get()), "the data frame's rows are not in the card"
 
 
 if __name__ == "__main__":

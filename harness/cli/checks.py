@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
 from harness.catalog.versions import LAST_PORT
 from harness.cli.option import Value, listed
 from harness.core.scenarios import wrong_with
@@ -65,6 +68,20 @@ def pythons(value: Value) -> str:
         if not re.fullmatch(r"3\.([6-9]|[1-9]\d)", name):
             return f"{name!r} is no minor version of Python from 3.6 on, such as 3.12"
     return "" if names else "the list is empty"
+
+
+def requirements(value: Value) -> str:
+    """Find wrong what is no list of requirements, or what would replace the client itself."""
+    for text in str(value).split():
+        try:
+            named = Requirement(text).name
+        except InvalidRequirement as error:
+            # Its further lines point at a place in the text.
+            why = str(error).splitlines()[0]
+            return f"{text!r} is no requirement: {why}; several have a space between, none within"
+        if canonicalize_name(named) == "metaflow":
+            return f"{text!r} would be another client: --metaflow says which"
+    return "" if str(value).strip() else "the list is empty"
 
 
 def image_or_tag(value: Value) -> str:

@@ -102,6 +102,7 @@ def _options(
         retries=raw.retries,
         clone=clone,
         scenario=raw.scenario,
+        packages=tuple((raw.packages or "").split()),
         postgres=_postgres(raw, backend),
         database_name=raw.database_name,
         database_user=raw.database_user,

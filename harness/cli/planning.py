@@ -90,6 +90,7 @@ def _alone(options: Options, clients: Sequence[OnPython]) -> Iterator[Cell]:
                     python=one.python,
                     postgres=postgres,
                     scenario=options.scenario or "",
+                    packages=" ".join(options.packages),
                     backend=_backend_name(options),
                     asked=("python",) if one.asked else (),
                 )

@@ -327,7 +327,9 @@ class Sessions:
             # Silent, nox shows what pip printed only where it fails.
             session.install(*run.clients.requirements(client, cells, minor), silent=True)
         except CommandFailed:
-            run.skip(cells, Status.INFRA, f"metaflow=={client.name} could not be installed")
+            beside = " ".join(("", "with", *run.options.packages)) if run.options.packages else ""
+            why = f"metaflow=={client.name} could not be installed{beside}"
+            run.skip(cells, Status.INFRA, why)
             raise
         return python
 

@@ -36,6 +36,7 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
         postgres: the PostgreSQL that was asked for: a major, a tag of its image, or a folder of
             binaries; empty for the one that a backend has unasked.
         scenario: what was done wrong on purpose; empty for nothing.
+        packages: what was asked to be installed beside the clients; empty for nothing.
         backend: ``embedded``, ``docker``, ``external`` or ``none``.
         ui: release of the Metaflow UI that was looked at; empty outside of ``ui``.
     """
@@ -49,6 +50,7 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     datastore: str = "local"
     postgres: str = ""
     scenario: str = ""
+    packages: str = ""
     backend: str = ""
     ui: str = ""
 
@@ -94,6 +96,7 @@ AXES = (
     Axis("datastore", Side.PAGE, "{} data", place=4, option="--datastore"),
     Axis("postgres", Side.PAGE, "PostgreSQL {}", option="--postgres", stack=True),
     Axis("scenario", Side.PAGE, "scenario {}", option="--scenario", stack=True),
+    Axis("packages", Side.PAGE, "with {}", option="--with"),
     Axis("python", Side.ROW, "Python {}", option="--python", chosen=False),
     Axis("build", Side.COLUMN, chosen=False, stack=True),
     Axis("backend", Side.PAGE, "backend {}", chosen=False, stack=True),

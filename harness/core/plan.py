@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import msgspec
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from harness.catalog.releases import Client, Service
 from harness.core.actions import FAILED, FIRST_RUN
@@ -34,6 +36,7 @@ class Cell:
         build: what the service's name stands for: an image, or a git ref.
         postgres: the PostgreSQL that was asked for; empty for the one unasked.
         scenario: what is done wrong on purpose; empty for nothing.
+        packages: requirements that were asked for beside the clients, with a space between.
         backend: where database and service come from.
         asked: the circumstances that were asked for, by name: its id and its rerun line tell them.
     """
@@ -48,6 +51,7 @@ class Cell:
     build: str = ""
     postgres: str = ""
     scenario: str = ""
+    packages: str = ""
     backend: str = ""
     writer: Client | None = None
     resumer: Client | None = None
@@ -66,6 +70,7 @@ class Cell:
             datastore=self.datastore,
             postgres=self.postgres,
             scenario=self.scenario,
+            packages=self.packages,
             backend=self.backend,
         )
 
@@ -120,7 +125,15 @@ class Cell:
             return f"needs {' or '.join(self.probe.datastores)} data, this is {self.datastore}"
         if lost_answers(self.scenario) and self.probe.ends == FAILED:
             return "needs a run that ends well: what a lost answer did to it is told by its end"
+        if check.package and check.package not in self._installed:
+            return f"needs the package {check.package}: --with {check.package}"
         return self._unsupported_by_clients(check) or self._unsupported_by_service(check)
+
+    @property
+    def _installed(self) -> set[str]:
+        """The names of what is asked to be installed beside the clients."""
+        wanted = (*self.packages.split(), *self.probe.packages)
+        return {canonicalize_name(Requirement(one).name) for one in wanted}
 
     def _unsupported_by_clients(self, check: Check) -> str:
         for client in dict.fromkeys(filter(None, (self.client, self.resumer))):

@@ -3,8 +3,9 @@
 A probe is a Metaflow flow in a file. These module-level names make it more than that, all optional:
 
 ``CHECKS``  dict of check name to ``{"about": str, "client": range, "writer": range, "service":
-            range, "release": range, "action": name}``; the ranges are PEP 440 specifiers, and
-            outside of them the check is ``unsupported``. For each name the file has a function
+            range, "release": range, "action": name, "package": name}``; the ranges are
+            PEP 440 specifiers, and outside of them, and without the package that is needed beside
+            the client, the check is ``unsupported``. For each name the file has a function
             ``check_NAME(run)`` that asserts on the run read back by the client, and may return
             ``{table: [columns a row must have, …]}``. It judges the result of one action: that of
             the first run, unless it says which.
@@ -34,6 +35,8 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from packaging.utils import canonicalize_name
 
 from harness.core.actions import (
     COMPLETED,
@@ -68,6 +71,7 @@ class Check:
         release: the same for the service's own version, whatever it reports: of what clients should
             be able to do with it.
         action: the action whose result it judges.
+        package: the normalized name of what must be installed beside the client; empty for nothing.
         wants: what its function is called with, of ``PROVIDED``.
     """
 
@@ -79,6 +83,7 @@ class Check:
     wants: tuple[str, ...] = ("run",)
     release: str = ""
     writer: str = ""
+    package: str = ""
 
     @property
     def of_first_run(self) -> bool:
@@ -346,7 +351,7 @@ def _check(source: Source, name: object, entry: Literal, actions: Sequence[Actio
     if not isinstance(name, str) or not isinstance(entry.value, dict) or "about" not in entry.value:
         raise entry.error(": a name with a dict that has 'about' is expected")
     _refuse_reserved(name, entry, actions)
-    fields = entry.fields(("about", *RANGES, "writer", "action"))
+    fields = entry.fields(("about", *RANGES, "writer", "action", "package"))
     done = [action.name for action in actions if action.verb != "read"]
     judged = fields["action"].one_of(done) if "action" in fields else FIRST_RUN
     action = next(action for action in actions if action.name == judged)
@@ -358,7 +363,9 @@ def _check(source: Source, name: object, entry: Literal, actions: Sequence[Actio
     # Unless it is said, who reads what is new in a release is not asked for it in older runs.
     writer = fields["writer"].specifier() if "writer" in fields else ranges["client"]
     wants = _wants(source, name, entry)
-    return Check(name, about, **ranges, writer=writer, action=judged, wants=wants)
+    # Only a name: in which versions it is there, --with says.
+    package = canonicalize_name(fields["package"].text()) if "package" in fields else ""
+    return Check(name, about, **ranges, writer=writer, action=judged, wants=wants, package=package)
 
 
 def _refuse_reserved(name: str, entry: Literal, actions: Sequence[Action]) -> None:

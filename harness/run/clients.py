@@ -96,6 +96,7 @@ class Clients:
             f"metaflow=={client.name}",
             *client.pins,
             *(pin for datastore in stores for pin in datastore.pins(client, python)),
+            *(package for cell in cells for package in cell.packages.split()),
             # A probe that is not for a cell's data is not run there.
             *(
                 package

@@ -22,6 +22,7 @@ class Options(StackOptions):
         session: ``compat``, ``cross``, ``fixed_db`` or ``local``.
         given: the options that were given, as words of a command line, for the journal.
         references: by the name of an option, what a line holds in place of its secret.
+        packages: requirements that are installed beside the clients.
         timeout: seconds a cell may take.
         repeat: how often each cell runs.
         retries: how often a cell that the machine broke is done again.
@@ -44,6 +45,7 @@ class Options(StackOptions):
     clients: tuple[Client, ...]
     services: tuple[Service, ...]
     probes: tuple[Probe, ...]
+    packages: tuple[str, ...]
     flow_dir: Path
     expectations: tuple[Expectation, ...]
     expectations_file: Path

@@ -23,6 +23,7 @@ def test_every_field_of_a_point_is_an_axis():
         ({"service": "feature/x"}, 0, "compat/2.19.39/feature-x/local/p"),
         ({"datastore": "s3"}, 0, "compat/2.19.39/reference-2.5/s3/p"),
         ({"postgres": "18"}, 0, "compat/2.19.39/reference-2.5/local/p/postgres=18"),
+        ({"packages": "pandas>=3"}, 0, "compat/2.19.39/reference-2.5/local/p/packages=pandas>=3"),
         ({"postgres": "/pg/bin"}, 0, "compat/2.19.39/reference-2.5/local/p/postgres=-pg-bin"),
         (
             {"postgres": "18", "scenario": "wrong-order"},

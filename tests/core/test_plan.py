@@ -66,6 +66,17 @@ def test_a_check_of_rows_needs_a_service(catalog):
     assert alone == "needs the rows of a service, and clients run alone"
 
 
+def test_a_check_may_need_a_package_beside_the_client(catalog):
+    check = Check("c", "", package="typing-extensions")
+    cell = _cell(catalog, "2.19.39", None, check)
+    reason = "needs the package typing-extensions: --with typing-extensions"
+    assert cell.unsupported(check) == reason
+    assert replace(cell, packages="numpy>=2").unsupported(check) == reason
+    assert replace(cell, packages="numpy Typing_Extensions>=4").unsupported(check) == ""
+    probe = replace(cell.probe, packages=("typing_extensions",))
+    assert replace(cell, probe=probe).unsupported(check) == ""
+
+
 def test_a_writer_has_a_range_of_its_own(catalog):
     check = Check("c", "", client=">=2.12.4", writer=">=2.4")
     cell = _cell(catalog, "2.19.39", "reference-2.5", check)

@@ -28,6 +28,13 @@ def test_a_plain_flow_has_the_single_check_run(tmp_path):
     assert [check.name for check in probe.checks] == ["run"]
 
 
+def test_a_check_names_the_package_it_needs(tmp_path):
+    text = PROBE + 'CHECKS = {"a": {"about": "words", "package": "Typing_Extensions"}}\n'
+    probe = read_probe(_file(tmp_path, "probe.py", text))
+    assert probe is not None
+    assert [check.package for check in probe.checks] == ["", "typing-extensions"]
+
+
 def test_declarations_are_read(tmp_path):
     text = PROBE + (
         'CHECKS = {"a": {"about": "words", "client": ">=2.7", "service": ">=2.3"}}\n'

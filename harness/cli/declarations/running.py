@@ -13,6 +13,7 @@ from harness.cli.checks import (
     more_than_zero,
     not_negative,
     pythons,
+    requirements,
 )
 from harness.cli.declarations.takers import CROSS, RUNS, STACKS, WALKS
 from harness.cli.option import Option, Role
@@ -85,6 +86,16 @@ SELECTION = (
         unasked="one that works for the client",
         metavar="PYTHONS",
         check=pythons,
+    ),
+    Option(
+        "--with",
+        RUNS,
+        _WHAT,
+        "install these beside each client, as pip takes them, with a space between: 'pandas>=3'",
+        Role.AXIS,
+        metavar="PACKAGES",
+        check=requirements,
+        dest="packages",
     ),
     Option(
         "--service",
