@@ -11,7 +11,7 @@ import msgspec
 import psycopg2
 
 from harness.catalog.releases import Service
-from harness.core import expectations
+from harness.core import judging
 from harness.core.axes import Point, walk_name
 from harness.core.blame import Blame
 from harness.core.entries import StageEntry, now
@@ -212,6 +212,4 @@ class Contracts:
         asked: Iterable[str],
     ) -> tuple[list[str], list[str]]:
         declared, today = self._options.expectations, datetime.now(timezone.utc).date()
-        return expectations.judge_contract(
-            declared, list(problems), service, today, point, asked=asked
-        )
+        return judging.judge_contract(declared, list(problems), service, today, point, asked=asked)

@@ -22,9 +22,10 @@ import msgspec
 
 from harness.catalog.releases import Client, Service
 from harness.client.cell import CellOutcome, not_run
-from harness.core import expectations
+from harness.core import judging
 from harness.core.causes import known_failures
 from harness.core.entries import Begun, CellEntry, Resumed, now
+from harness.core.expectations import Judged
 from harness.core.outcome import CheckOutcome, Status
 from harness.core.plan import Cell, Plan, conclusive
 from harness.core.provenance import with_key
@@ -271,13 +272,13 @@ class Run:
             before: the one that used the database last; None where nobody knows.
         """
         declared, today = self.options.expectations, datetime.now(timezone.utc).date()
-        return expectations.judge_migration(declared, outcome, service, before, today)
+        return judging.judge_migration(declared, outcome, service, before, today)
 
     def judge_checks(
         self, cell: Cell, checks: Mapping[str, CheckOutcome]
     ) -> dict[str, CheckOutcome]:
         """Return what came of a cell's checks by what is declared of them."""
-        judged = expectations.Judged(
+        judged = Judged(
             cell.client.version,
             cell.service,
             cell.probe.name,
@@ -286,7 +287,7 @@ class Run:
         )
         today = datetime.now(timezone.utc).date()
         declared = (*known_failures(cell, checks), *self.options.expectations)
-        return expectations.apply(declared, checks, judged, today)
+        return judging.apply(declared, checks, judged, today)
 
     def record_cell(self, outcome: CellOutcome) -> CellEntry:
         """Judge what came of a cell by what is declared of it, and write it to the journal."""

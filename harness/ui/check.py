@@ -15,10 +15,11 @@ import msgspec
 from packaging.version import InvalidVersion, Version
 
 from harness.catalog.releases import Catalog, Service
-from harness.core import expectations
+from harness.core import judging
 from harness.core.actions import COMPLETED
 from harness.core.axes import Point, cell_id
 from harness.core.entries import Begun, CellEntry, Planned, PlannedCell, now
+from harness.core.expectations import Judged
 from harness.core.outcome import CheckOutcome, Status, cell_status
 from harness.machine.errors import InfraError
 from harness.proof.ui.acceptance import judge
@@ -168,10 +169,10 @@ class Checking:
         evidence: Mapping[str, str],
     ) -> None:
         service = self._services.get(sample.service)
-        checks = expectations.apply(
+        checks = judging.apply(
             self._options.expectations,
             checks,
-            expectations.Judged(_version(sample.client), service, _probe(sample), version.version),
+            Judged(_version(sample.client), service, _probe(sample), version.version),
             today=datetime.now(timezone.utc).date(),
         )
         planned = self._planned(version, sample)

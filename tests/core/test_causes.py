@@ -11,7 +11,8 @@ from packaging.version import Version
 
 from harness.catalog.versions import load
 from harness.core.causes import known_failures
-from harness.core.expectations import Judged, apply
+from harness.core.expectations import Judged
+from harness.core.judging import apply
 from harness.core.outcome import CheckOutcome, Status
 from harness.core.plan import Cell
 from harness.core.probes import Check, Probe

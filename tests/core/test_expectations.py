@@ -15,7 +15,8 @@ from harness.catalog.selectors import select_clients, select_services
 from harness.catalog.versions import load as load_versions
 from harness.core import expectations
 from harness.core.axes import Point
-from harness.core.expectations import apply, judge_contract, judge_migration, load, parse
+from harness.core.expectations import load, parse
+from harness.core.judging import apply, judge_contract, judge_migration
 from harness.core.outcome import CheckOutcome, Status, cell_status
 from harness.core.probes import FLOWS, find_probes
 from harness.core.scenarios import losses

@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 
 from harness.catalog.versions import load
-from harness.core import expectations
+from harness.core import expectations, judging
 from harness.core.outcome import CheckOutcome, Status
 from harness.core.probes import FLOWS, find_probes
 from harness.core.view import View
@@ -55,7 +55,7 @@ def test_with_what_is_proposed_every_cell_is_as_expected(tmp_path: Path):
             name: CheckOutcome(Status(check.status), check.reason)
             for name, check in cell.checks.items()
         }
-        changed = expectations.apply(
+        changed = judging.apply(
             declared,
             outcomes,
             expectations.Judged(clients[cell.client].version, services[cell.service], cell.probe),

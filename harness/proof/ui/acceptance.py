@@ -6,35 +6,24 @@ for again until they are there or the time is over; those that come from rows ar
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import TypeGuard, TypeVar
 from urllib.parse import quote, urlencode
 
-import requests
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from harness.core.outcome import CheckOutcome, Status
-from harness.machine.errors import InfraError
-from harness.machine.processes import moments
-from harness.machine.tools import tool_python
-from harness.machine.web import ask
+from harness.proof.ui.api import (
+    SECONDS,
+    Backend,
+    FaultError,
+    Record,
+    are_records,
+    short,
+)
 from harness.proof.ui.checks import API_CHECKS as CHECKS
 from harness.proof.ui.sample_run import SampleArtifact, SampleRun
 
-SEARCH_REQUIREMENTS = ("websocket-client==1.8.0",)
-"""What harness/proof/ui/search.py needs, in a tool environment of its own."""
-
-SECONDS = 30.0
-"""How long an answer of a cache worker may take."""
-
-_SEARCH = Path(__file__).with_name("search.py")
-_POLL_SECONDS = 0.2
-_SHOWN = 300
 _PAGE = 1000
 # Twenty pages of answers: of a longer run the timeline is not asked for.
 _MOST_TASKS = 20_000
@@ -43,20 +32,9 @@ _NO_VALUE = "compat-no-artifact-has-this-value"
 
 _CARDS_SINCE = Version("2.2.0")
 _GRAPHS_SINCE = Version("2.2.0")
-# What reports no version is judged as a backend that can do everything.
-_NEWEST = Version("9999")
 # Since v2.4.8 both paths answer (https://github.com/Netflix/metaflow-service/pull/414), so the
 # versions between may be asked either way.
 _SEARCH_MOVED_IN = Version("2.4.10")
-
-
-T = TypeVar("T")
-Record = Mapping[str, object]
-"""An object of JSON, as a backend sends it."""
-
-
-class _FaultError(Exception):
-    """What a check found wrong, in words."""
 
 
 class _UnsupportedError(Exception):
@@ -78,14 +56,14 @@ def judge(api: str, run: SampleRun, seconds: float = SECONDS) -> dict[str, Check
     Raises:
         InfraError: when the backend cannot be reached, or a tool environment cannot be made.
     """
-    backend = _Backend(api, seconds)
+    backend = Backend(api, seconds)
     outcomes = {}
     for name, check in _CHECKS.items():
         try:
             check(backend, run)
         except _UnsupportedError as error:
             outcomes[name] = CheckOutcome(Status.UNSUPPORTED, str(error))
-        except _FaultError as error:
+        except FaultError as error:
             outcomes[name] = CheckOutcome(Status.FAIL, str(error))
         else:
             outcomes[name] = CheckOutcome(Status.PASS)
@@ -98,7 +76,7 @@ def reported_version(api: str) -> Version:
     Raises:
         InfraError: when it cannot be reached.
     """
-    return _Backend(api, SECONDS).version
+    return Backend(api, SECONDS).version
 
 
 def no_graph(run: SampleRun, version: Version) -> str:
@@ -117,141 +95,24 @@ def no_card(run: SampleRun, version: Version) -> str:
     return f"UI {version} shows no cards" if version < _CARDS_SINCE else ""
 
 
-class _Backend:
-    """One UI backend, as checks ask it."""
-
-    def __init__(self, api: str, seconds: float) -> None:
-        self.api = api.rstrip("/")
-        self._seconds = seconds
-        self._version: Version | None = None
-
-    @property
-    def version(self) -> Version:
-        """The version it reports; one that is above all when it does not say."""
-        if self._version is None:
-            response = self._get(f"{self.api}/ping")
-            try:
-                self._version = Version(response.headers.get("METADATA_SERVICE_VERSION", ""))
-            except InvalidVersion:
-                self._version = _NEWEST
-        return self._version
-
-    def url(self, *parts: str, **query: str) -> str:
-        """Return the address of a resource."""
-        path = "/".join([self.api, *(quote(part, safe="") for part in parts)])
-        return f"{path}?{urlencode(query)}" if query else path
-
-    def data(self, url: str) -> object:
-        """Return the ``data`` of one answer.
-
-        Raises:
-            _FaultError: when it is another answer than 200 with JSON.
-        """
-        response = self._get(url)
-        try:
-            body = response.json()
-        except ValueError:
-            body = None
-        if response.status_code != requests.codes.ok or not isinstance(body, dict):
-            raise _FaultError(f"GET {url} answered {response.status_code} {_short(response.text)}")
-        return body.get("data")
-
-    def record(self, url: str) -> Record:
-        """Return the one record that an answer has.
-
-        Raises:
-            _FaultError: when it is another answer.
-        """
-        found = self.data(url)
-        if not isinstance(found, dict):
-            raise _FaultError(f"GET {url} answered no record, but {_short(repr(found))}")
-        return found
-
-    def records(self, url: str) -> list[Record]:
-        """Return the list of records that an answer has.
-
-        Raises:
-            _FaultError: when it is another answer.
-        """
-        found = self.data(url)
-        if not _are_records(found):
-            raise _FaultError(f"GET {url} answered no list of records, but {_short(repr(found))}")
-        return found
-
-    def text(self, url: str) -> str:
-        """Return the text of one answer.
-
-        Raises:
-            _FaultError: when it is another answer than 200.
-        """
-        response = self._get(url)
-        if response.status_code != requests.codes.ok:
-            raise _FaultError(f"GET {url} answered {response.status_code} {_short(response.text)}")
-        return response.text
-
-    def search(self, urls: Sequence[str]) -> list[Record]:
-        """Return what each search sent.
-
-        Raises:
-            InfraError: when the backend cannot be reached.
-        """
-        request = {"urls": list(urls), "seconds": self._seconds}
-        finished = subprocess.run(
-            [str(tool_python("websocket", SEARCH_REQUIREMENTS)), str(_SEARCH)],
-            input=json.dumps(request),
-            # Without the variables of a proxy, which its library would ask.
-            env={"PATH": os.environ.get("PATH", os.defpath)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if finished.returncode:
-            last = finished.stderr.strip().splitlines()[-1:]
-            raise InfraError(f"{_SEARCH.name} broke: {' '.join(last)}")
-        answers: list[Record] = json.loads(finished.stdout)
-        for url, answer in zip(urls, answers, strict=True):
-            if answer.get("error") == "unreachable":
-                raise InfraError(f"the UI cannot be reached at {url}: {answer['detail']}")
-        return answers
-
-    def until_good(self, ask: Callable[[], T]) -> T:
-        """Ask until no fault is found, or raise the last one when the time is over."""
-        fault = _FaultError("nothing was asked")
-        for _ in moments(self._seconds, _POLL_SECONDS):
-            try:
-                return ask()
-            except _FaultError as error:
-                fault = error
-        raise fault
-
-    def _get(self, url: str) -> requests.Response:
-        try:
-            return ask("GET", url, seconds=self._seconds)
-        # Too slow is the UI's fault; what is not there at all cannot be judged.
-        except requests.Timeout as error:
-            raise _FaultError(f"GET {url} did not answer within {self._seconds:g} s") from error
-        except requests.RequestException as error:
-            raise InfraError(f"the UI cannot be reached at {url}: {error}") from error
-
-
-def _listed(backend: _Backend, run: SampleRun) -> None:
+def _listed(backend: Backend, run: SampleRun) -> None:
     url = backend.url("flows", flow_id=run.flow)
     if run.flow not in [flow.get("flow_id") for flow in backend.records(url)]:
-        raise _FaultError(f"GET {url} lists no flow {run.flow}")
+        raise FaultError(f"GET {url} lists no flow {run.flow}")
     url = backend.url("flows", run.flow, "runs", **_only(run))
     _find(backend, url, run)
 
 
-def _status(backend: _Backend, run: SampleRun) -> None:
+def _status(backend: Backend, run: SampleRun) -> None:
     if not run.status:
         raise _UnsupportedError("no row tells how the run ended; it may still run")
     url = backend.url("flows", run.flow, "runs", run.run)
     status = backend.record(url).get("status")
     if status != run.status:
-        raise _FaultError(f"GET {url} says {status}, the run is {run.status}")
+        raise FaultError(f"GET {url} says {status}, the run is {run.status}")
 
 
-def _timeline(backend: _Backend, run: SampleRun) -> None:
+def _timeline(backend: Backend, run: SampleRun) -> None:
     if not 0 < sum(step.tasks for step in run.steps) <= _MOST_TASKS:
         raise _UnsupportedError(f"the run has no task, or more than {_MOST_TASKS}")
     url = backend.url("flows", run.flow, "runs", run.run, "tasks")
@@ -265,17 +126,17 @@ def _timeline(backend: _Backend, run: SampleRun) -> None:
     timed = Counter(step for (step, _), whole in listed.items() if whole)
     for step in run.steps:
         if found[step.name] != step.tasks:
-            raise _FaultError(
+            raise FaultError(
                 f"GET {url} lists {found[step.name]} of {step.tasks} tasks of {step.name}"
             )
         if timed[step.name] < step.timed:
-            raise _FaultError(
+            raise FaultError(
                 f"GET {url} gives start and end of {timed[step.name]} of"
                 f" {step.timed} tasks of {step.name}"
             )
 
 
-def _dag(backend: _Backend, run: SampleRun) -> None:
+def _dag(backend: Backend, run: SampleRun) -> None:
     if why := no_graph(run, backend.version):
         raise _UnsupportedError(why)
     url = backend.url("flows", run.flow, "runs", run.run, "dag")
@@ -284,12 +145,12 @@ def _dag(backend: _Backend, run: SampleRun) -> None:
         words = set(_words(backend.data(url)))
         missing = [step.name for step in run.steps if step.name not in words]
         if missing:
-            raise _FaultError(f"GET {url} draws no step {', '.join(missing)}")
+            raise FaultError(f"GET {url} draws no step {', '.join(missing)}")
 
     backend.until_good(ask)
 
 
-def _logs(backend: _Backend, run: SampleRun) -> None:
+def _logs(backend: Backend, run: SampleRun) -> None:
     log = run.log
     if log is None:
         raise _UnsupportedError("the run has no task")
@@ -298,14 +159,14 @@ def _logs(backend: _Backend, run: SampleRun) -> None:
     def ask() -> list[str]:
         lines = [str(line.get("line")) for line in backend.records(url)]
         if log.line and not any(log.line in line for line in lines):
-            raise _FaultError(f"GET {url} has no line {log.line!r}, but {_short(repr(lines))}")
+            raise FaultError(f"GET {url} has no line {log.line!r}, but {short(repr(lines))}")
         return lines
 
     if not backend.until_good(ask):
         raise _UnsupportedError("the UI shows an empty log, and nobody knows what its task printed")
 
 
-def _card(backend: _Backend, run: SampleRun) -> None:
+def _card(backend: Backend, run: SampleRun) -> None:
     if why := no_card(run, backend.version):
         raise _UnsupportedError(why)
     assert run.card is not None, "no_card says so"
@@ -314,7 +175,7 @@ def _card(backend: _Backend, run: SampleRun) -> None:
     def listed() -> str:
         hashes = [card.get("hash") for card in backend.records(url)]
         if not any(hashes):
-            raise _FaultError(f"GET {url} lists no card")
+            raise FaultError(f"GET {url} lists no card")
         return str(next(filter(None, hashes)))
 
     page = f"{url}/{quote(backend.until_good(listed), safe='')}"
@@ -322,28 +183,28 @@ def _card(backend: _Backend, run: SampleRun) -> None:
     def ask() -> None:
         text = backend.text(page)
         if "<html" not in text.lower():
-            raise _FaultError(f"GET {page} is no HTML, but {_short(text)}")
+            raise FaultError(f"GET {page} is no HTML, but {short(text)}")
 
     backend.until_good(ask)
 
 
-def _tags(backend: _Backend, run: SampleRun) -> None:
+def _tags(backend: Backend, run: SampleRun) -> None:
     if not run.tag:
         raise _UnsupportedError("the run has no tag to filter by")
     _find(backend, backend.url("runs", _tags=run.tag, flow_id=run.flow, **_only(run)), run)
     # A filter that is not heeded finds the run under any tag.
     url = backend.url("runs", _tags=_NO_TAG, flow_id=run.flow, **_only(run))
     if backend.records(url):
-        raise _FaultError(f"GET {url} finds runs, though none has the tag {_NO_TAG}")
+        raise FaultError(f"GET {url} finds runs, though none has the tag {_NO_TAG}")
 
 
-def _artifact_search(backend: _Backend, run: SampleRun) -> None:
+def _artifact_search(backend: Backend, run: SampleRun) -> None:
     if run.artifact is None:
         raise _UnsupportedError("the run has no artifact to search for")
     _search(backend, run, run.artifact)
 
 
-def _search_after_log(backend: _Backend, run: SampleRun) -> None:
+def _search_after_log(backend: Backend, run: SampleRun) -> None:
     """Search once more, for what no search has read yet: a log that was read must not prevent it.
 
     Some releases of Metaflow in a UI's environment cannot size the artifacts of a task whose log
@@ -354,7 +215,7 @@ def _search_after_log(backend: _Backend, run: SampleRun) -> None:
     _search(backend, run, run.unread)
 
 
-def _search(backend: _Backend, run: SampleRun, artifact: SampleArtifact) -> None:
+def _search(backend: Backend, run: SampleRun, artifact: SampleArtifact) -> None:
     path = ["flows", run.flow, "runs", run.run]
     path = ["search", *path] if backend.version >= _SEARCH_MOVED_IN else [*path, "search"]
     queries = [{"key": artifact.name}]
@@ -373,15 +234,15 @@ def _search(backend: _Backend, run: SampleRun, artifact: SampleArtifact) -> None
     found = backend.until_good(ask)
     readable = [[match for match in matches if match.get("searchable")] for matches in found]
     if len(readable[0]) < artifact.tasks:
-        raise _FaultError(
+        raise FaultError(
             f"{urls[0]} finds {len(readable[0])} of {artifact.tasks} tasks{_why(found[0])}"
         )
     # So does a search that does not look at the value.
     if readable[1:] and readable[1]:
-        raise _FaultError(f"{urls[1]} finds {len(readable[1])} tasks, though none has that value")
+        raise FaultError(f"{urls[1]} finds {len(readable[1])} tasks, though none has that value")
 
 
-_ASKED: tuple[Callable[[_Backend, SampleRun], None], ...] = (
+_ASKED: tuple[Callable[[Backend, SampleRun], None], ...] = (
     *(_listed, _status, _timeline, _dag, _tags),
     *(_artifact_search, _logs, _search_after_log, _card),
 )
@@ -398,14 +259,14 @@ def _task(run: SampleRun, step: str, task: str) -> tuple[str, ...]:
     return ("flows", run.flow, "runs", run.run, "steps", step, "tasks", task)
 
 
-def _find(backend: _Backend, url: str, run: SampleRun) -> None:
+def _find(backend: Backend, url: str, run: SampleRun) -> None:
     names = ("run_number", "run_id")
     found = {str(one.get(name)) for one in backend.records(url) for name in names}
     if run.run not in found:
-        raise _FaultError(f"GET {url} lists no run {run.run}")
+        raise FaultError(f"GET {url} lists no run {run.run}")
 
 
-def _pages(backend: _Backend, url: str) -> Iterator[Record]:
+def _pages(backend: Backend, url: str) -> Iterator[Record]:
     """Yield the entries of all pages."""
     for page in range(1, _MOST_TASKS // _PAGE + 2):
         entries = backend.records(f"{url}?{urlencode({'_limit': _PAGE, '_page': page})}")
@@ -429,15 +290,11 @@ def _words(value: object) -> Iterator[str]:
 
 def _matches(url: str, answer: Record) -> list[Record]:
     if "error" in answer:
-        raise _FaultError(f"{url} answered {answer['detail']}")
+        raise FaultError(f"{url} answered {answer['detail']}")
     matches = answer["matches"]
-    if not _are_records(matches):
-        raise _FaultError(f"{url} found no list of records, but {_short(repr(matches))}")
+    if not are_records(matches):
+        raise FaultError(f"{url} found no list of records, but {short(repr(matches))}")
     return matches
-
-
-def _are_records(found: object) -> TypeGuard[list[Record]]:
-    return isinstance(found, list) and all(isinstance(one, dict) for one in found)
 
 
 def _why(matches: Sequence[Record]) -> str:
@@ -446,9 +303,4 @@ def _why(matches: Sequence[Record]) -> str:
     if not errors:
         return ""
     first = errors[0] if isinstance(errors[0], dict) else {"detail": errors[0]}
-    return f"; not searchable: {first.get('id')}: {_short(str(first.get('detail')))}"
-
-
-def _short(text: str) -> str:
-    one_line = " ".join(text.split())
-    return one_line if len(one_line) <= _SHOWN else f"{one_line[:_SHOWN]}…"
+    return f"; not searchable: {first.get('id')}: {short(str(first.get('detail')))}"

@@ -6,19 +6,16 @@ level.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
-import os
 import re
-import signal
 import time
 from collections.abc import Iterable
-from typing import Any, NoReturn
+from typing import Any
 
 import psycopg
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
+from aiohttp.typedefs import Handler
 from psycopg import errors
 
 from harness.stack.reference import faults, paths, schema
@@ -27,6 +24,7 @@ from harness.stack.reference.faults import Fault
 from harness.stack.reference.levels import Level
 from harness.stack.reference.paths import Columns, columns_of, run_of
 from harness.stack.reference.store import HEARTBEAT_SECONDS, Row, Store
+from harness.stack.reference.strikes import struck_by
 
 # As in the service: https://github.com/Netflix/metaflow-service/pull/243
 _FIRST_CLIENT_WITH_HEARTBEAT = (2, 2, 12)
@@ -43,14 +41,6 @@ _KINDS = {
 _BLANK = " "
 """What stands where a client left out a text that the table requires."""
 
-_ENDINGS = {
-    faults.EXIT_ON: 3,
-    faults.ABORT_ON: signal.SIGABRT,
-    faults.SEGV_ON: signal.SIGSEGV,
-    faults.KILL_ON: signal.SIGKILL,
-}
-"""How faults end the service: by an exit code, or a signal."""
-
 _log = logging.getLogger(__name__)
 
 
@@ -58,7 +48,7 @@ def application(level: Level, store: Store, fault: Fault) -> web.Application:
     """Return the metadata API of a level over an open store."""
     api = _MetadataApi(level, store, fault)
     # 0 lifts the limit on bodies: one request registers all artifacts of a task.
-    app = web.Application(middlewares=[errors_of(level), _struck_by(fault)], client_max_size=0)
+    app = web.Application(middlewares=[errors_of(level), struck_by(fault)], client_max_size=0)
     app.add_routes(api.routes())
     return app
 
@@ -388,51 +378,6 @@ class _MetadataApi:
         if self._fault.name == faults.REVERSE_LISTS and isinstance(body, list):
             body = body[::-1]
         return answer(self._level, body, status)
-
-
-def _struck_by(fault: Fault) -> Middleware:
-    """Return the middleware that does to one request what a planted fault says."""
-    seen = 0
-
-    @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        nonlocal seen
-        if fault.hangs(request.path):
-            await asyncio.Event().wait()
-        # Only requests of clients count: who waits for a service pings it any number of times.
-        writes = request.method != "GET"
-        # Nor those that compat makes before any client: their number is nobody's business.
-        clients = not request.path.startswith(f"{paths.FLOWS}/Contract_")
-        only_writes = fault.name == faults.STATUS_500_COMMITS
-        counted = (
-            fault.count > 0
-            and request.path.startswith(f"{paths.FLOWS}/")
-            and clients
-            and (writes or not only_writes)
-        )
-        seen += counted
-        hangs = fault.name == faults.HANG_ON and seen >= fault.count
-        if hangs and request.path.startswith(paths.FLOWS):
-            await asyncio.Event().wait()
-        if not counted or seen != fault.count:
-            return await handler(request)
-        if fault.name in _ENDINGS:
-            _end(fault)
-        if fault.name == faults.STATUS_500_COMMITS:
-            await handler(request)
-        raise web.HTTPInternalServerError(text=f"planted fault {fault.name}:{fault.count}")
-
-    return middleware
-
-
-def _end(fault: Fault) -> NoReturn:
-    """End this process as a fault says, without an answer to anybody."""
-    _log.error("planted fault %s:%s", fault.name, fault.count)
-    if fault.name != faults.EXIT_ON:
-        os.kill(os.getpid(), _ENDINGS[fault.name])
-        # Until it comes.
-        signal.pause()
-    os._exit(_ENDINGS[fault.name])
 
 
 def _pathspec(task: Row) -> str:
