@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import wait
 from dataclasses import replace
+from functools import partial
+from itertools import product
+from pathlib import Path
 
 from harness.catalog.interpreters import python_of
 from harness.catalog.releases import Client
@@ -17,6 +21,7 @@ from harness.client.reading import (
     problems,
     read_runs,
 )
+from harness.core.entries import StageEntry
 from harness.core.outcome import Status
 from harness.core.path import Step
 from harness.core.plan import Cell
@@ -40,6 +45,73 @@ def runs_by_client(written: Iterable[WrittenRun]) -> dict[tuple[Client, str], li
         checked = {min(stages), max(stages)}
         again[reader] = [EarlierRun(run, run.cell.stage in checked) for run in own]
     return again
+
+
+def read_by_others(
+    run: Run,
+    pythons: Mapping[Client, Path],
+    stack: Stack,
+    written: Sequence[WrittenRun],
+    *,
+    step: Step,
+    stage: StageEntry,
+    data: Path,
+) -> None:
+    """Let the oldest and the newest client read every run other clients wrote earlier.
+
+    Args:
+        run: of the walk.
+        pythons: each client with its interpreter, oldest first.
+        stack: of the stage.
+        written: all runs of the walk.
+        step: the stage.
+        stage: its entry, where it is noted what was read and what is wrong with it.
+        data: folder of the walk's data, with one for each kind.
+
+    Raises:
+        InfraError: when the service or the database is dead.
+    """
+    clients = list(pythons)
+    earlier = [one for one in written if one.cell.stage < step.number]
+    with run.executor.pool() as pool:
+        answers = []
+        readers = dict.fromkeys((clients[0], clients[-1]))
+        for reader, datastore in product(readers, run.options.datastores):
+            runs = [
+                one
+                for one in earlier
+                if one.cell.client != reader and one.cell.datastore == datastore
+            ]
+            python = pythons[reader]
+            if not runs or run.clients.unsupported(reader, python, datastore):
+                continue
+            surroundings = run.clients.surroundings(
+                _listing(run, stage, reader, datastore),
+                reader,
+                python,
+                stack,
+                datastore=datastore,
+                data=data / datastore,
+            )
+            read = partial(read_by_another, run, stack, surroundings, runs)
+            answers.append(pool.submit(read, reader=reader, step=step))
+            stage.rereads += len(runs)
+        # An error of one is told below: within the pool it would end the whole run.
+        wait(answers)
+    known: dict[str, None] = {}
+    for answer in answers:
+        wrong, declared = answer.result()
+        stage.problems += wrong
+        known.update(dict.fromkeys(declared))
+    stage.known += known
+
+
+def _listing(run: Run, stage: StageEntry, reader: Client, datastore: str) -> str:
+    """Return the name of a reader's folders: none that a killed run may have left."""
+    walk = f"{stage.walk.replace('/', '-')}-" if stage.walk else ""
+    times = run.record.view.resumptions[run.folder.run]
+    again = f"__attempt-{times + 1}" if times else ""
+    return f"listing-{walk}{stage.stage:02d}-{reader.name}-{datastore}{again}"
 
 
 def read_by_another(

@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import wait
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
-from itertools import product
 from pathlib import Path
 
 import msgspec
@@ -29,10 +26,11 @@ from harness.core.plan import Cell, planned_stage
 from harness.machine.errors import HarnessError, InfraError
 from harness.proof import contract, fingerprint, rollback, schema
 from harness.report.summary import unsafe_sentence
-from harness.run.rereads import read_by_another, runs_by_client
+from harness.run.rereads import read_by_others, runs_by_client
 from harness.run.run import Run
 from harness.run.saved_stage import SavedStages, Seen
 from harness.run.unit import OneStack, Unit
+from harness.run.walked_schema import WalkedSchema
 from harness.stack.backend import Backend
 from harness.stack.database.admin import one_line
 from harness.stack.database.rows import schema_version, server_version
@@ -82,10 +80,7 @@ class Walk:
         self._written: list[WrittenRun] = []
         self._left: fingerprint.Fingerprint | None = None
         self._observed = contract.Observed("", {})
-        self._found = schema.SchemaDescription({})
-        """What a user's database had when the walk began."""
-        self._theirs: frozenset[str] = frozenset()
-        """Names of what in it no service makes: it is nobody's business here."""
+        self._schema = WalkedSchema(run, self._server, self._started)
 
     def go(self, path: Sequence[Step]) -> None:
         """Walk the path; every stage and cell is in the journal when this returns."""
@@ -119,7 +114,7 @@ class Walk:
             if self._run.done.get(self._name):
                 self._go_on(database)
             return database
-        self._found = schema.describe(existing.address)
+        self._schema.found = schema.describe(existing.address)
         return existing
 
     def _go_on(self, database: Database) -> None:
@@ -235,7 +230,7 @@ class Walk:
             stage.schema_after = schema_version(database.address)
             migrated = fingerprint.compare(before, database.address)
             stage.lost += [f"by the migration: {loss}" for loss in migrated]
-            stage.problems += self._schema_problems(step, database)
+            stage.problems += self._schema.problems(step, database)
             stage.reported = identified_version(running, stage.schema_after or 0)
             if not step.rollback:  # after one the schema is the newer service's, as it should be
                 for note in identity_notes(running, stage.reported, stage.schema_after or 0):
@@ -250,7 +245,15 @@ class Walk:
                 self._run_clients(stage, step, watched)
                 # Others read through a service that lives, whatever the clients did to it.
                 watched.look()
-                self._read_by_others(stage, step, stack)
+                read_by_others(
+                    self._run,
+                    self._pythons,
+                    stack,
+                    self._written,
+                    step=step,
+                    stage=stage,
+                    data=self._data(),
+                )
                 watched.look()
             served = fingerprint.take(database.address)
         stopped = fingerprint.compare(served, database.address)
@@ -297,48 +300,6 @@ class Walk:
             return []
         losses = fingerprint.compare(self._left, database.address)
         return [f"{when}: {loss}" for loss in losses]
-
-    def _schema_problems(self, step: Step, database: Database) -> list[str]:
-        """Compare with a fresh install of the service that the database's migrations reach."""
-        # Also after a rollback: an index that PostgreSQL does not use helps no service.
-        broken = [f"index {name} is invalid" for name in schema.invalid_indexes(database.address)]
-        if step.rollback:
-            return broken  # the schema is the newer service's, compared at that stage
-        try:
-            expected = self._fresh_schema(step)
-        except ServiceError as error:
-            return [*broken, f"no fresh install to compare the schema with: {error}"]
-        migrated = schema.describe(database.address)
-        # By the first fresh install it is known what a service makes, and what was there before.
-        if step.number == 1:
-            self._note_theirs(step, migrated, expected)
-        found = schema.differences(migrated.without(self._theirs), expected)
-        return broken + [f"unlike a fresh install: {difference}" for difference in found]
-
-    def _note_theirs(
-        self, step: Step, migrated: schema.SchemaDescription, fresh: schema.SchemaDescription
-    ) -> None:
-        """Note what a user's database had beside the service's own: no service answers for it."""
-        own = self._found.objects.keys() & migrated.objects.keys() - fresh.objects.keys()
-        self._theirs = frozenset(own)
-        if own:
-            listed = ", ".join(sorted(own))
-            self._run.record.note(
-                step.service.name, f"the database has what no service makes: {listed}"
-            )
-
-    def _fresh_schema(self, step: Step) -> schema.SchemaDescription:
-        """Return the schema that a service makes of an empty database."""
-        # On a user's server other walks may be on their way, or have been killed.
-        name = f"fresh_{step.number}_{self._run.folder.run}"
-        fresh = self._server.create(name)
-        try:
-            started = self._started(step.service, fresh, step.number, "-fresh")
-            with started as running, blaming(running, fresh.address):
-                bring_up(running, self._run.options.migration_timeout)
-                return schema.describe(fresh.address)
-        finally:
-            self._server.drop(name)
 
     def _check_contract(self, stage: StageEntry, step: Step, stack: Stack) -> None:
         # A database that was walked before has the flows of that walk.
@@ -392,44 +353,6 @@ class Walk:
         """Return the one folder of the walk's data: what a stage wrote, later ones read."""
         # Walks of one run have databases of their own, and may number their runs alike.
         return self._run.folder.work / "data" / self._name / datastore
-
-    def _read_by_others(self, stage: StageEntry, step: Step, stack: Stack) -> None:
-        """Let the oldest and the newest client read every run other clients wrote earlier."""
-        clients = list(self._pythons)
-        earlier = [run for run in self._written if run.cell.stage < step.number]
-        times = self._run.record.view.resumptions[self._run.folder.run]
-        again = f"__attempt-{times + 1}" if times else ""
-        with self._run.executor.pool() as pool:
-            answers = []
-            readers = dict.fromkeys((clients[0], clients[-1]))
-            for reader, datastore in product(readers, self._run.options.datastores):
-                runs = [
-                    run
-                    for run in earlier
-                    if run.cell.client != reader and run.cell.datastore == datastore
-                ]
-                python = self._pythons[reader]
-                if not runs or self._run.clients.unsupported(reader, python, datastore):
-                    continue
-                surroundings = self._run.clients.surroundings(
-                    f"listing-{self._walk_prefix}{step.number:02d}-{reader.name}-{datastore}{again}",
-                    reader,
-                    python,
-                    stack,
-                    datastore=datastore,
-                    data=self._data(datastore),
-                )
-                read = partial(read_by_another, self._run, stack, surroundings, runs)
-                answers.append(pool.submit(read, reader=reader, step=step))
-                stage.rereads += len(runs)
-            # An error of one is told below: within the pool it would end the whole run.
-            wait(answers)
-        known: dict[str, None] = {}
-        for answer in answers:
-            wrong, declared = answer.result()
-            stage.problems += wrong
-            known.update(dict.fromkeys(declared))
-        stage.known += known
 
     def _judge_rollback(
         self, stage: StageEntry, step: Step, previous: Service, database: Database

@@ -1,0 +1,84 @@
+"""The schema of a walk's database, compared at each stage with that of a fresh install."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from harness.catalog.releases import Service
+from harness.core.path import Step
+from harness.proof import schema
+from harness.run.run import Run
+from harness.stack.database.server import Database, DatabaseServer
+from harness.stack.evidence import blaming
+from harness.stack.service.launcher import RunningService, ServiceError
+from harness.stack.service.migration import bring_up
+
+
+class WalkedSchema:
+    """Compares the schema that a walk's migrations reach.
+
+    Args:
+        run: of the walk.
+        server: where a fresh install gets a database of its own.
+        start: starts a service on a database, for the stage of a number, with an ending for the
+            name of its log; it stops with the block.
+
+    Attributes:
+        found: what a user's database had when the walk began.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        server: DatabaseServer,
+        start: Callable[[Service, Database, int, str], AbstractContextManager[RunningService]],
+    ) -> None:
+        self._run = run
+        self._server = server
+        self._start = start
+        self.found = schema.SchemaDescription({})
+        self._theirs: frozenset[str] = frozenset()
+        """Names of what in it no service makes: it is nobody's business here."""
+
+    def problems(self, step: Step, database: Database) -> list[str]:
+        """Compare with a fresh install of the service that the database's migrations reach."""
+        # Also after a rollback: an index that PostgreSQL does not use helps no service.
+        broken = [f"index {name} is invalid" for name in schema.invalid_indexes(database.address)]
+        if step.rollback:
+            return broken  # the schema is the newer service's, compared at that stage
+        try:
+            expected = self._fresh(step)
+        except ServiceError as error:
+            return [*broken, f"no fresh install to compare the schema with: {error}"]
+        migrated = schema.describe(database.address)
+        # By the first fresh install it is known what a service makes, and what was there before.
+        if step.number == 1:
+            self._note_theirs(step, migrated, expected)
+        found = schema.differences(migrated.without(self._theirs), expected)
+        return broken + [f"unlike a fresh install: {difference}" for difference in found]
+
+    def _note_theirs(
+        self, step: Step, migrated: schema.SchemaDescription, fresh: schema.SchemaDescription
+    ) -> None:
+        """Note what a user's database had beside the service's own: no service answers for it."""
+        own = self.found.objects.keys() & migrated.objects.keys() - fresh.objects.keys()
+        self._theirs = frozenset(own)
+        if own:
+            listed = ", ".join(sorted(own))
+            self._run.record.note(
+                step.service.name, f"the database has what no service makes: {listed}"
+            )
+
+    def _fresh(self, step: Step) -> schema.SchemaDescription:
+        """Return the schema that a service makes of an empty database."""
+        # On a user's server other walks may be on their way, or have been killed.
+        name = f"fresh_{step.number}_{self._run.folder.run}"
+        fresh = self._server.create(name)
+        try:
+            started = self._start(step.service, fresh, step.number, "-fresh")
+            with started as running, blaming(running, fresh.address):
+                bring_up(running, self._run.options.migration_timeout)
+                return schema.describe(fresh.address)
+        finally:
+            self._server.drop(name)
