@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import NoReturn
 
 import nox
-from nox.command import CommandFailed
 
 from harness.catalog.interpreters import python_of
 from harness.catalog.releases import Catalog, Client
@@ -22,6 +21,7 @@ from harness.cli.asked import CLIENT_SESSIONS, FULL
 from harness.cli.choice import Choice, Chosen, exit_with
 from harness.cli.clean import clean_main, clear
 from harness.cli.commands import diff_main, report_main
+from harness.cli.installing import why_not_installed
 from harness.cli.options import parse, parse_full
 from harness.cli.planning import OnPython, make_plan
 from harness.cli.rerun import rerun_main
@@ -323,14 +323,14 @@ class Sessions:
             why = f"its environment has Python {minor}, {planned} is planned: nox -N makes it anew"
             run.skip(cells, Status.INFRA, why)
             session.error(why)
-        try:
-            # Silent, nox shows what pip printed only where it fails.
-            session.install(*run.clients.requirements(client, cells, minor), silent=True)
-        except CommandFailed:
+        failed = why_not_installed(session, run.clients.requirements(client, cells, minor))
+        if failed is not None:
             beside = " ".join(("", "with", *run.options.packages)) if run.options.packages else ""
-            why = f"metaflow=={client.name} could not be installed{beside}"
+            why = (
+                f"metaflow=={client.name} could not be installed{beside}{failed and f': {failed}'}"
+            )
             run.skip(cells, Status.INFRA, why)
-            raise
+            session.error(why)
         return python
 
     def run_full(self, session: nox.Session) -> None:

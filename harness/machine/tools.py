@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.machine.errors import InfraError
+from harness.machine.installer import index_trouble
 
 ROOT = Path(__file__).resolve().parents[2]
 """The top folder of the project."""
@@ -42,7 +43,8 @@ def tool_python(name: str, requirements: Sequence[str], python: str = sys.execut
         python: the interpreter to base it on.
 
     Raises:
-        InfraError: when it cannot be made, with the installer's own last lines.
+        InfraError: when it cannot be made, with the index that cannot be reached, or else the
+            installer's own last lines.
     """
     # The interpreter counts: what was installed for one is of no use to another.
     digest = hashlib.sha256("\n".join([python, *requirements]).encode()).hexdigest()[:12]
@@ -81,5 +83,8 @@ def _install_commands(
 def _run(command: list[str], name: str) -> None:
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     if finished.returncode:
-        last = "\n".join((finished.stdout + finished.stderr).splitlines()[-15:])
-        raise InfraError(f"the tool environment {name!r} could not be made:\n{last}")
+        said = finished.stdout + finished.stderr
+        last = "\n" + "\n".join(said.splitlines()[-15:])
+        why = index_trouble(said)
+        told = f" {why}" if why else last
+        raise InfraError(f"the tool environment {name!r} could not be made:{told}")

@@ -90,3 +90,13 @@ def test_uv_is_the_one_nox_brings():
     uv = tools.find_uv()
     assert uv is not None
     assert Path(uv).is_relative_to(Path(sys.executable).parent)
+
+
+def test_an_index_that_cannot_be_reached_is_named_in_one_line(monkeypatch):
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "http://someone:hidden@127.0.0.1:9/simple")
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    with pytest.raises(InfraError) as caught:
+        tools.tool_python("lonely", ["no-such-package-of-this-project"])
+    told = "the tool environment 'lonely' could not be made: the package index http://127.0.0.1:9"
+    assert str(caught.value).startswith(f"{told} cannot be reached: ")
+    assert "\n" not in str(caught.value)
