@@ -28,6 +28,13 @@ _RUN_OUT = re.compile(
     r"|\bMemoryError\b|Read-only file system"
 )
 
+# As whoever saw a process end tells it: the harness, a shell, Python, and Metaflow of a task that
+# it did not kill itself.
+_SIGKILLED = re.compile(
+    r"exit (?:code|status) (?:137|-9)\b|signal 9\b|SIGKILL"
+    r'|"return_code": (?:137|-9), "killed": false'
+)
+
 
 @dataclass(frozen=True)
 class Blame:
@@ -55,8 +62,10 @@ class Evidence:
         asked: the request that was under way; empty where nobody knows.
         late: whether a client was not done in time.
         silent: what the service, though it runs, does not answer; empty for nothing.
-        killed: how many processes the kernel has killed meanwhile for want of memory.
+        killed: how many processes the kernel has killed meanwhile for want of memory, of whomever.
         said: what the client said of its failure.
+        left: what its programs printed, and what is stored of how its tasks ended; asked where the
+            kernel killed some.
     """
 
     service: str = ""
@@ -68,6 +77,7 @@ class Evidence:
     silent: str = ""
     killed: int = 0
     said: str = ""
+    left: str = ""
 
     @property
     def lives(self) -> bool:
@@ -98,7 +108,8 @@ def blame(evidence: Evidence) -> Blame | None:
 
 def _of_room(evidence: Evidence) -> Blame | None:
     """Return the machine where it ran out of something."""
-    if evidence.killed:
+    # The kernel counts for the whole machine: a neighbour's memory is no client's excuse.
+    if evidence.killed and _SIGKILLED.search(f"{evidence.said}\n{evidence.left}"):
         processes = "a process" if evidence.killed == 1 else f"{evidence.killed} processes"
         return Blame(Status.INFRA, f"memory ran out: the kernel killed {processes} meanwhile")
     run_out = _RUN_OUT.search(evidence.said)

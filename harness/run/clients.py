@@ -50,6 +50,15 @@ def _breaking(outcome: CellOutcome, earlier: Sequence[EarlierRun]) -> Iterator[N
         outcome.make_infra(of_machine(error), earlier)
 
 
+def _left_by(outcome: CellOutcome, surroundings: Surroundings) -> str:
+    """Return what the programs of a cell printed, and what files tell of how its tasks ended."""
+    files = [path for kind, path in outcome.evidence.items() if kind != "service"]
+    for run_id in filter(None, {outcome.run_id, *outcome.ended}):
+        # Metaflow prints only that a task failed; by which code lies beside its artifacts.
+        files += surroundings.cwd.glob(f"**/{outcome.cell.probe.flow}/{run_id}/*/*/*.runtime*")
+    return "\n".join(path.read_text("utf-8", "replace") for path in files if path.is_file())
+
+
 class Clients:
     """Runs programs of clients.
 
@@ -146,7 +155,7 @@ class Clients:
             run_cell(outcome, surroundings, earlier, of_role)
             if not outcome.status.expected or outcome.reread_problems:
                 # What is dead fails every client: that is not the client's failure.
-                found = self._blame(outcome, stack, datastore, kills)
+                found = self._blame(outcome, surroundings, stack, datastore, kills)
                 if found is not None:
                     outcome.take_blame(found, earlier)
             # Of a run that is being ended, its end removes all folders at once.
@@ -181,12 +190,17 @@ class Clients:
 
     @staticmethod
     def _blame(
-        outcome: CellOutcome, stack: Stack | None, datastore: Datastore, kills: int
+        outcome: CellOutcome,
+        surroundings: Surroundings,
+        stack: Stack | None,
+        datastore: Datastore,
+        kills: int,
     ) -> Blame | None:
         """Return who is to blame for what did not come out well in a cell; None for its client.
 
         Args:
             outcome: of the cell.
+            surroundings: that it ran in.
             stack: that it ran on.
             datastore: that it stored in.
             kills: how many processes the kernel had killed before.
@@ -205,7 +219,8 @@ class Clients:
             evidence = replace(evidence, store=str(error))
         said = " ".join(check.reason for check in wrong if check.status is Status.FAIL)
         killed = memory_kills() - kills
-        found = blame(replace(evidence, late=late, killed=killed, said=said))
+        left = _left_by(outcome, surroundings) if killed else ""
+        found = blame(replace(evidence, late=late, killed=killed, said=said, left=left))
         log = outcome.evidence.get("service")
         if found is None or found.status is not Status.FAIL or log is None:
             return found

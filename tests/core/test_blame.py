@@ -10,6 +10,9 @@ from harness.machine.errors import Ending
 
 ENDED = Evidence(service="v2.5.0", ending=Ending(1), asked="/flows/F/run")
 
+# As Metaflow stores of a task how it ended.
+TASK = '{"return_code": %d, "killed": %s, "success": false}'
+
 
 @pytest.mark.parametrize(
     ("evidence", "status", "said"),
@@ -24,7 +27,9 @@ ENDED = Evidence(service="v2.5.0", ending=Ending(1), asked="/flows/F/run")
         (Evidence(service="s", ending=Ending(137, True)), Status.INFRA, "more memory than"),
         (Evidence(service="s", database="gone", ending=Ending(1)), Status.INFRA, "more: gone"),
         (Evidence(service="s", store="no store"), Status.INFRA, "no store"),
-        (Evidence(killed=1, said="exit code 1"), Status.INFRA, "the kernel killed a process"),
+        (Evidence(killed=1, said="exit code 137: x"), Status.INFRA, "the kernel killed a process"),
+        (Evidence(killed=2, left=TASK % (-9, "false")), Status.INFRA, "the kernel killed 2"),
+        (Evidence(killed=1, left="died with <Signals.SIGKILL: 9>."), Status.INFRA, "killed a pro"),
         (Evidence(said="OSError: [Errno 28] No space left on device"), Status.INFRA, "No space"),
         (Evidence(said="OSError: [Errno 24] Too many open files"), Status.INFRA, "Too many open"),
         (Evidence(said="MemoryError"), Status.INFRA, "MemoryError"),
@@ -41,7 +46,14 @@ def test_who_is_to_blame(evidence: Evidence, status: Status, said: str):
 
 @pytest.mark.parametrize(
     "evidence",
-    [Evidence(), Evidence(service="s", said="ServiceException: 500"), Evidence(late=True)],
+    [
+        Evidence(),
+        Evidence(service="s", said="ServiceException: 500"),
+        Evidence(late=True),
+        # A neighbour's process was killed, or Metaflow ended a task because another had failed.
+        Evidence(killed=1, said="flow ended with exit code 1", left=TASK % (1, "false")),
+        Evidence(killed=1, said="flow ended with exit code 1", left=TASK % (-9, "true")),
+    ],
 )
 def test_what_speaks_against_nobody_is_the_clients_own(evidence: Evidence):
     assert blame(evidence) is None

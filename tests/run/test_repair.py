@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import os
 import signal
 import sys
@@ -33,6 +34,7 @@ from harness.machine import locks
 from harness.proof import contract, fingerprint
 from harness.proof.requests import Exchange
 from harness.report.terminal import Screen
+from harness.run import clients
 from harness.run.run import Run
 from harness.run.unit import OneStack, Unit
 from harness.stack.evidence import blaming
@@ -55,7 +57,9 @@ class OddFlow(FlowSpec):
     pass
 
 def ask(path):
-    request = urllib.request.Request(os.environ["METAFLOW_SERVICE_URL"] + path, b"{{}}")
+    tags = [sys.argv[at + 1] for at, word in enumerate(sys.argv) if word == "--tag"]
+    data = json.dumps({{"tags": tags}}).encode()
+    request = urllib.request.Request(os.environ["METAFLOW_SERVICE_URL"] + path, data)
     try:
         with urllib.request.urlopen(request) as answer:
             return json.load(answer)
@@ -148,7 +152,6 @@ class Lab:
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     folder = tmp_path_factory.mktemp("lab")
     (folder / "lib" / "python3.11").mkdir(parents=True)
-    (folder / "lib" / "metaflow.py").write_text(METAFLOW, encoding="utf-8")
     (folder / "bin").mkdir()
     python = folder / "bin" / "python"
     python.write_text(f'#!/bin/sh\nPYTHONPATH={folder / "lib"} exec {sys.executable} "$@"\n')
@@ -156,6 +159,11 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     given = ["--metaflow", CLIENT, "--service", "2.5", "--probe", "hello", "--timeout", "12"]
     given += ["--backend", "embedded", "--results", str(folder / "results")]
     options = parse("compat", given, load())
+    (service,) = options.services
+    listed = METAFLOW.replace(
+        "tags = (", f'tags = ("service_version:{service.name}", "db_version:{service.schema}", '
+    )
+    (folder / "lib" / "metaflow.py").write_text(listed, encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(locks, "RUNS", folder / "runs")
         # Asked anew of each stack, and tested elsewhere.
@@ -304,6 +312,37 @@ def test_a_machine_that_runs_out_of_something_is_infra(lab):
         Status.INFRA,
         "the machine: No space left on device",
     )
+
+
+# As Metaflow leaves a run whose task was killed: its own program fails, and ends well.
+TASK_KILLED = """\
+with open(sys.argv[sys.argv.index("--run-id-file") + 1], "w") as file:
+        file.write("77")
+    os.makedirs("OddFlow/77/start/1")
+    with open("OddFlow/77/start/1/0.runtime", "w") as file:
+        file.write('{"return_code": -9, "killed": false, "success": false}')
+    sys.exit(1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("work", "status"),
+    [
+        ("sys.exit(137)", Status.INFRA),
+        (TASK_KILLED, Status.INFRA),
+        ("sys.exit(1)", Status.FAIL),
+    ],
+    ids=["a program", "a task", "a neighbour's"],
+)
+def test_a_kill_for_want_of_memory_excuses_whom_it_hit(lab, monkeypatch, work, status):
+    counts = itertools.count()
+    monkeypatch.setattr(clients, "memory_kills", lambda: next(counts))
+    lab.go(work)
+    first = lab.attempts[0]
+    assert first.status is status
+    told = "memory ran out: the kernel killed a process meanwhile"
+    assert (first.checks["run"].reason == told) == (status is Status.INFRA)
+    assert len(lab.attempts) == (2 if status is Status.INFRA else 1)
 
 
 def test_variables_of_the_machine_are_not_heeded(lab, monkeypatch):
