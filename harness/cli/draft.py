@@ -17,7 +17,7 @@ from harness.cli.option import listed
 from harness.cli.parser import build_parser
 from harness.core import expectations
 from harness.core.expectations import Expectation
-from harness.core.probes import FLOWS, Probe, find_probes, select_probes
+from harness.core.probes import FLOWS, Probe, find_probes, packages_of, select_probes
 from harness.core.scenarios import WRONG_ORDER, lost_answers
 from harness.machine.errors import UsageError, about, nearest
 from harness.proof.declared import CHECKS as CONTRACT_CHECKS
@@ -81,12 +81,27 @@ def read(session: str, arguments: Sequence[str], catalog: Catalog) -> Draft:
         raw=raw,
         clients=clients,
         pythons=listed(raw.python),
-        probes=select_probes(probes, raw.probe),
+        probes=_probes(raw, probes),
         datastores=datastores,
         expectations=_expectations(raw.expectations, catalog, probes),
         s3_root=s3_root,
         s3_endpoint=s3_endpoint,
     )
+
+
+def _probes(raw: argparse.Namespace, probes: Mapping[str, Probe]) -> tuple[Probe, ...]:
+    """Return the probes that are asked for; unasked also those with a check of a package.
+
+    Args:
+        raw: the options, as parsed.
+        probes: all there are.
+    """
+    chosen = select_probes(probes, raw.probe)
+    if "--probe" in raw.texts:
+        return chosen
+    wanted = packages_of((raw.packages or "").split())
+    about = (one for one in probes.values() if wanted & {check.package for check in one.checks})
+    return tuple(dict.fromkeys((*chosen, *about)))
 
 
 def _check_scenario(session: str, raw: argparse.Namespace) -> None:

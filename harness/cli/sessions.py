@@ -14,14 +14,13 @@ from typing import NoReturn
 
 import nox
 
-from harness.catalog.interpreters import python_of
 from harness.catalog.releases import Catalog, Client
 from harness.catalog.versions import load
 from harness.cli.asked import CLIENT_SESSIONS, FULL
 from harness.cli.choice import Choice, Chosen, exit_with
 from harness.cli.clean import clean_main, clear
 from harness.cli.commands import diff_main, report_main
-from harness.cli.installing import why_not_installed
+from harness.cli.installing import fill
 from harness.cli.options import parse, parse_full
 from harness.cli.planning import OnPython, make_plan
 from harness.cli.rerun import rerun_main
@@ -315,23 +314,7 @@ class Sessions:
         if isinstance(why, str) and not session.python:
             run.skip(cells, Status.NOT_RUN, why)
             session.skip(why)
-        python = Path(session.virtualenv.bin) / "python"
-        # A reused environment may be that of another Python.
-        minor = python_of(python)
-        planned = next((cell.python for cell in cells if cell.client == client), "")
-        if planned and minor != planned:
-            why = f"its environment has Python {minor}, {planned} is planned: nox -N makes it anew"
-            run.skip(cells, Status.INFRA, why)
-            session.error(why)
-        failed = why_not_installed(session, run.clients.requirements(client, cells, minor))
-        if failed is not None:
-            beside = " ".join(("", "with", *run.options.packages)) if run.options.packages else ""
-            why = (
-                f"metaflow=={client.name} could not be installed{beside}{failed and f': {failed}'}"
-            )
-            run.skip(cells, Status.INFRA, why)
-            session.error(why)
-        return python
+        return fill(session, run, client, cells)
 
     def run_full(self, session: nox.Session) -> None:
         """Queue a walk of all clients; the verdict on it queues the UI."""

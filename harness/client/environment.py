@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from harness.catalog.interpreters import python_of
 from harness.core.entries import Environment, now
@@ -20,10 +24,8 @@ def describe_environment(run: str, client: str, interpreter: Path) -> Environmen
         client: release of the client that it is for.
         interpreter: its Python.
     """
-    # Not resolved: the interpreter of an environment is a link to the one it was made from.
-    home = interpreter.parent.parent
-    packages = _packages(home / "lib" / f"python{python_of(interpreter)}" / "site-packages")
-    python = _version(home) or python_of(interpreter)
+    packages = _packages(interpreter)
+    python = _version(interpreter.parent.parent) or python_of(interpreter)
     return Environment(
         at=now(),
         run=run,
@@ -34,13 +36,62 @@ def describe_environment(run: str, client: str, interpreter: Path) -> Environmen
     )
 
 
-def _packages(folder: Path) -> dict[str, str]:
-    """Return the versions of what is installed in a folder, by name, in order of names."""
-    # Read from outside: old Pythons of old clients have no importlib.metadata of their own.
+def lacking(interpreter: Path, requirements: Sequence[str]) -> list[str]:
+    """Return the requirements that what is installed in an environment does not meet.
+
+    Args:
+        interpreter: its Python.
+        requirements: what was asked to be installed there.
+    """
+    installed = {canonicalize_name(dist.metadata["Name"]): dist for dist in _found(interpreter)}
+    minor = {"python_version": python_of(interpreter)}
+    return [
+        text
+        for text, wanted in ((text, Requirement(text)) for text in requirements)
+        if wanted.marker is None or wanted.marker.evaluate(minor)
+        if (dist := installed.get(canonicalize_name(wanted.name))) is None
+        # packaging leaves pre-releases out of a range unless it is asked for them.
+        or not wanted.specifier.contains(dist.version, prereleases=True)
+    ]
+
+
+def beside(interpreter: Path, requirements: Sequence[str]) -> list[str]:
+    """Return the names of what is installed in an environment and no requirement asks for.
+
+    Neither do the requirements of what one asks for. Installers are not counted.
+
+    Args:
+        interpreter: its Python.
+        requirements: what was asked to be installed there.
+    """
+    left = {canonicalize_name(dist.metadata["Name"]): dist for dist in _found(interpreter)}
+    reached = [Requirement(text) for text in (*requirements, "pip", "setuptools", "wheel")]
+    while reached:
+        wanted = reached.pop()
+        dist = left.pop(canonicalize_name(wanted.name), None)
+        needed = map(Requirement, (dist and dist.requires) or ())
+        # What an extra brings, where one is asked for; markers of machines count as met.
+        reached += [one for one in needed if wanted.extras or "extra" not in str(one.marker)]
+    return sorted(left)
+
+
+def _found(interpreter: Path) -> list[metadata.Distribution]:
+    """Return what is installed in an environment, read from outside.
+
+    Old Pythons of old clients have no importlib.metadata of their own.
+    """
+    # Not resolved: the interpreter of an environment is a link to the one it was made from.
+    home = interpreter.parent.parent
+    folder = home / "lib" / f"python{python_of(interpreter)}" / "site-packages"
+    found = metadata.distributions(path=[str(folder)])
+    return [dist for dist in found if dist.metadata["Name"]]
+
+
+def _packages(interpreter: Path) -> dict[str, str]:
+    """Return the versions of what is installed in an environment, by name, in order of names."""
     found = {
         dist.metadata["Name"].lower().replace("_", "-"): dist.version
-        for dist in metadata.distributions(path=[str(folder)])
-        if dist.metadata["Name"]
+        for dist in _found(interpreter)
     }
     # The order of files in a folder is not that of another machine; the digest must be.
     return dict(sorted(found.items()))

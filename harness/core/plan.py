@@ -9,8 +9,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import msgspec
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
 
 from harness.catalog.releases import Client, Service
 from harness.core.actions import FAILED, FIRST_RUN
@@ -18,7 +16,7 @@ from harness.core.axes import Point, cell_id, walk_name
 from harness.core.entries import CellEntry, Planned, PlannedCell, PlannedStage, now
 from harness.core.outcome import Status
 from harness.core.path import Step
-from harness.core.probes import ROWS, STORED, Check, Probe
+from harness.core.probes import ROWS, STORED, Check, Probe, packages_of
 from harness.core.scenarios import lost_answers, lost_checks
 
 
@@ -125,15 +123,10 @@ class Cell:
             return f"needs {' or '.join(self.probe.datastores)} data, this is {self.datastore}"
         if lost_answers(self.scenario) and self.probe.ends == FAILED:
             return "needs a run that ends well: what a lost answer did to it is told by its end"
-        if check.package and check.package not in self._installed:
+        beside = packages_of((*self.packages.split(), *self.probe.packages))
+        if check.package and check.package not in beside:
             return f"needs the package {check.package}: --with {check.package}"
         return self._unsupported_by_clients(check) or self._unsupported_by_service(check)
-
-    @property
-    def _installed(self) -> set[str]:
-        """The names of what is asked to be installed beside the clients."""
-        wanted = (*self.packages.split(), *self.probe.packages)
-        return {canonicalize_name(Requirement(one).name) for one in wanted}
 
     def _unsupported_by_clients(self, check: Check) -> str:
         for client in dict.fromkeys(filter(None, (self.client, self.resumer))):

@@ -32,10 +32,11 @@ import ast
 import functools
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from harness.core.actions import (
@@ -197,7 +198,7 @@ def find_probes(folder: Path) -> dict[str, Probe]:
     return found
 
 
-def select_probes(available: dict[str, Probe], text: str) -> tuple[Probe, ...]:
+def select_probes(available: Mapping[str, Probe], text: str) -> tuple[Probe, ...]:
     """Return the probes named in a comma list, or those of ``all``, each once.
 
     Raises:
@@ -215,6 +216,11 @@ def select_probes(available: dict[str, Probe], text: str) -> tuple[Probe, ...]:
                 f" available: {', '.join(available)}"
             )
     return tuple(available[name] for name in names)
+
+
+def packages_of(requirements: Iterable[str]) -> set[str]:
+    """Return the normalized names of the packages that requirements are about."""
+    return {canonicalize_name(Requirement(text).name) for text in requirements}
 
 
 def read_probe(path: Path) -> Probe | None:

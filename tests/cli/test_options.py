@@ -106,6 +106,15 @@ def test_names_of_the_ancestor_are_understood(catalog, ancestor, ours):
     assert but_given(ours) != but_given([])
 
 
+def test_packages_bring_the_probe_that_has_a_check_of_them(catalog):
+    def probes(*arguments: str) -> list[str]:
+        return [probe.name for probe in parse("local", arguments, catalog).probes]
+
+    assert probes("--with", "numpy") == ["basics"]
+    assert probes("--with", "numpy Pandas>=3") == ["basics", "card"]
+    assert probes("--with", "pandas", "--probe", "basics") == ["basics"]
+
+
 @pytest.mark.parametrize(
     ("session", "arguments", "words"),
     [

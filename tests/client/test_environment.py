@@ -1,0 +1,43 @@
+"""What is installed in an environment, beside what was asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.client.environment import beside, lacking
+
+INSTALLED = {
+    "metaflow": ("2.19.39", ["boto3", 'tools-of-tests; extra == "dev"']),
+    "boto3": ("1.40", ["Boto_Core>=1", 'never-there; python_version < "3"']),
+    "boto-core": ("1.40", []),
+    "pandas": ("3.0rc1", ['numpy; python_version >= "3"', 'pyarrow; extra == "arrow"']),
+    "numpy": ("2.3", []),
+    "pyarrow": ("22", []),
+    "pip": ("25", []),
+}
+
+
+@pytest.fixture
+def python(tmp_path: Path) -> Path:
+    """Return the Python of an environment that has these packages."""
+    for name, (version, requires) in INSTALLED.items():
+        folder = tmp_path / f"lib/python3.11/site-packages/{name}-{version}.dist-info"
+        folder.mkdir(parents=True)
+        lines = [f"Name: {name}", f"Version: {version}", *(f"Requires-Dist: {r}" for r in requires)]
+        (folder / "METADATA").write_text("Metadata-Version: 2.1\n" + "\n".join(lines) + "\n")
+    return tmp_path / "bin" / "python"
+
+
+def test_what_is_not_met_is_lacking(python):
+    met = ["metaflow==2.19.39", "Boto_core", "pandas>=3.0a", "other; python_version<'3.11'"]
+    assert lacking(python, met) == []
+    unmet = ["metaflow==2.19.38", "pandas<3.0a", "absent", "other; python_version>='3.11'"]
+    assert lacking(python, [*met, *unmet]) == unmet
+
+
+def test_what_nothing_asks_for_is_beside(python):
+    assert beside(python, ["metaflow==2.19.39"]) == ["numpy", "pandas", "pyarrow"]
+    assert beside(python, ["metaflow", "pandas>=3"]) == ["pyarrow"]
+    assert beside(python, ["metaflow", "pandas[arrow]>=3"]) == []
