@@ -18,13 +18,17 @@ from harness.machine.errors import UsageError
 
 @dataclass(frozen=True)
 class Client:
-    """A Metaflow release on PyPI.
+    """A Metaflow release on PyPI, or one under development.
 
     Attributes:
-        name: the version as PyPI names it; what follows ``metaflow==``.
+        name: the version as PyPI names it, what follows ``metaflow==``; of a checkout the ref.
         pins: extra requirements without which the release does not import.
         pythons: the minor versions of Python that run it, ``"3.11"``, oldest first.
         fails: why the other Pythons do not.
+        says: of a checkout the version it takes itself for; empty for a release.
+        url: of a checkout where its files lie; empty as long as nobody has looked for them.
+        label: of a checkout what its ref stood for when it was selected:
+            ``2.19.38+gd2dd7f9, changed (1a2b3c4d5e6f)``.
     """
 
     name: str
@@ -32,11 +36,19 @@ class Client:
     pins: tuple[str, ...]
     pythons: tuple[str, ...]
     fails: Mapping[str, str] = field(hash=False)
+    says: str = ""
+    url: str = ""
+    label: str = ""
 
     @property
     def version(self) -> Version:
         """The release as a comparable version."""
-        return Version(self.name)
+        return Version(self.says or self.name)
+
+    @property
+    def requirement(self) -> str:
+        """What is installed of it, as PEP 508 has it."""
+        return f"metaflow @ {self.url}" if self.url else f"metaflow=={self.name}"
 
     def satisfies(self, range_text: str) -> bool:
         """Tell whether the release lies in a PEP 440 range.

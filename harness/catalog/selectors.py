@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -20,12 +21,17 @@ _REFERENCE = "reference-"
 Release = TypeVar("Release", Client, Service)
 
 
-def select_clients(catalog: Catalog, text: str) -> tuple[Client, ...]:
+def select_clients(catalog: Catalog, text: str, *, refs: bool = False) -> tuple[Client, ...]:
     """Return the clients that ``text`` asks for, in release order, each once.
 
     ``text`` is a list of names (``2.13`` or ``2.13.0``), PEP 440 ranges and the words ``all``,
     ``minors`` (the last patch of each minor) and ``latest``. A comma between two conditions joins
     them to one range: ``>=2.0,<2.2,2.13`` is a range and 2.13.
+
+    Args:
+        catalog: what versions.json holds.
+        text: what is asked for.
+        refs: a name that is no release is a ref of a checkout, which nobody has looked for yet.
 
     Raises:
         UsageError: nothing asked for; a name that does not exist; a range that matches nothing.
@@ -36,7 +42,12 @@ def select_clients(catalog: Catalog, text: str) -> tuple[Client, ...]:
         for client in catalog.clients:
             if client.version == wanted:
                 return client
-        raise UsageError(f"unknown client {name!r}{near(name, catalog.clients, CLIENT_WORDS)}")
+        newest = catalog.clients[-1]
+        if refs:
+            return replace(newest, name=name, says=newest.name)
+        close = near(name, catalog.clients, CLIENT_WORDS)
+        needs = "" if wanted or close else "; git refs, such as HEAD, need --metaflow-checkout"
+        raise UsageError(f"unknown client {name!r}{close}{needs}")
 
     return select(catalog.clients, text, "client", CLIENT_WORDS, find)
 

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -148,7 +149,8 @@ def _wanted(
         draft: what the options say.
         named: what the name of the session says.
     """
-    wanted = {(client, python) for client in draft.clients for python in draft.pythons or ("",)}
+    # Not a set: refs of a checkout, which no catalog orders, come as they are asked for.
+    wanted = dict.fromkeys(product(draft.clients, draft.pythons or ("",)))
     for text, python in named:
         wrong = pythons(python) if python else ""
         if wrong:
@@ -158,6 +160,10 @@ def _wanted(
                 f"-s …({text}) names no Python, and --python names {', '.join(draft.pythons)}:"
                 f' name the session, for example, "…({text}, {draft.pythons[0]})"'
             )
-        wanted.update((client, python) for client in select_clients(catalog, text))
+        refs = draft.raw.metaflow_checkout is not None
+        wanted |= dict.fromkeys(product(select_clients(catalog, text, refs=refs), (python,)))
     order = {client: place for place, client in enumerate(catalog.clients)}
-    return sorted(wanted, key=lambda one: (order[one[0]], by_minor(one[1]) if one[1] else 0))
+    last = len(order)
+    return sorted(
+        wanted, key=lambda one: (order.get(one[0], last), by_minor(one[1]) if one[1] else 0)
+    )

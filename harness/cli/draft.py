@@ -74,7 +74,7 @@ def read(session: str, arguments: Sequence[str], catalog: Catalog) -> Draft:
     datastores = _datastores(raw.datastore)
     _check_datastores(raw, datastores)
     with about("--metaflow"):
-        clients = select_clients(catalog, raw.metaflow)
+        clients = select_clients(catalog, raw.metaflow, refs=raw.metaflow_checkout is not None)
     # Variables of Metaflow may be set for other uses: an image that is named comes first.
     s3_root, s3_endpoint = (None, None) if raw.s3_image else _s3(raw, datastores)
     return Draft(

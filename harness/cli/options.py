@@ -15,6 +15,7 @@ from harness.cli.draft import Draft, read
 from harness.cli.option import listed
 from harness.cli.parser import for_containers
 from harness.cli.ui_options import ui_options
+from harness.client.development import find_clients, open_metaflow
 from harness.core.pairs import make_pairs
 from harness.core.path import Step, given, random_path, straight
 from harness.machine.errors import InfraError, UsageError, about, nearest
@@ -68,6 +69,8 @@ def _options(
 ) -> Options:
     raw = draft.raw
     clone = None if raw.checkout is None else open_clone(raw.checkout)
+    place = None if raw.metaflow_checkout is None else open_metaflow(raw.metaflow_checkout)
+    clients = find_clients(draft.clients, place, catalog)
     backend, why = _backend(raw, engine) if session != "local" else ("none", "")
     _check_heeded(raw, backend, why)
     named = raw.path is not None
@@ -82,7 +85,8 @@ def _options(
         session="fixed_db" if session == FULL else session,
         given=raw.given,
         references=raw.references,
-        clients=draft.clients,
+        clients=clients,
+        metaflow_checkout=place,
         services=tuple(dict.fromkeys(step.service for step in path)) if path else services,
         probes=draft.probes,
         flow_dir=raw.flow_dir.resolve(),
@@ -117,7 +121,7 @@ def _options(
         results=raw.results.resolve(),
         resumed=raw.resume,
         plan=raw.plan,
-        pairs=make_pairs(raw.pairs, draft.clients) if session == "cross" else (),
+        pairs=make_pairs(raw.pairs, clients) if session == "cross" else (),
         path=path,
         seed=raw.seed,
         selection=raw.service,

@@ -26,6 +26,7 @@ from harness.cli.planning import OnPython, make_plan
 from harness.cli.rerun import rerun_main
 from harness.cli.ui_options import parse_ui
 from harness.cli.verdict import what_is_wrong
+from harness.client.development import find_clients
 from harness.core.outcome import Status
 from harness.core.plan import Cell, Plan
 from harness.core.view import View
@@ -161,6 +162,7 @@ class Sessions:
         self._choice = choice
         self._planned: dict[str, ClientRun] = {}
         self._refused: dict[str, UsageError] = {}
+        self._clients: dict[str, Client] = {}
 
     def plan(self, session: nox.Session) -> None:
         """Ask what is not in files, once and before any client's session; print a plan and exit.
@@ -217,13 +219,15 @@ class Sessions:
                     " on one Python, so name one"
                 )
             chosen = self._choice.one(one.session, one.client)
+            (client,) = find_clients([chosen.client], options.metaflow_checkout, load())
+            self._clients[one.client] = client
             minor = _minor(one, chosen)
             if chosen.asked and minor != chosen.asked:
                 raise UsageError(
                     f"{one.session}({one.client}) is for Python {chosen.asked}, and nox was told to"
                     f" take {minor}: leave out one of --python and --force-python"
                 )
-            clients[one.client] = OnPython(chosen.client, minor, asked=bool(chosen.asked))
+            clients[one.client] = OnPython(client, minor, asked=bool(chosen.asked))
         _check_pythons(options.session, list(clients.values()))
         if not any(one.python for one in own):
             reason = self._choice.one(own[0].session, own[0].client).found
@@ -252,12 +256,17 @@ class Sessions:
             print(f"nothing is left to do: {one.options.resumed} is complete")
         sys.exit(int(not all(one.before.green for one in self._planned.values())))
 
+    def _one(self, session: str, name: str) -> Chosen:
+        """Return a client by what stands in the parentheses of its session, as it is planned."""
+        chosen = self._choice.one(session, name)
+        return replace(chosen, client=self._clients.get(name, chosen.client))
+
     def run_client(self, session: nox.Session, name: str, client_name: str) -> None:
         """Install one client in the session's environment and run its cells.
 
         The session is red when a cell has an unexpected outcome, and skipped where no Python works.
         """
-        chosen = self._choice.one(name, client_name)
+        chosen = self._one(name, client_name)
         run = self._start(session, name)
         cells = run.plan.of_client(chosen.client, chosen.asked)
         python = self._install(session, run, chosen, cells)
@@ -274,7 +283,7 @@ class Sessions:
 
     def prepare_client(self, session: nox.Session, name: str, client_name: str) -> None:
         """Install one client of a session whose cells start when the last one is ready."""
-        chosen = self._choice.one(name, client_name)
+        chosen = self._one(name, client_name)
         run = self._start(session, name)
         python = self._install(session, run, chosen, run.plan.of_client(chosen.client))
         self._planned[name].prepared[chosen.client] = python

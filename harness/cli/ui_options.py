@@ -81,7 +81,7 @@ def ui_options(
         versions=raw.ui_version,
         assets=raw.ui_assets and raw.ui_assets.resolve(),
         image=raw.ui_image,
-        page_clone=None if raw.ui_checkout is None else open_clone(raw.ui_checkout),
+        page_clone=raw.ui_checkout and open_clone(raw.ui_checkout, "--ui-checkout"),
         port=raw.ui_port if raw.check else raw.ui_port or PORT_OF_UI,
         whole=raw.ui_full,
         triggers=raw.ui_triggers,

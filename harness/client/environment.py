@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Sequence
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -52,6 +53,8 @@ def lacking(interpreter: Path, requirements: Sequence[str]) -> list[str]:
         if (dist := installed.get(canonicalize_name(wanted.name))) is None
         # packaging leaves pre-releases out of a range unless it is asked for them.
         or not wanted.specifier.contains(dist.version, prereleases=True)
+        # What lies elsewhere is named in several ways.
+        or (str(wanted.url).startswith("file:") and wanted.url != _url(dist))
     ]
 
 
@@ -90,11 +93,26 @@ def _found(interpreter: Path) -> list[metadata.Distribution]:
 def _packages(interpreter: Path) -> dict[str, str]:
     """Return the versions of what is installed in an environment, by name, in order of names."""
     found = {
-        dist.metadata["Name"].lower().replace("_", "-"): dist.version
+        dist.metadata["Name"].lower().replace("_", "-"): _told_version(dist)
         for dist in _found(interpreter)
     }
     # The order of files in a folder is not that of another machine; the digest must be.
     return dict(sorted(found.items()))
+
+
+def _url(dist: metadata.Distribution) -> str:
+    """Return where a package was installed from; empty for an index."""
+    text = dist.read_text("direct_url.json")
+    return str(json.loads(text)["url"]) if text else ""
+
+
+def _told_version(dist: metadata.Distribution) -> str:
+    """Return the version of a package; of one from files also the name of their folder.
+
+    That of a checkout tells its commit and what was changed.
+    """
+    folder = PurePosixPath(_url(dist).removesuffix(".whl")).name if _url(dist) else ""
+    return f"{dist.version} ({folder})" if folder else dist.version
 
 
 def _version(home: Path) -> str:

@@ -29,6 +29,8 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
         writer: release of the client that wrote what is read, where that is asked for by name.
         resumer: likewise of the one that resumes it; empty where nobody does.
         python: minor version of the Python it runs on; empty where none works.
+        client_build: what the names of clients stood for that are refs of a checkout; empty for
+            releases.
         service: name of the metadata service; None where clients run alone.
         build: what the service's name stood for: an image, or a git ref; empty for the reference
             service.
@@ -45,6 +47,7 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     writer: str = ""
     resumer: str = ""
     python: str = ""
+    client_build: str = ""
     service: str | None = None
     build: str = ""
     datastore: str = "local"
@@ -98,6 +101,7 @@ AXES = (
     Axis("scenario", Side.PAGE, "scenario {}", option="--scenario", stack=True),
     Axis("packages", Side.PAGE, "with {}", option="--with"),
     Axis("python", Side.ROW, "Python {}", option="--python", chosen=False),
+    Axis("client_build", Side.ROW, chosen=False),
     Axis("build", Side.COLUMN, chosen=False, stack=True),
     Axis("backend", Side.PAGE, "backend {}", chosen=False, stack=True),
 )

@@ -145,11 +145,11 @@ class Environment(_Entry, kw_only=True, tag="environment"):
 
 
 class Note(_Entry, kw_only=True, tag="note"):
-    """What is worth knowing of a service and is no failure.
+    """What is worth knowing of a service, or of a client under development, and is no failure.
 
     Attributes:
         run: the run's id.
-        service: name.
+        service: its name; empty for what is told of a client.
         text: a sentence.
     """
 

@@ -63,6 +63,7 @@ class Cell:
             writer=self.writer.name if self.writer else "",
             resumer=self.resumer.name if self.resumer else "",
             python=self.python,
+            client_build="; ".join(filter(None, (one.label for one in self.clients))),
             service=self.service.name if self.service else None,
             build=self.build,
             datastore=self.datastore,

@@ -102,7 +102,7 @@ class Clients:
         """
         stores = self._datastores.values()
         needed = [
-            f"metaflow=={client.name}",
+            client.requirement,
             *client.pins,
             *(pin for datastore in stores for pin in datastore.pins(client, python)),
             *(package for cell in cells for package in cell.packages.split()),

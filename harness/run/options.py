@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.catalog.releases import Client, Service
+from harness.client.development import Wheel
 from harness.core.expectations import Expectation
 from harness.core.pairs import Roles
 from harness.core.path import Step
 from harness.core.probes import Probe
 from harness.stack.options import StackOptions
+from harness.stack.service.git import Clone
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class Options(StackOptions):
         session: ``compat``, ``cross``, ``fixed_db`` or ``local``.
         given: the options that were given, as words of a command line, for the journal.
         references: by the name of an option, what a line holds in place of its secret.
+        metaflow_checkout: where clients under development come from; None for nowhere.
         packages: requirements that are installed beside the clients.
         timeout: seconds a cell may take.
         repeat: how often each cell runs.
@@ -43,6 +46,7 @@ class Options(StackOptions):
     given: tuple[str, ...]
     references: Mapping[str, str]
     clients: tuple[Client, ...]
+    metaflow_checkout: Clone | Wheel | None
     services: tuple[Service, ...]
     probes: tuple[Probe, ...]
     packages: tuple[str, ...]

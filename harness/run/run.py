@@ -45,6 +45,7 @@ from harness.run.resume import left_of, stages_done
 from harness.run.saved_stage import remove_saved
 from harness.run.unit import StackSource, Unit, execute
 from harness.stack.backend import Backend, choose_backend
+from harness.stack.service.git import Clone
 from harness.stack.service.live import LiveLogs
 from harness.stack.stacks import Stacks
 from harness.stack.store.choice import choose_datastores
@@ -72,7 +73,13 @@ class Run:
             self.folder.make()
         self.folder.make_latest()
         self._lock = RunLock(self.folder.run, self.folder.path)
-        secret = (*(self.backend.secrets if self.backend else ()), *from_environment(os.environ))
+        place = options.metaflow_checkout
+        secret = (
+            *(self.backend.secrets if self.backend else ()),
+            # As of a clone of services: its URL may hold a token.
+            *((place.secret,) if isinstance(place, Clone) else ()),
+            *from_environment(os.environ),
+        )
         goes_on = options.resumed is not None
         self.record = Record(self.folder.run, self.folder.path, secret, goes_on=goes_on)
         before = list(self.record.view.attempts)
@@ -148,6 +155,9 @@ class Run:
         )
         # Before anything runs, so that what never ran is told from what was never asked for.
         self.record.add(self.plan.entry(self.folder.run))
+        for client in self.plan.clients:
+            if client.label:
+                self.record.note("", f"Metaflow {client.name} is {client.label}")
         for service in self.options.services:
             if service.label:
                 self.record.note(service.name, f"{service.name} is {service.label}")

@@ -92,7 +92,10 @@ def test_each_level_is_a_group_of_its_own(catalog, text):
         ("2.19.99", "unknown client '2.19.99' (nearest: 2.19.39)"),
         ("1", "unknown client '1' (nearest: 2.0.0)"),
         ("lates", "unknown client 'lates' (nearest: latest)"),
-        ("groups", "unknown client 'groups'"),
+        (
+            "groups",
+            "unknown client 'groups'; git refs, such as HEAD, need --metaflow-checkout",
+        ),
         (">=3", "'>=3' matches no client: they go from 2.0.0 to 2.19.39"),
         (">=2.3,<2.2", "'>=2.3,<2.2' matches no client: they go from 2.0.0 to 2.19.39"),
         (">>2", "'>>2' is no range of versions, such as '>=2.3,<2.5'"),

@@ -38,6 +38,7 @@ SECRET = "not to be written"
 
 SAMPLES = {
     "--metaflow": "2.2.13,2.19.39",
+    "--metaflow-checkout": "{clone}",
     "--python": "3.12",
     "--with": "pandas>=3,<4 pyarrow",
     "--service": "v2.3.0,v2.5.0",

@@ -93,6 +93,16 @@ def test_help_of_sessions_that_only_nox_knows_waits_for_them(capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_refs_of_a_checkout_have_sessions_which_nobody_has_looked_for():
+    given = ("--metaflow-checkout", "/not/looked/for")
+    choice = _choose("--metaflow", "feature/x,2.2.1,HEAD", *given)
+    assert _sessions(choice, "compat") == ["2.2.1", "feature/x", "HEAD"]
+    named = _choose(*given, "--metaflow", "2.2.1", sessions=("compat(HEAD)",))
+    assert _sessions(named, "compat") == ["2.2.1", "HEAD"]
+    with pytest.raises(UsageError, match="'HEAD'; git refs, such as HEAD, need --m"):
+        _choose("--metaflow", "HEAD")
+
+
 def test_an_interpreter_that_is_missing_is_a_reason_not_an_error():
     choice = _choose("--metaflow", "2.0.0,2.19.39")
     for one in choice.chosen["compat"]:

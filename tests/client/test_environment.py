@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.client.environment import beside, lacking
+from harness.client.environment import beside, describe_environment, lacking
 
 INSTALLED = {
     "metaflow": ("2.19.39", ["boto3", 'tools-of-tests; extra == "dev"']),
@@ -41,3 +41,17 @@ def test_what_nothing_asks_for_is_beside(python):
     assert beside(python, ["metaflow==2.19.39"]) == ["numpy", "pandas", "pyarrow"]
     assert beside(python, ["metaflow", "pandas>=3"]) == ["pyarrow"]
     assert beside(python, ["metaflow", "pandas[arrow]>=3"]) == []
+
+
+def test_what_lies_in_a_folder_is_told_by_that_folder(python):
+    wanted = ["metaflow @ file:///cache/commit-change"]
+    assert lacking(python, wanted) == wanted
+    folder = next(python.parent.parent.rglob("metaflow-*.dist-info"))
+    text = '{"url": "file:///cache/commit-change", "dir_info": {}}'
+    (folder / "direct_url.json").write_text(text, encoding="utf-8")
+    assert lacking(python, wanted) == []
+    other = ["metaflow @ file:///cache/commit-another"]
+    assert lacking(python, other) == other
+    packages = describe_environment("run", "HEAD", python).packages
+    assert packages["metaflow"] == "2.19.39 (commit-change)"
+    assert packages["boto3"] == "1.40"

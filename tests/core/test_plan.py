@@ -191,3 +191,12 @@ def test_s3_cells_have_one_check_more_and_a_probe_may_be_for_them_alone(catalog)
     assert [check.name for check in s3.checks] == ["c", "stored"]
     assert [local.unsupported(check) for check in local.checks] == ["needs s3 data, this is local"]
     assert [s3.unsupported(check) for check in s3.checks] == ["", ""]
+
+
+def test_what_the_refs_of_clients_stood_for_is_told_and_names_nothing(catalog):
+    cell = _cell(catalog, "2.19.39", None, Check("c", ""))
+    head = replace(cell.client, name="HEAD", says="2.19.39+g1234567", label="2.19.39+g1234567")
+    developed = replace(cell, client=head, writer=cell.client)
+    assert (cell.point.client_build, developed.point.client_build) == ("", "2.19.39+g1234567")
+    assert developed.id.startswith(f"{cell.session}/HEAD/")
+    assert "1234567" not in developed.id

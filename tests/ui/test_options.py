@@ -57,6 +57,7 @@ def test_versions_are_selected_as_services_are():
         (["--ui-image", "a", "--ui-checkout", "b"], "not allowed with argument --ui-image"),
         (["--ui-assets", "absent"], "there is no such file or folder"),
         (["--checkout", "absent"], "--checkout absent: there is no such folder"),
+        (["--ui-checkout", "absent"], "--ui-checkout absent: there is no such folder"),
         (["--from", "a", "--database-url", "b"], "not allowed with argument --from"),
         (["--dockerfile", "D"], "--dockerfile D needs services from a clone: --checkout PATH"),
         (["--expectations", "absent"], "--expectations absent: no such file"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 
 from harness.cli.checks import (
@@ -22,6 +23,7 @@ from harness.core.outcome import GATES
 from harness.core.pairs import NEIGHBOURS
 from harness.core.probes import FLOWS
 from harness.stack.service import refs
+from harness.stack.service.git import holds_secret
 from harness.stack.service.settings import MIGRATION_SECONDS
 
 DATASTORES = ("local", "s3")
@@ -76,6 +78,17 @@ EXPECTATIONS = Option(
 )
 SELECTION = (
     METAFLOW,
+    Option(
+        "--metaflow-checkout",
+        RUNS,
+        _WHAT,
+        "a clone of Netflix/metaflow, whose git refs are clients, too, HEAD with what is not"
+        " committed; or a wheel, which is HEAD",
+        Role.CARRIED,
+        metavar="PATH|URL",
+        secret=holds_secret,
+        write=attrgetter("given"),
+    ),
     Option(
         "--python",
         RUNS,

@@ -1,4 +1,4 @@
-"""Reading a clone of the service's repository, which is never changed.
+"""Reading a clone of a repository, of the service's or of Metaflow's, which is never changed.
 
 What is taken from it is laid out once, in a cache of the project's own (``.nox/checkouts``).
 """
@@ -63,12 +63,14 @@ class Clone:
         folder: where git is run.
         work_tree: the top folder of its files; None for a bare one.
         secret: a password or token that was part of the URL; empty for none.
+        option: what it was given by, for errors.
     """
 
     given: str
     folder: Path
     work_tree: Path | None
     secret: str = ""
+    option: str = "--checkout"
 
     def git(self, *arguments: str) -> bytes:
         """Run git in the clone and return its output.
@@ -212,28 +214,32 @@ class GitError(Exception):
     """git ended with a failure; the message is its own."""
 
 
-def open_clone(given: str) -> Clone:
+def open_clone(given: str, option: str = "--checkout") -> Clone:
     """Return the clone at a path, or of a URL, whose repository is fetched into the cache.
+
+    Args:
+        given: the path or URL.
+        option: what it was given by.
 
     Raises:
         UsageError: no such folder, no git repository, a URL that cannot be read, no git.
     """
     if "://" in given or _SCP_LIKE.fullmatch(given):
-        return _fetch(given)
+        return _fetch(given, option)
     path = Path(given).expanduser().resolve()
     if not path.is_dir():
-        raise UsageError(f"--checkout {given}: there is no such folder")
+        raise UsageError(f"{option} {given}: there is no such folder")
     try:
         bare = _git("-C", str(path), "rev-parse", "--is-bare-repository").decode().strip()
         if bare == "true":
-            return Clone(given, path, None)
+            return Clone(given, path, None, option=option)
         top = _git("-C", str(path), "rev-parse", "--show-toplevel").decode().rstrip("\n")
     except GitError as error:
-        raise UsageError(f"--checkout {given}: not a git repository: {error}") from error
-    return Clone(given, path, Path(top))
+        raise UsageError(f"{option} {given}: not a git repository: {error}") from error
+    return Clone(given, path, Path(top), option=option)
 
 
-def _fetch(url: str) -> Clone:
+def _fetch(url: str, option: str) -> Clone:
     """Bring a bare repository in the cache up to date with a URL; its URL is stored nowhere."""
     shown, secret = _without_secret(url)
     # A digest, because the URL may hold a token.
@@ -258,8 +264,8 @@ def _fetch(url: str) -> Clone:
         reason = str(error).replace(url, shown)
         if secret:
             reason = reason.replace(secret, "***")
-        raise UsageError(f"--checkout {shown}: the repository cannot be read: {reason}") from error
-    return Clone(shown, folder, None, secret)
+        raise UsageError(f"{option} {shown}: the repository cannot be read: {reason}") from error
+    return Clone(shown, folder, None, secret, option)
 
 
 def holds_secret(given: str) -> bool:
@@ -272,7 +278,7 @@ def _without_secret(url: str) -> tuple[str, str]:
     try:
         parts = urlsplit(url)
     except ValueError as error:
-        raise UsageError(f"--checkout: the URL cannot be read: {error}") from error
+        raise UsageError(f"the URL of a checkout cannot be read: {error}") from error
     place = parts.netloc.rpartition("@")[2]
     if parts.password:
         return urlunsplit(parts._replace(netloc=f"{parts.username}:***@{place}")), parts.password
@@ -302,7 +308,7 @@ def _git(*arguments: str) -> bytes:
             check=False,
         )
     except FileNotFoundError as error:
-        raise UsageError("--checkout needs git, which is not on PATH") from error
+        raise UsageError("a checkout needs git, which is not on PATH") from error
     if finished.returncode:
         said = finished.stderr.decode(errors="replace").strip()
         raise GitError(" / ".join(said.splitlines()[:3]) or f"exit code {finished.returncode}")
