@@ -38,7 +38,7 @@ def fill(session: nox.Session, run: Run, client: Client, cells: Sequence[Cell]) 
     failed = _why_not_installed(session, wanted)
     if failed is not None:
         told = f": {failed}" if failed else ""
-        why = f"could not be installed: {' '.join(wanted)}{told}"
+        why = f"{' '.join(wanted)} could not be installed{told}"
         run.skip(cells, Status.INFRA, why)
         session.error(why)
     if missing := lacking(python, wanted):
