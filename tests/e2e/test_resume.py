@@ -29,12 +29,13 @@ class Matrix:
     services: tuple[str, ...]
     ids: tuple[str, ...]
     more: tuple[str, ...] = ()
+    probes: str = PROBE
 
     @property
     def words(self) -> tuple[str, ...]:
         """What stands behind ``--``."""
-        services = ("--service", ",".join(self.services))
-        return ("--metaflow", CLIENT, "--probe", PROBE, *services, "--jobs", "1", *self.more)
+        services = ("--service", ",".join(self.services)) if self.services else ()
+        return ("--metaflow", CLIENT, *services, "--probe", self.probes, "--jobs", "1", *self.more)
 
 
 COMPAT = Matrix(
@@ -48,6 +49,13 @@ PYTHONS = Matrix(
     tuple(f"compat/{CLIENT}/reference-2.5/local/{PROBE}/python={one}" for one in ("3.11", "3.12")),
     ("--python", "3.11,3.12"),
 )
+LOCAL = Matrix(
+    "local",
+    (),
+    tuple(f"local/{CLIENT}/no-service/local/{one}" for one in (PROBE, "parallel")),
+    probes=f"{PROBE},parallel",
+)
+CROSS = Matrix("cross", ("2.5",), (f"cross/{CLIENT}/reference-2.5/local/{PROBE}/writer={CLIENT}",))
 WALK = Matrix(
     "fixed_db",
     ("2.3", "2.5"),
@@ -181,9 +189,11 @@ def test_nothing_is_left_of_a_whole_run(killed):
 
 
 @pytest.mark.parametrize(
-    ("matrix", "cells"), [(COMPAT, 0), (PYTHONS, 1)], ids=["planned", "pythons"]
+    ("matrix", "cells"),
+    [(COMPAT, 0), (PYTHONS, 1), (LOCAL, 1), (CROSS, 0)],
+    ids=["planned", "pythons", "local", "cross"],
 )
-def test_so_does_one_without_cells_and_one_of_several_pythons(matrix, cells, tmp_path):
+def test_so_does_one_without_cells_and_one_of_another_shape(matrix, cells, tmp_path):
     killed = kill(matrix, tmp_path, cells=cells)
     assert len(killed.of_kind("cell")) < len(matrix.ids)
     assert_whole(killed, go_on(killed))
