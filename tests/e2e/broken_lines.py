@@ -389,6 +389,8 @@ BROKEN = [
         "for path, _ in obj.package.path_tuples()",
         'for path, _ in obj.package.path_tuples() if "client" not in path',
     ),
+    Broken("commands", "tag_added", "plugins/tag_cli.py", "    run.add_tags(tags)\n", "    pass\n"),
+    Broken("commands", "logged", "plugins/logs_cli.py", "echo_unicode(line.msg)", "pass"),
     Broken(
         "commands",
         "status_told",
