@@ -86,11 +86,11 @@ class Layout:
 
 @dataclass(frozen=True)
 class Service:
-    """A metadata service: a released one, a checkout at a ref, or a reference level.
+    """A metadata service: released, a checkout at a ref, a reference level, or somebody else's.
 
     Attributes:
         name: what users select and reports show: ``v2.4.3``, ``reference-2.5``, ``HEAD``.
-        kind: ``released``, ``reference`` or ``checkout``; a reference level is never
+        kind: ``released``, ``reference``, ``checkout`` or ``external``; a reference level is never
             reported as a released service.
         version: the release's own version, for ranges and for the order of a walk.
         reported: the version it tells clients (header of /ping), which they gate features on;

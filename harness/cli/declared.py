@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from harness.cli.declarations.parts import CONTAINERS, S3, STACK
 from harness.cli.declarations.results import COMMANDS, KEEPING
-from harness.cli.declarations.running import CROSSING, RUNNING, SELECTION, WALK
+from harness.cli.declarations.running import CROSSING, EXTERNAL, RUNNING, SELECTION, WALK
 from harness.cli.declarations.ui import CHECKING, GROUND, ORIGIN, PAGE
 from harness.cli.option import Option
 
 OPTIONS = (
-    *(*SELECTION, *CROSSING, *RUNNING, *STACK, *CONTAINERS, *WALK),
+    *(*SELECTION, *CROSSING, *RUNNING, *STACK, *CONTAINERS, *EXTERNAL, *WALK),
     *(*GROUND, *PAGE, *ORIGIN, *CHECKING),
     *(*S3, *KEEPING, *COMMANDS),
 )

@@ -80,4 +80,7 @@ def _service_flags(cell: Cell, options: Options) -> list[str]:
     if options.path:
         upto = [step.service.name for step in options.path[: cell.stage]]
         return ["--path", ",".join(upto)]
+    if options.service_url is not None:
+        # It has the flows of the run whose cell this is.
+        return ["--service-url", options.service_url, "--allow-existing"]
     return [_SERVICE, cell.service.name] if cell.service is not None else []

@@ -22,6 +22,7 @@ from harness.machine.errors import InfraError, UsageError, about, nearest
 from harness.run.options import Options
 from harness.stack.database.wheel import MAJORS
 from harness.stack.service import refs
+from harness.stack.service.external import find_external
 from harness.stack.service.git import Clone, open_clone
 from harness.ui.options import UIOptions, check_port, needs_processes
 
@@ -76,6 +77,8 @@ def _options(
     named = raw.path is not None
 
     def find(text: str | None) -> tuple[Service, ...]:
+        if raw.service_url is not None:
+            return (find_external(raw.service_url),)
         with about("--path" if named else "--service"):
             return _services(catalog, clone, backend, text, session)
 
@@ -129,6 +132,7 @@ def _options(
         migration_timeout=raw.migration_timeout,
         gates=listed(raw.gate) or None,
         database_url=raw.database_url,
+        service_url=raw.service_url and raw.service_url.rstrip("/"),
         allow_existing=raw.allow_existing,
         ui_assets=raw.ui_assets.resolve() if session == FULL and raw.ui_assets else None,
     )

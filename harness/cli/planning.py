@@ -100,7 +100,8 @@ def _backend_name(options: Options) -> str:
     """Return where database and service come from, in a word."""
     if options.session == "local":
         return "none"
-    return "external" if options.database_url is not None else options.backend
+    somebodys = options.service_url is not None or options.database_url is not None
+    return "external" if somebodys else options.backend
 
 
 def build_of(service: Service, backend: str) -> str:

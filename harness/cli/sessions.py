@@ -40,6 +40,7 @@ from harness.run.walk import walk
 from harness.stack.containers.engine import find_engine
 from harness.stack.database.embedded import check_port, find_binaries
 from harness.stack.database.existing import check_existing
+from harness.stack.service.external import check_external
 from harness.stack.store.choice import choose_datastores
 from harness.ui.options import UIOptions
 from harness.ui.run import show
@@ -437,7 +438,11 @@ def _check_places(options: Options) -> None:
     for variant in options.postgres:
         if "/" in variant:
             find_binaries(variant)
-    if options.database_url is not None:
+    if options.service_url is not None:
+        # A run that goes on finds the flows it wrote itself.
+        allow = options.allow_existing or options.resumed is not None
+        check_external(options.services[0], options.database_url, allow=allow)
+    elif options.database_url is not None:
         check_existing(options.database_url, options.path, allow=options.allow_existing)
     for datastore in choose_datastores(options, options.results, os.environ).values():
         datastore.check()

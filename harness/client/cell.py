@@ -20,7 +20,7 @@ from harness.core.blame import Blame
 from harness.core.entries import Provenance
 from harness.core.outcome import CheckOutcome, Status, cell_status
 from harness.core.plan import Cell
-from harness.core.probes import RUN_CHECK, Check
+from harness.core.probes import ROWS, RUN_CHECK, Check
 from harness.core.scenarios import lost_answers
 from harness.machine.errors import InfraError
 from harness.stack.database.rows import run_rows
@@ -152,7 +152,7 @@ def _make_checks(outcome: CellOutcome, doer: Doer) -> None:
     """Do the probe's actions in order, and note what came of every check."""
     cell = outcome.cell
     asked = {check.name: check for check in cell.checks if not cell.unsupported(check)}
-    answered: dict[str, CheckOutcome] = {}
+    answered = _not_asked(asked.values(), doer.surroundings)
     reads = [action for action in cell.probe.actions if action.verb == "read"]
     for action in cell.probe.actions:
         if action.verb == "read":
@@ -177,6 +177,15 @@ def _make_checks(outcome: CellOutcome, doer: Doer) -> None:
         else CheckOutcome(Status.UNSUPPORTED, cell.unsupported(check))
         for check in cell.checks
     }
+
+
+def _not_asked(asked: Iterable[Check], surroundings: Surroundings) -> dict[str, CheckOutcome]:
+    """Return the checks that need the rows of a service whose database is not known."""
+    if surroundings.service_url is None or surroundings.database is not None:
+        return {}
+    why = "not asked: it needs the rows of the service, and no --database-url names them"
+    unasked = CheckOutcome(Status.NOT_RUN, why)
+    return {check.name: unasked for check in asked if ROWS in check.wants}
 
 
 def _ended(done: Done) -> str:

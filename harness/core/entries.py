@@ -75,7 +75,8 @@ class PlannedCell(Point, frozen=True, kw_only=True, forbid_unknown_fields=True):
     Attributes:
         id: its stable name.
         session: of its run.
-        service_kind: ``released``, ``reference`` or ``checkout``; None without a service.
+        service_kind: ``released``, ``reference``, ``checkout`` or ``external``;
+            None without a service.
         probe: name of the probe; of what a UI shows, it may be anybody's flow.
         probe_digest: of the probe's content; empty for a flow nobody has the file of.
         stage: number of the stage in a walk, from 1; 0 elsewhere.
@@ -97,7 +98,7 @@ class PlannedStage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     Attributes:
         stage: its number in its walk, from 1.
         service: name.
-        service_kind: ``released``, ``reference`` or ``checkout``.
+        service_kind: ``released``, ``reference``, ``checkout`` or ``external``.
         direction: ``upgrade``; ``rollback`` for a step back to a service of the same schema,
             ``downgrade`` to one of an older schema.
         walk: what tells its walk from others of the run: ``postgres=18``, say; mostly empty.
@@ -222,7 +223,7 @@ class StageEntry(_Entry, kw_only=True, tag="stage"):
         run: the run's id.
         stage: its number in its walk, from 1; 0 for a service on a fresh database of its own.
         service: name.
-        service_kind: ``released``, ``reference`` or ``checkout``.
+        service_kind: ``released``, ``reference``, ``checkout`` or ``external``.
         direction: ``upgrade``; ``rollback`` for a step back to a service of the same schema,
             ``downgrade`` to one of an older schema.
         walk: what tells its walk from others of the run: ``postgres=18``, say; mostly empty.

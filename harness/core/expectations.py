@@ -29,7 +29,7 @@ FILE_SCHEMA = 1
 
 ALL = "all"
 NONE = "none"
-KINDS = ("released", "reference", "checkout")
+KINDS = ("released", "reference", "checkout", "external")
 
 MIGRATION = "migration"
 """The check of a stage of a walk: that the service migrated the database to its schema."""
@@ -328,8 +328,8 @@ def _service_range(catalog: Catalog) -> records.Parser[Range]:
             return Range(nothing=True)
         word, _, rest = text.partition(" ")
         found = _range(rest.strip() or ALL, word) if word in KINDS else _range(text)
-        checkout = found.kind == "checkout"  # any version may lie at a path
-        if not checkout and not any(found.holds(s.version, s.kind) for s in catalog.services):
+        anything = found.kind in {"checkout", "external"}  # any version may lie at a path
+        if not anything and not any(found.holds(s.version, s.kind) for s in catalog.services):
             raise ValueError(f"{raw!r} matches no known service")
         return found
 

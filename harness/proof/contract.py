@@ -28,11 +28,14 @@ from harness.proof.asking import (
     datum,
 )
 from harness.proof.crowd import exercise_crowd
-from harness.proof.declared import DECLARED, declared
+from harness.proof.declared import ALWAYS, DECLARED, declared
 from harness.proof.lists import ARTIFACTS, FLOWS, METADATA, RUNS, STEPS, TASKS, hold, hold_times
 from harness.proof.requests import Answer, Exchange, Row, UnansweredError, Written, equal
 from harness.stack.database.admin import one_line
 from harness.stack.database.server import Address
+
+EXTERNAL = "external"
+"""The kind of a service that somebody else runs."""
 
 REFERENCE = "reference"
 """The kind of a service that is a level of the reference service."""
@@ -65,14 +68,15 @@ class Observed:
     observations: Mapping[str, str]
 
 
-def exercise(url: str, address: Address, flow_id: str) -> Contract:
+def exercise(url: str, address: Address | None, flow_id: str) -> Contract:
     """Ask a service that is up to register, refuse and read objects of one flow.
 
     What it registers stays in the database, for later stages to carry on.
 
     Args:
         url: base address of the metadata API.
-        address: the service's database, to see what it really holds.
+        address: the service's database, to see what it really holds; None where it is not known:
+            then its answers alone are judged.
         flow_id: name of a flow nobody has used, nor one that begins so.
 
     Raises:
@@ -80,6 +84,8 @@ def exercise(url: str, address: Address, flow_id: str) -> Contract:
     """
     # Also the flows that must not come into being: a refusal may write one.
     watched = [flow_id, _unknown(flow_id), _malformed(flow_id)]
+    if address is None:
+        return _Exercise(Exchange(url, None, watched), flow_id).result()
     try:
         with contextlib.closing(address.connect()) as connection:
             return _Exercise(Exchange(url, connection, watched), flow_id).result()
@@ -148,6 +154,14 @@ def beside(
     ]
 
 
+def unusual(found: Contract, service: Service) -> list[str]:
+    """Name what a service that somebody else runs does as no release does; none of any other."""
+    if service.kind != EXTERNAL:
+        return []
+    releases = Observed("every release", ALWAYS)
+    return differences(releases, Observed(service.name, found.observations))
+
+
 def _unknown(flow_id: str) -> str:
     return f"{flow_id}Unknown"
 
@@ -185,10 +199,11 @@ class _Exercise(Asking):
         self._metadata_checks(run, step, task)
         self._heartbeat_checks(run, task)
         self._tag_checks(run, task)
-        self._list_checks(run, step)
+        self._list_checks(run, step, task)
         # Late: every write compares all rows of the flow.
         exercise_crowd(self)
-        self._time_checks(run, step, task)
+        if self.exchange.sees_rows:
+            self._time_checks(run, step, task)
         self._name_checks()
 
     def _flow_checks(self) -> None:
@@ -325,7 +340,7 @@ class _Exercise(Asking):
             ),
         )
 
-    def _list_checks(self, run: str, step: str) -> None:
+    def _list_checks(self, run: str, step: str, task: str) -> None:
         """Every row so far, and no other one of the flow, is in the list it belongs to."""
         rows = self.exchange.rows()
         for table, path, key in (
@@ -340,6 +355,10 @@ class _Exercise(Asking):
                 if one.get("flow_id") == self.flow_id
             ]
             stored = [str(row[key]) for row in rows[table]]
+            if not self.exchange.sees_rows:
+                # What was registered first, and read back, is all that is known to be there.
+                first = {FLOWS: self.flow_id, RUNS: _last(run), STEPS: _last(step)}
+                stored = [*{*listed, first.get(table, _last(task))}]
             hold(self.exchange, "lists", f"GET {path}", listed, stored)
 
     def _name_checks(self) -> None:
@@ -386,6 +405,10 @@ class _Exercise(Asking):
 def _names(answer: Answer) -> str:
     names = ", ".join(sorted(str(one.get("name")) for one in answer.objects))
     return f"{answer.status}: {names}" if answer.ok else str(answer.status)
+
+
+def _last(path: str) -> str:
+    return path.rpartition("/")[2]
 
 
 def _parent(path: str) -> str:

@@ -117,7 +117,8 @@ def read_pages(
         Whether it came in pages.
     """
     whole = [str(one.get(key)) for one in exchange.ask("GET", path).objects]
-    hold(exchange, "pages", f"{path}, read at once,", whole, stored)
+    if exchange.sees_rows:
+        hold(exchange, "pages", f"{path}, read at once,", whole, stored)
     pages: list[list[str]] = []
     cursor = ""
     for _ in range(len(whole) + 1):

@@ -272,7 +272,7 @@ class Clients:
             mark=f"{self._folder.run}/{name}",
             timeout=self._timeout,
             service_url=stack.running.url if stack else None,
-            database=stack.database.address if stack else None,
+            database=stack.database.address if stack and stack.database else None,
             service_log=stack.running.log if stack else None,
             tags=tuple(tags),
             watch=self._watch(stack, kind),

@@ -84,10 +84,16 @@ class Contracts:
         flow = f"Unmigrated_{self._folder.run.replace('-', '_')}"
         return unmigrated.ask(running.url, database.address, flow)
 
+    @property
+    def flow(self) -> str:
+        """The name of the flow by which a service is asked for its contract."""
+        return f"Contract_{self._folder.run.replace('-', '_')}"
+
     def judge(self, stack: Stack, point: Point) -> None:
         """Ask a service for its contract, on a database that no client has used yet."""
         started, service = time.monotonic(), stack.running.service
-        self._opened.append((stack, (walk_name(point), service.name)))
+        if stack.is_ours:
+            self._opened.append((stack, (walk_name(point), service.name)))
         judged = StageEntry(
             at=now(),
             run=self._folder.run,
@@ -102,10 +108,9 @@ class Contracts:
             migration_seconds=stack.migration.seconds,
             log=str(stack.running.log.relative_to(self._folder.path)),
         )
-        flow = f"Contract_{self._folder.run.replace('-', '_')}"
         try:
-            with blaming(stack.running, stack.database.address):
-                found = contract.exercise(stack.running.url, stack.database.address, flow)
+            with blaming(stack.running, stack.address):
+                found = contract.exercise(stack.running.url, stack.address, self.flow)
         except (InfraError, ServiceError) as error:
             # The cells find out by themselves whether anything answers them.
             ended = isinstance(error, ServiceError)
@@ -116,6 +121,7 @@ class Contracts:
         judged.problems, judged.known = self.declared(found, service, point)
         self._judge_early(judged, stack, point)
         judged.problems += contract.undeclared(found, service, stack.schema)
+        judged.problems += contract.unusual(found, service)
         if found.complete:
             judged.observed = dict(found.observations)
         # One after the other: of two neighbours the one that comes later sees the other.
@@ -148,6 +154,7 @@ class Contracts:
             if stack.running is spared:
                 continue
             try:
+                assert stack.database is not None  # each of our own has one
                 served = fingerprint.take(stack.database.address)
                 stack.running.stop()
                 losses = fingerprint.compare(served, stack.database.address)

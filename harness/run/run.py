@@ -344,8 +344,22 @@ class Run:
             # along.
             said.extend(datastore.stop() for datastore in self._datastores.values())
 
-    def _finish(self, said: Iterable[str]) -> None:
+    def _name_what_stays(self) -> list[str]:
+        """Note what was written into a service that somebody else runs; return it as lines."""
+        if self.options.service_url is None:
+            return []
+        runs = [run for attempt in self.record.view.attempts for run in attempt.ended]
+        asked = [f"{self.contracts.flow}*"] if self.record.view.stages else []
+        left = ", ".join(dict.fromkeys([*asked, *runs]))
+        if not left:
+            return []
+        told = f"left in it, for no API of a metadata service removes anything: {left}"
+        self.record.note(self.options.services[0].name, told)
+        return [f"{self.options.service_url}: {told}"]
+
+    def _finish(self, said: list[str]) -> None:
         """End what is left, write the reports and print the end, with what was said last."""
+        said += self._name_what_stays()
         run = self.folder.run
         kill_marked(lambda mark: mark == run or mark.startswith(f"{run}/"))
         if not self.options.keep:

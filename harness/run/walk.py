@@ -304,7 +304,7 @@ class Walk:
     def _check_contract(self, stage: StageEntry, step: Step, stack: Stack) -> None:
         # A database that was walked before has the flows of that walk.
         flow = f"ContractStage{step.number}_{self._run.folder.run.replace('-', '_')}"
-        found = contract.exercise(stack.running.url, stack.database.address, flow)
+        found = contract.exercise(stack.running.url, stack.address, flow)
         wrong, known = self._contracts.declared(found, step.service, self._point)
         stage.problems += wrong
         stage.known += known

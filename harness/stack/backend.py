@@ -27,6 +27,7 @@ from harness.stack.database.server import (
 from harness.stack.options import StackOptions
 from harness.stack.service.checkout import CheckoutLauncher
 from harness.stack.service.container import ContainerLauncher
+from harness.stack.service.external import ExternalLauncher
 from harness.stack.service.image import Builder
 from harness.stack.service.launcher import Launcher
 from harness.stack.service.reference import ReferenceLauncher
@@ -91,6 +92,8 @@ def choose_backend(
     """
     if options.backend == "docker":
         return _containers(options, folder, run_id, say)
+    if options.service_url is not None:
+        return _external(options.service_url, options.database_url)
     return _processes(options, folder / "work", run_id)
 
 
@@ -170,6 +173,17 @@ def _builder(
         return None
     logs = folder / "logs" / "builds"
     return Builder(engine, belongings, options.clone, options.dockerfile, logs)
+
+
+def _external(service_url: str, database_url: str | None) -> Backend:
+    launcher = ExternalLauncher(service_url)
+    if database_url is None:
+        why = f"backend: {launcher.description}; its rows are not seen: no --database-url"
+        return Backend("external", why, {}, launcher, None, ())
+    server = ExternalPostgres(database_url)
+    existing = server.existing()
+    why = f"backend: {launcher.description}, and {server.description}"
+    return Backend("external", why, {}, launcher, existing, (existing.address.password,))
 
 
 def _processes(options: StackOptions, folder: Path, mark: str) -> Backend:

@@ -23,20 +23,22 @@ _ANSWER_SECONDS = 10.0
 _REQUEST = re.compile(r"(?:GET|POST|PATCH|PUT|DELETE) \S+?(?=: )")
 
 
-def evidence_of(running: RunningService, database: Address, asked: str = "") -> Evidence:
+def evidence_of(running: RunningService, database: Address | None, asked: str = "") -> Evidence:
     """Ask service and database whether they live.
 
     Args:
         running: the service.
-        database: its database, from this machine.
+        database: its database, from this machine; None where nobody knows it.
         asked: the request that was under way; empty where nobody knows.
 
     Raises:
-        InfraError: when nothing can be said of the service: its engine does not answer.
+        InfraError: when nothing can be said of the service: its engine does not answer, or it
+            is somebody else's and does not.
     """
     name = running.service.name
     try:
-        database.connect().close()
+        if database is not None:
+            database.connect().close()
     except psycopg2.OperationalError as error:
         return Evidence(service=name, database=one_line(error))
     try:
@@ -57,7 +59,7 @@ def unanswered(running: RunningService, *paths: str) -> str:
 
 
 @contextmanager
-def blaming(running: RunningService, database: Address) -> Iterator[None]:
+def blaming(running: RunningService, database: Address | None) -> Iterator[None]:
     """Say of a block that could not go on who is to blame: the service may have ended.
 
     Raises:

@@ -25,6 +25,7 @@ class StackOptions:
         database_password: None for a random one.
         database_port: None for one the system chooses.
         database_url: an existing database to walk over; None for one of the run's own.
+        service_url: a service that somebody else runs; None for those of the run's own.
         datastores: ``local``, ``s3`` or both.
         s3_root: where the user wants S3 data; None for a server of the run's own.
         s3_endpoint: address of the server that has it; None for Amazon's.
@@ -47,6 +48,7 @@ class StackOptions:
     database_password: str | None
     database_port: int | None
     database_url: str | None
+    service_url: str | None
     datastores: tuple[str, ...]
     s3_root: S3Root | None
     s3_endpoint: str | None

@@ -20,9 +20,11 @@ from harness.machine.errors import EndedError, InfraError
 from harness.stack.backend import Backend
 from harness.stack.database.admin import one_line
 from harness.stack.database.rows import schema_version, server_version
-from harness.stack.database.server import Database, DatabaseServer
+from harness.stack.database.server import Address, Database, DatabaseServer
 from harness.stack.evidence import blaming, evidence_of, unanswered
-from harness.stack.service.identity import identified_version, identity_notes
+from harness.stack.service.external import NAME as EXTERNAL
+from harness.stack.service.external import ExternalLauncher
+from harness.stack.service.identity import identified_version, identity_notes, reported_version
 from harness.stack.service.launcher import RunningService, ServiceError
 from harness.stack.service.migration import Migration, bring_up
 
@@ -34,12 +36,13 @@ class Stack:
     Attributes:
         reported: the version it tells clients; None when it tells none.
         schema: the schema's newest applied migration; 0 for none.
+        database: None where a service that somebody else runs came without the address of its own.
         server: version of PostgreSQL, as it says itself.
         home: the server of the database; None where nobody may look after it.
     """
 
     running: RunningService
-    database: Database
+    database: Database | None
     migration: Migration
     reported: str | None
     schema: int
@@ -54,13 +57,26 @@ class Stack:
         Args:
             asked: the request that was under way; empty where nobody knows.
         """
-        return evidence_of(self.running, self.database.address, asked)
+        return evidence_of(self.running, self.address, asked)
+
+    @property
+    def address(self) -> Address | None:
+        """Where its database is; None where that is not known."""
+        return None if self.database is None else self.database.address
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether a run may stop the service, and put another in its place."""
+        return self.running.service.kind != EXTERNAL
 
     def watch(self) -> None:
         """Raise InfraError when whoever uses it waits in vain: a part was killed from outside.
 
-        A service that ended by itself is the client's to find out: it names the request.
+        A service that ended by itself is the client's to find out: it names the request. So is
+        one that somebody else runs: whether it lives could only be asked, again and again.
         """
+        if not self.is_ours:
+            return
         evidence = Evidence(service=self.running.service.name)
         try:
             if self.home is not None:
@@ -177,7 +193,14 @@ class Stacks:
         raise found
 
     def _is_dead(self, stack: Stack, point: Point) -> bool:
-        """Tell whether a stack is of no use any more; then it is stopped, and told of."""
+        """Tell whether a stack is of no use any more; then it is stopped, and told of.
+
+        Raises:
+            InfraError: when it is somebody else's and does not answer: nothing can take its place.
+        """
+        if not stack.is_ours:
+            stack.running.check_alive()
+            return False
         evidence = stack.evidence()
         if evidence.lives:
             # One that hangs would cost each cell its whole time.
@@ -192,7 +215,7 @@ class Stacks:
     def tell_ended(self) -> None:
         """Tell of each service that has ended by itself, though no cell came to find it so."""
         for key, stack in self._stacks.items():
-            if isinstance(stack, Stack):
+            if isinstance(stack, Stack) and stack.is_ours:
                 found = blame(stack.evidence())
                 if found is not None and found.status is Status.FAIL:
                     self._ended(stack, self._points[key], found)
@@ -201,6 +224,11 @@ class Stacks:
         self, service: Service, point: Point, key: str
     ) -> Stack | InfraError | ServiceError:
         """Return a new stack, or why there is none."""
+        if isinstance(self._backend.launcher, ExternalLauncher):
+            try:
+                return self._reach(self._backend.launcher, service, point)
+            except (InfraError, psycopg2.OperationalError) as error:
+                return InfraError(f"no stack for {service.name}: {' '.join(str(error).split())}")
         server = self._backend.server(point)
         while True:
             try:
@@ -246,6 +274,24 @@ class Stacks:
         except EndedError:
             return True
         return False
+
+    def _reach(self, launcher: ExternalLauncher, service: Service, point: Point) -> Stack:
+        """Return the stack of a service that somebody else runs, as it stands."""
+        database = self._backend.existing
+        running = launcher.start(service, database, self._logs / f"{service.slug}.log")
+        migration = bring_up(running)
+        reported = reported_version(running)
+        schema = schema_version(database.address) or 0 if database else 0
+        version = server_version(database.address) if database else ""
+        if database is None:
+            self._note(
+                service.name,
+                f"no rows of {service.name} were seen: refused writes that wrote, times, and what"
+                " checks promise of rows are not asked; --database-url names its database",
+            )
+        stack = Stack(running, database, migration, reported, schema, version)
+        self._opened(stack, point)
+        return stack
 
     def start_server(self, server: DatabaseServer) -> None:
         """Start a database server once, and anew where it has ended.

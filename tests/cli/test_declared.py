@@ -30,7 +30,9 @@ from harness.proof.ui.sample_run import SampleRun
 from harness.run.options import Options
 from harness.ui.check import rerun_line as ui_line
 from harness.ui.options import UIOptions
+from tests.proof.standin import serving
 from tests.stack.service import upstream
+from tests.stack.service.test_external import service as answer_as_service
 
 CATALOG = load()
 WITH_LINES = ("compat", "fixed_db", "full", "local", "ui")
@@ -79,6 +81,7 @@ SAMPLES = {
     "--s3-root": "s3://bucket/prefix",
     "--s3-endpoint": "http://127.0.0.1:1",
     "--results": "{flows}",
+    "--service-url": "{service}",
 }
 """A value of each option that is not what it is unasked; an option without a value needs none."""
 
@@ -93,7 +96,14 @@ BESIDE = {
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def service() -> Iterator[str]:
+    """The address of a service that somebody else runs."""
+    with serving(answer_as_service) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory, service: str) -> dict[str, str]:
     """What stands for the braces in SAMPLES."""
     folder = tmp_path_factory.mktemp("places")
     expectations = folder / "known.json"
@@ -106,6 +116,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "clone": str(upstream.build(folder / "clone", Path("absent"))),
         "page": str(folder / "page"),
         "port": str(free_port()),
+        "service": service,
     }
 
 
@@ -162,7 +173,7 @@ def said_missing(session: str, line: list[str], monkeypatch: pytest.MonkeyPatch)
         if value == f"env:{option.variable}":
             monkeypatch.delenv(option.variable, raising=False)
             yield option.variable
-            monkeypatch.setenv(option.variable, SECRET)
+            monkeypatch.setenv(option.variable, SAMPLES[option.name])
 
 
 def again_of(cell: Cell, options: Options, monkeypatch: pytest.MonkeyPatch) -> Options:

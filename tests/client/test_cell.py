@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.catalog.versions import load
 from harness.client.cell import CellOutcome, run_cell
 from harness.client.program import Surroundings
 from harness.client.reading import EarlierRun
@@ -159,3 +160,14 @@ def test_a_run_that_its_own_client_cannot_list_fails(
     assert _statuses(outcome) == {"run": "fail", "good": "pass", "bad": "fail"}
     assert outcome.checks["run"].reason.startswith("the run cannot be listed: TypeError: ")
     assert outcome.written is None
+
+
+def test_a_check_on_rows_that_nobody_can_see_is_not_asked_and_the_cell_is_not_green(
+    cell: MakeCell, surroundings: MakeSurroundings
+):
+    text = FLOW.replace("def check_bad(run):", "def check_bad(run, rows):")
+    of_somebody = dataclasses.replace(cell(text), service=load().reference[-1])
+    outcome = _run(of_somebody, surroundings(service_url="http://127.0.0.1:1"))
+    assert _statuses(outcome) == {"run": "pass", "good": "pass", "bad": "not-run"}
+    assert "no --database-url names them" in outcome.checks["bad"].reason
+    assert outcome.status is Status.NOT_RUN

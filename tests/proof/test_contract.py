@@ -15,8 +15,8 @@ from harness.catalog.releases import Service
 from harness.catalog.versions import load
 from harness.machine.errors import InfraError
 from harness.machine.processes import free_port, marked_processes
-from harness.proof.contract import Contract, Observed, differences, exercise, undeclared
-from harness.proof.declared import DECLARED
+from harness.proof.contract import Contract, Observed, differences, exercise, undeclared, unusual
+from harness.proof.declared import ALWAYS, DECLARED
 from harness.stack.database.server import Database
 from harness.stack.reference import faults
 from harness.stack.reference.levels import LEVELS
@@ -87,6 +87,53 @@ def test_every_level_keeps_its_word_and_changes_only_what_is_declared(
     assert undeclared(back, running.service, SERVICES["reference-2.5"].schema) == []
     assert undeclared(back, running.service, running.service.schema) != []
     assert exercise(running.url, database.address, "FlowAgain") == back
+
+
+def external(reported: str) -> Service:
+    """Return a service that somebody else runs, which reports a version."""
+    return dataclasses.replace(
+        SERVICES["reference-2.5"], name="external", kind="external", version=Version(reported)
+    )
+
+
+def test_a_service_whose_rows_are_not_seen_is_held_against_what_every_release_answers(
+    found_at: Callable[[str], Contract], start: Start
+):
+    seen = found_at("2.5").observations
+    running = start("2.5")
+    bring_up(running)
+    unseen = exercise(running.url, None, "FlowUnseen")
+    assert unseen.problems == ()
+    assert unseen.observations == seen
+    assert {check: seen[check] for check in ALWAYS} == ALWAYS
+    assert seen.keys() - ALWAYS == {change.check for change in DECLARED}
+    assert unusual(unseen, external("2.5.1")) == []
+    assert undeclared(unseen, external("2.5.1"), 0) == []
+    other = dataclasses.replace(unseen, observations={**seen, "duplicate flow": "200"})
+    assert unusual(other, external("2.5.1")) == [
+        "duplicate flow: was 409 with every release, is 200 with external"
+    ]
+    assert unusual(other, SERVICES["reference-2.5"]) == []
+    older = undeclared(unseen, external("2.4.5"), 0)
+    assert [sentence.partition(":")[0] for sentence in older] == ["filtered tasks"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (faults.LOSE_ARTIFACT, "artifacts: "),
+        (faults.DROP_TAG, "run: tags was sent as"),
+        (f"{faults.STATUS_500}:2", "flow: cannot be read back: GET /flows/"),
+    ],
+)
+def test_a_planted_fault_is_named_by_answers_alone(
+    start: Start, monkeypatch: pytest.MonkeyPatch, fault: str, told: str
+):
+    monkeypatch.setenv(faults.VARIABLE, fault)
+    running = start("2.5")
+    bring_up(running)
+    problems = exercise(running.url, None, "FlowUnseen").problems
+    assert any(problem.startswith(told) for problem in problems), problems
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_a_database_that_dies_while_a_stack_starts_is_infra_for_all_who_ask(tmp_
         raise psycopg2.OperationalError("server closed the connection")
 
     server = SimpleNamespace(start=lambda: None, create=dead, check_alive=lambda: None)
-    backend: Any = SimpleNamespace(server=lambda _: server)
+    backend: Any = SimpleNamespace(launcher=None, server=lambda _: server)
     stacks = stacks_of(backend, tmp_path)
     service = load().reference[0]
     point = Point(client="2.19.39", service=service.name)

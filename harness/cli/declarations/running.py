@@ -8,6 +8,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from harness.cli.checks import (
+    always,
     at_least_once,
     at_least_one_cell,
     each_of,
@@ -247,6 +248,51 @@ GATE = Option(
     check=each_of(GATES, "gate"),
     attribute="gates",
     write=",".join,
+)
+_EXTERNAL = ("compat", *CROSS)
+_EXTERNAL_GROUP = "a service that somebody else runs"
+_OF_A_SERVICE = "{name} goes with --service-url here: it is about that service's database"
+_IT_IS_THERE = "--service-url names a service as it runs: leave out {other}"
+EXTERNAL = (
+    Option(
+        "--service-url",
+        _EXTERNAL,
+        _EXTERNAL_GROUP,
+        "ask this metadata service and no other",
+        # The line of a cell names it in the place of --service.
+        Role.AXIS,
+        metavar="URL",
+        excludes=dict.fromkeys(
+            (
+                *("--service", "--checkout", "--scenario", "--postgres", "--keep"),
+                *("--database-name", "--database-user", "--database-password", "--database-port"),
+            ),
+            _IT_IS_THERE,
+        ),
+        backend="embedded",
+    ),
+    replace(
+        DATABASE_URL,
+        sessions=_EXTERNAL,
+        group=_EXTERNAL_GROUP,
+        help="its database, to compare its rows with what clients and answers say",
+        role=Role.CARRIED,
+        why="",
+        secret=always,
+        may_be_empty=False,
+        needs={"--service-url": _OF_A_SERVICE},
+    ),
+    Option(
+        "--allow-existing",
+        _EXTERNAL,
+        _EXTERNAL_GROUP,
+        "even when it has flows already: it gets those of the run beside them",
+        Role.NOT_NEEDED,
+        "a line with --service-url says it",
+        kind=bool,
+        default=False,
+        needs={"--service-url": "{name} goes with --service-url here"},
+    ),
 )
 WALK = (
     Option(
