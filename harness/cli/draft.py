@@ -18,7 +18,7 @@ from harness.cli.parser import build_parser
 from harness.core import expectations
 from harness.core.expectations import Expectation
 from harness.core.probes import FLOWS, Probe, find_probes, packages_of, select_probes
-from harness.core.scenarios import WRONG_ORDER, lost_answers
+from harness.core.scenarios import WRONG_ORDER, awkward_beginning, lost_answers
 from harness.machine.errors import UsageError, about, nearest
 from harness.proof.declared import CHECKS as CONTRACT_CHECKS
 from harness.proof.ui.checks import UI_CHECKS
@@ -109,6 +109,15 @@ def _check_scenario(session: str, raw: argparse.Namespace) -> None:
     asked = raw.scenario
     if asked == WRONG_ORDER and raw.checkout is None:
         raise UsageError(FROM_A_CLONE.format(name="--scenario", value=asked))
+    if asked and awkward_beginning(asked):
+        for name, given in (
+            ("--database-password", raw.database_password),
+            ("--database-url", raw.database_url),
+        ):
+            if given is not None:
+                raise UsageError(
+                    f"--scenario {asked} chooses the password itself; leave out {name}"
+                )
     if asked and lost_answers(asked) and session != "compat":
         raise UsageError(f"--scenario {asked} goes with compat, not {session}")
 

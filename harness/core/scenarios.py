@@ -19,11 +19,18 @@ from harness.machine.errors import nearest
 # https://github.com/Netflix/metaflow-service/pull/304
 WRONG_ORDER = "wrong-order"
 LOST_ANSWER = "lost-answer"
+# Services before 2.0.6 put it into a shell string and a DSN unquoted:
+# https://github.com/Netflix/metaflow-service/issues/152
+AWKWARD_PASSWORD = "awkward-password"  # noqa: S105 - the name of a scenario
 SCENARIOS = {
     WRONG_ORDER: "the metadata service is started on the empty database before it is migrated",
+    AWKWARD_PASSWORD: "the password of the database has quotes, spaces, backslashes and # % @ &",
     LOST_ANSWER: "of each kind of request one answer is lost",
 }
 """What can be done wrong on purpose, by its name."""
+
+MIXES = ("'\"#%@& \\ ' \\\\x", "\"a b'", "# %41 @ &b=c", "\\'; :/?\\")
+"""What awkward passwords begin with, in the order of their numbers from 1; the first has it all."""
 
 CHECKS_BEGIN = "lost_"
 """What the names of the checks of lost answers begin with."""
@@ -166,6 +173,12 @@ def may_show(declared: str, scenario: str, check: str) -> bool:
     return bool(seed) and name == declared and loss is not None and loss.way.loses
 
 
+def awkward_beginning(scenario: str) -> str:
+    """Return what the password of a scenario begins with; empty where it is no matter."""
+    name, _, number = scenario.partition("=")
+    return MIXES[int(number or 1) - 1] if name == AWKWARD_PASSWORD else ""
+
+
 def description_of(scenario: str) -> str:
     """Return what is done wrong in a scenario, as a sentence."""
     return SCENARIOS[scenario.partition("=")[0]]
@@ -173,9 +186,10 @@ def description_of(scenario: str) -> str:
 
 def wrong_with(scenario: str) -> str:
     """Return what is wrong with the name of a scenario; empty for nothing."""
-    if scenario in SCENARIOS or re.fullmatch(f"{LOST_ANSWER}=[0-9]+", scenario, re.ASCII):
+    numbered = f"{LOST_ANSWER}=[0-9]+|{AWKWARD_PASSWORD}=[1-{len(MIXES)}]"
+    if scenario in SCENARIOS or re.fullmatch(numbered, scenario, re.ASCII):
         return ""
-    known = (*SCENARIOS, f"{LOST_ANSWER}=SEED")
+    known = (*SCENARIOS, f"{LOST_ANSWER}=SEED", f"{AWKWARD_PASSWORD}=1…{len(MIXES)}")
     return f"no such scenario{nearest(scenario, known)}; there are {', '.join(known)}"
 
 

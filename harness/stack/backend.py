@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness.catalog.versions import load
 from harness.core.axes import Point
-from harness.core.scenarios import WRONG_ORDER, description_of
+from harness.core.scenarios import WRONG_ORDER, awkward_beginning, description_of
 from harness.stack.containers.engine import Engine, find_engine
 from harness.stack.containers.images import Images
 from harness.stack.containers.own import Belongings
@@ -200,7 +200,8 @@ def _processes(options: StackOptions, folder: Path, mark: str) -> Backend:
         return Backend("external", why, {"": external}, launcher, existing, (password, *hidden))
     unprivileged_user()  # or what is wrong with it, before anything is made
     ignore_variables()
-    password = options.database_password or secrets.token_urlsafe(16)
+    beginning = awkward_beginning(options.scenario or "")
+    password = options.database_password or beginning + secrets.token_urlsafe(16)
     databases = {
         variant: EmbeddedPostgres(
             folder / _named("postgres", variant),

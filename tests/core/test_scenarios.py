@@ -16,6 +16,7 @@ from harness.core.probes import FLOWS, find_probes
 from harness.core.scenarios import (
     KINDS,
     Way,
+    awkward_beginning,
     kind_of,
     losses,
     lost_answers,
@@ -121,15 +122,36 @@ def test_a_fault_of_a_scenario_may_show_at_a_seed_where_the_answer_is_lost():
     assert not may_show("lost-answer", "lost-answer=1", "run")
 
 
-@pytest.mark.parametrize("name", ["wrong-order", "lost-answer", "lost-answer=0", "lost-answer=12"])
+@pytest.mark.parametrize(
+    "name",
+    [*("wrong-order", "lost-answer", "lost-answer=0", "lost-answer=12"), "awkward-password=4"],
+)
 def test_a_scenario(name):
     assert wrong_with(name) == ""
 
 
-@pytest.mark.parametrize("name", ["lost", "lost-answer=", "lost-answer=x", "wrong-order=1"])
+@pytest.mark.parametrize(
+    "name", ["lost", "lost-answer=", "lost-answer=x", "wrong-order=1", "awkward-password=5"]
+)
 def test_what_is_no_scenario(name):
     assert wrong_with(name).startswith("no such scenario (nearest: ")
-    assert wrong_with(name).endswith("; there are wrong-order, lost-answer, lost-answer=SEED")
+    assert wrong_with(name).endswith(
+        "; there are wrong-order, awkward-password, lost-answer, lost-answer=SEED,"
+        " awkward-password=1…4"
+    )
+
+
+def test_an_awkward_password_has_what_a_shell_a_dsn_and_a_url_trip_over():
+    assert set("'\"#%@& \\") <= set(awkward_beginning("awkward-password"))
+    assert awkward_beginning("awkward-password=1") == awkward_beginning("awkward-password")
+    mixes = {awkward_beginning(f"awkward-password={number}") for number in range(1, 5)}
+    assert len(mixes) == 4
+    assert awkward_beginning("lost-answer=1") == awkward_beginning("") == ""
+
+
+def test_an_awkward_password_is_the_harness_own():
+    with pytest.raises(UsageError, match="chooses the password itself; leave out --database-pass"):
+        plan("--scenario", "awkward-password", "--database-password", "mine")
 
 
 def plan(*words: str) -> Plan:

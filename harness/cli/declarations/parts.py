@@ -49,9 +49,10 @@ STACK = (
         _STACK_GROUP,
         "do something wrong on purpose: wrong-order starts the metadata service before the database"
         " is migrated (--checkout), lost-answer loses one answer to each kind of request (compat):"
-        " the first, or with a SEED any, in other ways",
+        " the first, or with a SEED any, in other ways; awkward-password gives the database one"
+        " full of quotes and signs, in four mixes",
         Role.AXIS,
-        metavar="wrong-order|lost-answer[=SEED]",
+        metavar="wrong-order|lost-answer[=SEED]|awkward-password[=1…4]",
         check=scenario,
         backend="embedded",
     ),
