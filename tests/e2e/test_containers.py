@@ -608,7 +608,7 @@ def test_a_build_that_fails_shows_its_output(
     assert "it breaks here" in done.output
 
 
-def test_a_service_that_ends_at_once_is_infra_with_its_log(
+def test_a_service_that_ends_at_once_fails_with_its_log(
     checkout: Path, over_containers: Callable[..., NoxRun]
 ) -> None:
     options = ["--checkout", str(checkout), "--dockerfile", "Dockerfile.ends"]
@@ -616,10 +616,10 @@ def test_a_service_that_ends_at_once_is_infra_with_its_log(
     done = over_containers("compat", *SMALL, *options, "--service", "HEAD")
 
     assert done.code != 0
-    assert [cell["status"] for cell in done.cells] == [Status.INFRA.value]
+    assert [cell["status"] for cell in done.cells] == [Status.FAIL.value]
     reason = done.cells[0]["checks"]["run"]["reason"]
-    assert "no stack for HEAD: the container" in reason
-    assert "ended with exit code 3; last lines of" in reason
+    ended = "the service HEAD ended with exit code 3 by itself, while its database lives"
+    assert reason.startswith(f"{ended}; last lines of")
     assert reason.endswith(LAST_WORDS)
     assert f"rerun: {done.cells[0]['rerun']}" in done.output
 

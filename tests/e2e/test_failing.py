@@ -41,7 +41,7 @@ def test_failing_runs_and_cards_are_read_again_at_later_stages(tmp_path):
         }
         for cell in found.cells
     }
-    whole = dict.fromkeys(("run", "kept", "failed_task", "logs", "exception"), "pass")
+    whole = dict.fromkeys(("run", "kept", "failed_task", "logs", "times", "exception"), "pass")
     assert statuses["2.2.13", "failing"] == statuses["2.19.39", "failing"] == whole
     old = statuses["2.2.13", "card"]
     assert (old.pop("run"), old.pop("logs")) == ("pass", "pass")
