@@ -36,6 +36,9 @@ def fill(session: nox.Session, run: Run, client: Client, cells: Sequence[Cell]) 
         session.error(why)
     wanted = run.clients.requirements(client, cells, minor)
     failed = _why_not_installed(session, wanted)
+    if failed is None and session.venv_backend == "uv" and beside(python, wanted):
+        # Only then: with --exact uv asks the index also where everything is there.
+        failed = _why_not_installed(session, ["--exact", *wanted])
     if failed is not None:
         told = f": {failed}" if failed else ""
         why = f"{' '.join(wanted)} could not be installed{told}"
@@ -55,11 +58,10 @@ def _why_not_installed(session: nox.Session, requirements: Sequence[str]) -> str
 
     What the installer printed is shown where it fails, and only there. None where it is done.
     """
-    exact = ["--exact"] if session.venv_backend == "uv" else []
     # In a file: what nox shows of an installer it keeps to itself.
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
         try:
-            session.install(*exact, *requirements, silent=False, stdout=output)
+            session.install(*requirements, silent=False, stdout=output)
         except CommandFailed:
             output.seek(0)
             said = output.read()
