@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import nox
 from nox.command import CommandFailed
@@ -30,25 +31,26 @@ def fill(session: nox.Session, run: Run, client: Client, cells: Sequence[Cell]) 
     # A reused environment may be that of another Python.
     minor = python_of(python)
     planned = next((cell.python for cell in cells if cell.client == client), "")
-    if planned and minor != planned:
-        why = f"its environment has Python {minor}, {planned} is planned: nox -N makes it anew"
+
+    def give_up(why: str) -> NoReturn:
         run.skip(cells, Status.INFRA, why)
         session.error(why)
+
+    if planned and minor != planned:
+        give_up(f"its environment has Python {minor}, {planned} is planned: nox -N makes it anew")
     wanted = run.clients.requirements(client, cells, minor)
     failed = _why_not_installed(session, wanted)
-    if failed is None and session.venv_backend == "uv" and beside(python, wanted):
+    more = beside(python, wanted) if failed is None else []
+    if more and session.venv_backend == "uv":
         # Only then: with --exact uv asks the index also where everything is there.
         failed = _why_not_installed(session, ["--exact", *wanted])
+        more = beside(python, wanted)
     if failed is not None:
-        told = f": {failed}" if failed else ""
-        why = f"{' '.join(wanted)} could not be installed{told}"
-        run.skip(cells, Status.INFRA, why)
-        session.error(why)
+        give_up(f"{' '.join(wanted)} could not be installed{failed and f': {failed}'}")
     if missing := lacking(python, wanted):
-        why = f"its environment lacks {' '.join(missing)}: without -R nox installs what is planned"
-        run.skip(cells, Status.INFRA, why)
-        session.error(why)
-    if more := beside(python, wanted):
+        lacks = f"its environment lacks {' '.join(missing)}"
+        give_up(f"{lacks}: without -R nox installs what is planned")
+    if more:
         run.screen.say(f"{session.name}: {', '.join(more)} is installed, too, and not planned")
     return python
 

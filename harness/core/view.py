@@ -201,13 +201,18 @@ class View:
 
         A later run that is green may be a repaired one: only a rerun of the same says flaky.
         """
-        before = self.earlier(cell)
-        if not before or not green(cell):
-            return False
-        # What the machine broke was done again by the run itself, and says nothing of the cell.
-        told = [one for one in before if one.run != cell.run or one.status is not Status.INFRA]
+        told = self._telling(cell)
         again = cell.run in self.reruns or any(entry.run == cell.run for entry in told)
-        return again and any(map(red, told))
+        return green(cell) and again and any(map(red, told))
+
+    def _telling(self, cell: CellEntry) -> list[CellEntry]:
+        """Return the entries of a cell before its last that say something of it, oldest first."""
+        # What the machine broke was done again by the run itself.
+        return [
+            one
+            for one in self.earlier(cell)
+            if one.run != cell.run or one.status is not Status.INFRA
+        ]
 
     def differences(self, cell: CellEntry) -> list[str]:
         """Return what did not come out alike in the attempts of one run at a cell.
@@ -216,11 +221,7 @@ class View:
             A line for each check, with its statuses in the order of the attempts:
             ``logs: pass, fail, pass``.
         """
-        before = [
-            entry
-            for entry in self.earlier(cell)
-            if entry.run == cell.run and entry.status is not Status.INFRA
-        ]
+        before = [one for one in self._telling(cell) if one.run == cell.run]
         if not before:
             return []
         attempts = [*before, cell]

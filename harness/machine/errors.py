@@ -66,6 +66,11 @@ class EndedError(InfraError):
         self.ending = ending
 
 
+def one_line(told: object) -> str:
+    """Return what an error or an answer says without its line ends."""
+    return " ".join(str(told).split())
+
+
 def in_words(error: BaseException) -> str:
     """Return what an exception says with its type: a ``repr`` loses the one or the other."""
     said = str(error)

@@ -16,7 +16,7 @@ from operator import attrgetter
 import psycopg2
 
 from harness.catalog.releases import Service
-from harness.machine.errors import InfraError
+from harness.machine.errors import InfraError, one_line
 from harness.proof.asking import (
     BODY,
     NEVER_GIVEN,
@@ -31,7 +31,6 @@ from harness.proof.crowd import exercise_crowd
 from harness.proof.declared import ALWAYS, DECLARED, declared
 from harness.proof.lists import ARTIFACTS, FLOWS, METADATA, RUNS, STEPS, TASKS, hold, hold_times
 from harness.proof.requests import Answer, Exchange, Row, UnansweredError, Written, equal
-from harness.stack.database.admin import one_line
 from harness.stack.database.server import Address
 
 EXTERNAL = "external"

@@ -6,9 +6,8 @@ import contextlib
 
 import psycopg2
 
-from harness.machine.errors import InfraError
+from harness.machine.errors import InfraError, one_line
 from harness.proof.requests import Answer, Exchange, UnansweredError
-from harness.stack.database.admin import one_line
 from harness.stack.database.server import Address
 
 CHECK = "unmigrated"

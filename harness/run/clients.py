@@ -23,11 +23,10 @@ from harness.core.blame import Blame, Evidence, blame
 from harness.core.entries import Environment, Provenance
 from harness.core.outcome import Status
 from harness.core.plan import Cell
-from harness.machine.errors import InfraError, of_machine
+from harness.machine.errors import InfraError, of_machine, one_line
 from harness.machine.processes import memory_kills
 from harness.run.folder import RunFolder
 from harness.run.record import Record
-from harness.stack.database.admin import one_line
 from harness.stack.evidence import unanswered
 from harness.stack.stacks import Stack
 from harness.stack.store.datastore import Datastore

@@ -17,7 +17,7 @@ from harness.core.blame import Blame
 from harness.core.entries import StageEntry, now
 from harness.core.outcome import Status
 from harness.core.scenarios import WRONG_ORDER
-from harness.machine.errors import InfraError
+from harness.machine.errors import InfraError, one_line
 from harness.proof import contract, fingerprint, unmigrated
 from harness.proof.declared import CHECKS
 from harness.run.folder import RunFolder
@@ -81,13 +81,11 @@ class Contracts:
             server.drop(name)
 
     def _unmigrated(self, running: RunningService, database: Database) -> tuple[str, ...]:
-        flow = f"Unmigrated_{self._folder.run.replace('-', '_')}"
-        return unmigrated.ask(running.url, database.address, flow)
+        return unmigrated.ask(running.url, database.address, self.flow("Unmigrated"))
 
-    @property
-    def flow(self) -> str:
-        """The name of the flow by which a service is asked for its contract."""
-        return f"Contract_{self._folder.run.replace('-', '_')}"
+    def flow(self, purpose: str = "Contract") -> str:
+        """Return the name of the flow by which a service is asked, unasked for its contract."""
+        return f"{purpose}_{self._folder.run.replace('-', '_')}"
 
     def judge(self, stack: Stack, point: Point) -> None:
         """Ask a service for its contract, on a database that no client has used yet."""
@@ -110,12 +108,13 @@ class Contracts:
         )
         try:
             with blaming(stack.running, stack.address):
-                found = contract.exercise(stack.running.url, stack.address, self.flow)
+                found = contract.exercise(stack.running.url, stack.address, self.flow())
         except (InfraError, ServiceError) as error:
             # The cells find out by themselves whether anything answers them.
             ended = isinstance(error, ServiceError)
             judged.status = Status.FAIL if ended else Status.INFRA
             judged.problems = [str(error)]
+            judged.seconds = round(time.monotonic() - started, 2)
             self._add(judged)
             return
         judged.problems, judged.known = self.declared(found, service, point)
@@ -159,8 +158,8 @@ class Contracts:
                 stack.running.stop()
                 losses = fingerprint.compare(served, stack.database.address)
             except (InfraError, psycopg2.Error) as error:
-                said = " ".join(str(error).split())
-                yield f"{stack.running.service.name}: rows not compared when it stopped: {said}"
+                name = stack.running.service.name
+                yield f"{name}: rows not compared when it stopped: {one_line(error)}"
                 continue
             if losses:
                 judged = self._latest[key]

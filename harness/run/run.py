@@ -349,7 +349,7 @@ class Run:
         if self.options.service_url is None:
             return []
         runs = [run for attempt in self.record.view.attempts for run in attempt.ended]
-        asked = [f"{self.contracts.flow}*"] if self.record.view.stages else []
+        asked = [f"{self.contracts.flow()}*"] if self.record.view.stages else []
         left = ", ".join(dict.fromkeys([*asked, *runs]))
         if not left:
             return []

@@ -23,7 +23,7 @@ from harness.core.entries import StageEntry, now
 from harness.core.outcome import ROLLBACK, CheckOutcome, Status
 from harness.core.path import Step
 from harness.core.plan import Cell, planned_stage
-from harness.machine.errors import HarnessError, InfraError
+from harness.machine.errors import HarnessError, InfraError, one_line
 from harness.proof import contract, fingerprint, rollback, schema
 from harness.report.summary import unsafe_sentence
 from harness.run.rereads import read_by_others, runs_by_client
@@ -32,7 +32,6 @@ from harness.run.saved_stage import SavedStages, Seen
 from harness.run.unit import OneStack, Unit
 from harness.run.walked_schema import WalkedSchema
 from harness.stack.backend import Backend
-from harness.stack.database.admin import one_line
 from harness.stack.database.rows import schema_version, server_version
 from harness.stack.database.server import Database
 from harness.stack.evidence import blaming
@@ -303,7 +302,7 @@ class Walk:
 
     def _check_contract(self, stage: StageEntry, step: Step, stack: Stack) -> None:
         # A database that was walked before has the flows of that walk.
-        flow = f"ContractStage{step.number}_{self._run.folder.run.replace('-', '_')}"
+        flow = self._contracts.flow(f"ContractStage{step.number}")
         found = contract.exercise(stack.running.url, stack.address, flow)
         wrong, known = self._contracts.declared(found, step.service, self._point)
         stage.problems += wrong

@@ -11,10 +11,9 @@ import requests
 
 from harness.core.blame import Evidence, blame
 from harness.core.outcome import Status
-from harness.machine.errors import EndedError, InfraError
+from harness.machine.errors import EndedError, InfraError, one_line
 from harness.machine.processes import tail_note
 from harness.machine.web import ask
-from harness.stack.database.admin import one_line
 from harness.stack.database.server import Address
 from harness.stack.service.launcher import RunningService, ServiceError
 

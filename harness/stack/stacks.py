@@ -16,9 +16,8 @@ from harness.catalog.releases import Service
 from harness.core.axes import Point, walk_name
 from harness.core.blame import Blame, Evidence, blame
 from harness.core.outcome import Status
-from harness.machine.errors import EndedError, InfraError
+from harness.machine.errors import EndedError, InfraError, one_line
 from harness.stack.backend import Backend
-from harness.stack.database.admin import one_line
 from harness.stack.database.rows import schema_version, server_version
 from harness.stack.database.server import Address, Database, DatabaseServer
 from harness.stack.evidence import blaming, evidence_of, unanswered
@@ -228,7 +227,7 @@ class Stacks:
             try:
                 return self._reach(self._backend.launcher, service, point)
             except (InfraError, psycopg2.OperationalError) as error:
-                return InfraError(f"no stack for {service.name}: {' '.join(str(error).split())}")
+                return InfraError(f"no stack for {service.name}: {one_line(error)}")
         server = self._backend.server(point)
         while True:
             try:

@@ -10,11 +10,10 @@ from pathlib import Path
 import psycopg2
 
 from harness.catalog.releases import Service
-from harness.machine.errors import InfraError, UsageError
+from harness.machine.errors import InfraError, UsageError, one_line
 from harness.machine.processes import HOST
 from harness.stack.containers.engine import Engine
 from harness.stack.containers.own import find
-from harness.stack.database.admin import one_line
 from harness.stack.database.cluster import Cluster
 from harness.stack.database.container import NAME, PORT
 from harness.stack.database.embedded import EmbeddedPostgres

@@ -16,7 +16,7 @@ from docker.context import ContextAPI
 from docker.errors import APIError, DockerException
 from docker.tls import TLSConfig
 
-from harness.machine.errors import InfraError
+from harness.machine.errors import InfraError, one_line
 
 CONFLICT = 409
 """The status an engine answers with when something is in use, or being removed just now."""
@@ -114,7 +114,7 @@ class Engine:
             text = " ".join(str(error.explanation or error).split())
             return f"the engine answered: {text}{next_step(text)}"
         return (
-            f"the Docker engine at {self.host} does not answer any more ({_one_line(error)}); "
+            f"the Docker engine at {self.host} does not answer any more ({one_line(error)}); "
             "when it is back, nox -s clean removes what was left on it"
         )
 
@@ -159,7 +159,7 @@ def _knock(endpoint: Endpoint) -> None:
 
 def _why_absent(endpoint: Endpoint, error: Exception) -> str:
     where = f"at {endpoint.host} ({endpoint.origin})"
-    text = _one_line(error)
+    text = one_line(error)
     if "Permission denied" in text:
         return (
             f"no permission to use the Docker engine {where}; "
@@ -198,7 +198,3 @@ def next_step(text: str) -> str:
     lower = text.lower()
     step = next((step for words, step in _NEXT_STEPS.items() if words in lower), "")
     return f"; {step}" if step else ""
-
-
-def _one_line(error: object) -> str:
-    return " ".join(str(error).split())

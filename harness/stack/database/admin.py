@@ -8,7 +8,7 @@ from dataclasses import replace
 import psycopg2
 from psycopg2 import errors, sql
 
-from harness.machine.errors import InfraError, UsageError
+from harness.machine.errors import InfraError, UsageError, one_line
 from harness.stack.database.server import Address
 
 RUN_SETTINGS = {
@@ -94,8 +94,3 @@ def drop_database(server: Address, name: str) -> None:
             f"the database {name!r} could not be dropped at {server.host}:{server.port}: "
             f"{one_line(error)}"
         ) from error
-
-
-def one_line(error: psycopg2.Error) -> str:
-    """Return what the server or libpq said, on one line; neither repeats the password."""
-    return " ".join(str(error).split())

@@ -13,8 +13,7 @@ from pathlib import Path
 import psycopg2
 from psycopg2.extensions import make_dsn
 
-from harness.machine.errors import InfraError
-from harness.stack.database.admin import one_line
+from harness.machine.errors import InfraError, one_line
 from harness.stack.database.cluster import clean_environment
 from harness.stack.database.embedded import find_binaries
 from harness.stack.database.server import Address
@@ -76,5 +75,5 @@ def _run(program: str, address: Address, *words: str) -> None:
         check=False,
     )
     if finished.returncode:
-        said = " ".join(finished.stderr.split()) or f"exit code {finished.returncode}"
+        said = one_line(finished.stderr) or f"exit code {finished.returncode}"
         raise InfraError(f"{program} of the database {address.name!r}: {said}")

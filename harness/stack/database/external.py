@@ -11,8 +11,8 @@ from contextlib import closing
 import psycopg2
 from psycopg2.extensions import parse_dsn
 
-from harness.machine.errors import InfraError, UsageError
-from harness.stack.database.admin import create_database, drop_database, one_line
+from harness.machine.errors import InfraError, UsageError, one_line
+from harness.stack.database.admin import create_database, drop_database
 from harness.stack.database.rows import server_version
 from harness.stack.database.server import Address, Database
 

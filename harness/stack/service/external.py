@@ -10,7 +10,7 @@ import requests
 from packaging.version import InvalidVersion, Version
 
 from harness.catalog.releases import Service
-from harness.machine.errors import InfraError, UsageError
+from harness.machine.errors import InfraError, UsageError, one_line
 from harness.stack.database.external import ExternalPostgres
 from harness.stack.database.rows import TABLES, tables_there
 from harness.stack.database.server import Database
@@ -44,7 +44,7 @@ def find_external(url: str) -> Service:
         asked = "/ping" if not ping.ok else f"/flows/{_NO_FLOW}"
         raise UsageError(
             f"--service-url {url}: no metadata service answers there: GET {asked} is answered"
-            f" {unknown.status_code} {_one_line(unknown.text)[:80]!r}"
+            f" {unknown.status_code} {one_line(unknown.text)[:80]!r}"
         )
     try:
         # Every release reports one; clients take a service without for one of the oldest.
@@ -177,11 +177,7 @@ def _get(url: str) -> requests.Response:
     try:
         return requests.get(url, timeout=_SECONDS)
     except requests.RequestException as error:
-        raise UsageError(f"--service-url: GET {url} is not answered: {_one_line(error)}") from error
-
-
-def _one_line(told: object) -> str:
-    return " ".join(str(told).split())
+        raise UsageError(f"--service-url: GET {url} is not answered: {one_line(error)}") from error
 
 
 def _is_refusal(answer: requests.Response) -> bool:
