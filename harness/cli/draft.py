@@ -18,7 +18,7 @@ from harness.cli.parser import build_parser
 from harness.core import expectations
 from harness.core.expectations import Expectation
 from harness.core.probes import FLOWS, Probe, find_probes, packages_of, select_probes
-from harness.core.scenarios import WRONG_ORDER, awkward_beginning, lost_answers
+from harness.core.scenarios import WRONG_ORDER, awkward_beginning, lost_answers, proxy_of
 from harness.machine.errors import UsageError, about, nearest
 from harness.proof.declared import CHECKS as CONTRACT_CHECKS
 from harness.proof.ui.checks import UI_CHECKS
@@ -118,7 +118,7 @@ def _check_scenario(session: str, raw: argparse.Namespace) -> None:
                 raise UsageError(
                     f"--scenario {asked} chooses the password itself; leave out {name}"
                 )
-    if asked and lost_answers(asked) and session != "compat":
+    if asked and (lost_answers(asked) or proxy_of(asked)) and session != "compat":
         raise UsageError(f"--scenario {asked} goes with compat, not {session}")
 
 

@@ -88,7 +88,7 @@ def run_losing_answers(doer: Doer, action: Action) -> LossyRun:
     evidence = {"relay": log}
     attempts: list[Attempt] = []
     losses = lost_answers(doer.cell.scenario)
-    relay = Relay(surroundings.service_url, losses, log)
+    relay = Relay(surroundings.service_url, log, losses=losses)
     with contextlib.closing(relay):
         through = replace(surroundings, service_url=relay.url)
         writer = Doer(doer.cell, through, doer.deadline)

@@ -58,6 +58,7 @@ class Surroundings:
         mark: what the processes are marked with.
         timeout: seconds the cell may take, and reading the runs of earlier stages again.
         service_url: the metadata API; None for local metadata.
+        settings: variables beside it: what a proxy in front of it wants.
         database: where the rows are; None for local metadata.
         service_log: the file whose growth during the cell is its evidence; None without.
         objects: lists what lies in the object store; it returns None where data is in files.
@@ -73,6 +74,7 @@ class Surroundings:
     mark: str
     timeout: float
     service_url: str | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
     database: Address | None = None
     service_log: Path | None = None
     objects: Callable[[], Sequence[Row] | None] = lambda: None
@@ -127,6 +129,7 @@ class Surroundings:
             "METAFLOW_CLIENT_CACHE_PATH": str(self.work / "cache"),
             **self.datastore,
             **metadata,
+            **self.settings,
         }
 
 

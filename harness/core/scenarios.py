@@ -1,4 +1,4 @@
-"""Scenarios: what is done wrong on purpose; of lost answers the kinds, and how each is lost. Pure.
+"""Scenarios: what is done wrong on purpose, or stands in between; of lost answers the kinds. Pure.
 
 A scenario is named as ``--scenario`` takes it: ``wrong-order``, ``lost-answer``, or with a seed of
 one's own ``lost-answer=7``.
@@ -9,8 +9,9 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
+from types import MappingProxyType
 
 from harness.core.probes import Check
 from harness.machine.errors import nearest
@@ -22,18 +23,71 @@ LOST_ANSWER = "lost-answer"
 # Services before 2.0.6 put it into a shell string and a DSN unquoted:
 # https://github.com/Netflix/metaflow-service/issues/152
 AWKWARD_PASSWORD = "awkward-password"  # noqa: S105 - the name of a scenario
+PATH_PREFIX = "path-prefix"
+AUTH_KEY = "auth-key"
+AUTH_HEADERS = "auth-headers"
+BODY_LIMIT = "body-limit"
+IDLE_CONNECTIONS = "idle-connections"
 SCENARIOS = {
     WRONG_ORDER: "the metadata service is started on the empty database before it is migrated",
     AWKWARD_PASSWORD: "the password of the database has quotes, spaces, backslashes and # % @ &",
     LOST_ANSWER: "of each kind of request one answer is lost",
+    PATH_PREFIX: "a proxy has the service below a path of its own, as METAFLOW_SERVICE_URL says",
+    AUTH_KEY: "a proxy wants the key that METAFLOW_SERVICE_AUTH_KEY has with each request",
+    AUTH_HEADERS: "a proxy wants the headers that METAFLOW_SERVICE_HEADERS has with each request",
+    BODY_LIMIT: "a proxy refuses bodies over a limit, by default the 1024 kB of nginx",
+    IDLE_CONNECTIONS: "a proxy closes a connection that is used again after an idle second",
 }
-"""What can be done wrong on purpose, by its name."""
+"""What can be done wrong on purpose, or stand between client and service, by its name."""
 
 MIXES = ("'\"#%@& \\ ' \\\\x", "\"a b'", "# %41 @ &b=c", "\\'; :/?\\")
 """What awkward passwords begin with, in the order of their numbers from 1; the first has it all."""
 
 CHECKS_BEGIN = "lost_"
 """What the names of the checks of lost answers begin with."""
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """What a proxy in front of a service wants of its clients; by default nothing.
+
+    Attributes:
+        prefix: of the paths that it has the service below.
+        headers: that each request must have, with their values.
+        body_limit: of a request, in bytes; 0 for none.
+        idle: seconds after which a connection is closed when it is used again; 0 for never.
+        settings: the variables by which a client is told, beside METAFLOW_SERVICE_URL.
+    """
+
+    prefix: str = ""
+    headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    body_limit: int = 0
+    idle: float = 0.0
+    settings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+
+# No secrets: nothing but a relay of the harness's own asks for them.
+_KEY, _BEARER = "compat-key", "Bearer compat"
+_NGINX_KB = 1024
+_PROXIES = {
+    PATH_PREFIX: Proxy(prefix="/teams/metaflow"),
+    AUTH_KEY: Proxy(headers={"x-api-key": _KEY}, settings={"METAFLOW_SERVICE_AUTH_KEY": _KEY}),
+    AUTH_HEADERS: Proxy(
+        headers={"Authorization": _BEARER, "X-Team": "compat"},
+        settings={
+            "METAFLOW_SERVICE_HEADERS": f'{{"Authorization": "{_BEARER}", "X-Team": "compat"}}'
+        },
+    ),
+    IDLE_CONNECTIONS: Proxy(idle=1.0),
+}
+
+
+def proxy_of(scenario: str) -> Proxy | None:
+    """Return the proxy that stands between client and service in a scenario; None for none."""
+    name, _, number = scenario.partition("=")
+    if name == BODY_LIMIT:
+        return Proxy(body_limit=1024 * int(number or _NGINX_KB))
+    return _PROXIES.get(name)
 
 
 class Way(str, Enum):
@@ -186,10 +240,13 @@ def description_of(scenario: str) -> str:
 
 def wrong_with(scenario: str) -> str:
     """Return what is wrong with the name of a scenario; empty for nothing."""
-    numbered = f"{LOST_ANSWER}=[0-9]+|{AWKWARD_PASSWORD}=[1-{len(MIXES)}]"
+    numbered = (
+        f"{LOST_ANSWER}=[0-9]+|{AWKWARD_PASSWORD}=[1-{len(MIXES)}]|{BODY_LIMIT}=[1-9][0-9]{{0,8}}"
+    )
     if scenario in SCENARIOS or re.fullmatch(numbered, scenario, re.ASCII):
         return ""
-    known = (*SCENARIOS, f"{LOST_ANSWER}=SEED", f"{AWKWARD_PASSWORD}=1…{len(MIXES)}")
+    of_numbers = f"{LOST_ANSWER}=SEED", f"{AWKWARD_PASSWORD}=1…{len(MIXES)}", f"{BODY_LIMIT}=KB"
+    known = (*SCENARIOS, *of_numbers)
     return f"no such scenario{nearest(scenario, known)}; there are {', '.join(known)}"
 
 

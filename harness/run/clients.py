@@ -17,6 +17,7 @@ from harness.catalog.releases import Client
 from harness.client.cell import CellOutcome, discard_work, not_run, run_cell
 from harness.client.environment import describe_environment, digest_of_checks
 from harness.client.program import Surroundings, last_words, request_under_way
+from harness.client.proxied import behind_proxy
 from harness.client.reading import EarlierRun
 from harness.core.actions import ROLES
 from harness.core.blame import Blame, Evidence, blame
@@ -148,10 +149,11 @@ class Clients:
             if data is None:  # what others stored before is nobody's any more
                 datastore.replace_dead()
             outcome.provenance = self._provenance(cell, pythons, stack)
-            of_client = self._of_clients(cell, pythons, stack, data, attempt)
-            surroundings = of_client[cell.client]
-            of_role = {role: of_client[cell.client_of(role)] for role in ROLES.values()}
-            run_cell(outcome, surroundings, earlier, of_role)
+            straight = self._of_clients(cell, pythons, stack, data, attempt)
+            surroundings = straight[cell.client]
+            with behind_proxy(outcome, straight) as of_client:
+                of_role = {role: of_client[cell.client_of(role)] for role in ROLES.values()}
+                run_cell(outcome, of_client[cell.client], earlier, of_role)
             if not outcome.status.expected or outcome.reread_problems:
                 # What is dead fails every client: that is not the client's failure.
                 found = self._blame(outcome, surroundings, stack, datastore, kills)

@@ -136,8 +136,9 @@ def test_a_scenario(name):
 def test_what_is_no_scenario(name):
     assert wrong_with(name).startswith("no such scenario (nearest: ")
     assert wrong_with(name).endswith(
-        "; there are wrong-order, awkward-password, lost-answer, lost-answer=SEED,"
-        " awkward-password=1…4"
+        "; there are wrong-order, awkward-password, lost-answer, path-prefix, auth-key,"
+        " auth-headers, body-limit, idle-connections, lost-answer=SEED, awkward-password=1…4,"
+        " body-limit=KB"
     )
 
 

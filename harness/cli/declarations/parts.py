@@ -50,9 +50,10 @@ STACK = (
         "do something wrong on purpose: wrong-order starts the metadata service before the database"
         " is migrated (--checkout), lost-answer loses one answer to each kind of request (compat):"
         " the first, or with a SEED any, in other ways; awkward-password gives the database one"
-        " full of quotes and signs, in four mixes",
+        " full of quotes and signs, in four mixes; path-prefix, auth-key, auth-headers,"
+        " body-limit and idle-connections put a proxy before the service (compat)",
         Role.AXIS,
-        metavar="wrong-order|lost-answer[=SEED]|awkward-password[=1…4]",
+        metavar="NAME[=NUMBER]",
         check=scenario,
         backend="embedded",
     ),

@@ -1,19 +1,22 @@
-"""A relay between client and service: it loses, of each kind of request, one answer."""
+"""A relay between client and service: it loses answers, or wants something, as proxies do."""
 
 from __future__ import annotations
 
 import contextlib
 import http.client
 import threading
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
-from harness.core.scenarios import Kind, Loss, Way, kind_of
+from harness.core.scenarios import Kind, Loss, Proxy, Way, kind_of
 from harness.machine.processes import HOST
 
 # Clients wait for ever (no release sets a timeout), so late is only late: it shows what else goes
@@ -64,20 +67,33 @@ class Relay:
 
     Args:
         service_url: of the metadata API.
-        losses: which answer is lost, and how, by the name of the kind; no other kind is touched.
         log: the file for a line on each request.
+        losses: which answer is lost, and how, by the name of the kind; no other kind is touched.
+        proxy: what is wanted of a request, before it is passed on.
+
+    Attributes:
+        url: where it has the metadata API.
     """
 
-    def __init__(self, service_url: str, losses: Mapping[str, Loss], log: Path) -> None:
+    def __init__(
+        self,
+        service_url: str,
+        log: Path,
+        *,
+        losses: Mapping[str, Loss] = MappingProxyType({}),
+        proxy: Proxy = Proxy(),  # noqa: B008 - it cannot be changed
+    ) -> None:
         self._service = urlsplit(service_url)
         self._losses = losses
+        self._proxy = proxy
+        self._passed = 0
         self._asked: Counter[str] = Counter()
         self._log = log
         self._lock = threading.Lock()
         self._strikes: list[Strike] = []
         self._closing = threading.Event()
         self._server = _Server((HOST, 0), partial(_Handler, self))
-        self.url = f"http://{HOST}:{self._server.server_address[1]}"
+        self.url = f"http://{HOST}:{self._server.server_address[1]}{proxy.prefix}"
         serve = partial(self._server.serve_forever, poll_interval=_POLL_SECONDS)
         threading.Thread(target=serve, daemon=True).start()
 
@@ -86,6 +102,19 @@ class Relay:
         """What was lost so far, in order."""
         with self._lock:
             return tuple(self._strikes)
+
+    @property
+    def passed(self) -> int:
+        """How many requests the service has answered."""
+        with self._lock:
+            return self._passed
+
+    def is_over(self, idle: float) -> bool:
+        """Tell whether a connection that was idle for so many seconds is closed now."""
+        over = 0 < self._proxy.idle <= idle
+        if over:
+            self._note(f"a connection that was idle for {idle:.1f} s is closed")
+        return over
 
     def close(self) -> None:
         """Stop listening; what still waits for the service is answered no more."""
@@ -96,7 +125,7 @@ class Relay:
     def answer(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes
     ) -> tuple[Answer, Way | None]:
-        """Have a request answered by the service.
+        """Have a request answered by the service, or refuse it.
 
         Returns:
             The answer for the client, whole, and how it is to be lost; None for not at all.
@@ -104,6 +133,12 @@ class Relay:
         Raises:
             OSError, http.client.HTTPException: when the service does not answer.
         """
+        refused = self._refused(path, headers, body)
+        if refused is not None:
+            why = refused.body.decode().strip()
+            self._note(f"{method} {path}: {refused.status} by the relay: {why}")
+            return refused, None
+        path = path.removeprefix(self._proxy.prefix)
         kind = kind_of(method, urlsplit(path).path)
         loss = self._due(kind)
         way = loss.way if loss else None
@@ -117,6 +152,24 @@ class Relay:
             self._closing.wait(DELAY_SECONDS)
         self._note(f"{method} {path}: {answer.status}" + (f"; {way.value}" if way else ""))
         return answer, way
+
+    def _refused(self, path: str, headers: Mapping[str, str], body: bytes) -> Answer | None:
+        """Return what is answered to a request that is not passed on; None for one that is."""
+        wanted = self._proxy
+        given = {name.lower(): value for name, value in headers.items()}
+        status, why = HTTPStatus.OK, ""
+        if not path.startswith(f"{wanted.prefix}/"):
+            status, why = HTTPStatus.NOT_FOUND, f"there is nothing but below {wanted.prefix}/"
+        for name, value in wanted.headers.items():
+            if given.get(name.lower()) != value:
+                status, why = HTTPStatus.UNAUTHORIZED, f"the header {name} is wanted"
+        if wanted.body_limit and len(body) > wanted.body_limit:
+            status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+            why = f"{len(body)} bytes are over {wanted.body_limit}"
+        if not why:
+            return None
+        said = (("Content-Type", "text/plain"),)
+        return Answer(status.value, status.phrase, said, f"{why}\n".encode())
 
     def _due(self, kind: Kind | None) -> Loss | None:
         """Count a request of a kind; return how its answer is lost, None for not at all."""
@@ -134,7 +187,10 @@ class Relay:
         with contextlib.closing(connection):
             connection.request(method, self._service.path + path, body or None, asked)
             got = connection.getresponse()
-            return Answer(got.status, got.reason, tuple(got.getheaders()), got.read())
+            answer = Answer(got.status, got.reason, tuple(got.getheaders()), got.read())
+        with self._lock:
+            self._passed += 1
+        return answer
 
     def _note(self, line: str) -> None:
         with self._lock, self._log.open("a", encoding="utf-8") as log:
@@ -155,9 +211,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def __init__(self, relay: Relay, *arguments: object) -> None:
         self._relay = relay
+        self._answered_at = float("inf")
         super().__init__(*arguments)  # type: ignore[arg-type]
 
     def _pass_on(self) -> None:
+        if self._relay.is_over(time.monotonic() - self._answered_at):
+            # As a proxy does whose last word crosses with a request: nothing is answered.
+            self.close_connection = True
+            return
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         try:
             answer, way = self._relay.answer(self.command, self.path, dict(self.headers), body)
@@ -178,6 +239,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         kept = len(answer.body) // 2 if way is Way.TRUNCATE else len(answer.body)
         self.wfile.write(answer.body[:kept])
+        self._answered_at = time.monotonic()
 
     do_GET = do_POST = do_PATCH = _pass_on  # noqa: N815 - the names that the base class looks for
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from harness.core.scenarios import Loss, Way
+from harness.core.scenarios import Loss, Proxy, Way, proxy_of
 from harness.machine.processes import free_port
 from harness.stack.proxy.relay import Relay
 from tests.stack.proxy.counting_service import Service
@@ -27,7 +27,7 @@ def service() -> Iterator[Service]:
 
 
 def struck(service: Service, way: Way, tmp_path: Path, nth: int = 1) -> Relay:
-    return Relay(service.url, {"create_task": Loss(way, nth)}, tmp_path / "relay.txt")
+    return Relay(service.url, tmp_path / "relay.txt", losses={"create_task": Loss(way, nth)})
 
 
 def test_what_is_not_to_be_lost_passes_whole(service, tmp_path):
@@ -109,7 +109,60 @@ def test_a_late_answer_does_not_hold_the_end(service, tmp_path):
 def test_a_service_that_is_gone_answers_nothing(tmp_path):
     gone = f"http://127.0.0.1:{free_port()}"
     with (
-        closing(Relay(gone, {}, tmp_path / "relay.txt")) as relay,
+        closing(Relay(gone, tmp_path / "relay.txt")) as relay,
         pytest.raises(requests.ConnectionError),
     ):
         requests.get(relay.url + "/ping", timeout=5)
+
+
+def asked(relay: Relay, path: str, **how: object) -> tuple[int, str]:
+    answer = requests.post(relay.url.partition("/teams")[0] + path, timeout=5, **how)  # type: ignore[arg-type]
+    return answer.status_code, answer.text
+
+
+def test_below_a_prefix_is_the_service_and_nothing_elsewhere(service, tmp_path):
+    proxy = proxy_of("path-prefix")
+    with closing(Relay(service.url, tmp_path / "proxy.txt", proxy=proxy)) as relay:
+        assert relay.url.endswith("/teams/metaflow")
+        assert requests.post(relay.url + "/flows/F", timeout=5).status_code == 200
+        assert asked(relay, "/flows/F")[0] == asked(relay, "/teams/metaflowers/F")[0] == 404
+        assert relay.passed == 1
+    assert [path for _, path, _ in service.asked] == ["/flows/F"]
+    noted = (tmp_path / "proxy.txt").read_text(encoding="utf-8").splitlines()
+    assert (
+        noted[1] == "POST /flows/F: 404 by the relay: there is nothing but below /teams/metaflow/"
+    )
+
+
+@pytest.mark.parametrize("scenario", ["auth-key", "auth-headers"])
+def test_without_what_it_wants_nothing_is_passed_on(service, tmp_path, scenario):
+    proxy = proxy_of(scenario)
+    with closing(Relay(service.url, tmp_path / "proxy.txt", proxy=proxy)) as relay:
+        refused = asked(relay, "/flows/F", headers=dict.fromkeys(proxy.headers, "another"))
+        assert asked(relay, "/flows/F")[0] == refused[0] == 401
+        assert "is wanted" in refused[1]
+        lower = {name.lower(): value for name, value in proxy.headers.items()}
+        assert asked(relay, "/flows/F", headers=lower)[0] == 200
+    assert len(service.asked) == 1
+
+
+def test_a_body_over_the_limit_is_refused(service, tmp_path):
+    proxy = proxy_of("body-limit=1")
+    with closing(Relay(service.url, tmp_path / "proxy.txt", proxy=proxy)) as relay:
+        assert asked(relay, "/flows/F", data=b"x" * 1024)[0] == 200
+        assert asked(relay, "/flows/F", data=b"x" * 1025) == (413, "1025 bytes are over 1024\n")
+    assert len(service.asked) == 1
+
+
+def test_an_idle_connection_is_closed_when_it_is_used_again(service, tmp_path):
+    with closing(Relay(service.url, tmp_path / "proxy.txt", proxy=Proxy(idle=0.2))) as relay:
+        connection = http.client.HTTPConnection(relay.url.removeprefix("http://"), timeout=5)
+        with closing(connection):
+            for _ in range(2):  # not idle in between
+                connection.request("POST", "/flows/F")
+                assert connection.getresponse().read()
+            time.sleep(0.3)
+            connection.request("POST", "/flows/F")
+            with pytest.raises(http.client.RemoteDisconnected):
+                connection.getresponse()
+    assert len(service.asked) == 2
