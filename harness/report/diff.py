@@ -109,7 +109,7 @@ def _worse(
         return {name: check for name, check in causes(cell).items() if name in was_green}
 
     found = by_signature(findings(view, sides, wrong))
-    return tuple(place.sentence for failure in found for place in failure.places)
+    return tuple(sentence for failure in found for sentence in failure.sentences)
 
 
 def _better(sides: Sides, both: Iterable[tuple[CellEntry, CellEntry]]) -> tuple[str, ...]:

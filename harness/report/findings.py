@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from harness.core.entries import CellEntry
+from harness.core.entries import CellEntry, StageEntry
 from harness.core.outcome import CheckOutcome, Status
 from harness.core.view import View, green
-from harness.report.sides import Page, Sides, page
-from harness.report.summary import causes, known_count, place, rollback_count, stage_sentences
+from harness.report.sides import Page, Sides, page, places
+from harness.report.summary import causes, known_count, known_lines, rollback_count, stage_lines
 from harness.report.text import counted, plain, shortened, some
 
 # What several clients do, and what one does.
@@ -23,9 +23,13 @@ VERBS = {
     Status.FAIL: ("fail", "fails"),
     Status.TIMEOUT: ("time out", "times out"),
     Status.INFRA: ("could not be judged", "could not be judged"),
+    Status.EXPECTED_FAIL: ("fail as declared", "fails as declared"),
     Status.UNEXPECTED_PASS: ("pass unexpectedly", "passes unexpectedly"),
     Status.NOT_RUN: ("did not run", "did not run"),
 }
+
+PLACES_SHOWN = 4
+"""Of the places of one failure, where there may be hundreds."""
 
 # Parts of a reason that differ between cells which fail alike. Status codes of HTTP stay.
 _VARYING = (
@@ -103,12 +107,6 @@ class Place:
         """Names of the cells."""
         return tuple(dict.fromkeys(name for one in self.findings for name in one.cells))
 
-    @property
-    def sentence(self) -> str:
-        """The place in words, with the reason of its first cell."""
-        first = self.findings[0]
-        return f"{self.where}: {self.what}: {first.reason or first.status.value}"
-
 
 @dataclass(frozen=True)
 class Failure:
@@ -135,6 +133,12 @@ class Failure:
         return self.places[0].what
 
     @property
+    def sentences(self) -> tuple[str, ...]:
+        """The first place with the reason, and each further one."""
+        first, *others = (f"{place.where}: {place.what}" for place in self.places)
+        return (f"{first}: {self.reason or self.status.value}", *map("the same: {}".format, others))
+
+    @property
     def cells(self) -> tuple[str, ...]:
         """Names of the cells, those of the first place first."""
         return tuple(dict.fromkeys(name for place in self.places for name in place.cells))
@@ -142,9 +146,8 @@ class Failure:
 
 def signature(reason: str, cell: CellEntry) -> str:
     """Return the reason without what differs between cells that fail alike."""
-    text = plain(reason)
     # The cell's id before service and client, which are parts of it; likewise run and flow.
-    for name, word in (
+    names = (
         (cell.flow_run, "RUN"),
         (cell.flow_run.partition("/")[0], "FLOW"),
         (cell.id, "CELL"),
@@ -152,7 +155,14 @@ def signature(reason: str, cell: CellEntry) -> str:
         (cell.client, "CLIENT"),
         (cell.writer, "WRITER"),
         (cell.resumer, "RESUMER"),
-    ):
+    )
+    return _signed(reason, names)
+
+
+def _signed(reason: str, names: Iterable[tuple[str, str]]) -> str:
+    """Return a reason without these names, and without what varies anyway."""
+    text = plain(reason)
+    for name, word in names:
         text = _replaced(text, name, word) if name and name in text else text
     for pattern, word in _VARYING:
         text = pattern.sub(word, text)
@@ -185,8 +195,6 @@ def findings(view: View, sides: Sides | None = None, wrong: Wrong = causes) -> l
     """
     groups: dict[_Key, list[CellEntry]] = {}
     for cell in view.cells:
-        if green(cell):
-            continue
         for (status, signed), checks in _alike(cell, wrong(cell)).items():
             where = (cell.session, page(cell), cell.probe, cell.probe_digest)
             groups.setdefault(_Key(where, status, checks, signed), []).append(cell)
@@ -259,17 +267,51 @@ def _alike(
     return groups
 
 
-def stage_findings(view: View) -> list[str]:
-    """Return a sentence for each thing that is wrong with a stage."""
-    found = view.stages
-    several = len({stage.run for stage in found}) > 1
+def known_failures(view: View, sides: Sides | None = None) -> list[str]:
+    """Return a sentence for each thing that fails as declared, in stages and in cells."""
+
+    def known(cell: CellEntry) -> dict[str, CheckOutcome]:
+        declared = Status.EXPECTED_FAIL
+        return {name: check for name, check in cell.checks.items() if check.status is declared}
+
+    of_cells = by_signature(findings(view, sides, known))
+    told = [f"{one.where}: {one.what}: {one.reason}" for one in of_cells]
+    return _of_stages(view, known_lines, "fails as declared: ") + told
+
+
+def stage_findings(view: View, *, verdict: bool = True) -> list[str]:
+    """Return a sentence for each thing that is wrong with a stage; what several share once.
+
+    Args:
+        view: the journal.
+        verdict: whether that on rollback is told, where ``--gate`` made it a problem.
+    """
+
+    def wrong(stage: StageEntry) -> list[str]:
+        found = stage_lines(stage, verdict=verdict)
+        return found or ([] if green(stage) else [stage.status.value])
+
+    return _of_stages(view, wrong)
+
+
+def _of_stages(
+    view: View, lines_of: Callable[[StageEntry], Iterable[str]], verb: str = ""
+) -> list[str]:
+    """Return what is told of stages, with where it is so: a line of several stages once."""
+    groups: dict[tuple[str, str], list[tuple[StageEntry, str]]] = {}
+    for stage in view.stages:
+        for line in lines_of(stage):
+            signed = _signed(line, [(stage.service, "SERVICE"), (stage.run, "RUN")])
+            # Stages of one walk, or services by themselves.
+            groups.setdefault((f"{stage.run} {stage.walk}", signed), []).append((stage, line))
+    several = len({stage.run for stage in view.stages}) > 1
     sentences = []
-    for stage in found:
-        wrong = stage_sentences(stage)
-        if not green(stage) and not wrong:
-            wrong = [f"{place(stage)}: {stage.status.value}"]
-        note = f"run {stage.run}, " if several else ""
-        sentences += [shortened(f"{note}{line}") for line in wrong]
+    for found in groups.values():
+        first, line = found[0]
+        note = f"run {first.run}, " if several else ""
+        of_walk = [one for one in view.stages if (one.run, one.walk) == (first.run, first.walk)]
+        where = places(of_walk, [stage for stage, _ in found])
+        sentences.append(shortened(f"{note}{where}: {verb}{line}"))
     return sentences
 
 

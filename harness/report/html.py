@@ -16,7 +16,14 @@ from harness.core.axes import walk_name
 from harness.core.entries import Begun, CellEntry, StageEntry
 from harness.core.outcome import Status, worst, worst_first
 from harness.core.view import View, green
-from harness.report.findings import Finding, by_signature, findings, headline, stage_findings
+from harness.report.findings import (
+    Finding,
+    by_signature,
+    findings,
+    headline,
+    known_failures,
+    stage_findings,
+)
 from harness.report.sides import REFERENCE, Page, Sides, page
 from harness.report.summary import (
     WAYS,
@@ -80,6 +87,7 @@ def render_html(view: View, folder: Path) -> str:
             failures=by_signature(wrong),
             failures_shown=FAILURES_SHOWN,
             stage_findings=stage_findings(view),
+            known=known_failures(view, sides),
             runs=_runs(view, found),
             notes=_notes(view),
             ways=WAYS,

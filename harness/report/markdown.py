@@ -9,13 +9,20 @@ from harness.core.axes import Side, on
 from harness.core.entries import CellEntry, StageEntry
 from harness.core.outcome import Status, worst
 from harness.core.view import View, green
-from harness.report.findings import by_signature, findings, headline, stage_findings
+from harness.report.findings import (
+    PLACES_SHOWN,
+    Failure,
+    by_signature,
+    findings,
+    headline,
+    known_failures,
+    stage_findings,
+)
 from harness.report.sides import Page, Sides, page, span
 from harness.report.summary import (
     WAYS,
     axes_words,
     difference_lines,
-    known_sentences,
     totals_line,
 )
 from harness.report.text import counted, shortened
@@ -49,15 +56,12 @@ def render_markdown(view: View) -> str:
     parts += [f"**⚠ unknown:** {escaped(line)}" for line in view.incomplete]
     parts += [f"**⚠** {escaped(line)}" for line in difference_lines(view)]
     sentences = [escaped(line) for line in stage_findings(view)]
-    sentences += [
-        f"**{one.status.sign} {one.status.value}** {escaped(one.where)}: {escaped(one.what)}"
-        + (f": {code(one.reason)}" if one.reason else "")
-        for one in by_signature(found)
-    ]
+    sentences += map(_failure, by_signature(found))
     parts.append(_list(sentences))
     parts.append(_timeline([stage for stage in stages if stage.stage]))
-    known = [line for stage in stages for line in known_sentences(stage)]
-    parts.append(_list([escaped(line) for line in known]))
+    known = _list([escaped(line) for line in known_failures(view, sides)])
+    if known:
+        parts.append(_folded("Known failures", known))
     parts += _grids(view, sides)
     parts.append(_list([escaped(text) for texts in view.notes.values() for text in texts]))
     bad = [cell for cell in view.cells if not green(cell)]
@@ -69,6 +73,20 @@ def render_markdown(view: View) -> str:
     for run in view.runs.values():
         parts.append(f"<sub>run {escaped(run.run)} · {escaped(run.backend)}</sub>")
     return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _failure(one: Failure) -> str:
+    """Return a failure in its first place, with the reason, and below where it is the same."""
+    first, *others = one.places[:PLACES_SHOWN]
+    reason = f": {code(one.reason)}" if one.reason else ""
+    mark = f"**{one.status.sign} {one.status.value}**"
+    lines = [f"{mark} {escaped(first.where)}: {escaped(first.what)}{reason}"]
+    for place in others:
+        what = "" if place.what == first.what else f": {escaped(place.what)}"
+        lines.append(f"  - the same: {escaped(place.where)}{what}")
+    if len(one.places) > PLACES_SHOWN:
+        lines.append(f"  - … and in {len(one.places) - PLACES_SHOWN} more places")
+    return "\n".join(lines)
 
 
 def _list(lines: Sequence[str], of: int | None = None) -> str:

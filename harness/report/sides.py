@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from packaging.version import InvalidVersion, Version
 
 from harness.core.axes import Axis, Side, on
-from harness.core.entries import Begun, CellEntry
+from harness.core.entries import Begun, CellEntry, StageEntry
 from harness.core.view import View
-from harness.report.summary import column
+from harness.report.summary import column, place
 
 REFERENCE = "reference-"
 
@@ -83,12 +83,12 @@ class Sides:
 
     def _session(self, view: View, found: Sequence[CellEntry]) -> Session:
         runs = view.runs.values()
-        clients = ordered(runs, "clients", (cell.client for cell in found))
+        clients = ordered(runs, "clients", (one for cell in found for one in _of_row(cell)))
         names = (column(cell) for cell in found)
         services = ordered(runs, "clients" if _crossed(found) else "services", names)
         row_order = {name: place for place, name in enumerate(clients)}
         order = {name: place for place, name in enumerate(services)}
-        by_row = sorted(found, key=lambda cell: row_order[cell.client])
+        by_row = sorted(found, key=lambda cell: [row_order[one] for one in _of_row(cell)])
         by_column = sorted(found, key=lambda cell: (cell.stage, order[column(cell)]))
         return Session(
             tuple(dict.fromkeys(map(self.row, by_row))),
@@ -98,7 +98,9 @@ class Sides:
 
     def row(self, cell: CellEntry) -> str:
         """Return the name of a cell's row."""
-        return _labelled(cell.client, cell, _ROW, self._rows[cell.session])
+        reader = _labelled(cell.client, cell, _ROW, self._rows[cell.session])
+        resumer, *read_by = _of_row(cell)
+        return f"{resumer} (read by {reader})" if read_by else reader
 
     def column(self, cell: CellEntry) -> str:
         """Return the name of a cell's service, with what tells it from others of that name."""
@@ -153,6 +155,14 @@ class Sides:
         others = [one for one in session.page_words(page(first)) if one != _done(first)]
         words += f" with {', '.join(others)}" if others else ""
         return f"{first.session}: {words}" if len(self.sessions) > 1 else words
+
+
+def _of_row(cell: CellEntry) -> tuple[str, ...]:
+    """Return the client that a cell's row is called by, and the one that reads, if it is another.
+
+    Who resumes makes the row, as what is read of it is mostly read by the same client.
+    """
+    return tuple(dict.fromkeys(filter(None, (cell.resumer, cell.client))))
 
 
 def _crossed(found: Sequence[CellEntry]) -> bool:
@@ -235,6 +245,23 @@ def _services(order: Sequence[str], chosen: Collection[str]) -> str:
 
 def _is_reference(name: str) -> bool:
     return name.startswith(REFERENCE)
+
+
+def places(order: Sequence[StageEntry], chosen: Sequence[StageEntry]) -> str:
+    """Return stages of one walk in words, or services by themselves: ``stages 02–04``.
+
+    Args:
+        order: all there are.
+        chosen: those that are told of.
+    """
+    if len(chosen) == 1:
+        return place(chosen[0])
+    walk = f" ({chosen[0].walk})" if chosen[0].walk else ""
+    if chosen[0].stage:
+        numbers, told = ([f"{one.stage:02d}" for one in found] for found in (order, chosen))
+        return f"stages {span(numbers, told)}{walk}"
+    names, told = ([one.service for one in found] for found in (order, chosen))
+    return f"services {span(names, told)}{walk}, by themselves"
 
 
 def blocks(order: Sequence[str], chosen: Collection[str]) -> list[tuple[str, ...]]:

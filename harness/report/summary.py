@@ -119,18 +119,21 @@ def place(stage: StageEntry) -> str:
     return f"stage {stage.stage:02d}, {stage.service}{walk}"
 
 
-def stage_sentences(stage: StageEntry, *, verdict: bool = True) -> list[str]:
+def stage_sentences(stage: StageEntry) -> list[str]:
+    """Return what is wrong with a stage of a walk, in words, with the place."""
+    return [f"{place(stage)}: {line}" for line in stage_lines(stage)]
+
+
+def stage_lines(stage: StageEntry, *, verdict: bool = True) -> list[str]:
     """Return what is wrong with a stage of a walk, in words.
 
     Args:
         stage: the stage.
         verdict: whether that on rollback is told, where ``--gate`` made it a problem.
     """
-    where = place(stage)
     left_out = unsafe_sentence(stage) if gated(stage) and not verdict else None
     problems = [line for line in stage.problems if line != left_out]
-    lost = [f"{where}: lost {line}" for line in told_once(stage.lost)]
-    return lost + [f"{where}: {line}" for line in told_once(problems)]
+    return [f"lost {line}" for line in told_once(stage.lost)] + told_once(problems)
 
 
 def told_once(lines: Iterable[str]) -> list[str]:
@@ -140,8 +143,13 @@ def told_once(lines: Iterable[str]) -> list[str]:
 
 
 def known_sentences(stage: StageEntry) -> list[str]:
+    """Return what fails in a stage of a walk as it is declared to, in words, with the place."""
+    return [f"{place(stage)}: fails as declared: {line}" for line in known_lines(stage)]
+
+
+def known_lines(stage: StageEntry) -> list[str]:
     """Return what fails in a stage of a walk as it is declared to, in words."""
-    return [f"{place(stage)}: fails as declared: {line}" for line in told_once(stage.known)]
+    return told_once(stage.known)
 
 
 def known_count(view: View) -> int:

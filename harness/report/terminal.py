@@ -18,7 +18,14 @@ from rich.text import Text
 from harness.core.entries import CellEntry, StageEntry
 from harness.core.outcome import Status, worst
 from harness.core.view import View, green
-from harness.report.findings import asides, by_signature, findings, signature
+from harness.report.findings import (
+    PLACES_SHOWN,
+    asides,
+    by_signature,
+    findings,
+    known_failures,
+    stage_findings,
+)
 from harness.report.sides import REFERENCE, Page, Sides, page
 from harness.report.summary import (
     WAYS,
@@ -26,13 +33,10 @@ from harness.report.summary import (
     column,
     difference_lines,
     gated,
-    known_sentences,
     rollback_lines,
-    stage_sentences,
     tally,
     totals_line,
 )
-from harness.report.text import counted, some
 
 _STYLES = {
     Status.PASS: "green",
@@ -45,7 +49,6 @@ _STYLES = {
     Status.NOT_RUN: "white",
 }
 _FAILURES_SHOWN = 20
-_PLACES_SHOWN = 4
 _LOG_COLUMNS = 2000
 _LONGEST_LINE = 400
 
@@ -196,7 +199,8 @@ class Screen:
         for line in difference_lines(view):
             self.console.print(escape(_short(line)), style="red")
         self._failures(view)
-        self._known(view)
+        for line in known_failures(view):
+            self.say(_short(f"known: {line}"))
         self.say(f"results: {folder}")
 
     def _failures(self, view: View) -> None:
@@ -209,34 +213,16 @@ class Screen:
             reason = first.checks[place.findings[0].checks[0]].reason
             words = f"{place.where}: {place.what}: {failure.status.value}: {reason}"
             self.console.print(escape(words), style="red")
-            for other in failure.places[1:_PLACES_SHOWN]:
+            for other in failure.places[1:PLACES_SHOWN]:
                 what = "" if other.what == place.what else f": {other.what}"
                 self.console.print(escape(f"  the same: {other.where}{what}"), style="red")
-            if len(failure.places) > _PLACES_SHOWN:
-                self.say(f"  … and in {len(failure.places) - _PLACES_SHOWN} more places")
+            if len(failure.places) > PLACES_SHOWN:
+                self.say(f"  … and in {len(failure.places) - PLACES_SHOWN} more places")
             self.say(f"  rerun: {first.rerun}")
             if len(failure.cells) > 1:
                 self.say(f"  … that is 1 of {len(failure.cells)} cells; all are in the results")
         if len(found) > _FAILURES_SHOWN:
             self.say(f"… and {len(found) - _FAILURES_SHOWN} more; all are in the results")
-
-    def _known(self, view: View) -> None:
-        """Print which checks fail as declared, with the reason of the first cell of each, once."""
-        cells_of: dict[str, list[CellEntry]] = {}
-        for cell in view.finished:
-            for name, check in cell.checks.items():
-                if check.status is Status.EXPECTED_FAIL:
-                    cells_of.setdefault(name, []).append(cell)
-        known: dict[str, list[str]] = {}
-        for name, cells in cells_of.items():
-            known.setdefault(signature(cells[0].checks[name].reason, cells[0]), []).append(name)
-        for names in known.values():
-            reason = cells_of[names[0]][0].checks[names[0]].reason
-            where = counted(
-                len({view.name(cell) for name in names for cell in cells_of[name]}), "cell"
-            )
-            told = f"{some(names, 'check')} {'fails' if len(names) == 1 else 'fail'} as declared"
-            self.say(_short(f"known: {told}, in {where}: {reason}"))
 
     def _walk(self, view: View) -> None:
         """Print the timelines of walks, what is wrong in them, and the verdicts on rollback."""
@@ -245,10 +231,8 @@ class Screen:
         for _, walk in groupby(walked, key=attrgetter("run", "walk")):
             self.console.print(timeline_table(list(walk)))
         # Verdicts on rollback follow, with all of their reasons.
-        for line in (line for stage in stages for line in stage_sentences(stage, verdict=False)):
+        for line in stage_findings(view, verdict=False):
             self.console.print(escape(_short(line)), style="red")
-        for line in (line for stage in stages for line in known_sentences(stage)):
-            self.say(_short(f"known: {line}"))
         for stage in stages:
             for line in rollback_lines(stage):
                 style = "red" if gated(stage) else None

@@ -294,6 +294,10 @@ class Run:
             cell.probe.name,
             writer=cell.writer.version if cell.writer else None,
             point=cell.point,
+            resumer=cell.resumer.version if cell.resumer else None,
+            resumed=frozenset(
+                action.name for action in cell.probe.actions if action.role == "resumer"
+            ),
         )
         today = datetime.now(timezone.utc).date()
         declared = (*known_failures(cell, checks), *self.options.expectations)

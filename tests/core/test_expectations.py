@@ -407,6 +407,30 @@ def test_who_wrote_and_who_reads_are_declared_apart(writer: str, reader: str, co
     assert declared.concerns(cell, "run") is concerned
 
 
+@pytest.mark.parametrize(
+    ("reader", "resumer", "concerned"),
+    [
+        ("2.19.39", "2.17.4", {"resume"}),
+        ("2.17.4", "2.19.39", {"order"}),
+        ("2.17.4", "2.17.4", {"resume", "order"}),
+    ],
+)
+def test_what_was_done_to_resume_is_of_the_resumer(reader: str, resumer: str, concerned: set[str]):
+    service = select_services(CATALOG, "v2.3.0", "released")[0]
+    cell = expectations.Judged(
+        Version(reader),
+        service,
+        "resume",
+        writer=Version("2.17.3"),
+        resumer=Version(resumer),
+        resumed=frozenset({"resume"}),
+    )
+    for check in ("resume", "order"):
+        entry = {"client": "==2.17.4", "service": "all", "check": check, "writer": "<2.17.4"}
+        (declared,) = _declared(**entry)
+        assert declared.concerns(cell, check) is (check in concerned)
+
+
 def test_who_wrote_is_the_client_itself_where_there_is_no_other():
     (declared,) = _declared(client="all", writer="<2.17.4")
     for name, concerned in (("2.2.13", True), ("2.19.39", False)):

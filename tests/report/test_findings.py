@@ -15,6 +15,7 @@ from harness.report.findings import (
     by_signature,
     findings,
     headline,
+    known_failures,
     signature,
     stage_findings,
 )
@@ -62,8 +63,8 @@ def _matrix(tmp_path: Path, checks: Callable[[str, str], Checks]) -> View:
 def told(found: list[Finding]) -> str:
     """Return the one failure that these findings are, in words."""
     (failure,) = by_signature(found)
-    (place,) = failure.places
-    return place.sentence
+    (sentence,) = failure.sentences
+    return sentence
 
 
 def test_alike_failures_are_one_finding_in_ranges(tmp_path: Path):
@@ -379,3 +380,61 @@ def test_crossed_clients_are_told_by_reader_and_writer(tmp_path: Path):
         if "fail" in square
     ]
     assert bad == [(2, 1), (3, 1), (2, 2), (3, 2)]
+    markdown = render_markdown(view)
+    assert markdown.index("| reader |") < markdown.index("| resumer |")
+    page = render_html(view, tmp_path)
+    corners = [f'class="corner">{name}</th>' for name in ("reader", "resumer")]
+    assert page.index(corners[0]) < page.index(corners[1])
+
+
+def test_who_resumed_is_blamed_not_who_read_it(tmp_path: Path):
+    def cell(client: str, resumer: str) -> CellEntry:
+        bad = resumer == "2.17.4"
+        checks: Checks = {"resume": ("fail", "KeyError: 'x'") if bad else "pass"}
+        fields = {"session": "cross", "writer": "2.17.3", "resumer": resumer, "probe": "resume"}
+        return journals.cell(client, "v2.5.1", checks, **fields)
+
+    pairs = [("2.17.4", "2.17.4"), ("2.19.39", "2.17.4"), ("2.17.4", "2.19.39")]
+    view = journals.write(tmp_path, [cell(*pair) for pair in pairs])
+    (finding,) = findings(view)
+    both = ("2.17.4", "2.17.4 (read by 2.19.39)")
+    assert set(finding.clients) == set(both)
+    assert finding.where == (
+        "clients 2.17.4–2.17.4 (read by 2.19.39) fail resuming what client 2.17.3 wrote"
+    )
+    (grid,) = grid_tables(view, view.cells)
+    rows = [str(row) for row in next(iter(grid.columns)).cells]
+    assert rows == [*both, "2.19.39 (read by 2.17.4)"]
+    page = render_html(view, tmp_path)
+    assert "2.19.39 (read by 2.17.4)" in page
+
+
+def test_a_failure_in_several_places_has_its_reason_once_in_markdown(tmp_path: Path):
+    def checks(client: str, service: str) -> Checks:
+        bad = client != "2.7.23" and (client, service) != ("2.0.5", "v2.4.0")
+        return {"run": ("fail", "exit code 1") if bad else "pass"}
+
+    view = _matrix(tmp_path, checks)
+    text = render_markdown(view)
+    assert text.count("exit code 1") == 1
+    assert "  - the same: client 2.0.5 fails on services v2.2.0–v2.3.0\n" in text
+    (failure,) = by_signature(findings(view))
+    assert failure.sentences[1] == (
+        "the same: client 2.0.5 fails on services v2.2.0–v2.3.0: basics: run"
+    )
+
+
+def test_known_failures_are_told_once_with_their_ranges_in_every_report(tmp_path: Path):
+    def checks(client: str, service: str) -> Checks:
+        bad = client in {"2.0.5", "2.2.13"} and service != "v2.2.0"
+        return {"tags": ("expected-fail", f"declared: client {client}") if bad else "pass"}
+
+    view = _matrix(tmp_path, checks)
+    sentence = (
+        "clients 2.0.5–2.2.13 fail as declared on services ≥ v2.3.0: basics: tags: declared:"
+        " client 2.0.5"
+    )
+    assert known_failures(view) == [sentence]
+    assert findings(view) == []
+    assert sentence in render_markdown(view)
+    assert sentence in render_html(view, tmp_path)

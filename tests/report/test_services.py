@@ -13,6 +13,7 @@ from harness.cli.rerun import bad_stages, cells_of
 from harness.core.entries import StageEntry
 from harness.core.view import View
 from harness.report.diff import compare
+from harness.report.findings import known_failures, stage_findings
 from harness.report.html import render_html
 from harness.report.junit import render_junit
 from harness.report.markdown import render_markdown
@@ -117,6 +118,35 @@ def test_equal_attempts_are_not_told(tmp_path: Path):
     view = journals.write(tmp_path, [journals.cell("2.19.39", BOTH[1])], stages=[bad, bad])
     assert "differs" not in printed(view, tmp_path)
     assert "flaky" not in printed(view, tmp_path)
+
+
+def test_what_several_services_have_in_common_is_told_once(tmp_path: Path):
+    names = ("v2.2.4", "v2.3.0", "v2.4.0", "v2.5.1")
+    stages = [alone(names[0])]
+    for name in names[1:]:
+        problem = f"unmigrated: POST /flows/Unmigrated_{name[1:].replace('.', '_')} of {name}: 500"
+        stages.append(alone(name, status="fail", problems=[problem], known=["a reason: so"]))
+    cells = [journals.cell("2.19.39", name) for name in names]
+    view = journals.write(tmp_path, cells, stages=stages)
+    where = "services ≥ v2.3.0, by themselves"
+    (sentence,) = stage_findings(view)
+    assert sentence.startswith(f"{where}: unmigrated: POST /flows/Unmigrated_2_3_0 of v2.3.0")
+    assert known_failures(view) == [f"{where}: fails as declared: a reason: so"]
+    assert printed(view, tmp_path).count("a reason: so") == 1
+    assert render_markdown(view).count("a reason: so") == 1
+
+
+def test_stages_of_a_walk_that_have_something_in_common_are_told_once(tmp_path: Path):
+    stages = [
+        journals.stage(number, f"v2.{number}.0", status="fail", problems=[WRONG])
+        for number in (1, 2, 3)
+    ]
+    stages += [journals.stage(4, "v2.4.0", status="fail", problems=["run: refused"])]
+    view = journals.write(tmp_path, [], stages=stages)
+    assert stage_findings(view) == [
+        f"stages 01–03: {WRONG}",
+        "stage 04, v2.4.0: run: refused",
+    ]
 
 
 def test_equal_sentences_are_told_once_with_their_count(tmp_path: Path):

@@ -252,7 +252,8 @@ def test_declared_failures_are_told_once_for_all_cells(log, tmp_path):
     known = {"run": "pass", "tags": ("expected-fail", "why it fails: HTTP 400")}
     entries = _view(tmp_path, cell("2.2.13", "v2.5.1", known), cell("2.7.23", "v2.5.1", known))
     log.screen.end(entries, tmp_path)
-    assert "known: tags fails as declared, in 2 cells: why it fails: HTTP 400\n" in log.text
+    told = "known: all 2 clients fail as declared on service v2.5.1: basics: tags: why it fails"
+    assert told in log.text
     assert log.text.count("HTTP 400") == 1
 
 
@@ -260,9 +261,10 @@ def test_checks_that_fail_as_declared_for_one_reason_are_told_once(log: _Paper, 
     why = ("expected-fail", "declared: HTTP 400")
     known = {"run": why, "tags": why, "logs": ("expected-fail", "another: HTTP 500")}
     log.screen.end(_view(tmp_path, cell("2.2.13", "v2.5.1", known)), tmp_path)
+    where = "known: client 2.2.13 fails as declared on service v2.5.1: basics: "
     assert [line for line in log.text.splitlines() if line.startswith("known: ")] == [
-        "known: run, tags fail as declared, in 1 cell: declared: HTTP 400",
-        "known: logs fails as declared, in 1 cell: another: HTTP 500",
+        where + "run, tags: declared: HTTP 400",
+        where + "logs: another: HTTP 500",
     ]
 
 
