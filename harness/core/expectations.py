@@ -70,8 +70,8 @@ class Judged:
     Attributes:
         client: its release.
         writer: that of the client that wrote what was judged, where it is another.
-        resumer: that of the client that resumed it, where one did.
-        resumed: the names of the checks of what the resumer itself did.
+        doers: that of the client that did something, by the name of the check of that, where it
+            may be another.
         service: None where clients run alone, or where nobody knows it.
         probe: the name of the probe.
         ui: the release of the UI backend that showed it; None where no UI is asked.
@@ -84,12 +84,7 @@ class Judged:
     ui: Version | None = None
     writer: Version | None = None
     point: Point | None = None
-    resumer: Version | None = None
-    resumed: frozenset[str] = frozenset()
-
-    def client_of(self, check: str) -> Version:
-        """Return the release of the client that a check of the cell is about."""
-        return self.resumer if self.resumer is not None and check in self.resumed else self.client
+    doers: Mapping[str, Version] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -103,8 +98,8 @@ class Expectation:
         reason: why it fails.
         link: where that is told; None when nowhere.
         until: the last day it is expected; None for always.
-        client: which clients, of several in a cell the one that reads, and for what was done to
-            resume the one that resumes; no client has a part in a migration.
+        client: which clients, of several in a cell the one that reads; for what a run, a resume
+            or a command did, the one that did it. No client has a part in a migration.
         writer: which clients wrote what it is about.
         ui: which UI backends show it so; None for a failure of clients with services.
         before: for a migration, the services that used the database last; None for a cell's check.
@@ -131,7 +126,9 @@ class Expectation:
         if self.check not in {check, f"{cell.probe}/{check}"} or not self._elsewhere(cell, check):
             return False
         writer = cell.writer or cell.client
-        if not self.client.holds(cell.client_of(check)) or not self.writer.holds(writer):
+        if not self.client.holds(cell.doers.get(check, cell.client)) or not self.writer.holds(
+            writer
+        ):
             return False
         service = cell.service
         # A git ref that this machine does not know stands in the rows of a UI's database, too.

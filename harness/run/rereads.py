@@ -59,6 +59,9 @@ def read_by_others(
 ) -> None:
     """Let the oldest and the newest client read every run other clients wrote earlier.
 
+    The checks are made on those of the stage before, and at the last stage also on its own, which
+    nobody comes to read later.
+
     Args:
         run: of the walk.
         pythons: each client with its interpreter, oldest first.
@@ -72,7 +75,8 @@ def read_by_others(
         InfraError: when the service or the database is dead.
     """
     clients = list(pythons)
-    earlier = [one for one in written if one.cell.stage < step.number]
+    is_last = step == run.plan.path[-1]
+    earlier = [one for one in written if one.cell.stage < step.number + is_last]
     with run.executor.pool() as pool:
         answers = []
         readers = dict.fromkeys((clients[0], clients[-1]))
@@ -125,7 +129,8 @@ def read_by_another(
 ) -> tuple[list[str], list[str]]:
     """Let a client list what others wrote, and make the checks that their writers passed.
 
-    The checks are made on the runs of the latest stage that wrote some: once each, mostly.
+    The checks are made on the runs of the latest earlier stage that wrote some, once each, mostly,
+    and on those of this stage.
 
     Args:
         run: of the walk.
@@ -153,7 +158,7 @@ def read_by_another(
         for one in written
     ]
     deadline = time.monotonic() + surroundings.timeout
-    requests = requests_of(cells, written)
+    requests = requests_of(cells, written, step.number)
     try:
         answers = read_runs(surroundings, requests, name="listing", deadline=deadline)
     except (ClientError, ClientTimeoutError) as error:
@@ -167,11 +172,18 @@ def read_by_another(
     return told(reader.name, written, judged)
 
 
-def requests_of(cells: Sequence[Cell], written: Sequence[WrittenRun]) -> list[Request]:
-    """Return what another client is asked for of each run, whose cell is the reader's. Pure."""
-    latest = max(one.cell.stage for one in written)
+def requests_of(cells: Sequence[Cell], written: Sequence[WrittenRun], number: int) -> list[Request]:
+    """Return what another client is asked for of each run, whose cell is the reader's. Pure.
+
+    Args:
+        cells: those of the reader, in the order of the runs.
+        written: the runs.
+        number: of the stage that they are read at.
+    """
+    earlier = (one.cell.stage for one in written if one.cell.stage < number)
+    checked = {number, max(earlier, default=0)}
     return [
-        Request(one.cell, one.run_id, _to_read(cell, one) if one.cell.stage == latest else ())
+        Request(one.cell, one.run_id, _to_read(cell, one) if one.cell.stage in checked else ())
         for cell, one in zip(cells, written, strict=True)
     ]
 

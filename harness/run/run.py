@@ -294,10 +294,11 @@ class Run:
             cell.probe.name,
             writer=cell.writer.version if cell.writer else None,
             point=cell.point,
-            resumer=cell.resumer.version if cell.resumer else None,
-            resumed=frozenset(
-                action.name for action in cell.probe.actions if action.role == "resumer"
-            ),
+            doers={
+                action.name: cell.client_of(action.role).version
+                for action in cell.probe.actions
+                if action.verb != "read"
+            },
         )
         today = datetime.now(timezone.utc).date()
         declared = (*known_failures(cell, checks), *self.options.expectations)

@@ -415,15 +415,14 @@ def test_who_wrote_and_who_reads_are_declared_apart(writer: str, reader: str, co
         ("2.17.4", "2.17.4", {"resume", "order"}),
     ],
 )
-def test_what_was_done_to_resume_is_of_the_resumer(reader: str, resumer: str, concerned: set[str]):
+def test_what_was_done_is_of_the_client_that_did_it(reader: str, resumer: str, concerned: set[str]):
     service = select_services(CATALOG, "v2.3.0", "released")[0]
     cell = expectations.Judged(
         Version(reader),
         service,
         "resume",
         writer=Version("2.17.3"),
-        resumer=Version(resumer),
-        resumed=frozenset({"resume"}),
+        doers={"resume": Version(resumer)},
     )
     for check in ("resume", "order"):
         entry = {"client": "==2.17.4", "service": "all", "check": check, "writer": "<2.17.4"}

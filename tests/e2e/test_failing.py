@@ -31,7 +31,7 @@ def test_failing_runs_and_cards_are_read_again_at_later_stages(tmp_path):
     found = run(
         "fixed_db",
         tmp_path,
-        *("--metaflow", "2.2.13,2.19.39", "--path", "2.0.4,2.5"),
+        *("--metaflow", "2.0.5,2.19.39", "--path", "2.0.4,2.5"),
         *("--probe", "failing,card"),
     )
     assert found.code == 0, found.output
@@ -42,8 +42,8 @@ def test_failing_runs_and_cards_are_read_again_at_later_stages(tmp_path):
         for cell in found.cells
     }
     whole = dict.fromkeys(("run", "kept", "failed_task", "logs", "times", "exception"), "pass")
-    assert statuses["2.2.13", "failing"] == statuses["2.19.39", "failing"] == whole
-    old = statuses["2.2.13", "card"]
+    assert statuses["2.0.5", "failing"] == statuses["2.19.39", "failing"] == whole
+    old = statuses["2.0.5", "card"]
     assert (old.pop("run"), old.pop("logs")) == ("pass", "pass")
     assert "card" in old
     assert set(old.values()) == {"unsupported"}
@@ -54,7 +54,10 @@ def test_failing_runs_and_cards_are_read_again_at_later_stages(tmp_path):
     assert set(new.values()) == {"pass"}
     stages = [entry for entry in found.entries if entry["kind"] == "stage"]
     assert [stage["problems"] for stage in stages] == [[], []]
-    assert stages[1]["rereads"]
+    # Four runs of a first stage by who wrote them, and all eight by the other client.
+    assert [stage["rereads"] for stage in stages] == [0, 12]
+    reads_logs = [line for line in stages[1]["known"] if "2.0.5 reads failing/logs" in line]
+    assert len(reads_logs) == 1
 
 
 def test_a_flow_that_ends_well_although_it_should_fail_fails(tmp_path):

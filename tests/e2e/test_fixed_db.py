@@ -276,6 +276,14 @@ def test_a_path_that_goes_down_migrates_nothing_and_is_judged_like_any(walk_over
     assert down.rereads
 
 
+def test_a_service_that_writes_what_it_refuses_is_red_where_a_path_goes_down(
+    walk_over: WalkOver,
+) -> None:
+    _, down = walk_over("2.0,1.0").stages
+    assert (down.direction, down.status) == ("downgrade", "fail")
+    assert any("refused, yet rows were written" in problem for problem in down.problems)
+
+
 def test_a_service_that_does_not_start_on_a_newer_schema_is_red_where_a_path_goes_down(
     walk_over: WalkOver,
 ) -> None:

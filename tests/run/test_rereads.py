@@ -44,8 +44,11 @@ def test_of_the_latest_stage_the_checks_that_passed_and_are_for_the_reader_are_m
     fit = next(one.name for one in reader.checks if not reader.unsupported(one))
     assert {unfit, fit} <= set(own)
     written = [run(1, fit), run(3, unfit, fit), run(3)]
-    requests = requests_of([reader] * 3, written)
+    requests = requests_of([reader] * 3, written, 4)
     assert [(one.run_id, one.checks) for one in requests] == [("1", ()), ("3", (fit,)), ("3", ())]
+    # At the last stage its own runs are among them.
+    checked = [one.checks for one in requests_of([reader] * 3, written, 3)]
+    assert checked == [(fit,), (fit,), ()]
     assert [one.cell for one in requests] == [one.cell for one in written], "its writer's"
 
 
