@@ -79,10 +79,11 @@ def _bare(python: Path, folder: Path, url: str) -> float:
     return _seconds() - before
 
 
-def _costs(
-    client: str, datastore: str, folder: Path
-) -> tuple[dict[str, tuple[float, int, str]], float]:
-    """Return seconds, tasks and status of each probe's cell, by name, and those of a bare flow."""
+def _costs(client: str, datastore: str, folder: Path) -> tuple[dict[str, float], float]:
+    """Return the seconds of each probe's cell, by name, and those of a bare flow.
+
+    A line of the table is printed as each cell ends.
+    """
     given = ["--metaflow", client, "--service", "2.5", "--probe", "all", "--datastore", datastore]
     options = parse("compat", [*given, "--backend", "embedded", "--results", str(folder)], load())
     minor = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -109,7 +110,8 @@ def _costs(
                 cursor = connection.cursor()
                 cursor.execute(_TASKS, [cell.probe.flow])
                 tasks = cursor.fetchone()[0]
-            found[cell.probe.name] = (used, tasks, status)
+            found[cell.probe.name] = used
+            print(f"| {cell.probe.name} | {tasks} | {used:.1f} | {status} |", flush=True)
         bare.append(_bare(python, folder, url))
     finally:
         run.end()
@@ -117,20 +119,18 @@ def _costs(
 
 
 def main() -> int:
-    """Print a table and both sums; 1 where one is over its budget."""
+    """Print a table, line by line, and both sums; 1 where one is over its budget."""
     parser = argparse.ArgumentParser(description="What each probe costs.")
     parser.add_argument("client", nargs="?", default=CLIENT)
     parser.add_argument("datastore", nargs="?", default="local")
     given = parser.parse_args()
     default = {probe.name for probe in parse("compat", [], load()).probes}
+    print(f"client {given.client}, {given.datastore} data\n")
+    print("| probe | tasks | CPU s | |\n|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         costs, bare = _costs(given.client, given.datastore, Path(folder))
-    print(f"client {given.client}, {given.datastore} data\n")
-    print("| probe | tasks | CPU s | |\n|---|---|---|---|")
-    for name, (used, tasks, status) in costs.items():
-        print(f"| {name} | {tasks} | {used:.1f} | {status} |")
-    whole = sum(used for used, _, _ in costs.values())
-    unasked = sum(used for name, (used, _, _) in costs.items() if name in default)
+    whole = sum(costs.values())
+    unasked = sum(used for name, used in costs.items() if name in default)
     here = bare / BARE
     print(f"\na bare flow of 7 tasks: {bare:.1f} s ({BARE}); in seconds of that machine:")
     print(
