@@ -4,9 +4,16 @@ Dumps, logs, and tags of a run that is done. The namespace is set at the top of 
 steps too.
 A scheduler makes the run and each task by a command of its own, and goes by how the commands end;
 here without any scheduler. ``Runner`` runs a flow from Python, and ``spin`` one of its steps again.
+
+The run itself ends with an artifact that cannot be pickled: its last task, and so the run, has
+failed for everybody. What is done with it then is done with a failed run.
+
+By hand: ``PROBE_LOCK=1 python flows/commands.py run`` fails, and without the variable it does not.
 """
 
+import os
 import sys
+import threading
 
 from metaflow import FlowSpec, Run, current, get_namespace, namespace, step
 
@@ -16,7 +23,7 @@ namespace(None)
 TAGS = ["probe:commands"]
 
 ACTIONS = [
-    {"verb": "run"},
+    {"verb": "run", "env": {"PROBE_LOCK": "1"}, "ends": "failed"},
     {"verb": "command", "name": "dump", "args": ["dump", "{run.start}"]},
     {
         "verb": "command",
@@ -101,11 +108,17 @@ ACTIONS = [
         "client": ">=2.19.0",
         # The client says so: it looks for the step's inputs by their metadata.
         "service": ">=2.5.0",
-        "args": ["spin", "{flow}/{run.end}"],
+        # Of a task that stored what it made: spin looks for the graph among that.
+        "args": ["spin", "{flow}/{step_end.run_id}/end/two"],
     },
 ]
 
 CHECKS = {
+    "kept": {"about": "what the task before the one that cannot be stored stored is read back"},
+    "failed_task": {"about": "the task that could not be stored is read back as not successful"},
+    # From 2.2.5 to 2.12.26 it is: https://github.com/Netflix/metaflow/pull/2087
+    "recorded": {"about": "no attempt of the task that could not be stored is recorded as good"},
+    "failed_log": {"about": "the log of the task tells what could not be pickled"},
     "of_file": {"about": "a namespace set at the top of the file holds within the steps"},
     "found_in_step": {"about": "a step finds its own run in the namespace of the file"},
     "dumped": {"about": "the dump of a task shows what it stored", "action": "dump"},
@@ -154,7 +167,7 @@ def attempt(operation):
 
 
 class CommandsFlow(FlowSpec):
-    """Hand a value from one task to the next."""
+    """Hand a value from one task to the next; keep a lock, which nobody can pickle, if asked to."""
 
     @step
     def start(self):
@@ -169,6 +182,8 @@ class CommandsFlow(FlowSpec):
     def end(self):
         self.seen = self.shape + " seen"
         print("end saw: " + self.seen)
+        if os.environ.get("PROBE_LOCK"):
+            self.unpicklable = threading.Lock()
 
 
 def by_runner():
@@ -184,6 +199,32 @@ def by_runner():
 def told(output, what):
     """Return what the program printed of one thing."""
     return output.stdout.split(what + ": ")[1].splitlines()[0]
+
+
+def check_kept(run):
+    """Read the artifact of the task that ended well."""
+    found = run["start"].task.data.shape
+    assert found == "octagon", "the artifact is %r" % (found,)
+
+
+def check_failed_task(run):
+    """Look at the task as a user would."""
+    task = run["end"].task
+    assert not task.successful, "the failed task is successful"
+    assert not task.finished, "the failed task is finished"
+    return {"tasks_v3": [{"step_name": "end"}]}
+
+
+def check_recorded(run):
+    """Look at what the Metaflow UI goes by."""
+    found = [item.value for item in run["end"].task.metadata if item.name == "attempt_ok"]
+    assert "True" not in found, "attempt_ok is recorded as %r" % (found,)
+
+
+def check_failed_log(run):
+    """Read the error in the failed task's log."""
+    stderr = run["end"].task.stderr
+    assert "pickle" in stderr.lower(), "stderr is %r" % (stderr,)
 
 
 def check_of_file(run):
@@ -262,7 +303,7 @@ def check_spun(output):
 
 def check_unchanged(runs):
     """Count the tasks of the run."""
-    tasks = [task.pathspec for one in runs["run"] for task in one]
+    tasks = [task.pathspec for one in runs["step_end"] for task in one]
     assert len(tasks) == 2, "its tasks are %r" % (tasks,)
 
 

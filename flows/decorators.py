@@ -1,10 +1,15 @@
 """What a flow is set up with: configs, exit hooks, decorators of one's own, and mutators.
 
+And one step of several follows, by a value, and a step that follows itself: where the release can,
+the flow has these steps between its two. Both came as one, though a step could follow itself only
+two releases later than others.
+
 By hand: ``python flows/decorators.py --config-value given '{"shape": "hexagon", "sides": [6, "ü"]}'
 run``, from release 2.12.37 on.
 """
 
 import os
+import re
 
 import metaflow
 from metaflow import FlowSpec, catch, step
@@ -37,7 +42,17 @@ CHECKS = {
         "about": "a mutator of a step adds a decorator to it, and one of a flow to its steps",
         "client": ">=2.16.0",
     },
+    "taken": {"about": "the way of the value is taken", "client": ">=2.17.4"},
+    "not_taken": {"about": "the step of the other way is not there", "client": ">=2.17.4"},
+    "rounds": {
+        "about": "a step that follows itself runs as often as its value says",
+        "client": ">=2.17.4",
+    },
+    "tasks": {"about": "each round is a task of its own with its own data", "client": ">=2.17.4"},
 }
+
+# Nothing that can be looked up came with it.
+SWITCHES = [int(part) for part in re.findall(r"\d+", metaflow.__version__)[:3]] >= [2, 17, 4]
 
 
 def nothing(*_arguments, **_options):
@@ -99,28 +114,57 @@ SHAPE = metaflow.config_expr("given.shape") if Config else "none"
 @WithWords()
 @exit_hook(on_success=[on_success, NAMED], on_error=[on_error])
 class DecoratorsFlow(FlowSpec):
-    """Note what each decorator did, and what the configs say."""
+    """Note what each decorator did, and what the configs say; go one of two ways, and twice one."""
 
     given = Config("given", default_value='{"shape": "none", "sides": []}') if Config else None
     unset = Config("unset", default_value='{"shape": "circle"}') if Config else None
 
-    @wrapped(word="hexagon")
-    # Without an error it stores None under the name; environment is what the mutators add.
-    @catch(var=SHAPE)
-    @step
-    def start(self):
+    def note(self):
+        """Do what the first step does, wherever it goes on."""
         self.shape = self.given.shape
         self.sides = list(self.given["sides"])
         self.unset_shape = self.unset.shape
         self.during = "in it"
         self.start_word = os.environ.get("PROBE_WORD")
-        self.next(self.end)
+        self.way = "long"
+        self.count = 0
+
+    if SWITCHES:
+
+        @wrapped(word="hexagon")
+        @step
+        def start(self):
+            self.note()
+            self.next({"short": self.shortcut, "long": self.again}, condition="way")
+
+        @step
+        def shortcut(self):
+            self.next(self.end)
+
+        @step
+        def again(self):
+            self.count += 1
+            self.decision = "enough" if self.count == 2 else "more"
+            self.next({"more": self.again, "enough": self.end}, condition="decision")
+
+    else:  # the last of the name: releases that read the class as text know that one alone
+        # They look up each function that stands in it.
+        shortcut, again = None, None
+
+        @wrapped(word="hexagon")
+        @step
+        def start(self):
+            self.note()
+            self.next(self.end)
 
     @WithWord()
+    # Without an error it stores None under the name; environment is what the mutators add.
+    @catch(var=SHAPE)
     @step
     def end(self):
         self.shape_at_end = self.given.shape
         self.end_word = os.environ.get("PROBE_WORD")
+        self.counted = self.count
 
 
 def check_given(run):
@@ -140,7 +184,7 @@ def check_default(run):
 
 def check_decorated(run):
     """Look for the artifact that the decorator stores, by the name that the config has."""
-    found = sorted(artifact.id for artifact in run["start"].task)
+    found = sorted(artifact.id for artifact in run["end"].task)
     assert "hexagon" in found, "the artifacts are %r" % (found,)
 
 
@@ -167,6 +211,31 @@ def check_mutated(run):
     """Read what the mutators' decorators set."""
     found = (run.data.start_word, run.data.end_word)
     assert found == ("of the flow", "of the step"), "the words are %r" % (found,)
+
+
+def check_taken(run):
+    """Read what was counted on the way."""
+    assert run["again"].task.finished
+    assert run.data.counted, "nothing was counted"
+    return {"steps_v3": [{"step_name": name} for name in ("start", "again", "end")]}
+
+
+def check_not_taken(run):
+    """List the steps."""
+    found = sorted(step.id for step in run)
+    assert found == ["again", "end", "start"], "steps are %r" % (found,)
+
+
+def check_rounds(run):
+    """Read where the count ended."""
+    assert run.data.counted == 2, "the count is %r" % (run.data.counted,)
+
+
+def check_tasks(run):
+    """Read what each round counted."""
+    found = sorted(task.data.count for task in run["again"])
+    assert found == [1, 2], "the rounds counted %r" % (found,)
+    return {"tasks_v3": [{"step_name": "again"}] * 2}
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ from metaflow import FlowSpec, step
 
 ENDS = "failed"
 
+COVERED_BY = "resume"
+
 CHECKS = {
     "kept": {"about": "what the task before the failure stored is read back"},
     "failed_task": {"about": "the failed task is there, and is neither successful nor its run"},

@@ -6,6 +6,8 @@ CHECKS = {
     "artifacts": {"about": "an artifact set in the first step is read in the last, and read back"},
 }
 
+COVERED_BY = "basics"
+
 SHOWS = {"log": ["end", "hello world"], "artifact": ["greeting", "hello"]}
 
 

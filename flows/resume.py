@@ -1,6 +1,8 @@
-"""Resume: a run that failed goes on from where it failed. ``basics`` resumes a good one.
+"""A run that fails on purpose: what was stored before stays readable, and the failure is told.
 
-By hand: ``PROBE_BREAK=1 python flows/resume.py run``, then ``python flows/resume.py resume``.
+Then it is resumed, and goes on from where it failed. ``basics`` resumes a good one, and ``failing``
+is the failed run alone, for where runs are only looked at. By hand:
+``python flows/resume.py run``, then ``PROBE_MENDED=1 python flows/resume.py resume``.
 """
 
 import os
@@ -9,12 +11,19 @@ import uuid
 from metaflow import FlowSpec, current, step
 
 ACTIONS = [
-    {"verb": "run", "env": {"PROBE_BREAK": "1"}, "ends": "failed"},
-    {"verb": "resume"},
+    {"verb": "run", "ends": "failed"},
+    {"verb": "resume", "env": {"PROBE_MENDED": "1"}},
 ]
 
 CHECKS = {
-    "kept": {
+    "kept": {"about": "what the task before the failure stored is read back"},
+    "failed_task": {"about": "the failed task is there, and is neither successful nor its run"},
+    "logs": {"about": "the log of the failed task tells the error"},
+    "times": {
+        "about": "the failed task was made after the good one had finished, and did not end before"
+    },
+    "exception": {"about": "the client gives the error of the failed task, and none of a good one"},
+    "taken_over": {
         "about": "what the task before the failure stored is read back from the resumed run",
         "action": "resume",
     },
@@ -29,25 +38,71 @@ CHECKS = {
     "as_it_was": {"about": "the run that was resumed is failed still", "action": "resume"},
 }
 
+WORDS = "fails on purpose"
+
 STARTED = "start made "
 ENDED = "end saw "
 
 
 class ResumeFlow(FlowSpec):
-    """Make a token in the first task, and fail in the second one where the environment says so."""
+    """Store something in the first task, and raise in the second, unless that was mended."""
 
     @step
     def start(self):
+        self.shape = "pentagon"
         self.token = uuid.uuid4().hex
         print(STARTED + self.token)
         self.next(self.end)
 
     @step
     def end(self):
-        if os.environ.get("PROBE_BREAK"):
-            raise ValueError("this task fails as the environment asks")
+        if not os.environ.get("PROBE_MENDED"):
+            raise ValueError("this task " + WORDS)
         self.origin = current.origin_run_id
         print(ENDED + self.token)
+
+
+def check_kept(run):
+    """Read the artifact of the task that ended well."""
+    task = run["start"].task
+    assert task.successful, "the first task is not successful"
+    assert task.data.shape == "pentagon", "the artifact is %r" % (task.data.shape,)
+    return {"artifact_v3": [{"step_name": "start", "name": "shape"}]}
+
+
+def check_failed_task(run):
+    """Look at the task that raised."""
+    task = run["end"].task
+    assert not task.successful, "the failed task is successful"
+    return {
+        "steps_v3": [{"step_name": "start"}, {"step_name": "end"}],
+        "tasks_v3": [{"step_name": "start"}, {"step_name": "end"}],
+    }
+
+
+def check_logs(run):
+    """Read the error in the failed task's log."""
+    task = run["end"].task
+    assert WORDS in task.stderr, "stderr is %r" % (task.stderr,)
+
+
+def check_times(run):
+    """Compare the times of the run and both tasks."""
+    good, failed = run["start"].task, run["end"].task
+    told = [run.created_at, good.created_at, good.finished_at, failed.created_at]
+    # Of a failed task it is when it ended, if anything.
+    if failed.finished_at is not None:
+        told.append(failed.finished_at)
+    # Releases tell times as text, or as a datetime: both compare.
+    assert told == sorted(told), "they are %r" % (told,)
+
+
+def check_exception(run):
+    """Ask the client for the errors of both tasks."""
+    error = run["end"].task.exception
+    assert WORDS in str(error), "the error is %r" % (error,)
+    good = run["start"].task.exception
+    assert good is None, "the good task has the error %r" % (good,)
 
 
 def token_of(outputs):
@@ -55,7 +110,7 @@ def token_of(outputs):
     return outputs["run"].stdout.split(STARTED)[1].split()[0]
 
 
-def check_kept(run, outputs):
+def check_taken_over(run, outputs):
     """Compare the first task's token with the one it printed when it was run."""
     token = token_of(outputs)
     for task in (run["start"].task, run["end"].task):

@@ -18,6 +18,7 @@ A probe is a Metaflow flow in a file. These module-level names make it more than
             flows that use optional parts of it.
 ``ENDS``    ``"failed"`` for a flow that fails on purpose; without it the flow must end well. With
             ``ACTIONS`` each of them says it.
+``COVERED_BY``  the name of a probe that sees all that this one sees: ``all`` takes that one.
 ``FLOW``    the name of the flow, where the file has several.
 ``SHOWS``   dict of what the Metaflow UI must show of the run: ``{"log": [step, line], "artifact":
             [name, value], "card": step}``, each of them optional.
@@ -125,6 +126,8 @@ class Probe:
     shows: Shows = Shows()
     actions: tuple[Action, ...] = (Action("run", "run"), Action("read", "read"))
     """What is done, in order; the first run is called ``run``, and a read is the last."""
+    covered_by: str = ""
+    """The probe that sees all that it sees; empty for none."""
     digest: str = ""
     """SHA-256 of the file and of the files in ``included`` beside it that it names, in hex."""
 
@@ -179,7 +182,10 @@ of all actions by name; and the rows that the database has of the run, by table.
 DATASTORES = ("local", "s3")
 """The datastores there are."""
 
-_NAMES = ("FLOW", "CHECKS", "ACTIONS", "TAGS", "DATASTORES", "PACKAGES", "ENDS", "SHOWS")
+_NAMES = (
+    *("FLOW", "CHECKS", "ACTIONS", "TAGS", "DATASTORES", "PACKAGES", "ENDS", "SHOWS"),
+    "COVERED_BY",
+)
 
 
 def find_probes(folder: Path) -> dict[str, Probe]:
@@ -201,11 +207,14 @@ def find_probes(folder: Path) -> dict[str, Probe]:
 def select_probes(available: Mapping[str, Probe], text: str) -> tuple[Probe, ...]:
     """Return the probes named in a comma list, or those of ``all``, each once.
 
+    ``all`` leaves out what another of the probes covers: it would cost, and see nothing more.
+
     Raises:
         UsageError: naming the nearest probes, for one that does not exist or an empty list.
     """
     if text.strip() == "all":
-        return tuple(available.values())
+        covering = {name for name, probe in available.items() if not probe.covered_by}
+        return tuple(one for one in available.values() if one.covered_by not in covering)
     names = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
     if not names:
         raise UsageError("--probe: the list is empty; available: " + ", ".join(available))
@@ -258,6 +267,7 @@ def _probe_of(path: Path, content: bytes) -> Probe | None:
         ends=next(action.ends for action in actions if action.name == FIRST_RUN),
         shows=_shows(declared.get("SHOWS")),
         actions=actions,
+        covered_by=declared["COVERED_BY"].text() if "COVERED_BY" in declared else "",
         digest="",
     )
 

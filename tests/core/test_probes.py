@@ -231,7 +231,21 @@ def test_selection_keeps_the_order_asked_for():
         "hello",
         "basics",
     ]
-    assert select_probes(available, "all") == tuple(available.values())
+
+
+def test_all_leaves_out_what_another_probe_covers(tmp_path):
+    own = find_probes(FLOWS)
+    left_out = set(own) - {probe.name for probe in select_probes(own, "all")}
+    assert left_out == {"failing", "hello"}
+    for name in left_out:
+        assert own[name].covered_by in own
+        assert select_probes(own, name) == (own[name],)
+    covered = {"a": "", "b": "a", "c": "absent", "d": "b", "e": "e"}
+    for name, by in covered.items():
+        (tmp_path / f"{name}.py").write_text(f"COVERED_BY = {by!r}\n{PLAIN}", encoding="utf-8")
+    # Nothing covers what is not run itself.
+    found = select_probes(find_probes(tmp_path), "all")
+    assert [probe.name for probe in found] == ["a", "c", "d", "e"]
 
 
 OWN = sorted(FLOWS.glob("*.py"))

@@ -272,9 +272,15 @@ def test_what_the_harness_saw_counts_and_not_what_a_client_wrote(writer):
 
 def test_a_run_of_a_probe_must_have_ended_as_the_probe_says(writer):
     # https://github.com/Netflix/metaflow/pull/2087: such a task was recorded as good.
-    run = writer.run("UnpicklableFlow", "service_version:reference-2.5")
+    run = writer.run("CommandsFlow", "service_version:reference-2.5")
     writer.metadata(writer.task(run, "end"), attempt_ok="True")
     assert [one.status for one in writer.drawn()] == ["failed"]
+
+
+def test_a_run_that_a_command_of_a_probe_made_ended_as_it_says(writer):
+    run = writer.run("CommandsFlow", "probe:by_runner")
+    writer.metadata(writer.task(run, "end"), attempt_ok="True")
+    assert [(one.probe, one.status) for one in writer.drawn()] == [("", "completed")]
 
 
 def test_another_schema_may_be_named(writer):

@@ -296,7 +296,8 @@ class _Rows:
     def _status(self, run: _Run, probe: Probe | None) -> str:
         """Return how the run ended: as it was seen, else as its probe says, else by its rows."""
         seen = self._ended.get(f"{run.flow_id}/{run.run_id or run.run_number}")
-        # Of several runs of a probe nobody knows which this one is.
+        # Of several runs of a probe nobody knows which this one is; those that commands make, or
+        # programs, have no tag of the harness, and count as nobody's.
         ends = [action.ends for action in probe.actions if action.makes_run] if probe else []
         if seen is None and len(ends) == 1:
             (seen,) = ends
