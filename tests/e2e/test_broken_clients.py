@@ -27,6 +27,7 @@ from harness.client.reading import Request, read_runs
 from harness.core.actions import FIRST_RUN
 from harness.core.outcome import CheckOutcome
 from harness.core.plan import Cell
+from harness.core.probes import FLOWS, find_probes
 from harness.machine.tools import tool_python
 from harness.report.terminal import Screen
 from harness.run.run import Run
@@ -80,7 +81,8 @@ def _broken(python: Path, one: Broken) -> Iterator[None]:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """A run of all probes, of which each test does what it needs."""
     results = str(tmp_path_factory.mktemp("results"))
-    given = ["--metaflow", CLIENT, "--probe", "all", "--datastore", "local,s3", "--keep"]
+    probes = ",".join(find_probes(FLOWS))
+    given = ["--metaflow", CLIENT, "--probe", probes, "--datastore", "local,s3", "--keep"]
     options = parse("local", [*given, "--results", results], load())
     plan = make_plan(options, [OnPython(options.clients[0], MINOR)])
     made = Run(options, plan, Screen(Console(file=io.StringIO())))
