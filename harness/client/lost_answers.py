@@ -18,7 +18,7 @@ from harness.core.actions import FIRST_RUN, ROLES, Action
 from harness.core.outcome import CheckOutcome, Status
 from harness.core.scenarios import KINDS, Loss, lost_answers
 from harness.stack.database.rows import run_rows
-from harness.stack.proxy.relay import Relay, Strike
+from harness.stack.proxy.relay import Asked, Relay, Strike
 
 # As every release says that the service is to blame: with the headline of its error, or by the name
 # of its class at the end of a traceback.
@@ -29,6 +29,12 @@ _OWN_ERROR = re.compile(
 
 # Sent by a process beside the one that does the work, which goes on without it.
 _BESIDE = {"run_heartbeat", "task_heartbeat"}
+_BEAT = "/heartbeat"
+
+# Clients send one each ten seconds, as services tell them to: by then two more are overdue.
+_TWO_BEATS = 25.0
+
+_TAG = "compat:lost"
 
 Doubled = Callable[[Strike, str], str]
 """Tells what a lost answer made twice, of the run of an id; empty for nothing."""
@@ -36,11 +42,12 @@ Doubled = Callable[[Strike, str], str]
 
 @dataclass(frozen=True)
 class Attempt:
-    """A run, or a resume of the one before, and the answers it lost."""
+    """A run, or a resume of the one before, the answers it lost, and all that it asked."""
 
     verb: str
     done: Done
     strikes: tuple[Strike, ...]
+    asked: tuple[Asked, ...] = ()
 
     @property
     def ended_by(self) -> Strike | None:
@@ -96,12 +103,15 @@ def run_losing_answers(doer: Doer, action: Action) -> LossyRun:
         while not attempts or _goes_on(attempts[-1]):
             one = next_action(action, attempts, writer.done)
             evidence[label(one)] = surroundings.logs / f"{label(one)}.txt"
-            before = len(relay.strikes)
+            before, asked = len(relay.strikes), len(relay.asked)
             done = writer.do(one)
-            attempts.append(Attempt(one.verb, done, relay.strikes[before:]))
+            attempts.append(Attempt(one.verb, done, relay.strikes[before:], relay.asked[asked:]))
         last = attempts[-1].done
+        tags = {} if last.wrong else _change_tags(writer, last.run_id, relay)
         readings = [] if last.wrong else list(_read(writer, last.run_id, relay))
     evidence |= {one.name: surroundings.logs / f"{one.name}.txt" for one in readings}
+    if tags:
+        evidence["lossy_tag"] = surroundings.logs / "lossy_tag.txt"
 
     def doubled(strike: Strike, run_id: str) -> str:
         database, flow = surroundings.database, doer.cell.probe.flow
@@ -109,8 +119,44 @@ def run_losing_answers(doer: Doer, action: Action) -> LossyRun:
             return ""
         return made_twice(strike, run_id, lambda run: run_rows(database, flow, run))
 
-    checks = judge(attempts, losses, doubled) | judge_readings(readings)
+    checks = judge(attempts, losses, doubled) | tags | judge_readings(readings)
     return LossyRun(last, checks, evidence)
+
+
+def _change_tags(writer: Doer, run_id: str, relay: Relay) -> dict[str, CheckOutcome]:
+    """Add a tag to the run, which no run does by itself; return what came of the lost answer."""
+    before = len(relay.strikes)
+    arguments = ("tag", "add", "--run-id", run_id, _TAG)
+    done = writer.do(Action("command", "lossy_tag", ROLES["command"], arguments=arguments))
+    lost = [one for one in relay.strikes[before:] if one.kind.name == "tags"]
+    if not lost:
+        return {}  # clients before 2.7.0 and services before 2.3.0 have no such request
+    return {lost[0].kind.check: judge_tags(lost[0], done, _tags_of(writer, run_id))}
+
+
+def _tags_of(writer: Doer, run_id: str) -> Sequence[object] | None:
+    """Return the tags that a run has in the database; None where nobody sees its rows."""
+    database, flow = writer.surroundings.database, writer.cell.probe.flow
+    if database is None:
+        return None
+    (row,) = run_rows(database, flow, run_id)["runs_v3"]
+    tags = row["tags"]
+    return tags if isinstance(tags, list) else []
+
+
+def judge_tags(strike: Strike, done: Done, tags: Sequence[object] | None) -> CheckOutcome:
+    """Judge a lost answer to a change of tags.
+
+    Args:
+        strike: the answer.
+        done: the command.
+        tags: those that the run has now; None where nobody sees them.
+    """
+    if done.wrong is not None:
+        return _of_end(strike, Attempt("command", done, (strike,)), ())
+    if tags is not None and list(tags).count(_TAG) != 1:
+        return _failed(strike, f"the command ends well, and the run has the tags {tags}")
+    return CheckOutcome(Status.PASS)
 
 
 def _read(writer: Doer, run_id: str, relay: Relay) -> Iterator[Reading]:
@@ -179,6 +225,8 @@ def judge(
             following = attempts[number + 1 :]
             if strike is attempt.ended_by:
                 outcome = _of_end(strike, attempt, following)
+            elif strike.kind.name in _BESIDE:
+                outcome = _of_beat(strike, attempt)
             else:
                 twice = doubled(strike, attempt.done.run_id)
                 outcome = _failed(strike, twice) if twice else CheckOutcome(Status.PASS)
@@ -214,6 +262,19 @@ def _of_end(strike: Strike, attempt: Attempt, following: Sequence[Attempt]) -> C
     if following and following[0].done.wrong is not None and not following[0].strikes:
         return _failed(strike, f"what it left cannot be resumed: {following[0].done.wrong.reason}")
     return CheckOutcome(Status.PASS)
+
+
+def _of_beat(strike: Strike, attempt: Attempt) -> CheckOutcome:
+    """Judge a lost heartbeat by those that follow it, of the same run or task."""
+    if any(one.path == strike.path and one.at > strike.at for one in attempt.asked):
+        return CheckOutcome(Status.PASS)
+    # A task that did something by itself was not at its end.
+    of = strike.path.removesuffix(_BEAT)
+    seen = [one.at for one in attempt.asked if one.path.startswith(f"{of}/")]
+    alone = max(seen, default=strike.at) - strike.at
+    if alone > _TWO_BEATS:
+        return _failed(strike, f"no other comes, though {of} goes on for {alone:.0f} s")
+    return CheckOutcome(Status.UNSUPPORTED, "nothing went on until the next heartbeat was due")
 
 
 def judge_readings(readings: Sequence[Reading]) -> dict[str, CheckOutcome]:

@@ -37,7 +37,9 @@ _VARYING = (
     (re.compile(r"\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b"), "UUID"),
     (re.compile(r"0x[0-9a-f]+"), "ADDRESS"),
     (re.compile(r"\[\d+(?:/\w+)*(?: \(pid \d+\))?\]"), "[TASK]"),
-    (re.compile(r"\b(pid|task-id) \d+"), r"\1 N"),
+    (re.compile(r"\b(pid|task-id|task_id|runs?|tasks?) \d+(?:, \d+)*"), r"\1 N"),
+    # Of several tasks some are told again: of the tasks 55, 56 of the step a, 55 has no artifacts.
+    (re.compile(r"(?<=, )\d+(?= has )"), "N"),
     # Of a flow that never had a run no entry says the name; this is how they are called.
     (re.compile(r"(?<=/flows/)\w+|\b[A-Z]\w*Flow\b"), "FLOW"),
     # Folders are of a run and a machine; the last part of a path tells what it is.

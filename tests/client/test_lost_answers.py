@@ -22,6 +22,7 @@ from harness.client.lost_answers import (
     _read,
     judge,
     judge_readings,
+    judge_tags,
     made_twice,
     next_action,
 )
@@ -112,7 +113,55 @@ def test_a_heartbeat_is_not_what_ended_a_run(tmp_path):
     lost = [strike("create_task"), strike("task_heartbeat")]
     checks = judged([ended(tmp_path, PYTHON, *lost), ended(tmp_path, "", code=0)])
     assert checks["lost_create_task"].status is Status.FAIL
-    assert checks["lost_task_heartbeat"].status is Status.PASS
+    assert checks["lost_task_heartbeat"].status is Status.UNSUPPORTED
+
+
+TASK = "/flows/F/runs/1/steps/a/tasks/2"
+
+
+@pytest.mark.parametrize(
+    ("later", "status"),
+    [
+        ([(12, f"{TASK}/heartbeat")], "pass"),
+        # The task was over before another was due, though the run goes on.
+        ([(2, f"{TASK}/metadata"), (60, "/flows/F/runs/1/steps/b/tasks/21/heartbeat")], None),
+        ([(2, f"{TASK}/metadata"), (60, f"{TASK}1/heartbeat")], None),
+        ([(40, f"{TASK}/artifact")], "fail"),
+        ([], None),
+    ],
+)
+def test_a_lost_heartbeat_is_judged_by_those_that_follow(tmp_path, later, status: str | None):
+    lost = Strike(
+        BY_NAME["task_heartbeat"],
+        Loss(Way.DROP),
+        f"{TASK}/heartbeat",
+        relay.Answer(200, "OK", (), b""),
+        at=100.0,
+    )
+    asked = [relay.Asked(100.0 + after, path) for after, path in [(-1, lost.path), *later]]
+    attempt = dataclasses.replace(ended(tmp_path, "", lost, code=0), asked=tuple(asked))
+    found = judged([attempt])["lost_task_heartbeat"]
+    assert found.status.value == (status or "unsupported")
+    if status == "fail":
+        assert found.reason.endswith(f"no other comes, though {TASK} goes on for 40 s")
+
+
+@pytest.mark.parametrize(
+    ("tags", "said", "status"),
+    [
+        (["a", "compat:lost"], "", "pass"),
+        (None, "", "pass"),
+        (["a"], "", "fail"),
+        (["compat:lost", "compat:lost"], "", "fail"),
+        (["a"], OWN, "pass"),
+        (["a"], PYTHON, "fail"),
+    ],
+)
+def test_a_lost_change_of_tags_is_judged_by_command_and_rows(
+    tmp_path, tags: list[str] | None, said: str, status: str
+):
+    done = ended(tmp_path, said, code=bool(said)).done
+    assert judge_tags(strike("tags"), done, tags).status.value == status
 
 
 def test_what_cannot_be_resumed_fails_and_what_was_not_reached_did_not_run(tmp_path):

@@ -180,6 +180,10 @@ def test_without_a_service_none_is_named(tmp_path: Path):
         ('File "/a/b.py", line 1234', 'File "/c/b.py", line 1235', False),
         ("no (raised at /x/core.py:1234, in f)", "no (raised at /y/core.py:98, in f)", True),
         ("no (raised at m/core.py:12, in f)", "no (raised at m/core.py:12, in g)", False),
+        ("the run 8 is there beside the run 9", "the run 16 is there beside the run 17", True),
+        ("of the tasks 55, 56, 55 has no artifacts", "of the tasks 7, 8, 7 has no artifacts", True),
+        ("a row with task_id 56 is twice", "a row with task_id 8 is twice", True),
+        ("50 runs were asked for", "51 runs were asked for", False),
     ],
 )
 def test_signatures(one: str, other: str, same: bool):

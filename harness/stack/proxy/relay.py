@@ -8,12 +8,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import MappingProxyType
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from harness.core.scenarios import Kind, Loss, Proxy, Way, kind_of
@@ -52,12 +53,21 @@ class Strike:
         loss: which of their answers it is, and how it was lost.
         path: of its request.
         answer: what the client did not learn; of a repeated request, the answer to the first.
+        at: when, by ``time.monotonic()``.
     """
 
     kind: Kind
     loss: Loss
     path: str
     answer: Answer
+    at: float = field(default_factory=time.monotonic)
+
+
+class Asked(NamedTuple):
+    """A request, by its path, and when it came, by ``time.monotonic()``."""
+
+    at: float
+    path: str
 
 
 class Relay:
@@ -91,6 +101,7 @@ class Relay:
         self._log = log
         self._lock = threading.Lock()
         self._strikes: list[Strike] = []
+        self._requests: list[Asked] = []
         self._closing = threading.Event()
         self._server = _Server((HOST, 0), partial(_Handler, self))
         self.url = f"http://{HOST}:{self._server.server_address[1]}{proxy.prefix}"
@@ -102,6 +113,12 @@ class Relay:
         """What was lost so far, in order."""
         with self._lock:
             return tuple(self._strikes)
+
+    @property
+    def asked(self) -> tuple[Asked, ...]:
+        """What it was asked so far, in order."""
+        with self._lock:
+            return tuple(self._requests)
 
     @property
     def passed(self) -> int:
@@ -139,6 +156,8 @@ class Relay:
             self._note(f"{method} {path}: {refused.status} by the relay: {why}")
             return refused, None
         path = path.removeprefix(self._proxy.prefix)
+        with self._lock:
+            self._requests.append(Asked(time.monotonic(), path))
         kind = kind_of(method, urlsplit(path).path)
         loss = self._due(kind)
         way = loss.way if loss else None
