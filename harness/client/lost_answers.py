@@ -107,8 +107,9 @@ def run_losing_answers(doer: Doer, action: Action) -> LossyRun:
             done = writer.do(one)
             attempts.append(Attempt(one.verb, done, relay.strikes[before:], relay.asked[asked:]))
         last = attempts[-1].done
-        tags = {} if last.wrong else _change_tags(writer, last.run_id, relay)
         readings = [] if last.wrong else list(_read(writer, last.run_id, relay))
+        # Last, when nothing but that is left to lose.
+        tags = {} if last.wrong else _change_tags(writer, last.run_id, relay)
     evidence |= {one.name: surroundings.logs / f"{one.name}.txt" for one in readings}
     if tags:
         evidence["lossy_tag"] = surroundings.logs / "lossy_tag.txt"
@@ -119,19 +120,19 @@ def run_losing_answers(doer: Doer, action: Action) -> LossyRun:
             return ""
         return made_twice(strike, run_id, lambda run: run_rows(database, flow, run))
 
-    checks = judge(attempts, losses, doubled) | tags | judge_readings(readings)
+    checks = judge(attempts, losses, doubled) | judge_readings(readings) | tags
     return LossyRun(last, checks, evidence)
 
 
 def _change_tags(writer: Doer, run_id: str, relay: Relay) -> dict[str, CheckOutcome]:
-    """Add a tag to the run, which no run does by itself; return what came of the lost answer."""
+    """Add a tag to the run, which no run does by itself; return what came of what was lost."""
     before = len(relay.strikes)
     arguments = ("tag", "add", "--run-id", run_id, _TAG)
     done = writer.do(Action("command", "lossy_tag", ROLES["command"], arguments=arguments))
-    lost = [one for one in relay.strikes[before:] if one.kind.name == "tags"]
-    if not lost:
-        return {}  # clients before 2.7.0 and services before 2.3.0 have no such request
-    return {lost[0].kind.check: judge_tags(lost[0], done, _tags_of(writer, run_id))}
+    lost = relay.strikes[before:]
+    # Clients before 2.7.0 and services before 2.3.0 have no such request.
+    tags = _tags_of(writer, run_id) if any(one.kind.name == "tags" for one in lost) else None
+    return {one.kind.check: judge_tags(one, done, tags, is_last=one is lost[-1]) for one in lost}
 
 
 def _tags_of(writer: Doer, run_id: str) -> Sequence[object] | None:
@@ -144,17 +145,20 @@ def _tags_of(writer: Doer, run_id: str) -> Sequence[object] | None:
     return tags if isinstance(tags, list) else []
 
 
-def judge_tags(strike: Strike, done: Done, tags: Sequence[object] | None) -> CheckOutcome:
-    """Judge a lost answer to a change of tags.
+def judge_tags(
+    strike: Strike, done: Done, tags: Sequence[object] | None, *, is_last: bool = True
+) -> CheckOutcome:
+    """Judge an answer that was lost while tags were changed.
 
     Args:
         strike: the answer.
         done: the command.
-        tags: those that the run has now; None where nobody sees them.
+        tags: those that the run has now; None where nobody sees them, or the change was not sent.
+        is_last: whether it lost no other answer later: the others it survived.
     """
-    if done.wrong is not None:
+    if done.wrong is not None and is_last:
         return _of_end(strike, Attempt("command", done, (strike,)), ())
-    if tags is not None and list(tags).count(_TAG) != 1:
+    if done.wrong is None and tags is not None and list(tags).count(_TAG) != 1:
         return _failed(strike, f"the command ends well, and the run has the tags {tags}")
     return CheckOutcome(Status.PASS)
 
