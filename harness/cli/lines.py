@@ -12,6 +12,7 @@ from harness.core.plan import Cell
 from harness.run.options import Options
 
 _SERVICE = "--service"
+_UPGRADE = "--postgres-upgrade"
 CLIENTS = "--metaflow"
 PAIRS = "--pairs"
 
@@ -67,7 +68,8 @@ def rerun_line(cell: Cell, options: Options) -> str:
         elif axis.option == _SERVICE:
             flags += [*_service_flags(cell, options), "--probe", cell.probe.name]
         elif axis.option and axis.of(cell.point) and (axis.chosen or axis.name in cell.asked):
-            flags += [axis.option, axis.of(cell.point)]
+            moves = axis.name == "postgres" and options.postgres_upgrade
+            flags += [_UPGRADE if moves else axis.option, axis.of(cell.point)]
     flags += rerun_flags(options, cell.datastore)
     return f"nox -s {cell.session} -- {shlex.join(flags)}"
 
@@ -78,7 +80,9 @@ def _service_flags(cell: Cell, options: Options) -> list[str]:
         chosen = [_SERVICE, options.selection] if options.selection is not None else []
         return ["--seed", str(options.seed), *chosen]
     if options.path:
-        upto = [step.service.name for step in options.path[: cell.stage]]
+        # Where the database moves is told by what is named again: a line holds every move.
+        last = max([cell.stage, *(step.number for step in options.path if step.moved)])
+        upto = [step.service.name for step in options.path[:last]]
         return ["--path", ",".join(upto)]
     if options.service_url is not None:
         # It has the flows of the run whose cell this is.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from harness.catalog.releases import Catalog, Service
 from harness.catalog.selectors import select_services
@@ -14,13 +13,13 @@ from harness.cli.declared import options_of
 from harness.cli.draft import Draft, read
 from harness.cli.option import listed
 from harness.cli.parser import for_containers
+from harness.cli.postgres import of_folders, variants_of
 from harness.cli.ui_options import ui_options
 from harness.client.development import find_clients, open_metaflow
 from harness.core.pairs import make_pairs
-from harness.core.path import Step, given, random_path, straight
-from harness.machine.errors import InfraError, UsageError, about, nearest
+from harness.core.path import Step, given, moving, random_path, straight
+from harness.machine.errors import InfraError, UsageError, about
 from harness.run.options import Options
-from harness.stack.database.wheel import MAJORS
 from harness.stack.service import refs
 from harness.stack.service.external import find_external
 from harness.stack.service.git import Clone, open_clone
@@ -83,7 +82,8 @@ def _options(
             return _services(catalog, clone, backend, text, session)
 
     services = () if named or session == "local" else find(raw.service)
-    path = _path(raw, services, find) if session in {"fixed_db", FULL} else ()
+    postgres = variants_of(raw, backend, catalog.postgres.tags)
+    path = _path(raw, services, find, postgres) if session in {"fixed_db", FULL} else ()
     return Options(
         session="fixed_db" if session == FULL else session,
         given=raw.given,
@@ -101,7 +101,10 @@ def _options(
         pull=raw.pull,
         registry=raw.registry,
         remove_images=raw.remove_images,
-        postgres_image=_postgres_image(raw.postgres_image or catalog.postgres.default),
+        # What names each PostgreSQL leaves no other for a line to carry.
+        postgres_image=None
+        if postgres != ("",)
+        else _postgres_image(raw.postgres_image or catalog.postgres.default),
         dockerfile=raw.dockerfile,
         jobs=raw.jobs,
         timeout=raw.timeout,
@@ -110,7 +113,8 @@ def _options(
         clone=clone,
         scenario=raw.scenario,
         packages=tuple((raw.packages or "").split()),
-        postgres=_postgres(raw, backend),
+        postgres=postgres,
+        postgres_upgrade=raw.postgres_upgrade is not None,
         database_name=raw.database_name,
         database_user=raw.database_user,
         database_password=raw.database_password,
@@ -165,8 +169,7 @@ def _ui(
 def _backend(raw: argparse.Namespace, engine: Callable[[], str] | None) -> tuple[str, str]:
     """Return the backend and why it is that one."""
     embedded_only = [option.name for option in raw.named if option.backend == "embedded"]
-    if any("/" in variant for variant in _variants(raw)):
-        embedded_only.append("--postgres")
+    embedded_only += of_folders(raw)
     if raw.backend == "embedded":
         return "embedded", "asked for"
     if engine is None:
@@ -197,40 +200,6 @@ def _check_heeded(raw: argparse.Namespace, backend: str, why: str) -> None:
             raise UsageError(f"{option.name} needs containers, and the backend is embedded: {why}")
 
 
-def _variants(raw: argparse.Namespace) -> tuple[str, ...]:
-    """Return the parts of ``--postgres``; none without it."""
-    return tuple(part.strip() for part in raw.postgres.split(",")) if raw.postgres else ()
-
-
-def _postgres(raw: argparse.Namespace, backend: str) -> tuple[str, ...]:
-    """Return every PostgreSQL that is asked for, paths whole; an empty one unasked.
-
-    Raises:
-        UsageError: for a major that the wheel has not, or one given twice; for several on one
-            port.
-    """
-    variants = _variants(raw) or ("",)
-    for variant in variants if raw.postgres is not None else ():
-        if not re.fullmatch(r"[\w./~-]+", variant) or variants.count(variant) > 1:
-            wrong = (
-                "is given twice" if variants.count(variant) > 1 else "is no major, tag or folder"
-            )
-            raise UsageError(f"--postgres {raw.postgres}: {variant!r} {wrong}")
-    for variant in variants:
-        if backend == "embedded" and "/" not in variant and variant not in {"", *MAJORS}:
-            raise UsageError(
-                f"--postgres {variant}: the wheel has {' and '.join(MAJORS)}"
-                f"{nearest(variant, MAJORS)}; name a folder of binaries, such as"
-                f" /usr/lib/postgresql/{variant}/bin, or use --backend docker"
-            )
-    if raw.database_port is not None and len(variants) > 1:
-        raise UsageError(
-            f"--database-port {raw.database_port}: one port, and --postgres names"
-            f" {len(variants)} servers"
-        )
-    return tuple(str(Path(one).resolve()) if "/" in one else one for one in variants)
-
-
 def _postgres_image(given: str) -> str:
     """Return the whole name of the database's image."""
     return given if re.search("[/:]", given) else f"postgres:{given}"
@@ -245,13 +214,15 @@ def _path(
     raw: argparse.Namespace,
     services: Sequence[Service],
     find: Callable[[str], tuple[Service, ...]],
+    postgres: Sequence[str],
 ) -> tuple[Step, ...]:
-    if raw.seed is not None:
-        return random_path(services, raw.seed)
-    if raw.path is None:
-        return straight(services)
-    names = [part.strip() for part in raw.path.split(",")]
-    return given([_one_service(find(name), name) for name in names])
+    moves = raw.postgres_upgrade is not None
+    if raw.path is not None:
+        names = [part.strip() for part in raw.path.split(",")]
+        path = given([_one_service(find(name), name) for name in names], moves=moves)
+    else:
+        path = straight(services) if raw.seed is None else random_path(services, raw.seed)
+    return moving(path, postgres) if moves else path
 
 
 def _one_service(found: Sequence[Service], name: str) -> Service:

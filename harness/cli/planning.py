@@ -65,10 +65,12 @@ def _cells(options: Options, clients: Sequence[OnPython]) -> Iterator[Cell]:
 
 def _alone(options: Options, clients: Sequence[OnPython]) -> Iterator[Cell]:
     """Yield a cell for each client, with nobody beside it."""
+    # A whole walk for each PostgreSQL, where each has a database of its own; one over all of them
+    # where it moves.
+    walks = (",".join(options.postgres),) if options.postgres_upgrade else options.postgres
     places: Iterable[tuple[str, int, Service | None, OnPython]] = (
         (postgres, step.number, step.service, one)
-        # A whole walk for each PostgreSQL: each has a database of its own.
-        for postgres, step, one in product(options.postgres, options.path, clients)
+        for postgres, step, one in product(walks, options.path, clients)
     )
     if not options.path:
         places = (

@@ -38,7 +38,8 @@ from harness.run.resume import left_of, view_before
 from harness.run.run import Run
 from harness.run.walk import walk
 from harness.stack.containers.engine import find_engine
-from harness.stack.database.embedded import check_port, find_binaries
+from harness.stack.database.binaries import check_variants
+from harness.stack.database.embedded import check_port
 from harness.stack.database.existing import check_existing
 from harness.stack.service.external import check_external
 from harness.stack.store.choice import choose_datastores
@@ -435,9 +436,7 @@ def _check_places(options: Options) -> None:
     check_results(options.results)
     if options.database_port is not None:
         check_port(options.database_port)
-    for variant in options.postgres:
-        if "/" in variant:
-            find_binaries(variant)
+    check_variants(options.postgres, upgrade=options.postgres_upgrade)
     if options.service_url is not None:
         # A run that goes on finds the flows it wrote itself.
         allow = options.allow_existing or options.resumed is not None

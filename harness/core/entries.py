@@ -25,7 +25,7 @@ def now() -> datetime:
     return datetime.now(timezone.utc).replace(microsecond=0)
 
 
-Direction = Literal["upgrade", "rollback", "downgrade"]
+Direction = Literal["upgrade", "rollback", "downgrade", "move"]
 Moment = Annotated[
     datetime, Meta(tz=True, description="when it was written, ISO 8601 with its time zone")
 ]
@@ -100,8 +100,9 @@ class PlannedStage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         service: name.
         service_kind: ``released``, ``reference``, ``checkout`` or ``external``.
         direction: ``upgrade``; ``rollback`` for a step back to a service of the same schema,
-            ``downgrade`` to one of an older schema.
+            ``downgrade`` to one of an older schema; ``move`` where the database alone moves.
         walk: what tells its walk from others of the run: ``postgres=18``, say; mostly empty.
+        postgres: the PostgreSQL it is on, where the walk moves from one to another; else empty.
     """
 
     stage: Count
@@ -109,6 +110,7 @@ class PlannedStage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     service_kind: str
     direction: Direction
     walk: str = ""
+    postgres: str = ""
 
 
 class Planned(_Entry, kw_only=True, tag="planned"):
@@ -225,8 +227,9 @@ class StageEntry(_Entry, kw_only=True, tag="stage"):
         service: name.
         service_kind: ``released``, ``reference``, ``checkout`` or ``external``.
         direction: ``upgrade``; ``rollback`` for a step back to a service of the same schema,
-            ``downgrade`` to one of an older schema.
+            ``downgrade`` to one of an older schema; ``move`` where the database alone moves.
         walk: what tells its walk from others of the run: ``postgres=18``, say; mostly empty.
+        postgres: the PostgreSQL it is on, where the walk moves from one to another; else empty.
         status: of the whole stage.
         reported: the version the service tells clients; None where it tells none.
         schema_before: newest applied migration; None for an empty database.
@@ -255,6 +258,7 @@ class StageEntry(_Entry, kw_only=True, tag="stage"):
     service_kind: str
     direction: Direction
     walk: str = ""
+    postgres: str = ""
     status: Status = Status.NOT_RUN
     reported: str | None = None
     schema_before: int | None = None

@@ -304,4 +304,5 @@ def planned_stage(step: Step, walk: str) -> PlannedStage:
         service_kind=step.service.kind,
         direction=step.direction,
         walk=walk,
+        postgres=step.postgres,
     )

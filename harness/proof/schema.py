@@ -21,7 +21,9 @@ _COLUMNS = """
             CASE WHEN a.attnotnull THEN 'not null' ELSE 'nullable' END,
             CASE a.attidentity WHEN 'a' THEN 'identity always'
                 WHEN 'd' THEN 'identity by default' END,
-            CASE WHEN d.adbin IS NULL THEN NULL WHEN a.attgenerated = '' THEN 'default '
+            -- as JSON, for PostgreSQL 11 has no such column
+            CASE WHEN d.adbin IS NULL THEN NULL
+                WHEN coalesce(to_jsonb(a) ->> 'attgenerated', '') = '' THEN 'default '
                 ELSE 'generated as ' END || pg_get_expr(d.adbin, d.adrelid))
     FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
     LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum

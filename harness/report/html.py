@@ -30,6 +30,7 @@ from harness.report.summary import (
     axes_words,
     flaky_count,
     known_sentences,
+    on_postgres,
     tally,
     totals,
 )
@@ -52,7 +53,7 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"plain": plain, "stage_name": stage_name}
+    made.filters |= {"plain": plain, "stage_name": stage_name, "on_postgres": on_postgres}
     return made
 
 

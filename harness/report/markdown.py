@@ -23,6 +23,7 @@ from harness.report.summary import (
     WAYS,
     axes_words,
     difference_lines,
+    on_postgres,
     totals_line,
 )
 from harness.report.text import counted, shortened
@@ -112,7 +113,7 @@ def _timeline(found: Sequence[StageEntry]) -> str:
         (
             str(stage.stage),
             WAYS[stage.direction]
-            + escaped(stage.service)
+            + escaped(stage.service + on_postgres(stage))
             + (f" ({escaped(stage.walk)})" if stage.walk else ""),
             f"{stage.status.sign} {stage.status.value}",
             f"{stage.schema_before or 'none'} → {stage.schema_after or 'none'}",

@@ -107,7 +107,7 @@ def page_words(cell: CellEntry) -> str:
     return ", ".join(axis.words.format(axis.of(cell)) for axis in shown)
 
 
-WAYS = {"upgrade": "", "rollback": "back to ", "downgrade": "down to "}
+WAYS = {"upgrade": "", "rollback": "back to ", "downgrade": "down to ", "move": "still "}
 """What stands before the service of a stage, by the direction of its step."""
 
 
@@ -116,7 +116,15 @@ def place(stage: StageEntry) -> str:
     walk = f" ({stage.walk})" if stage.walk else ""
     if not stage.stage:
         return f"service {stage.service}{walk}, by itself"
-    return f"stage {stage.stage:02d}, {stage.service}{walk}"
+    return f"stage {stage.stage:02d}, {stage.service}{on_postgres(stage)}{walk}"
+
+
+def on_postgres(stage: StageEntry) -> str:
+    """Return what PostgreSQL a stage is on, in words, where its walk moves the database."""
+    if not stage.postgres:
+        return ""
+    how = ", moved to" if stage.direction == "move" else " on"
+    return f"{how} PostgreSQL {stage.postgres}"
 
 
 def stage_sentences(stage: StageEntry) -> list[str]:

@@ -33,6 +33,7 @@ from harness.report.summary import (
     column,
     difference_lines,
     gated,
+    on_postgres,
     rollback_lines,
     tally,
     totals_line,
@@ -112,7 +113,7 @@ def timeline_table(stages: Sequence[StageEntry]) -> Table:
         migrated = f"{len(stage.migrations)} in {stage.migration_seconds:.1f} s"
         table.add_row(
             f"{stage.stage:02d}",
-            WAYS[stage.direction] + stage.service,
+            WAYS[stage.direction] + stage.service + on_postgres(stage),
             str(stage.schema_after or "none"),
             migrated if stage.migrations else "none",
             str(stage.carried),
@@ -178,7 +179,8 @@ class Screen:
         migrated = f"{len(entry.migrations)} migrations in {entry.migration_seconds:.1f} s"
         self.console.print(
             escape(
-                f"stage {entry.stage:02d} {status.sign} {status.value}  {entry.service}:"
+                f"stage {entry.stage:02d} {status.sign} {status.value}  {entry.service}"
+                f"{on_postgres(entry)}:"
                 f" {migrated}, {entry.rereads} rereads, {entry.seconds:.0f} s"
             ),
             style=_STYLES[status],

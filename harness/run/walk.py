@@ -21,7 +21,7 @@ from harness.client.cell import CellOutcome, not_run
 from harness.client.reading import WrittenRun
 from harness.core.entries import StageEntry, now
 from harness.core.outcome import ROLLBACK, CheckOutcome, Status
-from harness.core.path import Step
+from harness.core.path import Step, service_before
 from harness.core.plan import Cell, planned_stage
 from harness.machine.errors import HarnessError, InfraError, one_line
 from harness.proof import contract, fingerprint, rollback, schema
@@ -30,6 +30,7 @@ from harness.run.rereads import read_by_others, runs_by_client
 from harness.run.run import Run
 from harness.run.saved_stage import SavedStages, Seen
 from harness.run.unit import OneStack, Unit
+from harness.run.walked_database import MoveError, WalkedDatabase
 from harness.run.walked_schema import WalkedSchema
 from harness.stack.backend import Backend
 from harness.stack.database.rows import schema_version, server_version
@@ -73,48 +74,45 @@ class Walk:
         self._name = name
         first = next((cell for cell in run.plan.cells if cell.walk == name), None)
         self._point = first.point if first else None
-        self._server = backend.server(self._point) if self._point else backend.servers[0]
+        self._walked = WalkedDatabase(run, backend, stacks, self._point)
         self._logs = run.folder.service_logs
         self._saved = SavedStages(run.folder, name, self._data(), run.options, run.screen.say)
         self._written: list[WrittenRun] = []
         self._left: fingerprint.Fingerprint | None = None
         self._observed = contract.Observed("", {})
-        self._schema = WalkedSchema(run, self._server, self._started)
+        self._schema = WalkedSchema(run, self._walked, self._started)
 
     def go(self, path: Sequence[Step]) -> None:
         """Walk the path; every stage and cell is in the journal when this returns."""
         for step in path:
             self._run.screen.say(str(step))
         try:
-            database = self._prepare(path)
+            self._prepare(path)
         except InfraError as error:
             cells = [cell for step in path for cell in self._cells(step)]
             # One by one, for a planned cell without an entry counts as never run.
             self._run.skip(cells, Status.INFRA, str(error))
             raise
         done = self._run.done.get(self._name, 0)
-        previous = path[done - 1].service if done else None
+        last = path[done - 1].service if done else None
         for step in path[done:]:
-            if not self._stage(step, previous, database):
+            if not self._stage(step, service_before(path, step.number)):
                 rest = [cell for later in path[step.number :] for cell in self._cells(later)]
                 self._run.skip(rest, Status.NOT_RUN, f"the walk ended at stage {step.number}")
                 break
-            previous = step.service
-            self._stacks.last = Last(previous, self._server, database, None)
-        if previous is not None and self._run.options.keep and self._backend.outlives:
-            self._leave(previous, database)
+            last = step.service
+            self._stacks.last = Last(last, self._walked.server, self._walked.there, None)
+        if last is not None and self._run.options.keep and self._backend.outlives:
+            self._leave(last)
 
-    def _prepare(self, path: Sequence[Step]) -> Database:
+    def _prepare(self, path: Sequence[Step]) -> None:
         self._backend.launcher.prepare(tuple(step.service for step in path))
-        self._stacks.start_server(self._server)
-        existing = self._backend.existing
-        if existing is None:
-            database = self._server.create(self._run.options.database_name)
-            if self._run.done.get(self._name):
-                self._go_on(database)
-            return database
-        self._schema.found = schema.describe(existing.address)
-        return existing
+        done = self._run.done.get(self._name, 0)
+        database = self._walked.make(path[max(done, 1) - 1])
+        if self._backend.existing is not None:
+            self._schema.found = schema.describe(database.address)
+        elif done:
+            self._go_on(database)
 
     def _go_on(self, database: Database) -> None:
         """Make everything what it was when the last stage that is done came to its end."""
@@ -130,35 +128,22 @@ class Walk:
         seen = Seen(self._written, self._left, self._observed)
         return self._saved.save(step.number, database.address, seen)
 
-    def _leave(self, service: Service, database: Database) -> None:
+    def _leave(self, service: Service) -> None:
         """Start the last service once more, to stay when the run has ended."""
         log = self._logs / f"kept-{service.name}.log"
-        running = self._backend.launcher.start(service, database, log)
+        running = self._backend.launcher.start(service, self._walked.there, log)
         self._stacks.adopt(running)
         await_ready(running)
-        self._stacks.last = Last(service, self._server, database, running)
+        self._stacks.last = Last(service, self._walked.server, self._walked.there, running)
 
-    def _stage(self, step: Step, previous: Service | None, database: Database) -> bool:
+    def _stage(self, step: Step, previous: Service | None) -> bool:
         """Go through one stage; return whether the walk goes on."""
         started = time.monotonic()
         planned = msgspec.structs.asdict(planned_stage(step, self._name))
         stage = StageEntry(at=now(), run=self._run.folder.run, **planned)
-        failed, migrated = Status.PASS, True
+        failed, migrated = self._tried(stage, step, previous)
         try:
-            self._through(stage, step, previous, database)
-        except ServiceError as error:
-            # Known only when it is migrated; afterwards nothing declared of migrations holds.
-            if stage.schema_after is None:
-                migrated = False
-                failed = self._note_failure(stage, step, previous, error)
-            else:
-                stage.problems.append(str(error))
-                failed = Status.FAIL
-        except (HarnessError, psycopg2.Error) as error:
-            stage.problems.append(str(error))
-            failed = Status.INFRA
-        try:
-            self._measure(stage, database, failed)
+            self._measure(stage, self._walked.there, failed)
         except psycopg2.Error as error:
             stage.problems.append(f"the database does not answer any more: {one_line(error)}")
             failed = Status.INFRA
@@ -177,13 +162,30 @@ class Walk:
         stage.seconds = round(time.monotonic() - started, 2)
         stops = not migrated and failed is Status.FAIL and self._run.options.on_failure == "stop"
         # What broke here would break the next stage, too, and be put down to its service.
-        goes_on = failed is not Status.INFRA and not stops
-        saved = goes_on and self._save(step, database)
+        goes_on = failed is not Status.INFRA and self._walked.is_at(step) and not stops
+        saved = goes_on and self._save(step, self._walked.there)
         self._run.screen.stage(self._run.record.add(stage))
         # Not before: until the journal has the stage, the walk goes on behind the one before.
         if saved:
             self._saved.forget_before(step.number)
         return goes_on
+
+    def _tried(
+        self, stage: StageEntry, step: Step, previous: Service | None
+    ) -> tuple[Status, bool]:
+        """Go through a stage; return how far that went well, and whether it could migrate."""
+        try:
+            self._through(stage, step, previous)
+        except ServiceError as error:
+            # Known only when it is migrated; afterwards nothing declared of migrations holds.
+            if stage.schema_after is None:
+                return self._note_failure(stage, step, previous, error), False
+            stage.problems.append(str(error))
+            return Status.FAIL, True
+        except (HarnessError, psycopg2.Error) as error:
+            stage.problems.append(str(error))
+            return (Status.FAIL if isinstance(error, MoveError) else Status.INFRA), True
+        return Status.PASS, True
 
     def _note_success(self, stage: StageEntry, step: Step, previous: Service | None) -> Status:
         """Note what is wrong with a migration that went well: it may be declared to fail."""
@@ -210,13 +212,17 @@ class Walk:
         self._left = fingerprint.take(database.address)
         stage.rows = sum(self._left.counts.values())
 
-    def _through(
-        self, stage: StageEntry, step: Step, previous: Service | None, database: Database
-    ) -> None:
+    def _through(self, stage: StageEntry, step: Step, previous: Service | None) -> None:
+        database = self._walked.there
         stage.schema_before = schema_version(database.address)
         stage.lost += self._losses_since_last_stage("between the stages", database)
         before = fingerprint.take(database.address)
         stage.carried = sum(before.counts.values())
+        if step.moved:
+            database = self._walked.move(step)
+            moved = fingerprint.compare(before, database.address)
+            stage.lost += [f"by the move to PostgreSQL {step.postgres}: {loss}" for loss in moved]
+            before = fingerprint.take(database.address)
         started = self._started(step.service, database, step.number)
         with started as running, blaming(running, database.address):
             stage.log = str(running.log.relative_to(self._run.folder.path))
@@ -234,10 +240,14 @@ class Walk:
             if not step.rollback:  # after one the schema is the newer service's, as it should be
                 for note in identity_notes(running, stage.reported, stage.schema_after or 0):
                     self._run.record.note(step.service.name, note)
-            schema_now = stage.schema_after or 0
-            server = server_version(database.address)
             stack = Stack(
-                running, database, migration, stage.reported, schema_now, server, self._server
+                running,
+                database,
+                migration,
+                stage.reported,
+                stage.schema_after or 0,
+                server_version(database.address),
+                self._walked.server,
             )
             self._check_contract(stage, step, stack)
             with self._watched(stage, step, stack) as watched:

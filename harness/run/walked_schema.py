@@ -9,7 +9,8 @@ from harness.catalog.releases import Service
 from harness.core.path import Step
 from harness.proof import schema
 from harness.run.run import Run
-from harness.stack.database.server import Database, DatabaseServer
+from harness.run.walked_database import WalkedDatabase
+from harness.stack.database.server import Database
 from harness.stack.evidence import blaming
 from harness.stack.service.launcher import RunningService, ServiceError
 from harness.stack.service.migration import bring_up
@@ -20,7 +21,7 @@ class WalkedSchema:
 
     Args:
         run: of the walk.
-        server: where a fresh install gets a database of its own.
+        walked: where its database is; a fresh install gets one of its own beside it.
         start: starts a service on a database, for the stage of a number, with an ending for the
             name of its log; it stops with the block.
 
@@ -31,11 +32,11 @@ class WalkedSchema:
     def __init__(
         self,
         run: Run,
-        server: DatabaseServer,
+        walked: WalkedDatabase,
         start: Callable[[Service, Database, int, str], AbstractContextManager[RunningService]],
     ) -> None:
         self._run = run
-        self._server = server
+        self._walked = walked
         self._start = start
         self.found = schema.SchemaDescription({})
         self._theirs: frozenset[str] = frozenset()
@@ -74,11 +75,12 @@ class WalkedSchema:
         """Return the schema that a service makes of an empty database."""
         # On a user's server other walks may be on their way, or have been killed.
         name = f"fresh_{step.number}_{self._run.folder.run}"
-        fresh = self._server.create(name)
+        server = self._walked.server
+        fresh = server.create(name)
         try:
             started = self._start(step.service, fresh, step.number, "-fresh")
             with started as running, blaming(running, fresh.address):
                 bring_up(running, self._run.options.migration_timeout)
                 return schema.describe(fresh.address)
         finally:
-            self._server.drop(name)
+            server.drop(name)

@@ -107,7 +107,7 @@ def _containers(
     # Random, because every user of this machine reaches its ports; and URL-safe: before 2.0.6 the
     # service breaks on quotes and # (https://github.com/Netflix/metaflow-service/issues/152).
     password = options.database_password or secrets.token_urlsafe(16)
-    wanted = {one: f"postgres:{one}" if one else options.postgres_image for one in options.postgres}
+    wanted = {one: options.postgres_image or f"postgres:{one}" for one in options.postgres}
     databases = {
         variant: ContainerPostgres(
             belongings,

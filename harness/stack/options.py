@@ -18,7 +18,8 @@ class StackOptions:
         pull: when images are pulled: ``always``, ``missing`` or ``never``.
         registry: prefix that stands for Docker Hub; empty for Docker Hub itself.
         postgres: majors, tags or folders of binaries; an empty one for what a backend has unasked.
-        postgres_image: name and tag of the database's image.
+        postgres_upgrade: whether the database of a walk moves from each of these to the next.
+        postgres_image: name and tag of the database's image; None where these are tags of it.
         clone: where ``--checkout`` takes services from; None for the reference service.
         dockerfile: path in the checkout of the Dockerfile its images are built from.
         scenario: what is done wrong on purpose; None for nothing.
@@ -39,7 +40,8 @@ class StackOptions:
     registry: str
     remove_images: bool
     postgres: tuple[str, ...]
-    postgres_image: str
+    postgres_upgrade: bool
+    postgres_image: str | None
     clone: Clone | None
     dockerfile: str
     scenario: str | None

@@ -9,7 +9,15 @@ import pytest
 
 from harness.catalog.releases import Catalog, Service
 from harness.catalog.versions import load
-from harness.core.path import LONGEST_JUMP, Step, given, random_path, straight
+from harness.core.path import (
+    LONGEST_JUMP,
+    Step,
+    given,
+    moving,
+    random_path,
+    service_before,
+    straight,
+)
 from harness.machine.errors import UsageError
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -117,3 +125,55 @@ def test_random_paths_do_roll_back(catalog):
 def test_a_random_path_through_one_service_is_that_service(catalog):
     (only,) = _named(catalog, "v2.5.1")
     assert random_path([only], 1) == (Step(1, only),)
+
+
+def _stages(path: tuple[Step, ...]) -> list[tuple[str, str, str]]:
+    return [(step.service.name, step.postgres, step.direction) for step in path]
+
+
+def test_a_database_moves_in_the_middle_under_the_service_that_was_there(catalog):
+    names = ("2.0.4", "2.0.6", "v2.3.0", "v2.4.0")
+    found = moving(straight(_named(catalog, *names)), ["16", "18"])
+    assert _stages(found) == [
+        ("2.0.4", "16", "upgrade"),
+        ("2.0.6", "16", "upgrade"),
+        ("2.0.6", "18", "move"),
+        ("v2.3.0", "18", "upgrade"),
+        ("v2.4.0", "18", "upgrade"),
+    ]
+    assert [step.number for step in found] == [1, 2, 3, 4, 5]
+    assert str(found[2]).startswith("stage 03: move the database and go on with 2.0.6 (schema 2")
+    assert str(found[2]).endswith(") on PostgreSQL 18")
+
+
+@pytest.mark.parametrize(
+    ("names", "postgres", "on"),
+    [
+        (["2.0.4"], ["16", "18"], ["16", "18"]),
+        (["2.0.4", "2.0.6"], ["13", "16", "18"], ["13", "16", "16", "18"]),
+        (["2.0.4"], ["13", "16", "18"], ["13", "16", "18"]),
+        (["2.0.4", "2.0.6", "2.0.6"], ["13", "16"], ["13", "13", "16"]),
+    ],
+)
+def test_moves_are_spread_or_where_a_service_is_named_again(catalog, names, postgres, on):
+    found = moving(given(_named(catalog, *names), moves=True), postgres)
+    assert [step.postgres for step in found] == on
+
+
+def test_a_database_that_moves_after_a_step_down_is_still_down(catalog):
+    names = ("v2.3.0", "2.0.4", "2.0.4")
+    found = moving(given(_named(catalog, *names), moves=True), ["16", "18"])
+    assert [step.direction for step in found] == ["upgrade", "downgrade", "move"]
+    assert found[2].downgrade
+
+
+def test_the_service_before_a_move_is_the_one_before_its_own(catalog):
+    path = moving(straight(_named(catalog, "2.0.4", "2.0.6")), ["13", "16", "18"])
+    named = [service_before(path, step.number) for step in path]
+    assert [one and one.name for one in named] == [None, None, "2.0.4", "2.0.4"]
+
+
+def test_moves_and_services_that_are_named_again_must_agree(catalog):
+    path = given(_named(catalog, "2.0.4", "2.0.4"), moves=True)
+    with pytest.raises(UsageError, match=r"2\.0\.4 again, .* 1 times in all, and .* has 2 to"):
+        moving(path, ["13", "16", "18"])

@@ -61,8 +61,8 @@ STACK = (
         "--postgres",
         STACKS,
         _STACK_GROUP,
-        f"PostgreSQL, one or several: embedded a major of a wheel ({', '.join(MAJORS)}) or the"
-        " folder of binaries; with containers a tag of the image postgres",
+        f"PostgreSQL, one or several: embedded a major of a wheel ({', '.join(MAJORS)}) or of this"
+        " machine, or the folder of binaries; with containers a tag of the image postgres",
         Role.AXIS,
         unasked="the wheel's first; with containers the tag in versions.json",
         metavar="VARIANTS",

@@ -337,6 +337,21 @@ WALK = (
         default=MIGRATION_SECONDS,
         check=more_than_zero("a migration"),
     ),
+    Option(
+        "--postgres-upgrade",
+        WALKS,
+        _WALK_GROUP,
+        "move the database in mid-walk, by dump and restore, from each PostgreSQL to the next, a"
+        " stage of its own: named as for --postgres; a --path says where by naming a service again",
+        Role.AXIS,
+        metavar="FROM,TO",
+        excludes={
+            "--postgres": "--postgres-upgrade names each PostgreSQL itself; leave out --postgres",
+            "--postgres-image": "",
+            "--database-url": "--database-url names one database where it is; it cannot move:"
+            " leave out --postgres-upgrade",
+        },
+    ),
     GATE,
     DATABASE_URL,
     Option(

@@ -23,6 +23,10 @@ RUN_SETTINGS = {
 """The settings of a server that is made for one run."""
 
 
+_FORCE_SINCE = 13_00_00
+_END_CONNECTIONS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
+
+
 def answers(address: Address) -> bool:
     """Tell whether a connection to a database can be opened now.
 
@@ -75,7 +79,7 @@ def create_database(server: Address, name: str) -> Address:
 
 
 def drop_database(server: Address, name: str) -> None:
-    """Drop the database ``name`` if it is there, ending its connections (PostgreSQL 13+).
+    """Drop the database ``name`` if it is there, ending its connections.
 
     Args:
         server: another database of the same server: one cannot drop what one is connected to.
@@ -84,10 +88,14 @@ def drop_database(server: Address, name: str) -> None:
     Raises:
         InfraError: when the server refuses.
     """
-    # FORCE, for the pools of services that were killed may still be connected.
-    statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+    statement = sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name))
     try:
         with closing(server.connect()) as connection, connection.cursor() as cursor:
+            # The pools of services that were killed may still be connected.
+            if connection.server_version >= _FORCE_SINCE:
+                statement += sql.SQL(" WITH (FORCE)")
+            else:
+                cursor.execute(_END_CONNECTIONS, [name])
             cursor.execute(statement)
     except psycopg2.Error as error:
         raise InfraError(

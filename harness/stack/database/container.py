@@ -72,6 +72,9 @@ class ContainerPostgres:
             raise InfraError("the PostgreSQL container is not started")
         return self._address
 
+    programs = None
+    """Those of its image are in the container."""
+
     def start(self) -> None:
         """Start the container and return when it answers queries.
 

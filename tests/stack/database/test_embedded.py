@@ -18,8 +18,9 @@ from harness.machine.errors import InfraError, UsageError
 from harness.machine.processes import free_port, wait_until
 from harness.stack.database import cluster as cluster_module
 from harness.stack.database import embedded as embedded_module
+from harness.stack.database.binaries import find_binaries
 from harness.stack.database.cluster import Cluster, end_server
-from harness.stack.database.embedded import EmbeddedPostgres, check_port, find_binaries
+from harness.stack.database.embedded import EmbeddedPostgres, check_port
 from harness.stack.database.server import Address
 
 pytestmark = pytest.mark.e2e

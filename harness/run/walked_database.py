@@ -1,0 +1,104 @@
+"""The database of a walk, and the server it is on: a walk may move it to a newer PostgreSQL."""
+
+from __future__ import annotations
+
+from harness.core.axes import Point
+from harness.core.blame import Evidence, blame
+from harness.core.path import Step
+from harness.machine.errors import HarnessError, InfraError
+from harness.run.run import Run
+from harness.stack.backend import Backend
+from harness.stack.database.dump import dump, restore
+from harness.stack.database.server import Database, DatabaseServer
+from harness.stack.stacks import Stacks
+
+
+class MoveError(HarnessError):
+    """A PostgreSQL that lives does not dump the database, or does not take it."""
+
+
+class WalkedDatabase:
+    """Where the database of a walk is.
+
+    Args:
+        run: of the walk.
+        backend: where its servers come from.
+        stacks: where they are stopped.
+        point: of its cells; None where it has none.
+
+    Attributes:
+        server: the one that has the database now.
+    """
+
+    def __init__(self, run: Run, backend: Backend, stacks: Stacks, point: Point | None) -> None:
+        self._run = run
+        self._backend = backend
+        self._stacks = stacks
+        self._point = point
+        self.server = self._server_of(run.plan.path[0])
+        self._there: Database | None = None
+
+    @property
+    def there(self) -> Database:
+        """The database.
+
+        Raises:
+            InfraError: before it is made.
+        """
+        if self._there is None:
+            raise InfraError("the walk has no database yet")
+        return self._there
+
+    def is_at(self, step: Step) -> bool:
+        """Tell whether it is on the PostgreSQL of a stage."""
+        return self.server is self._server_of(step)
+
+    def make(self, step: Step) -> Database:
+        """Make the database, empty, where it is at a stage; one of the user's is there already.
+
+        Raises:
+            InfraError: when the server does not start, or refuses.
+        """
+        self.server = self._server_of(step)
+        self._stacks.start_server(self.server)
+        self._there = self._backend.existing or self._create(self.server)
+        return self._there
+
+    def move(self, step: Step) -> Database:
+        """Move the database to the PostgreSQL of a stage, as an operator would: dump and restore.
+
+        Raises:
+            MoveError: when it cannot be, though both servers live; it stays where it was then.
+            InfraError: when one of them does not, or the machine has no room.
+        """
+        target = self._server_of(step)
+        self._stacks.start_server(target)
+        there = self._create(target)
+        folder = self._run.folder.work / f"move-{step.number:02d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / "database"
+        try:
+            # PostgreSQL advises the programs of the newer one for both.
+            dump(self.there.address, file, target.programs)
+            restore(file, there.address, target.programs)
+        except InfraError as error:
+            for server in (self.server, target):
+                server.check_alive()
+            machine = blame(Evidence(said=str(error)))
+            if machine is not None:
+                raise InfraError(f"{machine.sentence}: {error}") from error
+            raise MoveError(
+                f"the database cannot be moved to PostgreSQL {step.postgres}: {error}"
+            ) from error
+        finally:
+            file.unlink(missing_ok=True)
+        self.server, self._there = target, there
+        return there
+
+    def _create(self, server: DatabaseServer) -> Database:
+        return server.create(self._run.options.database_name)
+
+    def _server_of(self, step: Step) -> DatabaseServer:
+        if step.postgres:
+            return self._backend.by_postgres[step.postgres]
+        return self._backend.server(self._point) if self._point else self._backend.servers[0]

