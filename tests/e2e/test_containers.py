@@ -48,7 +48,15 @@ from tests.e2e.nox_runs import (
     without_faults_of_1_0,
 )
 from tests.e2e.relay import Relay
-from tests.images.build import BASE, MOVED_TAG, SERVICE, push, service_context, stand_ins
+from tests.images.build import (
+    BASE,
+    MOVED_TAG,
+    SERVICE,
+    push,
+    push_postgres,
+    service_context,
+    stand_ins,
+)
 
 pytestmark = [pytest.mark.e2e, pytest.mark.docker]
 
@@ -259,6 +267,33 @@ def test_a_walk_goes_over_each_tag_of_postgres(
         # Each has a server of its own, whose log says that it was started.
         log = (done.folder / "logs" / f"postgres-{tag}.log").read_text()
         assert "database system is ready to accept connections" in log
+
+
+@pytest.fixture(scope="module")
+def newer_postgres(engine: Engine, registry: str) -> str:
+    """The tag of an image of a newer PostgreSQL than the default's, in the registry."""
+    push_postgres(engine.client, registry, "18")
+    return "18"
+
+
+def test_a_walk_moves_its_database_to_a_newer_image(
+    over_containers: Callable[..., NoxRun], newer_postgres: str
+) -> None:
+    tags = [load().postgres.default, newer_postgres]
+    options = ["--service", "v2.5.0", "--postgres-upgrade", ",".join(tags)]
+
+    done = over_containers("fixed_db", *SMALL, *options)
+
+    assert done.code == 0, done.output
+    stages = [entry for entry in done.entries if entry["kind"] == "stage"]
+    found = [(stage["postgres"], stage["direction"], stage["status"]) for stage in stages]
+    assert found == [(tags[0], "upgrade", "pass"), (tags[1], "move", "pass")]
+    assert stages[1]["carried"] == stages[0]["rows"] > 0
+    assert stages[1]["rereads"] == 1
+    assert [cell["status"] for cell in done.cells] == [Status.PASS.value] * 2
+    # The stand-in of the default is Debian's.
+    on = [cell["provenance"]["database"].partition(".")[0] for cell in done.cells]
+    assert on == ["15", newer_postgres]
 
 
 def test_two_runs_side_by_side(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -23,6 +24,8 @@ from harness.report.summary import stage_sentences
 from harness.report.terminal import Screen
 from harness.run.run import Run
 from harness.run.walk import Walk
+from harness.stack.database import cluster
+from harness.stack.database.binaries import find_binaries
 from harness.stack.database.existing import check_existing
 from harness.stack.database.rows import schema_version
 from harness.stack.database.server import Database
@@ -67,7 +70,8 @@ def walk_over(
         if before_start:
             meddler = Meddler(backend.launcher, before_start, place)
             backend = dataclasses.replace(backend, launcher=meddler)
-        Walk(run, backend, stacks, dict.fromkeys(plan.clients, newest_client)).go(plan.path)
+        pythons = dict.fromkeys(plan.clients, newest_client)
+        Walk(run, backend, stacks, pythons, plan.walks[0]).go(plan.path)
         run.end()
         return run.record.view
 
@@ -137,6 +141,45 @@ def test_a_row_lost_while_a_service_is_in_use_is_named(walk_over: WalkOver) -> N
     assert [stage.status for stage in view.stages] == ["pass", "fail"]
     assert "while the service was in use: artifact_v3: row lost" in said(view)
     assert "by the migration" not in said(view)
+
+
+def test_a_database_moves_to_a_newer_postgresql_and_everything_is_asked_again(
+    walk_over: WalkOver,
+) -> None:
+    view = walk_over("2.3", "--postgres-upgrade", "16,18")
+    assert said(view) == ""
+    found = [(stage.postgres, stage.direction, stage.status) for stage in view.stages]
+    assert found == [("16", "upgrade", "pass"), ("18", "move", "pass")]
+    first, second = view.stages
+    assert first.rows == second.carried > 0
+    assert (second.migrations, second.schema_after) == ([], first.schema_after)
+    assert (first.rereads, second.rereads) == (0, 1)
+    assert second.observed == first.observed != {}
+    on = {cell.stage: cell.provenance.database.partition(".")[0] for cell in view.finished}
+    assert on == {1: "16", 2: "18"}
+    assert [cell.status for cell in view.finished] == ["pass"] * 2
+
+
+@pytest.fixture
+def losing(tmp_path: Path) -> Path:
+    """The programs of PostgreSQL 18, whose pg_dump leaves the rows of a table out."""
+    binaries = find_binaries("18")
+    copy = cluster._copy_installation(binaries, tmp_path / "pg")
+    program = copy / "pg_dump"
+    program.unlink()
+    without = "--exclude-table-data=public.metadata_v3"
+    program.write_text(f'#!/bin/sh\nexec {shlex.quote(str(binaries))}/pg_dump {without} "$@"\n')
+    program.chmod(0o755)
+    return copy
+
+
+def test_rows_that_a_move_loses_are_named(walk_over: WalkOver, losing: Path) -> None:
+    view = walk_over("2.3", "--postgres-upgrade", f"16,{losing}")
+    assert [stage.status for stage in view.stages] == ["pass", "fail"]
+    assert f"lost by the move to PostgreSQL {losing}: metadata_v3: row lost" in said(view)
+    assert "by the migration" not in said(view)
+    # The client that wrote them misses them when it reads again.
+    assert "earlier" in said(view) or "attempt" in said(view)
 
 
 def test_a_changed_metadata_value_is_named(walk_over: WalkOver) -> None:

@@ -25,6 +25,8 @@ from harness.catalog.selectors import select_services
 from harness.catalog.versions import load
 from harness.machine.errors import InfraError
 from harness.machine.tools import ROOT, find_uv
+from harness.stack.database.binaries import find_binaries
+from harness.stack.database.cluster import _copy_installation
 from harness.stack.reference import faults
 from harness.stack.reference.levels import LEVELS
 from harness.stack.service.reference import REQUIREMENTS
@@ -109,6 +111,20 @@ def push_all(client: docker.DockerClient, registry: str) -> None:
 def push(client: docker.DockerClient, target: str, dockerfile: str) -> None:
     """Build a Dockerfile that needs no other file and push it; its name does not stay here."""
     client.images.build(fileobj=io.BytesIO(dockerfile.encode()), tag=target, rm=True, forcerm=True)
+    _push(client, target)
+
+
+def push_postgres(client: docker.DockerClient, registry: str, major: str) -> None:
+    """Build a stand-in of the image postgres from a major of the wheel's and push it."""
+    first = f"{registry}/library/postgres:{load().postgres.default}"
+    with tempfile.TemporaryDirectory(prefix="metaflow-compat-image-") as name:
+        context = Path(name)
+        binaries = _copy_installation(find_binaries(major), context / "wheel")
+        place = f"/opt/{binaries.relative_to(context / 'wheel')}"
+        dockerfile = f"FROM {first}\nCOPY wheel /opt\nENV PATH={place}:/usr/bin:/bin\n"
+        (context / "Dockerfile").write_text(dockerfile, encoding="utf-8")
+        target = f"{registry}/library/postgres:{major}"
+        client.images.build(path=name, tag=target, rm=True, forcerm=True)
     _push(client, target)
 
 

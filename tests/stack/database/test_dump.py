@@ -21,7 +21,8 @@ def test_it_is_the_same_database(
     database: Database, migrate: Migrate, postgres: EmbeddedPostgres, tmp_path: Path
 ) -> None:
     migrate(MIGRATIONS[-1].version, after=1)
-    dump(database.address, tmp_path / "file")
+    # A folder that has none of the programs leaves it to the wheel's.
+    dump(database.address, tmp_path / "file", tmp_path)
     name = f"again {uuid4().hex}"
     again = postgres.create(name).address
     try:

@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import stat
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import pytest
 
 from harness.machine.errors import InfraError, UsageError
 from harness.machine.processes import free_port, wait_until
+from harness.stack.database import admin
 from harness.stack.database import cluster as cluster_module
 from harness.stack.database import embedded as embedded_module
 from harness.stack.database.binaries import find_binaries
@@ -81,7 +83,12 @@ def test_an_existing_database_is_refused_by_name(postgres: EmbeddedPostgres) -> 
     postgres.drop("twice")
 
 
-def test_dropping_ends_open_connections(postgres: EmbeddedPostgres) -> None:
+@pytest.mark.parametrize("newer", [False, True], ids=["11", "13"])
+def test_dropping_ends_open_connections(
+    postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch, newer: bool
+) -> None:
+    # Before 13 no DROP ends them by itself.
+    monkeypatch.setattr(admin, "_FORCE_SINCE", 0 if newer else sys.maxsize)
     database = postgres.create("in_use")
     with closing(database.address.connect()) as connection:
         postgres.drop("in_use")
