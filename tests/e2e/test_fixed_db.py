@@ -179,7 +179,22 @@ def test_rows_that_a_move_loses_are_named(walk_over: WalkOver, losing: Path) -> 
     assert f"lost by the move to PostgreSQL {losing}: metadata_v3: row lost" in said(view)
     assert "by the migration" not in said(view)
     # The client that wrote them misses them when it reads again.
-    assert "earlier" in said(view) or "attempt" in said(view)
+    assert "of client 2.19.39, read by client 2.19.39: metadata start/" in said(view)
+    assert "'attempt=0' is gone" in said(view)
+
+
+def test_a_move_that_is_refused_ends_the_walk(walk_over: WalkOver, losing: Path) -> None:
+    program = losing / "pg_restore"
+    program.unlink()
+    program.write_text("#!/bin/sh\necho 'ERROR: no such thing' >&2\nexit 1\n")
+    program.chmod(0o755)
+    view = walk_over("2.0.6,2.3", "--postgres-upgrade", f"16,{losing}")
+    assert [stage.status for stage in view.stages] == ["pass", "fail", "not-run"]
+    (problem,) = view.stages[1].problems
+    assert problem.startswith(f"the database cannot be moved to PostgreSQL {losing}: pg_restore of")
+    assert problem.endswith("ERROR: no such thing")
+    assert view.stages[1].lost == []
+    assert [cell.status for cell in view.finished] == ["pass", "not-run", "not-run"]
 
 
 def test_a_changed_metadata_value_is_named(walk_over: WalkOver) -> None:
