@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -86,6 +86,10 @@ class SchemaDescription:
 
     objects: Mapping[str, str]
 
+    def named_as(self, names: Mapping[str, str]) -> SchemaDescription:
+        """Return the description with other names for some objects."""
+        return SchemaDescription({names.get(one, one): text for one, text in self.objects.items()})
+
     def without(self, names: Collection[str]) -> SchemaDescription:
         """Return the description with some objects left out."""
         kept = {name: text for name, text in self.objects.items() if name not in names}
@@ -101,6 +105,27 @@ def describe(address: Address) -> SchemaDescription:
             # Names begin with the kind of thing, so no query overwrites what another found.
             objects.update(cursor.fetchall())
     return SchemaDescription(objects)
+
+
+def renamed(there: SchemaDescription, fresh: SchemaDescription) -> dict[str, str]:
+    """Return the foreign keys that are equal but for their names: by that name the fresh one.
+
+    One that nobody names gets its name from PostgreSQL: since 12 after all of its columns, before
+    after the first. A database that comes from there keeps it, and no service knows it.
+    """
+    missing = {key: name for key, name in _foreign_keys(fresh) if name not in there.objects}
+    return {
+        name: missing[key]
+        for key, name in _foreign_keys(there)
+        if name not in fresh.objects and key in missing
+    }
+
+
+def _foreign_keys(schema: SchemaDescription) -> Iterator[tuple[tuple[str, str], str]]:
+    """Yield table and definition of each foreign key, and its name."""
+    for name, text in schema.objects.items():
+        if name.startswith("foreign key "):
+            yield (name.rpartition(" on ")[2], text), name
 
 
 def differences(migrated: SchemaDescription, fresh: SchemaDescription) -> list[str]:

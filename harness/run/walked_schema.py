@@ -41,6 +41,8 @@ class WalkedSchema:
         self.found = schema.SchemaDescription({})
         self._theirs: frozenset[str] = frozenset()
         """Names of what in it no service makes: it is nobody's business here."""
+        self._renamed: dict[str, str] | None = None
+        """By the name that another PostgreSQL gave a key the one that a fresh install has."""
 
     def problems(self, step: Step, database: Database) -> list[str]:
         """Compare with a fresh install of the service that the database's migrations reach."""
@@ -53,6 +55,10 @@ class WalkedSchema:
         except ServiceError as error:
             return [*broken, f"no fresh install to compare the schema with: {error}"]
         migrated = schema.describe(database.address)
+        # Before it was compared, a user's own or one that is saved may have moved, too.
+        if step.moved or self._renamed is None:
+            self._renamed = (self._renamed or {}) | schema.renamed(migrated, expected)
+        migrated = migrated.named_as(self._renamed)
         # By the first fresh install it is known what a service makes, and what was there before.
         if step.number == 1:
             self._note_theirs(step, migrated, expected)

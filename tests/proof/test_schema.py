@@ -8,7 +8,7 @@ from typing import Any
 import psycopg2
 import pytest
 
-from harness.proof.schema import describe, differences, invalid_indexes
+from harness.proof.schema import describe, differences, invalid_indexes, renamed
 from harness.stack.database.embedded import EmbeddedPostgres
 from harness.stack.database.server import Database
 from harness.stack.reference.schema import MIGRATIONS
@@ -64,6 +64,32 @@ def test_the_order_of_columns_is_no_difference(
     with closing(fresh.address.connect()) as connection, connection.cursor() as cursor:
         cursor.execute("CREATE TABLE t (b int, a int)")
     assert differences(describe(database.address), describe(fresh.address)) == []
+
+
+OF_11 = "steps_v3_flow_id_fkey"
+"""The name that PostgreSQL gives a foreign key of steps_v3 before 12."""
+
+
+def test_a_key_that_another_postgresql_named_is_the_same(
+    database: Database, fresh: Database, migrate: Migrate, execute: Execute
+) -> None:
+    migrate(NEWEST)
+    migrate(NEWEST, address=fresh.address)
+    now = "steps_v3_flow_id_run_number_fkey"
+    execute(f"ALTER TABLE steps_v3 RENAME CONSTRAINT {now} TO {OF_11}")
+    there, new = describe(database.address), describe(fresh.address)
+    assert len(differences(there, new)) == 2
+    names = renamed(there, new)
+    assert names == {f"foreign key {OF_11} on steps_v3": f"foreign key {now} on steps_v3"}
+    assert differences(there.named_as(names), new) == []
+    # One that is gone, or is another one, is told all the same.
+    execute(f"ALTER TABLE steps_v3 DROP CONSTRAINT {OF_11}")
+    (said,) = differences(describe(database.address).named_as(names), new)
+    assert said.startswith(f"foreign key {now} on steps_v3 is missing")
+    execute(
+        f"ALTER TABLE steps_v3 ADD CONSTRAINT {OF_11} FOREIGN KEY (flow_id) REFERENCES flows_v3"
+    )
+    assert renamed(describe(database.address), new) == {}
 
 
 CHANGES = {
