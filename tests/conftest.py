@@ -19,6 +19,7 @@ from harness.stack.database.embedded import EmbeddedPostgres
 from harness.stack.database.server import Database
 from tests.images.build import push_all, push_page, push_s3
 from tests.images.registry import serve_registry
+from tests.tls import Encrypted, serve, with_tls
 
 ENGINE = {
     "tests/stack/containers/test_engine.py",
@@ -90,6 +91,15 @@ def database(postgres: EmbeddedPostgres) -> Iterator[Database]:
     name = f"test_{uuid4().hex}"
     yield postgres.create(name)
     postgres.drop(name)
+
+
+@pytest.fixture(scope="session")
+def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Encrypted]:
+    """A PostgreSQL of the system's that takes encrypted connections alone."""
+    if not with_tls() or shutil.which("openssl") is None:
+        _cannot("TLS needs a PostgreSQL of the system's, which the wheel's is not, and openssl")
+    with serve(tmp_path_factory.mktemp("encrypted")) as server:
+        yield server
 
 
 def _cannot(why: str) -> NoReturn:

@@ -191,6 +191,7 @@ def test_a_plan_for_programs(here, tmp_path):
         "service_kind": "reference",
         "direction": "upgrade",
         "walk": "",
+        "postgres": "",
     }
     cell = plan["cells"][-1]
     assert cell["id"] == "fixed_db/2.19.39/02-reference-2.5/local/tags"

@@ -25,9 +25,6 @@ class WalkedDatabase:
         backend: where its servers come from.
         stacks: where they are stopped.
         point: of its cells; None where it has none.
-
-    Attributes:
-        server: the one that has the database now.
     """
 
     def __init__(self, run: Run, backend: Backend, stacks: Stacks, point: Point | None) -> None:
@@ -35,8 +32,16 @@ class WalkedDatabase:
         self._backend = backend
         self._stacks = stacks
         self._point = point
-        self.server = self._server_of(run.plan.path[0])
-        self._there: Database | None = None
+        self._place: tuple[DatabaseServer, Database] | None = None
+
+    @property
+    def server(self) -> DatabaseServer:
+        """The server that has the database now.
+
+        Raises:
+            InfraError: before the database is made.
+        """
+        return self._found()[0]
 
     @property
     def there(self) -> Database:
@@ -45,9 +50,12 @@ class WalkedDatabase:
         Raises:
             InfraError: before it is made.
         """
-        if self._there is None:
+        return self._found()[1]
+
+    def _found(self) -> tuple[DatabaseServer, Database]:
+        if self._place is None:
             raise InfraError("the walk has no database yet")
-        return self._there
+        return self._place
 
     def is_at(self, step: Step) -> bool:
         """Tell whether it is on the PostgreSQL of a stage."""
@@ -59,10 +67,11 @@ class WalkedDatabase:
         Raises:
             InfraError: when the server does not start, or refuses.
         """
-        self.server = self._server_of(step)
-        self._stacks.start_server(self.server)
-        self._there = self._backend.existing or self._create(self.server)
-        return self._there
+        server = self._server_of(step)
+        self._stacks.start_server(server)
+        database = self._backend.existing or self._create(server)
+        self._place = server, database
+        return database
 
     def move(self, step: Step) -> Database:
         """Move the database to the PostgreSQL of a stage, as an operator would: dump and restore.
@@ -92,7 +101,7 @@ class WalkedDatabase:
             ) from error
         finally:
             file.unlink(missing_ok=True)
-        self.server, self._there = target, there
+        self._place = target, there
         return there
 
     def _create(self, server: DatabaseServer) -> Database:

@@ -11,6 +11,7 @@ from harness.catalog.selectors import select_services
 from harness.core.expectations import Expectation
 from harness.machine.errors import InfraError, UsageError
 from harness.machine.processes import HOST, why_not
+from harness.stack.database.external import ExternalPostgres
 from harness.stack.service import refs
 from harness.stack.service.git import Clone
 from harness.ui.assets import WHERE
@@ -165,6 +166,11 @@ def _why_processes(options: UIOptions, kept_backend: str, engine: Callable[[], s
         return "asked for"
     if options.assets is not None:
         return "--ui-assets is given"
+    if options.database_url and _has_files(options.database_url):
+        why = "the certificates of --database-url are files of this machine"
+        if needed:
+            raise UsageError(f"{why}, and no container has them")
+        return why
     try:
         engine()
     except InfraError as error:
@@ -173,6 +179,11 @@ def _why_processes(options: UIOptions, kept_backend: str, engine: Callable[[], s
             raise
         return str(error)
     return ""
+
+
+def _has_files(database_url: str) -> bool:
+    tls = ExternalPostgres(database_url).address.tls
+    return tls is not None and len(tls.parameters) > 1
 
 
 def check_port(port: int) -> None:

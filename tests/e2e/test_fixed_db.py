@@ -27,11 +27,13 @@ from harness.run.walk import Walk
 from harness.stack.database import cluster
 from harness.stack.database.binaries import find_binaries
 from harness.stack.database.existing import check_existing
+from harness.stack.database.external import ExternalPostgres
 from harness.stack.database.rows import schema_version
 from harness.stack.database.server import Database
 from harness.stack.reference.faults import VARIABLE
 from harness.stack.service.launcher import Launcher, RunningService
 from tests.e2e.nox_runs import declare
+from tests.tls import CERTIFIED, Encrypted
 
 pytestmark = pytest.mark.e2e
 
@@ -364,6 +366,20 @@ def test_a_users_database_is_walked_and_kept(walk_over: WalkOver, database: Data
         assert cursor.fetchone()[0] == 2
         cursor.execute("SELECT count(*) FROM pg_database WHERE datname LIKE '%fresh%'")
         assert cursor.fetchone()[0] == 0
+
+
+def test_a_users_database_is_walked_over_tls(walk_over: WalkOver, encrypted: Encrypted) -> None:
+    # It takes nothing that is not encrypted, and nobody without a certificate.
+    url = encrypted.url("verify-full", user=CERTIFIED, cert="client")
+    server = ExternalPostgres(url)
+    walked = server.create("walked over TLS").address
+    try:
+        view = walk_over("2.5", "--database-url", walked.url)
+        assert said(view) == ""
+        assert [cell.status for cell in view.cells] == ["pass"]
+        assert schema_version(walked) == view.stages[0].schema_after
+    finally:
+        server.stop()
 
 
 def test_a_users_database_that_holds_something_needs_leave(

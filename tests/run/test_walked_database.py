@@ -122,6 +122,6 @@ def test_a_server_that_is_dead_refuses_nothing(
 
 
 def test_before_it_is_made_there_is_none(walked: WalkedDatabase) -> None:
-    walked._there = None
+    walked._place = None
     with pytest.raises(InfraError, match="no database yet"):
         _ = walked.there

@@ -121,6 +121,19 @@ def test_a_clone_is_built_in_containers_where_an_engine_answers(tmp_path):
         assert needs_processes(options, kept, engine) == ""
 
 
+def test_certificates_of_this_machine_need_processes(tmp_path):
+    (tmp_path / "ca.crt").touch()
+    url = "postgresql://me:secret@h/d?sslmode=verify-full"
+    words = ["--checkout", _empty_clone(tmp_path), "--database-url"]
+    assert needs_processes(parse_ui([*words, url], CATALOG), "", engine) == ""
+    words.append(f"{url}&sslrootcert={tmp_path / 'ca.crt'}")
+    why = "the certificates of --database-url are files of this machine"
+    with pytest.raises(UsageError, match=rf"page comes from --ui-assets PATH \({why}\)"):
+        needs_processes(parse_ui(words, CATALOG), "", engine)
+    with pytest.raises(UsageError, match=f"{why}, and no container has them"):
+        needs_processes(parse_ui([*words, "--backend", "docker"], CATALOG), "", engine)
+
+
 def test_processes_need_a_clone_and_the_page(tmp_path, assets):
     git_folder = _empty_clone(tmp_path)
     words = ["--checkout", git_folder]

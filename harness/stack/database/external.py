@@ -6,18 +6,24 @@ What was there before is never dropped: only databases made through this object 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextlib import closing
+from pathlib import Path
 
 import psycopg2
 from psycopg2.extensions import parse_dsn
 
-from harness.machine.errors import InfraError, UsageError, one_line
+from harness.machine.errors import InfraError, UsageError, nearest, one_line
 from harness.stack.database.admin import create_database, drop_database
 from harness.stack.database.rows import server_version
-from harness.stack.database.server import Address, Database
+from harness.stack.database.server import Address, Database, Tls
 
 _SHAPE = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
-_KNOWN = {"user", "password", "host", "port", "dbname"}
+_FILES = ("sslrootcert", "sslcert", "sslkey")
+_KNOWN = {"user", "password", "host", "port", "dbname", "sslmode", *_FILES}
+_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+_SYSTEM = "system"
+"""What libpq takes for the certificates that the system trusts, not for a file."""
 
 
 class ExternalPostgres:
@@ -42,6 +48,7 @@ class ExternalPostgres:
             # libpq reads this variable by itself, but a service is told its password.
             parts.get("password") or os.environ.get("PGPASSWORD", ""),
             parts.get("dbname", "postgres"),
+            _tls(parts),
         )
         self.description = f"PostgreSQL at {self.address.host}:{self.address.port}, external"
 
@@ -152,14 +159,46 @@ def _parse(url: str) -> dict[str, str]:
             f"the database URL cannot be read as {_SHAPE}; "
             "write special characters of the password in percent encoding (% as %25)"
         ) from None
-    # sslmode, say: no variable of every release carries it to a service.
+    # connect_timeout, say: no variable of a release carries it to a service.
     unknown = sorted(set(parts) - _KNOWN)
     if unknown:
         raise UsageError(
             f"the database URL has parameters the harness cannot pass on: {', '.join(unknown)}; "
-            "leave them out (PGSSLMODE and the other PG* variables hold for the harness itself)"
+            "leave them out (PG* variables hold for the harness itself)"
         )
     missing = [name for name in ("user", "host") if not parts.get(name)]
     if missing:
         raise UsageError(f"the database URL names no {' and no '.join(missing)}; write {_SHAPE}")
     return parts
+
+
+def _tls(parts: Mapping[str, str]) -> Tls | None:
+    """Return what a URL says of TLS, its files whole; None when it says nothing.
+
+    Raises:
+        UsageError: for a mode that is none, or a file that cannot be read.
+    """
+    given = {name: parts[name] for name in ("sslmode", *_FILES) if parts.get(name)}
+    if not given:
+        return None
+    mode = given.get("sslmode", "prefer")  # as libpq
+    if mode not in _MODES:
+        raise UsageError(
+            f"the database URL: sslmode={mode} is none of {', '.join(_MODES)}"
+            f"{nearest(mode, _MODES)}"
+        )
+    return Tls(mode, *(_readable(name, given.get(name, "")) for name in _FILES))
+
+
+def _readable(name: str, given: str) -> str:
+    """Return the whole path of a file of TLS: services run in folders of their own."""
+    if given in {"", _SYSTEM}:
+        return given
+    path = Path(given).expanduser().absolute()
+    try:
+        path.read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"the database URL: {name}={given} cannot be read: {error.strerror}"
+        ) from error
+    return str(path)

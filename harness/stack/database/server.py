@@ -9,22 +9,51 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote, urlencode
 
 if TYPE_CHECKING:
     from psycopg2 import extensions
 
 
 @dataclass(frozen=True)
+class Tls:
+    """How connections to a database are encrypted, and who proves what.
+
+    Attributes:
+        mode: libpq's ``sslmode``.
+        root: file of the certificates that the server's must be signed by; empty for libpq's own.
+        cert: file of the certificate that the client shows; empty for none.
+        key: file of its key.
+    """
+
+    mode: str
+    root: str = ""
+    cert: str = ""
+    key: str = ""
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """What libpq is told, by its names."""
+        names = ("sslmode", "sslrootcert", "sslcert", "sslkey")
+        values = (self.mode, self.root, self.cert, self.key)
+        return {name: value for name, value in zip(names, values, strict=True) if value}
+
+
+@dataclass(frozen=True)
 class Address:
-    """How to reach one database of a PostgreSQL server. The password is kept out of repr."""
+    """How to reach one database of a PostgreSQL server. The password is kept out of repr.
+
+    Attributes:
+        tls: how it is encrypted; None where nobody asked, and libpq decides.
+    """
 
     host: str
     port: int
     user: str
     password: str = field(repr=False)
     name: str
+    tls: Tls | None = None
 
     @property
     def url(self) -> str:
@@ -32,9 +61,10 @@ class Address:
         password = f":{quote(self.password, safe='')}" if self.password else ""
         # The address of IPv6 has colons, a socket's folder slashes.
         host = f"[{self.host}]" if ":" in self.host else quote(self.host, safe="")
+        tls = urlencode(self.tls.parameters, quote_via=quote) if self.tls else ""
         return (
             f"postgresql://{quote(self.user, safe='')}{password}"
-            f"@{host}:{self.port}/{quote(self.name, safe='')}"
+            f"@{host}:{self.port}/{quote(self.name, safe='')}{f'?{tls}' if tls else ''}"
         )
 
     def connect(self) -> extensions.connection:
@@ -45,7 +75,8 @@ class Address:
         """
         import psycopg2  # noqa: PLC0415 - everything knows addresses, a listing of sessions too
 
-        connection = psycopg2.connect(
+        tls: dict[str, Any] = dict(self.tls.parameters) if self.tls else {}
+        connection: extensions.connection = psycopg2.connect(
             host=self.host,
             port=self.port,
             user=self.user,
@@ -53,6 +84,7 @@ class Address:
             dbname=self.name,
             # libpq waits for ever unasked.
             connect_timeout=10,
+            **tls,
         )
         # CREATE DATABASE refuses a transaction, and an open one would hold up migrations.
         connection.autocommit = True

@@ -100,13 +100,26 @@ async def _serve(
 def _conninfo(environment: Mapping[str, str]) -> str:
     """Return the libpq connection string of the released service's variables."""
     prefix = "MF_METADATA_DB_"
+    # As releases from 2.4.4 on read them; libpq decides where nothing is said.
+    tls = {
+        name: environment[prefix + variable]
+        for name, variable in (
+            ("sslmode", "SSL_MODE"),
+            ("sslrootcert", "SSL_ROOT_CERT_PATH"),
+            ("sslcert", "SSL_CERT_PATH"),
+            ("sslkey", "SSL_KEY_PATH"),
+        )
+        if prefix + variable in environment
+    }
     return make_conninfo(
+        "",
         host=environment.get(prefix + "HOST", "localhost"),
         port=environment.get(prefix + "PORT", "5432"),
         user=environment.get(prefix + "USER", "postgres"),
         password=environment.get(prefix + "PSWD", "postgres"),
         dbname=environment.get(prefix + "NAME", "postgres"),
         connect_timeout=5,
+        **tls,
     )
 
 

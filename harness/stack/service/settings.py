@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from harness.machine.processes import HOST
-from harness.stack.database.server import Address
+from harness.stack.database.server import Address, Tls
 
 MIGRATION_SECONDS = 600.0
 """What a migration may take, unasked."""
 
 
 def database_settings(database: Address) -> dict[str, str]:
-    """Return the variables that every part of a released service finds its database by."""
+    """Return the variables that every part of a released service finds its database by.
+
+    Releases before 2.4.4 know none about TLS.
+    """
+    tls = database.tls or Tls("")
+    encrypted = {
+        "MF_METADATA_DB_SSL_MODE": tls.mode,
+        "MF_METADATA_DB_SSL_ROOT_CERT_PATH": tls.root,
+        "MF_METADATA_DB_SSL_CERT_PATH": tls.cert,
+        "MF_METADATA_DB_SSL_KEY_PATH": tls.key,
+    }
     return {
         # What a killed service said last would be lost in its buffer.
         "PYTHONUNBUFFERED": "1",
@@ -19,6 +29,8 @@ def database_settings(database: Address) -> dict[str, str]:
         "MF_METADATA_DB_USER": database.user,
         "MF_METADATA_DB_PSWD": database.password,
         "MF_METADATA_DB_NAME": database.name,
+        # An empty one would be taken for the name of a file.
+        **{name: value for name, value in encrypted.items() if value},
     }
 
 

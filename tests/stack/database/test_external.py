@@ -14,7 +14,8 @@ from harness.machine.errors import InfraError, UsageError
 from harness.machine.processes import free_port
 from harness.stack.database.embedded import EmbeddedPostgres
 from harness.stack.database.external import ExternalPostgres
-from harness.stack.database.server import Address, Database
+from harness.stack.database.server import Address, Database, Tls
+from tests.tls import CERTIFIED, Encrypted
 
 PASSWORD = "p#\"'@/%:? é\\+&"
 
@@ -111,7 +112,11 @@ def test_a_user_who_may_not_create_databases_is_told(
         ("postgresql://u:s3cret%zz@h/d", "% as %25"),
         ("postgresql://u:s3cret@h:port/d", "cannot be read"),
         ("postgresql://u:s3cret@h:1,2/d", "cannot be read"),
-        ("postgresql://u:s3cret@h/d?sslmode=require", "cannot pass on: sslmode"),
+        ("postgresql://u:s3cret@h/d?connect_timeout=3", "cannot pass on: connect_timeout"),
+        ("postgresql://u:s3cret@h/d?sslmode=requires", "sslmode=requires is none of disable, "),
+        ("postgresql://u:s3cret@h/d?sslmode=requires", "(nearest: require"),
+        ("postgresql://u:s3cret@h/d?sslrootcert=/absent", "sslrootcert=/absent cannot be read: No"),
+        ("postgresql://u:s3cret@h/d?sslkey=/", "sslkey=/ cannot be read: Is a directory"),
         ("postgresql://h:5432/d", "names no user"),
         ("postgresql:///d", "names no user and no host"),
         ("postgresql://u:s3cret@/d", "names no host"),
@@ -150,3 +155,50 @@ def test_the_address_of_an_embedded_server_is_a_url_like_any_other(
     with closing(psycopg2.connect(postgres.address.url)) as connection:
         assert connection.info.dbname == "postgres"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_url_says_of_tls_is_read_and_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("ca #1.crt", "client.crt", "client.key"):
+        (tmp_path / name).touch()
+    url = "postgresql://ann:p@db.example/metadata?sslmode=verify-full&sslrootcert=ca%20%231.crt"
+    address = ExternalPostgres(f"{url}&sslcert=client.crt&sslkey=client.key").address
+    # Services run in folders of their own.
+    files = [str(tmp_path / name) for name in ("ca #1.crt", "client.crt", "client.key")]
+    assert address.tls == Tls("verify-full", *files)
+    assert ExternalPostgres(address.url).address == address
+    plain = ExternalPostgres("postgresql://ann:p@db.example/metadata").address
+    assert plain.tls is None
+    system = ExternalPostgres(f"{plain.url}?sslmode=verify-full&sslrootcert=system").address
+    assert system.tls == Tls("verify-full", "system")
+
+
+MODES = [
+    ({"mode": "require", "root": ""}, ""),
+    ({"mode": "verify-full"}, ""),
+    ({"mode": "verify-full", "user": CERTIFIED, "cert": "client"}, ""),
+    ({"mode": "disable", "root": ""}, "no encryption"),
+    ({"mode": "verify-full", "root": "other"}, "certificate verify failed"),
+    ({"mode": "require", "user": CERTIFIED, "root": ""}, "requires a valid client certificate"),
+]
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(("asked", "refused"), MODES)
+def test_a_server_is_reached_as_the_url_says(
+    encrypted: Encrypted, asked: dict[str, str], refused: str
+) -> None:
+    server = ExternalPostgres(encrypted.url(**asked))
+    if refused:
+        with pytest.raises(UsageError, match=refused) as told:
+            server.start()
+        assert "\n" not in str(told.value)
+        return
+    server.start()
+    query = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
+    with closing(server.address.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute(query)
+        assert cursor.fetchall() == [(True,)]
+    server.stop()
