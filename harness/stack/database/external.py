@@ -31,7 +31,8 @@ class ExternalPostgres:
 
     Args:
         url: ``postgresql://USER:PASSWORD@HOST:PORT/DATABASE``. Port 5432 when left out, and the
-            password of PGPASSWORD; without a database, ``postgres`` serves to create others.
+            password of PGPASSWORD; without a database, ``postgres`` serves to create others. It may
+            say how it is encrypted: ``sslmode``, ``sslrootcert``, ``sslcert``, ``sslkey``.
 
     Raises:
         UsageError: for a URL of another shape. The message never repeats the password.
