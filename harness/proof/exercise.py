@@ -1,0 +1,284 @@
+"""The questions of the contract, in the order in which what they need comes into being."""
+
+from __future__ import annotations
+
+from collections.abc import Sized
+
+from harness.proof.asking import (
+    BODY,
+    NEVER_GIVEN,
+    SYSTEM_TAGS,
+    TAGS,
+    Asking,
+    StoppedError,
+    artifact,
+    datum,
+)
+from harness.proof.crowd import exercise_crowd
+from harness.proof.lists import ARTIFACTS, FLOWS, METADATA, RUNS, STEPS, TASKS, hold, hold_times
+from harness.proof.requests import Answer, Exchange, Row, UnansweredError, Written, equal
+
+_MALFORMED = b'{"user_name": '
+
+
+def flows_of(flow_id: str) -> list[str]:
+    """Return the flows whose rows are watched: also those that must not come into being."""
+    # A refusal may write one.
+    return [flow_id, _unknown(flow_id), _malformed(flow_id)]
+
+
+def _unknown(flow_id: str) -> str:
+    return f"{flow_id}Unknown"
+
+
+def _malformed(flow_id: str) -> str:
+    return f"{flow_id}Malformed"
+
+
+class Exercise(Asking):
+    """Asks a service all that the contract holds."""
+
+    def __init__(self, exchange: Exchange, flow_id: str) -> None:
+        super().__init__(exchange, flow_id)
+        self._unknown_run = f"{self.flow}/runs/{NEVER_GIVEN}"
+
+    def ask_all(self) -> bool:
+        """Ask for all there is; tell whether everything could be asked for.
+
+        Raises:
+            InfraError: when the service does not answer at all.
+        """
+        try:
+            self._all()
+        except StoppedError:
+            return False  # the last problem says why
+        except UnansweredError as error:
+            # Each that is not answered takes as long: nothing more is asked for.
+            self.exchange.note("answers", str(error))
+            return False
+        return True
+
+    def _all(self) -> None:
+        self._flow_checks()
+        run = self._run_checks()
+        step = self._step_checks(run)
+        task = self._task_checks(step)
+        self._artifact_checks(task)
+        self._attempt_checks(task)
+        self._metadata_checks(run, step, task)
+        self._heartbeat_checks(run, task)
+        self._tag_checks(run, task)
+        self._list_checks(run, step, task)
+        # Late: every write compares all rows of the flow.
+        exercise_crowd(self)
+        if self.exchange.sees_rows:
+            self._time_checks(run, step, task)
+        self._name_checks()
+
+    def _flow_checks(self) -> None:
+        self.create("flow", self.flow, BODY, FLOWS)
+        self.exchange.read("flow", self.flow, [{**BODY, "flow_id": self.flow_id}])
+        self.attempt("duplicate flow", self.flow, {**BODY, "user_name": "another"}, FLOWS)
+        self.attempt("malformed flow", f"/flows/{_malformed(self.flow_id)}", _MALFORMED, FLOWS)
+        self.missing("unknown flow", f"/flows/{_unknown(self.flow_id)}")
+
+    def _run_checks(self) -> str:
+        """Register a run and return its path."""
+        path = f"{self.flow}/run"
+        number = self.create("run", path, BODY, RUNS).answer.get("run_number")
+        run = f"{self.flow}/runs/{number}"
+        sent = {**BODY, "flow_id": self.flow_id, "run_number": number}
+        tags = self.exchange.read("run", run, [sent]).get("tags")
+        self.observe("order of tags", "as sent" if tags == BODY["tags"] else "another")
+        self.observe("number of a run", type(number).__name__)
+        self.observe("steps of a run that has none", self.get(f"{run}/steps").text)
+        self.attempt("run of an unknown flow", f"/flows/{_unknown(self.flow_id)}/run", BODY, RUNS)
+        self.attempt("malformed run", path, _MALFORMED, RUNS)
+        # Wherever it is asked for, a service takes digits for a number.
+        self.attempt("run named by digits", path, {**BODY, "run_number": "777"}, RUNS)
+        self.missing("unknown run", self._unknown_run)
+        return run
+
+    def _step_checks(self, run: str) -> str:
+        """Register a step and return its path."""
+        step = f"{run}/steps/start"
+        self.create("step", f"{step}/step", BODY, STEPS)
+        sent = {**BODY, "flow_id": self.flow_id, "step_name": "start"}
+        number = self.exchange.read("step", step, [sent]).get("run_number")
+        self.observe("number of a step's run", type(number).__name__)
+        self.attempt("duplicate step", f"{step}/step", BODY, STEPS)
+        self.attempt("malformed step", f"{run}/steps/malformed/step", _MALFORMED, STEPS)
+        unknown = f"{self._unknown_run}/steps/start/step"
+        self.attempt("step of an unknown run", unknown, BODY, STEPS)
+        self.missing("unknown step", f"{run}/steps/unknown")
+        return step
+
+    def _task_checks(self, step: str) -> str:
+        """Register a task and return its path."""
+        path = f"{step}/task"
+        number = self.create("task", path, BODY, TASKS).answer.get("task_id")
+        task = f"{step}/tasks/{number}"
+        sent = {**BODY, "flow_id": self.flow_id, "step_name": "start", "task_id": number}
+        self.exchange.read("task", task, [sent])
+        self.observe("number of a task", type(number).__name__)
+        self.attempt("malformed task", path, _MALFORMED, TASKS)
+        unknown = f"{_parent(step)}/unknown/task"
+        self.attempt("task of an unknown step", unknown, BODY, TASKS)
+        unknown = f"{self._unknown_run}/steps/start/task"
+        self.attempt("task of an unknown run", unknown, BODY, TASKS)
+        self.missing("unknown task", f"{step}/tasks/{NEVER_GIVEN}")
+        return task
+
+    def _artifact_checks(self, task: str) -> None:
+        path = f"{task}/artifact"
+        # By "name", which every attempt has, releases since 2.2.0 find the latest attempt.
+        sent = [artifact(name, 0) for name in ("name", "x", "only_first")]
+        self.create_all("artifacts", path, sent, ARTIFACTS)
+        self.exchange.read("artifacts", f"{task}/artifacts", sent)
+        for one in sent:
+            self.exchange.read("artifacts", f"{task}/artifacts/{one['name']}", [one])
+        self.attempt("duplicate artifact", path, sent[:1], ARTIFACTS)
+        # Services add row by row and count what was added; the key refuses the second.
+        twice = [artifact("twice", 0)] * 2
+        self.attempt("an artifact twice in one request", path, twice, ARTIFACTS)
+        self.attempt("malformed artifacts", path, _MALFORMED, ARTIFACTS)
+        unknown = f"{_parent(task)}/{NEVER_GIVEN}/artifact"
+        self.attempt("artifacts of an unknown task", unknown, sent, ARTIFACTS)
+        self.missing("unknown artifact", f"{task}/artifacts/unknown")
+
+    def _attempt_checks(self, task: str) -> None:
+        """Let a second attempt write some of the artifacts again, and ask which are shown."""
+        sent = [artifact(name, 1) for name in ("name", "x")]
+        check = "artifacts of a second attempt"
+        self.create_all(check, f"{task}/artifact", sent, ARTIFACTS)
+        answer = self.exchange.read(check, f"{task}/artifacts", sent)
+        self.observe("artifacts shown after two attempts", _names(answer))
+        for check, path in (
+            ("artifact of both attempts", "artifacts/x"),
+            ("artifact of the first attempt alone", "artifacts/only_first"),
+            ("artifact by attempt", "artifacts/x/attempt/0"),
+        ):
+            answer = self.get(f"{task}/{path}")
+            shown = f", attempt {answer.get('attempt_id')}" if answer.ok else ""
+            self.observe(check, f"{answer.status}{shown}")
+        self.observe("artifacts by attempt", _names(self.get(f"{task}/attempt/0/artifacts")))
+
+    def _metadata_checks(self, run: str, step: str, task: str) -> None:
+        path = f"{task}/metadata"
+        sent = [datum("attempt", "0"), datum("note", 'ünïcode, "quoted"')]
+        self.create_all("metadata", path, sent, METADATA)
+        for read in (path, f"{run}/metadata"):
+            self.exchange.read("metadata", read, sent)
+        self.attempt("metadata registered again", path, [datum("attempt", "1")], METADATA)
+        self.attempt("malformed metadata", path, _MALFORMED, METADATA)
+        unknown = f"{_parent(task)}/{NEVER_GIVEN}/metadata"
+        self.attempt("metadata of an unknown task", unknown, sent, METADATA)
+        answer = self.get(f"{step}/filtered_tasks?metadata_field_name=note&pattern=quoted")
+        found = len(answer.body) if isinstance(answer.body, Sized) else 0
+        count = f", {found} found" if answer.ok else ""
+        self.observe("filtered tasks", f"{answer.status}{count}")
+
+    def _heartbeat_checks(self, run: str, task: str) -> None:
+        self.attempt("heartbeat of a run", f"{run}/heartbeat", {}, RUNS)
+        self.attempt("heartbeat of a task", f"{task}/heartbeat", {}, TASKS)
+        self.attempt("heartbeat of an unknown run", f"{self._unknown_run}/heartbeat", {}, RUNS)
+
+    def _tag_checks(self, run: str, task: str) -> None:
+        path = f"{run}/tag/mutate"
+        first, *rest = TAGS
+        expected = {**BODY, "tags": ["new", *rest]}
+        body = {"tags_to_add": ["new"], "tags_to_remove": [first]}
+        if self.attempt("change of tags", path, body, RUNS, "PATCH").answer.ok:
+            self.exchange.read("change of tags", run, [expected])
+            shown = any(equal(expected, one) for one in self.get(task).objects)
+            self.observe("tags of a task", "the run's" if shown else "its own")
+        body = {"tags_to_remove": SYSTEM_TAGS[:1]}
+        self.attempt("removal of a system tag", path, body, RUNS, "PATCH")
+        self.attempt("tags that are no list", path, {"tags_to_add": "new"}, RUNS, "PATCH")
+        self.attempt("malformed change of tags", path, _MALFORMED, RUNS, "PATCH")
+
+    def _time_checks(self, run: str, step: str, task: str) -> None:
+        """Each entry tells the time of its own row, alone and in a list."""
+        runs = f"{self.flow}/runs"
+        hold_times(
+            self.exchange,
+            (
+                *((FLOWS, self.flow), (RUNS, run), (STEPS, step), (TASKS, task)),
+                *((RUNS, runs), (STEPS, f"{run}/steps"), (TASKS, f"{step}/tasks")),
+                *((METADATA, f"{task}/metadata"), (ARTIFACTS, f"{task}/artifacts")),
+            ),
+        )
+
+    def _list_checks(self, run: str, step: str, task: str) -> None:
+        """Every row so far, and no other one of the flow, is in the list it belongs to."""
+        rows = self.exchange.rows()
+        for table, path, key in (
+            (FLOWS, "/flows", "flow_id"),
+            (RUNS, f"{self.flow}/runs", "run_number"),
+            (STEPS, f"{run}/steps", "step_name"),
+            (TASKS, f"{step}/tasks", "task_id"),
+        ):
+            listed = [
+                str(one.get(key))
+                for one in self.get(path).objects
+                if one.get("flow_id") == self.flow_id
+            ]
+            stored = [str(row[key]) for row in rows[table]]
+            if not self.exchange.sees_rows:
+                # What was registered first, and read back, is all that is known to be there.
+                first = {FLOWS: self.flow_id, RUNS: _last(run), STEPS: _last(step)}
+                stored = [*{*listed, first.get(table, _last(task))}]
+            hold(self.exchange, "lists", f"GET {path}", listed, stored)
+
+    def _name_checks(self) -> None:
+        """Register a run and a task under names of the client's own, and all below them."""
+        path = f"{self.flow}/run"
+        body = {**BODY, "run_number": "contract-run"}
+        written = self.create("run with a name", path, body, RUNS)
+        if not self._named("run with a name", written, "run_number", "contract-run"):
+            return
+        run = f"{self.flow}/runs/contract-run"
+        self.exchange.read("run with a name", run, [body])
+        self.attempt("duplicate run with a name", path, body, RUNS)
+        step = f"{run}/steps/start"
+        self.create("step of a run with a name", f"{step}/step", BODY, STEPS)
+        self.exchange.read("step of a run with a name", step, [body])
+        named = {**BODY, "task_id": "contract-task"}
+        written = self.create("task with a name", f"{step}/task", named, TASKS)
+        if self._named("task with a name", written, "task_id", "contract-task"):
+            self.attempt("duplicate task with a name", f"{step}/task", named, TASKS)
+            self._named_task_checks(f"{step}/tasks/contract-task", {**body, **named})
+
+    def _named_task_checks(self, task: str, body: Row) -> None:
+        self.exchange.read("task with a name", task, [body])
+        artifacts = [artifact(name, 0) for name in ("name", "x")]
+        check = "artifacts of a task with a name"
+        self.create_all(check, f"{task}/artifact", artifacts, ARTIFACTS)
+        ids = {key: body[key] for key in ("run_number", "task_id")}
+        # Below a run with a name, bodies have names where others have numbers.
+        shown = [{**one, **ids} for one in artifacts]
+        self.exchange.read(check, f"{task}/artifacts", shown)
+        metadata = [datum("note", "1")]
+        check = "metadata of a task with a name"
+        self.create_all(check, f"{task}/metadata", metadata, METADATA)
+        self.exchange.read(check, f"{task}/metadata", [{**one, **ids} for one in metadata])
+
+    def _named(self, check: str, written: Written, key: str, name: str) -> bool:
+        """Observe whether a name was kept; before 2.0 a number is given instead."""
+        kept = bool(written.answer.get(key) == name)
+        told = "kept" if kept else "a number instead"
+        self.observe(check, f"{written.answer.status}, {told}")
+        return kept
+
+
+def _names(answer: Answer) -> str:
+    names = ", ".join(sorted(str(one.get("name")) for one in answer.objects))
+    return f"{answer.status}: {names}" if answer.ok else str(answer.status)
+
+
+def _last(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def _parent(path: str) -> str:
+    return path.rpartition("/")[0]
