@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from harness.proof.requests import Answer, Exchange, Row, Written
+from harness.proof.changes import Row, key_of
+from harness.proof.lists import Identity, hold_times
+from harness.proof.requests import Answer, Exchange, Written
 
 TAGS = ["zeta", "alpha", "with space", "key:value", "ünïcode"]
 SYSTEM_TAGS = ["runtime:contract", "date:2020-06-30"]
@@ -35,6 +37,8 @@ class Asking:
         self.flow_id = flow_id
         self.flow = f"/flows/{flow_id}"
         self.observations: dict[str, str] = {}
+        self._times: dict[Identity, str] = {}
+        """What the registration of each entry told of its time."""
 
     def create(self, check: str, path: str, body: Row, table: str) -> Written:
         """Register an object without which nothing below it can be asked for.
@@ -46,6 +50,7 @@ class Asking:
         if not written.answer.ok:
             self.exchange.note(check, f"a sound write was refused: {written}")
             raise StoppedError
+        self.keep_time(table, written.answer)
         # A name that was asked for may stand in a column of its own.
         sent = {name: body[name] for name in BODY}
         if self.exchange.sees_rows:
@@ -61,14 +66,34 @@ class Asking:
             self.exchange.compare(check, written, sent, written.new.get(table, ()))
 
     def attempt(
-        self, check: str, path: str, body: object, table: str, method: str = "POST"
+        self,
+        check: str,
+        path: str,
+        body: object,
+        table: str,
+        method: str = "POST",
+        *,
+        again: bool = False,
     ) -> Written:
         """Write what may well be refused; the rules hold either way."""
-        written = self.exchange.write(check, path, body, table, method)
+        written = self.exchange.write(check, path, body, table, method, again=again)
         created = written.answer.created
         count = "" if created is None else f", {created} written"
         self.observe(check, f"{written.answer.status}{count}")
         return written
+
+    def keep_time(self, table: str, registered: Answer) -> None:
+        """Keep the time that the registration of an entry was answered with."""
+        for one in registered.objects:
+            self._times[table, key_of(table, one)] = str(one.get("ts_epoch"))
+
+    def hold_times(self, lists: Iterable[tuple[str, str]]) -> None:
+        """Note where an entry tells another time than its row, or than its registration did.
+
+        Args:
+            lists: table and path of each list, or of one entry.
+        """
+        hold_times(self.exchange, lists, self._times)
 
     def missing(self, check: str, path: str) -> None:
         """Ask for what is not there, and observe what is answered."""

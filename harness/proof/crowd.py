@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from harness.proof.asking import BODY, NEVER_GIVEN, Asking, StoppedError, artifact, datum
+from harness.proof.changes import ARTIFACTS, METADATA, RUNS, STEPS, TASKS, Row
 from harness.proof.lists import (
-    ARTIFACTS,
-    METADATA,
-    RUNS,
-    STEPS,
-    TASKS,
     hold_attempts,
     hold_filter,
     hold_newest_first,
@@ -18,7 +14,6 @@ from harness.proof.lists import (
     read_pages,
     times_of,
 )
-from harness.proof.requests import Row
 
 _AT_ONCE = 50
 _PAGE = 20
@@ -69,7 +64,10 @@ def _run(asking: Asking, check: str, body: Row) -> int:
 def _tasks_at_once(asking: Asking, step: str) -> list[int]:
     """Return the numbers of tasks that were registered at the same time, the least first."""
     exchange = asking.exchange
-    written = exchange.write_at_once("tasks at once", f"{step}/task", [BODY] * _AT_ONCE)
+    bodies = [BODY] * _AT_ONCE
+    written = exchange.write_at_once("tasks at once", f"{step}/task", bodies, TASKS)
+    for answer in written:
+        asking.keep_time(TASKS, answer)
     numbers = {str(answer.get("task_id")) for answer in written if answer.ok}
     if len(numbers) < _AT_ONCE:
         refused = next((answer for answer in written if not answer.ok), written[0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sized
+from collections.abc import Sequence, Sized
 
 from harness.proof.asking import (
     BODY,
@@ -14,11 +14,14 @@ from harness.proof.asking import (
     artifact,
     datum,
 )
+from harness.proof.changes import ARTIFACTS, FLOWS, METADATA, RUNS, STEPS, TASKS, Row
 from harness.proof.crowd import exercise_crowd
-from harness.proof.lists import ARTIFACTS, FLOWS, METADATA, RUNS, STEPS, TASKS, hold, hold_times
-from harness.proof.requests import Answer, Exchange, Row, UnansweredError, Written, equal
+from harness.proof.lists import hold
+from harness.proof.requests import Answer, Exchange, UnansweredError, Written, equal
 
 _MALFORMED = b'{"user_name": '
+_NEW_TAGS = ["new", *TAGS[1:]]
+"""What the tags of a run are changed to."""
 
 
 def flows_of(flow_id: str) -> list[str]:
@@ -71,8 +74,7 @@ class Exercise(Asking):
         self._list_checks(run, step, task)
         # Late: every write compares all rows of the flow.
         exercise_crowd(self)
-        if self.exchange.sees_rows:
-            self._time_checks(run, step, task)
+        self._time_checks(run, step, task)
         self._name_checks()
 
     def _flow_checks(self) -> None:
@@ -134,7 +136,8 @@ class Exercise(Asking):
         # By "name", which every attempt has, releases since 2.2.0 find the latest attempt.
         sent = [artifact(name, 0) for name in ("name", "x", "only_first")]
         self.create_all("artifacts", path, sent, ARTIFACTS)
-        self.exchange.read("artifacts", f"{task}/artifacts", sent)
+        for holder in _holders(task):
+            self.exchange.read("artifacts", f"{holder}/artifacts", sent)
         for one in sent:
             self.exchange.read("artifacts", f"{task}/artifacts/{one['name']}", [one])
         self.attempt("duplicate artifact", path, sent[:1], ARTIFACTS)
@@ -151,17 +154,26 @@ class Exercise(Asking):
         sent = [artifact(name, 1) for name in ("name", "x")]
         check = "artifacts of a second attempt"
         self.create_all(check, f"{task}/artifact", sent, ARTIFACTS)
-        answer = self.exchange.read(check, f"{task}/artifacts", sent)
+        for holder in _holders(task):
+            answer = self.exchange.read(check, f"{holder}/artifacts", sent)
         self.observe("artifacts shown after two attempts", _names(answer))
-        for check, path in (
-            ("artifact of both attempts", "artifacts/x"),
-            ("artifact of the first attempt alone", "artifacts/only_first"),
-            ("artifact by attempt", "artifacts/x/attempt/0"),
+        for check, name, by in (
+            ("artifact of both attempts", "x", ""),
+            ("artifact of the first attempt alone", "only_first", ""),
+            ("artifact by attempt", "x", "/attempt/0"),
         ):
-            answer = self.get(f"{task}/{path}")
-            shown = f", attempt {answer.get('attempt_id')}" if answer.ok else ""
-            self.observe(check, f"{answer.status}{shown}")
-        self.observe("artifacts by attempt", _names(self.get(f"{task}/attempt/0/artifacts")))
+            answer = self.get(f"{task}/artifacts/{name}{by}")
+            attempt = answer.get("attempt_id")
+            self.observe(check, f"{answer.status}{f', attempt {attempt}' if answer.ok else ''}")
+            if answer.ok:
+                # That it is another one than before is a difference; what it holds is not.
+                of_attempt = artifact(name, 1 if attempt == 1 else 0)
+                self.exchange.compare("artifacts", answer, [of_attempt], answer.objects)
+        check, answer = "artifacts by attempt", self.get(f"{task}/attempt/0/artifacts")
+        self.observe(check, _names(answer))
+        if answer.ok:
+            first = [artifact(name, 0) for name in ("name", "x", "only_first")]
+            self.exchange.compare("artifacts", answer, first, answer.objects)
 
     def _metadata_checks(self, run: str, step: str, task: str) -> None:
         path = f"{task}/metadata"
@@ -185,9 +197,8 @@ class Exercise(Asking):
 
     def _tag_checks(self, run: str, task: str) -> None:
         path = f"{run}/tag/mutate"
-        first, *rest = TAGS
-        expected = {**BODY, "tags": ["new", *rest]}
-        body = {"tags_to_add": ["new"], "tags_to_remove": [first]}
+        expected = {**BODY, "tags": _NEW_TAGS}
+        body = {"tags_to_add": _NEW_TAGS[:1], "tags_to_remove": TAGS[:1]}
         if self.attempt("change of tags", path, body, RUNS, "PATCH").answer.ok:
             self.exchange.read("change of tags", run, [expected])
             shown = any(equal(expected, one) for one in self.get(task).objects)
@@ -198,15 +209,14 @@ class Exercise(Asking):
         self.attempt("malformed change of tags", path, _MALFORMED, RUNS, "PATCH")
 
     def _time_checks(self, run: str, step: str, task: str) -> None:
-        """Each entry tells the time of its own row, alone and in a list."""
+        """Each entry tells the time it was registered at, alone and in a list."""
         runs = f"{self.flow}/runs"
-        hold_times(
-            self.exchange,
+        self.hold_times(
             (
                 *((FLOWS, self.flow), (RUNS, run), (STEPS, step), (TASKS, task)),
                 *((RUNS, runs), (STEPS, f"{run}/steps"), (TASKS, f"{step}/tasks")),
                 *((METADATA, f"{task}/metadata"), (ARTIFACTS, f"{task}/artifacts")),
-            ),
+            )
         )
 
     def _list_checks(self, run: str, step: str, task: str) -> None:
@@ -218,17 +228,21 @@ class Exercise(Asking):
             (STEPS, f"{run}/steps", "step_name"),
             (TASKS, f"{step}/tasks", "task_id"),
         ):
-            listed = [
-                str(one.get(key))
-                for one in self.get(path).objects
-                if one.get("flow_id") == self.flow_id
-            ]
+            entries = [one for one in self.get(path).objects if one.get("flow_id") == self.flow_id]
+            listed = [str(one.get(key)) for one in entries]
             stored = [str(row[key]) for row in rows[table]]
             if not self.exchange.sees_rows:
                 # What was registered first, and read back, is all that is known to be there.
                 first = {FLOWS: self.flow_id, RUNS: _last(run), STEPS: _last(step)}
                 stored = [*{*listed, first.get(table, _last(task))}]
             hold(self.exchange, "lists", f"GET {path}", listed, stored)
+            self._hold_entries(path, entries)
+
+    def _hold_entries(self, path: str, entries: Sequence[Row]) -> None:
+        """Note each entry of a list that is not as all were registered, but for changed tags."""
+        for one in entries:
+            tags = next((tags for tags in (_NEW_TAGS, TAGS) if equal({"tags": tags}, one)), TAGS)
+            self.exchange.compare("lists", f"GET {path}", [{**BODY, "tags": tags}], [one])
 
     def _name_checks(self) -> None:
         """Register a run and a task under names of the client's own, and all below them."""
@@ -274,6 +288,12 @@ class Exercise(Asking):
 def _names(answer: Answer) -> str:
     names = ", ".join(sorted(str(one.get("name")) for one in answer.objects))
     return f"{answer.status}: {names}" if answer.ok else str(answer.status)
+
+
+def _holders(task: str) -> tuple[str, str, str]:
+    """Return the paths of a task's run and step, and its own."""
+    step = _parent(_parent(task))
+    return _parent(_parent(step)), step, task
 
 
 def _last(path: str) -> str:

@@ -13,20 +13,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from urllib.parse import urlencode
 
-from harness.proof.requests import Answer, Exchange, Row, shortened
+from harness.proof.changes import Row, key_of
+from harness.proof.requests import Answer, Exchange, shortened
 
-FLOWS, RUNS, STEPS = "flows_v3", "runs_v3", "steps_v3"
-TASKS, METADATA, ARTIFACTS = "tasks_v3", "metadata_v3", "artifact_v3"
-
-_KEYS = {
-    FLOWS: ("flow_id",),
-    RUNS: ("run_number",),
-    STEPS: ("run_number", "step_name"),
-    TASKS: ("task_id",),
-    METADATA: ("id",),
-    ARTIFACTS: ("task_id", "attempt_id", "name"),
-}
-"""What tells the entries of one flow apart, in answers and in rows."""
+Identity = tuple[str, tuple[str, ...]]
+"""Of an entry: its table and its key."""
 
 _TOLD = 3
 """Entries of one list that are told one by one."""
@@ -45,23 +36,30 @@ def hold(
         exchange.note(check, f"{what} has {counts}: it lacks {lacks} and has {more} too many")
 
 
-def hold_times(exchange: Exchange, lists: Iterable[tuple[str, str]]) -> None:
+def hold_times(
+    exchange: Exchange, lists: Iterable[tuple[str, str]], told: Mapping[Identity, str]
+) -> None:
     """Note where an entry is not said to have been registered when its own row says.
+
+    Nor when its registration was answered: a time that moved in the row, too, is told by that.
 
     Args:
         exchange: what asks.
         lists: table and path of each list, or of one entry.
+        told: the time that the registration of an entry was answered with, where it is known.
     """
     rows = exchange.rows()
     for table, path in lists:
-        stored = {_key(table, row): row["ts_epoch"] for row in rows[table]}
-        told = exchange.ask("GET", path).objects
-        wrong = [
-            f"{' '.join(_key(table, one))} tells {one.get('ts_epoch')}, stored is {held}"
-            for one in told
-            if str(one.get("ts_epoch")) != str(held := stored.get(_key(table, one)))
-        ]
-        if not told:
+        stored = {key_of(table, row): row["ts_epoch"] for row in rows[table]}
+        found = exchange.ask("GET", path).objects
+        wrong: list[str] = []
+        for entry in found:
+            key, time = key_of(table, entry), str(entry.get("ts_epoch"))
+            if exchange.sees_rows and time != (row := str(stored.get(key))):
+                wrong.append(f"{' '.join(key)} tells {time}, stored is {row}")
+            elif time != (answered := told.get((table, key), time)):
+                wrong.append(f"{' '.join(key)} tells {time}, when registered it told {answered}")
+        if not found:
             exchange.note("times", f"GET {path} tells no time")
         elif wrong:
             more = f", and {len(wrong) - _TOLD} more" if len(wrong) > _TOLD else ""
@@ -190,10 +188,6 @@ def times_of(rows: Iterable[Row], key: str, **where: object) -> dict[str, int]:
         for row in rows
         if all(str(row[name]) == str(value) for name, value in where.items())
     }
-
-
-def _key(table: str, entry: Row) -> tuple[str, ...]:
-    return tuple(str(entry.get(name)) for name in _KEYS[table])
 
 
 def _falls(values: Sequence[object]) -> bool:

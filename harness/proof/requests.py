@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -13,9 +13,8 @@ from psycopg2 import extensions, sql
 
 from harness.machine.errors import InfraError
 from harness.machine.web import ask
+from harness.proof.changes import Row, Rows, column_set_by, rows_added, unasked, untimely
 from harness.stack.database.rows import TABLES
-
-Row = dict[str, object]
 
 _REQUEST_SECONDS = 30.0
 _SHOWN = 300
@@ -83,14 +82,20 @@ class Answer:
 
 @dataclass(frozen=True)
 class Written:
-    """One write: the answer, and by table the rows that are new or changed since."""
+    """One write: the answer, and by table the rows as they are since, and as they were before.
+
+    Attributes:
+        new: rows that are new or changed.
+        gone: rows that are gone, or not as they were.
+    """
 
     answer: Answer
-    new: Mapping[str, Sequence[Row]]
+    new: Rows
+    gone: Rows
 
     def __str__(self) -> str:
-        rows = [f"{table} {shortened(row)}" for table, found in self.new.items() for row in found]
-        return f"{self.answer}; new or changed in the database: {', '.join(rows) or 'no row'}"
+        told = f"{self.answer}; new or changed in the database: {_listed(self.new) or 'no row'}"
+        return f"{told}; changed or gone: {_listed(self.gone)}" if self.gone else told
 
 
 class UnansweredError(Exception):
@@ -150,40 +155,73 @@ class Exchange:
             return False
 
     def write(
-        self, check: str, path: str, body: object, table: str, method: str = "POST"
+        self,
+        check: str,
+        path: str,
+        body: object,
+        table: str,
+        method: str = "POST",
+        *,
+        again: bool = False,
     ) -> Written:
         """Write, and note where the answer and the rows do not agree.
 
         A refusal leaves every row as it was; an accepted write makes one row of ``table``, or as
         many as the answer counts, and leaves the others; a heartbeat and a change of tags change
-        one.
+        one, in that column alone.
+
+        Args:
+            check: what problems begin with.
+            path: where to.
+            body: sent as JSON, bytes as they are.
+            table: which it adds to, or changes.
+            method: of the request.
+            again: whether the same was written before, so that no row need change.
         """
         before = self.rows()
-        answer = self.ask(method, path, body)
-        after = self.rows()
-        written = Written(answer, _new_rows(before, after))
-        gone = _new_rows(after, before)
-        if not answer.ok and (written.new or gone):
-            self.note(check, f"refused, yet rows were written: {written}{_gone(gone)}")
-        elif gone and method == "POST" and not path.endswith("/heartbeat"):
-            self.note(
-                check, f"accepted, and what was there is not as it was: {answer}{_gone(gone)}"
-            )
+        written = self._written(before, self.ask(method, path, body))
+        answer = written.answer
+        if not answer.ok:
+            if written.new or written.gone:
+                self.note(check, f"refused, yet rows were written: {written}")
+            return written
+        self._hold_changes(check, table, column_set_by(method, path), written)
         expected = 1 if answer.created is None else answer.created
-        if self.sees_rows and answer.ok and len(written.new.get(table, ())) != expected:
+        found = len(written.new.get(table, ()))
+        if self.sees_rows and found != expected and not (again and not found):
             self.note(check, f"accepted, yet {table} did not get {expected} row(s): {written}")
         return written
 
-    def write_at_once(self, check: str, path: str, bodies: Sequence[object]) -> list[Answer]:
+    def write_at_once(
+        self, check: str, path: str, bodies: Sequence[object], table: str
+    ) -> list[Answer]:
         """Send several writes at the same time; note when rows and good answers are not as many."""
         before = self.rows()
         with ThreadPoolExecutor(len(bodies)) as pool:
             answers = list(pool.map(lambda body: self.ask("POST", path, body), bodies))
-        made = sum(len(rows) for rows in _new_rows(before, self.rows()).values())
+        written = self._written(before, answers[-1])
+        self._hold_changes(check, table, "", written)
+        made = len(written.new.get(table, ()))
         good = sum(answer.ok for answer in answers)
         if self.sees_rows and made != good:
             self.note(check, f"{good} of {len(answers)} were accepted, and there are {made} rows")
         return answers
+
+    def _written(self, before: Rows, answer: Answer) -> Written:
+        after = self.rows()
+        return Written(answer, rows_added(before, after), rows_added(after, before))
+
+    def _hold_changes(self, check: str, table: str, column: str, written: Written) -> None:
+        """Note what an accepted write did and was not asked for."""
+        gone, new = written.gone, written.new
+        for what, wrong in (
+            ("what was there is not as it was", unasked(table, column, gone, new)),
+            ("it was stored for another time", untimely(column, gone, new, time.time())),
+        ):
+            if told := list(wrong):
+                more = f", and {len(told) - _NOTED} more" if len(told) > _NOTED else ""
+                shown = shortened("; ".join(told[:_NOTED]))
+                self.note(check, f"accepted, and {what}: {shown}{more}: {written.answer}")
 
     def read(self, check: str, path: str, sent: Iterable[Row]) -> Answer:
         """Read, and note what of ``sent`` is not answered equal."""
@@ -219,10 +257,10 @@ class Exchange:
         return found
 
 
-def _gone(rows: Mapping[str, Sequence[Row]]) -> str:
-    """Return rows that are there no more as they were, as a problem tells them."""
+def _listed(rows: Rows) -> str:
     told = [f"{table} {shortened(row)}" for table, found in rows.items() for row in found]
-    return f"; changed or gone: {', '.join(told[:_NOTED])}" if told else ""
+    more = f", and {len(told) - _NOTED} more" if len(told) > _NOTED else ""
+    return ", ".join(told[:_NOTED]) + more
 
 
 def equal(sent: Row, found: Row) -> bool:
@@ -250,17 +288,3 @@ def _difference(sent: Row, found: Sequence[Row]) -> str:
         for key, value in sent.items()
         if not equal({key: value}, found[0])
     )
-
-
-def _new_rows(
-    before: Mapping[str, Sequence[Row]], after: Mapping[str, Sequence[Row]]
-) -> dict[str, list[Row]]:
-    new = {}
-    for table, rows in after.items():
-        # As text, because a dict cannot be counted.
-        held = Counter(json.dumps(row, sort_keys=True) for row in before[table])
-        now = Counter(json.dumps(row, sort_keys=True) for row in rows)
-        added = [json.loads(text) for text in (now - held).elements()]
-        if added:
-            new[table] = added
-    return new

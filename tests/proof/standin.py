@@ -25,7 +25,7 @@ def serving(answer: Callable[[str, str], Answered]) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(body)
 
-        do_GET = do_POST = _answer  # noqa: N815 - the names the library calls
+        do_GET = do_POST = do_PATCH = _answer  # noqa: N815 - the names the library calls
 
         def log_message(self, *_: object) -> None:
             pass

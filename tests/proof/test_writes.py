@@ -24,36 +24,66 @@ def service(address: Address, query: str, status: int) -> AbstractContextManager
     return serving(answer)
 
 
-NEW = "INSERT INTO flows_v3 VALUES ('F', 'me')"
-CHANGE = "UPDATE flows_v3 SET user_name = 'other' WHERE flow_id = 'F'"
-REMOVE = "DELETE FROM flows_v3 WHERE flow_id = 'F'"
+NOW = "(extract(epoch FROM now()) * 1000)::bigint"
+NEW = f"INSERT INTO flows_v3 VALUES ('F', 'me', {NOW})"
+LATE = "INSERT INTO flows_v3 VALUES ('F', 'me', extract(epoch FROM now())::bigint)"
+CHANGE = "UPDATE flows_v3 SET user_name = 'other' WHERE flow_id = 'G'"
+REMOVE = "DELETE FROM flows_v3 WHERE flow_id = 'G'"
+AGAIN = f"{REMOVE}; INSERT INTO flows_v3 VALUES ('G', 'me', 1)"
+BEAT = "UPDATE flows_v3 SET last_heartbeat_ts = extract(epoch FROM now())::bigint"
+TAG = "UPDATE flows_v3 SET tags = 'new'"
+NOT_AS_IT_WAS = "accepted, and what was there is not as it was: flows_v3 G"
 
 
 @pytest.mark.parametrize(
-    ("query", "status", "path", "said"),
+    ("query", "status", "asked", "said"),
     [
-        (NEW, 200, "/flows/F", ""),
-        ("SELECT 1", 409, "/flows/F", ""),
+        (NEW, 200, "POST /flows/F", ""),
+        ("SELECT 1", 409, "POST /flows/F", ""),
+        (LATE, 200, "POST /flows/F", "stored for another time: flows_v3 F: ts_epoch is "),
         # An overwrite is not what was asked for, however it is answered.
-        (CHANGE, 200, "/flows/F", "what was there is not as it was"),
-        (CHANGE, 409, "/flows/F", "refused, yet rows were written"),
-        (REMOVE, 409, "/flows/F", "refused, yet rows were written"),
-        (REMOVE + "; " + NEW, 200, "/flows/F", "what was there is not as it was"),
-        (CHANGE, 200, "/flows/F/heartbeat", ""),
+        (CHANGE, 200, "POST /flows/F", f"{NOT_AS_IT_WAS}: user_name was 'first' and is 'other'"),
+        (CHANGE, 409, "POST /flows/F", "refused, yet rows were written"),
+        (REMOVE, 409, "POST /flows/F", "refused, yet rows were written"),
+        (f"{REMOVE}; {NEW}", 200, "POST /flows/F", f"{NOT_AS_IT_WAS} is gone"),
+        (AGAIN, 200, "POST /flows/G", f"{NOT_AS_IT_WAS}: user_name was 'first' and is 'me'"),
+        (f"{NEW}; INSERT INTO runs_v3 VALUES ('F')", 200, "POST /flows/F", "runs_v3 None is new"),
+        (BEAT, 200, "POST /flows/G/heartbeat", ""),
+        (f"{BEAT}, ts_epoch = 2", 200, "POST /flows/G/heartbeat", f"{NOT_AS_IT_WAS}: ts_epoch"),
+        (f"{BEAT} * 1000", 200, "POST /flows/G/heartbeat", "flows_v3 G: last_heartbeat_ts is "),
+        (CHANGE, 200, "POST /flows/G/heartbeat", f"{NOT_AS_IT_WAS}: user_name"),
+        (TAG, 200, "PATCH /flows/G/tag", ""),
+        (f"{TAG}, ts_epoch = 2", 200, "PATCH /flows/G/tag", f"{NOT_AS_IT_WAS}: ts_epoch was 1"),
+        (f"{TAG}; {NEW}", 200, "PATCH /flows/G/tag", "flows_v3 F is new"),
     ],
 )
-def test_what_a_write_did_is_told_by_all_rows(database, query, status, path, said):
+def test_what_a_write_did_is_told_by_all_rows(database, query, status, asked, said):
+    method, path = asked.split()
     with closing(database.address.connect()) as connection:
         connection.autocommit = True
         cursor = connection.cursor()
+        columns = "flow_id text, user_name text, ts_epoch bigint, last_heartbeat_ts bigint"
         for table in TABLES:
-            cursor.execute(f"CREATE TABLE {table} (flow_id text, user_name text)")
-        cursor.execute("INSERT INTO flows_v3 VALUES ('F', 'first')")
+            cursor.execute(f"CREATE TABLE {table} ({columns}, tags text)")
+        cursor.execute("INSERT INTO flows_v3 VALUES ('G', 'first', 1)")
         with service(database.address, query, status) as url:
-            exchange = Exchange(url, connection, ["F"])
-            exchange.write("flow", path, {}, "flows_v3")
+            exchange = Exchange(url, connection, ["F", "G"])
+            exchange.write("flow", path, {}, "flows_v3", method)
     if said:
         assert any(said in problem for problem in exchange.problems), exchange.problems
-        assert any("changed or gone: flows_v3" in problem for problem in exchange.problems)
     else:
         assert exchange.problems == []
+
+
+def test_who_writes_the_same_again_need_change_no_row(database):
+    with closing(database.address.connect()) as connection:
+        connection.autocommit = True
+        for table in TABLES:
+            connection.cursor().execute(f"CREATE TABLE {table} (flow_id text)")
+        with service(database.address, "SELECT 1", 200) as url:
+            exchange = Exchange(url, connection, ["F"])
+            exchange.write("tags", "/flows/F/tag", {}, "flows_v3", "PATCH", again=True)
+            assert exchange.problems == []
+            exchange.write("tags", "/flows/F/tag", {}, "flows_v3", "PATCH")
+    (problem,) = exchange.problems
+    assert problem.startswith("tags: accepted, yet flows_v3 did not get 1 row(s)")

@@ -83,7 +83,7 @@ async def _serve(
             await _check_schema(level, conninfo)
         host = environment.get("MF_METADATA_HOST", "0.0.0.0")  # noqa: S104 - as released
         if only != _MIGRATION:
-            store = Store(level, pool)
+            store = Store(level, pool, fault)
             if not level.has_migrations:
                 await store.create_tables()
             port = int(environment.get("MF_METADATA_PORT", "8080"))

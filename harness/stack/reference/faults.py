@@ -23,6 +23,9 @@ STORE_TWICE = "store-twice"
 MOVE_TIMES = "move-times"
 HANG = "hang"
 TIMES_OF_FIRST = "times-of-first"
+TOUCH_TIMES = "touch-times"
+SECONDS = "seconds"
+CHANGE_LISTS = "change-lists"
 REVERSE_LISTS = "reverse-lists"
 IGNORE_FILTERS = "ignore-filters"
 SORT_TAGS = "sort-tags"
@@ -66,6 +69,9 @@ NAMES = (
     MOVE_TIMES,
     HANG,
     TIMES_OF_FIRST,
+    TOUCH_TIMES,
+    SECONDS,
+    CHANGE_LISTS,
     REVERSE_LISTS,
     IGNORE_FILTERS,
     SORT_TAGS,

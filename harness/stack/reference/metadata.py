@@ -130,7 +130,10 @@ class _MetadataApi:
             rows = await self._store.find(table, self._columns(request))
             # An empty list was an empty object before 2.0.
             nothing: object = [] if self._level.has_string_ids else {}
-            return self._answer(await self._shown(table, rows) if rows else nothing)
+            shown = await self._shown(table, rows)
+            if self._fault.name == faults.CHANGE_LISTS and table != schema.METADATA:
+                shown = [{**row, "user_name": "another", "system_tags": []} for row in shown]
+            return self._answer(shown or nothing)
 
         return handler
 

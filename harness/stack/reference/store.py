@@ -14,12 +14,14 @@ from psycopg.sql import SQL, Composable, Identifier, Placeholder
 from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 
-from harness.stack.reference import schema
+from harness.stack.reference import faults, schema
+from harness.stack.reference.faults import Fault
 from harness.stack.reference.levels import Level
 
 Row = dict[str, object]
 
 _POOL_SIZE = 10
+_TOUCHED = ", ts_epoch = (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 _LATEST_FIRST = " ORDER BY attempt_id DESC"
 HEARTBEAT_SECONDS = 10
 """Time between heartbeats: what clients are told, and how old one must be to be replaced."""
@@ -44,11 +46,16 @@ class Store:
     Args:
         level: decides which columns exist for this service.
         pool: an open pool of connections in autocommit mode.
+        fault: what goes wrong with times on purpose.
     """
 
-    def __init__(self, level: Level, pool: AsyncConnectionPool[AsyncConnection[Row]]) -> None:
+    def __init__(
+        self, level: Level, pool: AsyncConnectionPool[AsyncConnection[Row]], fault: Fault
+    ) -> None:
         self.level = level
         self._pool = pool
+        self._swaps_units = fault.name == faults.SECONDS
+        self._also = SQL(_TOUCHED if fault.name == faults.TOUCH_TIMES else "")
 
     async def create_tables(self) -> None:
         """Create the first tables where they are missing, as the 1.0 service does at start."""
@@ -113,7 +120,7 @@ class Store:
             psycopg.errors.ForeignKeyViolation: when what it belongs to is not.
             psycopg.InterfaceError: when the schema is too new for the level; the row is written.
         """
-        row = {**values, "ts_epoch": round(time.time() * 1000)}
+        row = {**values, "ts_epoch": round(time.time() * (1 if self._swaps_units else 1000))}
         row.update({name: Jsonb(row[name]) for name in ("tags", "system_tags")})
         query = SQL("INSERT INTO {} ({}) VALUES ({}) RETURNING {}").format(
             Identifier(table),
@@ -129,19 +136,19 @@ class Store:
 
     async def beat(self, table: str, where: Mapping[str, object]) -> bool:
         """Set the heartbeat to now, in seconds; tell whether exactly one row took it."""
-        now = int(time.time())
+        now, unit = int(time.time()), 1000 if self._swaps_units else 1
         condition = _equal(where)
         if self.level.has_attempts:
             # As the service does: who beats more often than told changes nothing.
             condition = SQL(
                 "{} AND (last_heartbeat_ts IS NULL OR last_heartbeat_ts <= %(old)s)"
             ).format(condition)
-        query = SQL("UPDATE {} SET last_heartbeat_ts = %(now)s WHERE {}").format(
-            Identifier(table), condition
+        query = SQL("UPDATE {} SET last_heartbeat_ts = %(now)s{} WHERE {}").format(
+            Identifier(table), self._also, condition
         )
         async with self._pool.connection() as connection:
             cursor = await connection.execute(
-                query, {**where, "now": now, "old": now - HEARTBEAT_SECONDS}
+                query, {**where, "now": now * unit, "old": now * unit - HEARTBEAT_SECONDS}
             )
             return cursor.rowcount == 1
 
@@ -160,8 +167,8 @@ class Store:
         self, run: Mapping[str, object], tags: list[str], connection: AsyncConnection[Row]
     ) -> None:
         """Replace the user tags of the one run that ``run`` describes."""
-        query = SQL("UPDATE {} SET tags = %(tags)s WHERE {}").format(
-            Identifier(schema.RUNS), _equal(run)
+        query = SQL("UPDATE {} SET tags = %(tags)s{} WHERE {}").format(
+            Identifier(schema.RUNS), self._also, _equal(run)
         )
         await connection.execute(query, {**run, "tags": Jsonb(tags)})
 

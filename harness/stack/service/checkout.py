@@ -169,6 +169,8 @@ class _RunningCheckout:
         self._mark = f"{mark}/{service.slug}-{metadata_port}"
         self._env = {
             "PATH": _path(prepared.python),
+            # As in images: releases take UTC for local time, so elsewhere heartbeats are hours off.
+            "TZ": "UTC",
             **service_settings(database.service_address, metadata_port, migration_port),
         }
         if prepared.packages is not None:
