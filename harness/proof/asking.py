@@ -8,7 +8,10 @@ from harness.proof.changes import Row, key_of
 from harness.proof.lists import Identity, hold_times
 from harness.proof.requests import Answer, Exchange, Written
 
-TAGS = ["zeta", "alpha", "with space", "key:value", "ünïcode"]
+FAR = "日本 😀"
+"""What takes three and four bytes a sign, and a space."""
+
+TAGS = ["zeta", "alpha", "with space", "key:value", "ünïcode", FAR]
 SYSTEM_TAGS = ["runtime:contract", "date:2020-06-30"]
 BODY: Row = {"user_name": "contract", "tags": TAGS, "system_tags": SYSTEM_TAGS}
 """What every object is registered with. No client's version: that would start heartbeats."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from urllib.parse import quote
 
-from harness.proof.asking import BODY, NEVER_GIVEN, Asking, StoppedError, artifact, datum
+from harness.proof.asking import BODY, FAR, NEVER_GIVEN, Asking, StoppedError, artifact, datum
 from harness.proof.changes import ARTIFACTS, METADATA, RUNS, STEPS, TASKS, Row
 from harness.proof.lists import (
     hold_attempts,
@@ -17,7 +18,7 @@ from harness.proof.lists import (
 
 _AT_ONCE = 50
 _PAGE = 20
-_MANY = 200
+_MANY = 201
 """About as many as a task with many artifacts sends in one request: 70 kB."""
 _LARGE = 100_000
 """Characters of two bytes: far below the megabyte that released services take."""
@@ -36,9 +37,11 @@ def exercise_crowd(asking: Asking) -> None:
     asking.create("step of many", f"{step}/step", BODY, STEPS)
     tasks = _tasks_at_once(asking, step)
     task = f"{step}/tasks/{tasks[0] if tasks else NEVER_GIVEN}"
-    sent = [artifact(name, 0) for name in ("name", *map("many_{}".format, range(_MANY)))]
+    far = artifact(FAR, 0)
+    sent = [artifact("name", 0), far, *(artifact(f"many_{at}", 0) for at in range(_MANY - 2))]
     asking.create_all("many artifacts", f"{task}/artifact", sent, ARTIFACTS)
     asking.exchange.read("many artifacts", f"{task}/artifacts", sent)
+    asking.exchange.read("many artifacts", f"{task}/artifacts/{quote(FAR)}", [far])
     if len(tasks) == _AT_ONCE:
         _selected(asking, step, tasks)
         _filtered_tasks(asking, step, tasks)

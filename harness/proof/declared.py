@@ -29,7 +29,9 @@ CHECKS = (
     "filters",
     "flow",
     "heartbeat of a run",
+    "heartbeat of a run at once again",
     "heartbeat of a task",
+    "heartbeat of a task at once again",
     "heartbeat of an unknown run",
     "large metadata",
     "lists",
@@ -65,6 +67,7 @@ CHECKS = (
     "task of an unknown step",
     "task with a name",
     "tasks at once",
+    "the same change of tags",
     "times",
     "unmigrated",
 )
@@ -127,7 +130,11 @@ DECLARED: tuple[DeclaredChange, ...] = (
     *_changed(
         "2.0.4",
         "heartbeats",
-        {"heartbeat of a run": ("404", "200"), "heartbeat of a task": ("404", "200")},
+        {
+            f"heartbeat of a {what}{again}": ("404", "200")
+            for what in ("run", "task")
+            for again in ("", " at once again")
+        },
     ),
     *_changed(
         "2.0.5",
@@ -153,6 +160,11 @@ DECLARED: tuple[DeclaredChange, ...] = (
         },
     ),
     *_changed(
+        "2.0.6",
+        "a heartbeat within ten seconds of another is not taken",
+        {f"heartbeat of a {what} at once again": ("200", "404") for what in ("run", "task")},
+    ),
+    *_changed(
         # https://github.com/Netflix/metaflow-service/pull/256
         "2.2.0",
         "an artifact asked for without an attempt is taken from the latest one alone",
@@ -164,6 +176,7 @@ DECLARED: tuple[DeclaredChange, ...] = (
         "tags of a run can be changed",
         {
             "change of tags": ("404", "200"),
+            "the same change of tags": ("404", "200"),
             "removal of a system tag": ("404", "422"),
             "malformed change of tags": ("404", "500"),
             "tags that are no list": ("404", "400"),

@@ -168,6 +168,12 @@ NAMED: dict[str, list[tuple[str, ...]]] = {
         ("lists: ", "user_name was sent as 'contract' and is 'another' and system_tags", of)
         for of in (": GET /flows", ": GET /flows/Flow25/runs", "/steps", "/steps/start/tasks")
     ],
+    faults.LATEST_METADATA: [("metadata registered again: ", "'value': '0'", "is not among the 2")],
+    faults.LOSE_FAR_SIGNS: [
+        ("flow: tags was sent as ", "'日本 ?'"),
+        ("metadata: ", "is not among the 2 found"),
+        ("many artifacts: ", "name was sent as '日本 😀' and is '日本 ?'", "/artifacts/%E6"),
+    ],
     faults.REVERSE_LISTS: [
         ("order: ", "later attempts do not come first: ['0', '1']"),
         ("order: ", "/filtered_tasks?", "not by number"),

@@ -26,6 +26,9 @@ TIMES_OF_FIRST = "times-of-first"
 TOUCH_TIMES = "touch-times"
 SECONDS = "seconds"
 CHANGE_LISTS = "change-lists"
+LATEST_METADATA = "latest-metadata"
+# As a database of three bytes a sign.
+LOSE_FAR_SIGNS = "lose-far-signs"
 REVERSE_LISTS = "reverse-lists"
 IGNORE_FILTERS = "ignore-filters"
 SORT_TAGS = "sort-tags"
@@ -72,6 +75,8 @@ NAMES = (
     TOUCH_TIMES,
     SECONDS,
     CHANGE_LISTS,
+    LATEST_METADATA,
+    LOSE_FAR_SIGNS,
     REVERSE_LISTS,
     IGNORE_FILTERS,
     SORT_TAGS,

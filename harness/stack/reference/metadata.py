@@ -41,6 +41,8 @@ _KINDS = {
 _BLANK = " "
 """What stands where a client left out a text that the table requires."""
 
+_FAR_SIGN = re.compile("[\U00010000-\U0010ffff]")
+
 _log = logging.getLogger(__name__)
 
 
@@ -133,6 +135,8 @@ class _MetadataApi:
             shown = await self._shown(table, rows)
             if self._fault.name == faults.CHANGE_LISTS and table != schema.METADATA:
                 shown = [{**row, "user_name": "another", "system_tags": []} for row in shown]
+            if self._fault.name == faults.LATEST_METADATA and table == schema.METADATA:
+                shown = list({row["field_name"]: row for row in shown}.values())
             return self._answer(shown or nothing)
 
         return handler
@@ -380,6 +384,8 @@ class _MetadataApi:
     def _answer(self, body: object, status: int = 200) -> web.Response:
         if self._fault.name == faults.REVERSE_LISTS and isinstance(body, list):
             body = body[::-1]
+        if self._fault.name == faults.LOSE_FAR_SIGNS:
+            body = json.loads(_FAR_SIGN.sub("?", json.dumps(body, ensure_ascii=False)))
         return answer(self._level, body, status)
 
 
