@@ -234,6 +234,7 @@ ALWAYS: Mapping[str, str] = {
     "run of an unknown flow": "404",
     "run of another user": "200",
     "run of many": "200",
+    "run with a name, asked for by number": "200, by its name",
     "step": "200",
     "step of a run with a name": "200",
     "step of many": "200",
@@ -241,6 +242,7 @@ ALWAYS: Mapping[str, str] = {
     "task": "200",
     "task of an unknown step": "404",
     "task with a name": "200, kept",
+    "task with a name, asked for by number": "200, by its name",
 }
 """What every release answers alike: a service that is none of them is held against it."""
 

@@ -271,6 +271,7 @@ class Exercise(Asking):
             return
         run = f"{self.flow}/runs/contract-run"
         self.exchange.read("run with a name", run, [body])
+        self._by_number("run", f"{self.flow}/runs", body, written.new.get(RUNS, ()))
         self.attempt("duplicate run with a name", path, body, RUNS)
         step = f"{run}/steps/start"
         self.create("step of a run with a name", f"{step}/step", BODY, STEPS)
@@ -278,8 +279,37 @@ class Exercise(Asking):
         named = {**BODY, "task_id": "contract-task"}
         written = self.create("task with a name", f"{step}/task", named, TASKS)
         if self._named("task with a name", written, "task_id", "contract-task"):
+            shown = {**body, **named}
+            self._by_number("task", f"{step}/tasks", shown, written.new.get(TASKS, ()))
             self.attempt("duplicate task with a name", f"{step}/task", named, TASKS)
-            self._named_task_checks(f"{step}/tasks/contract-task", {**body, **named})
+            self._named_task_checks(f"{step}/tasks/contract-task", shown)
+            self._named_list_checks(f"{self.flow}/runs", run, step, shown)
+
+    def _by_number(self, what: str, path: str, body: Row, rows: Sequence[Row]) -> None:
+        """Observe whether what has a name can be read by its row's number, too."""
+        key = {"run": "run_number", "task": "task_id"}[what]
+        for row in rows:  # where rows are not seen, nobody knows the number
+            answer = self.get(f"{path}/{row[key]}")
+            check = f"{what} with a name"
+            shown = "by its name" if answer.get(key) == body[key] else "by its number"
+            told = f"{answer.status}, {shown}" if answer.ok else str(answer.status)
+            self.observe(f"{check}, asked for by number", told)
+            if answer.ok:
+                sent = {**body, key: answer.get(key)}
+                self.exchange.compare(check, answer, [sent], answer.objects)
+
+    def _named_list_checks(self, runs: str, run: str, step: str, body: Row) -> None:
+        """What has a name is in the lists it belongs to, too, and keeps its time there."""
+        of_run = {name: value for name, value in body.items() if name != "task_id"}
+        for path, sent in ((runs, of_run), (f"{run}/steps", of_run), (f"{step}/tasks", body)):
+            self.exchange.compare("lists", f"GET {path}", [sent], self.get(path).objects)
+        task = f"{step}/tasks/contract-task"
+        self.hold_times(
+            (
+                *((RUNS, run), (STEPS, step), (TASKS, task)),
+                *((RUNS, runs), (STEPS, f"{run}/steps"), (TASKS, f"{step}/tasks")),
+            )
+        )
 
     def _named_task_checks(self, task: str, body: Row) -> None:
         self.exchange.read("task with a name", task, [body])

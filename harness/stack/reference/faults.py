@@ -26,6 +26,7 @@ TIMES_OF_FIRST = "times-of-first"
 TOUCH_TIMES = "touch-times"
 SECONDS = "seconds"
 CHANGE_LISTS = "change-lists"
+HIDE_NAMED = "hide-named"
 LATEST_METADATA = "latest-metadata"
 # As a database of three bytes a sign.
 LOSE_FAR_SIGNS = "lose-far-signs"
@@ -75,6 +76,7 @@ NAMES = (
     TOUCH_TIMES,
     SECONDS,
     CHANGE_LISTS,
+    HIDE_NAMED,
     LATEST_METADATA,
     LOSE_FAR_SIGNS,
     REVERSE_LISTS,

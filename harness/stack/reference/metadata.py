@@ -132,6 +132,9 @@ class _MetadataApi:
             rows = await self._store.find(table, self._columns(request))
             # An empty list was an empty object before 2.0.
             nothing: object = [] if self._level.has_string_ids else {}
+            if self._fault.name == faults.HIDE_NAMED and table in (schema.RUNS, schema.TASKS):
+                name = "run_id" if table == schema.RUNS else "task_name"
+                rows = [row for row in rows if row.get(name) is None]
             shown = await self._shown(table, rows)
             if self._fault.name == faults.CHANGE_LISTS and table != schema.METADATA:
                 shown = [{**row, "user_name": "another", "system_tags": []} for row in shown]
