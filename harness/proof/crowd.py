@@ -44,9 +44,9 @@ def exercise_crowd(asking: Asking) -> None:
     asking.exchange.read("many artifacts", f"{task}/artifacts/{quote(FAR)}", [far])
     if len(tasks) == _AT_ONCE:
         _selected(asking, step, tasks)
-        _filtered_tasks(asking, step, tasks)
+        filter_tasks(asking, step, tasks)
         _in_order(asking, run, step, tasks)
-    _filtered_runs(asking)
+    filter_runs(asking)
     # Last: every write compares all rows.
     large = [datum("large", "ä" * _LARGE)]
     path = f"{task}/metadata"
@@ -104,7 +104,14 @@ def _selected(asking: Asking, step: str, tasks: list[int]) -> None:
         hold_selected(asking.exchange, step, query, expected)
 
 
-def _filtered_tasks(asking: Asking, step: str, tasks: list[int]) -> None:
+def filter_tasks(asking: Asking, step: str, tasks: list[int]) -> None:
+    """Ask for tasks by what tells them apart where a release can.
+
+    Args:
+        asking: what asks.
+        step: path of the step.
+        tasks: their numbers, the least first.
+    """
     path, middle = f"{step}/tasks", tasks[len(tasks) // 2]
     status = asking.get(f"{path}?ts_epoch=unheard-of").status
     asking.observe("tasks of a time that is none", str(status))
@@ -124,7 +131,7 @@ def _filtered_tasks(asking: Asking, step: str, tasks: list[int]) -> None:
         hold_filter(asking.exchange, path, query, "task_id", expected)
 
 
-def _filtered_runs(asking: Asking) -> None:
+def filter_runs(asking: Asking) -> None:
     """Register runs of two users, and ask for them by what tells them apart where a release can."""
     mine = {**BODY, "user_name": "first", "tags": ["mine", "shared"]}
     mine_run = _run(asking, "run of another user", mine)
@@ -136,14 +143,17 @@ def _filtered_runs(asking: Asking) -> None:
     asking.observe("runs of a status that is none", str(status))
     if status != _BAD_REQUEST:
         return
+    _end_well(asking, f"{path}/{mine_run}")
     queries: list[tuple[dict[str, object], Iterable[object]]] = [
         ({"user_name": "second"}, [theirs]),
         ({"user_name": "first,second"}, [mine_run, theirs]),
         ({"_tags:all": "mine,shared"}, [mine_run]),
         ({"_tags:any": "mine,theirs"}, [mine_run, theirs]),
         ({"_tags": "shared,theirs"}, [theirs]),
-        # No step ``end`` has said that it went well.
-        ({"status": "completed"}, []),
+        ({"status": "completed"}, [mine_run]),
+        # By its lack of heartbeats. Of one that has had them, time decides.
+        ({"status": "failed", "user_name": "first,second"}, [theirs]),
+        ({"status": "completed,failed", "user_name": "first,second"}, [mine_run, theirs]),
     ]
     if asking.exchange.sees_rows:
         times = times_of(asking.exchange.rows()[RUNS], "run_number")
@@ -154,6 +164,15 @@ def _filtered_runs(asking: Asking) -> None:
         ]
     for query, expected in queries:
         hold_filter(asking.exchange, path, query, "run_number", expected)
+
+
+def _end_well(asking: Asking, run: str) -> None:
+    """Let the step ``end`` of a run say that it went well, as clients do."""
+    step = f"{run}/steps/end"
+    asking.create("step of many", f"{step}/step", BODY, STEPS)
+    task = asking.create("task", f"{step}/task", BODY, TASKS).answer.get("task_id")
+    said = [datum("attempt_ok", "True")]
+    asking.create_all("metadata of some tasks", f"{step}/tasks/{task}/metadata", said, METADATA)
 
 
 def _in_order(asking: Asking, run: int, step: str, tasks: list[int]) -> None:
