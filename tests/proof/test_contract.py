@@ -145,7 +145,12 @@ NAMED: dict[str, list[tuple[str, ...]]] = {
     f"{faults.STATUS_500_COMMITS}:4": [("run: refused, yet rows were written", "runs_v3 {")],
     f"{faults.STATUS_500}:2": [("flow: cannot be read back: GET /flows/", "answered 500")],
     faults.LOSE_ARTIFACT: [("artifacts: ", "artifact_v3 did not get 3 row(s)")],
-    faults.STORE_TWICE: [
+    f"{faults.STORE_TWICE}:run": [("run: ", "runs_v3 did not get 1 row(s)", "in the database")],
+    f"{faults.STORE_TWICE}:metadata": [
+        ("metadata: ", "metadata_v3 did not get 2 row(s)"),
+        ("large metadata: ", "metadata_v3 did not get 1 row(s)"),
+    ],
+    f"{faults.STORE_TWICE}:task": [
         ("task: ", "tasks_v3 did not get 1 row(s)", "in the database"),
         ("tasks at once: ", "50 of 50 were accepted, and there are 100 rows"),
     ],

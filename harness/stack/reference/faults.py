@@ -54,7 +54,10 @@ HEARTBEAT, TAGS = "heartbeat", "tags"
 WRITES = ("flow", "run", "step", "task", "artifact", "metadata", HEARTBEAT, TAGS)
 """Every kind of write there is."""
 
-_TAKES_NAME = {LOSE_ARTIFACT, DROP_TAG, LOSE_WRITE, HANG}
+_KINDS = {LOSE_WRITE: WRITES, STORE_TWICE: ("run", "task", "metadata")}
+"""The kinds of a write that a fault can strike; of the others no table takes the same twice."""
+
+_TAKES_NAME = {LOSE_ARTIFACT, DROP_TAG, HANG, *_KINDS}
 _TAKES_COUNT = {
     STATUS_500,
     STATUS_500_COMMITS,
@@ -139,6 +142,10 @@ class Fault:
         """Tell whether a whole write of this kind, one of WRITES, is to store nothing."""
         return self.name == LOSE_WRITE and self.argument == kind
 
+    def stores_twice(self, kind: str) -> bool:
+        """Tell whether each row of a write of this kind is to be stored twice."""
+        return self.name == STORE_TWICE and self.argument == kind
+
     def kept(self, tags: object) -> object:
         """Return the user tags a new run is to have of those its client sent, None of None."""
         if self.name != DROP_TAG or not isinstance(tags, list) or not tags:
@@ -175,9 +182,9 @@ def parse(text: str, level: Level) -> Fault:
     )
     if name == HANG and not argument:
         raise FaultError(f"{VARIABLE}: {name}:PATH needs the end of a path, artifact say")
-    if name == LOSE_WRITE and argument not in WRITES:
+    if name in _KINDS and argument not in (kinds := _KINDS[name]):
         raise FaultError(
-            f"{VARIABLE}: {name}:KIND: unknown kind {argument!r}{_nearest(argument, WRITES)}"
+            f"{VARIABLE}: {name}:KIND: unknown kind {argument!r}{_nearest(argument, kinds)}"
         )
     if argument and name not in _TAKES_NAME | _TAKES_COUNT:
         raise FaultError(f"{VARIABLE}: {name} takes no argument, got {argument!r}")

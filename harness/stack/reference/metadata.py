@@ -261,7 +261,7 @@ class _MetadataApi:
 
     async def _add(self, table: str, values: Columns) -> web.Response:
         row = await self._store.add(table, values, keep=self._keeps(table))
-        if self._fault.name == faults.STORE_TWICE and table == schema.TASKS:
+        if self._fault.stores_twice(_KINDS[table]):
             await self._store.add(table, values)
         return self._answer((await self._shown(table, [row]))[0])
 
@@ -301,6 +301,8 @@ class _MetadataApi:
             try:
                 if not self._fault.loses(str(row.get("name", ""))):
                     await self._store.add(table, {**task, **row}, keep=self._keeps(table))
+                if self._fault.stores_twice(_KINDS[table]):
+                    await self._store.add(table, {**task, **row})
                 count += 1
             except psycopg.Error as error:
                 _log.warning("%s: row refused: %s", table, error)

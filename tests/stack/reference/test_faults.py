@@ -21,6 +21,7 @@ LEVEL = LEVELS["2.3"]
         ("lose-artifact", Fault("lose-artifact")),
         ("lose-artifact:x", Fault("lose-artifact", "x")),
         ("lose-write:run", Fault("lose-write", "run")),
+        ("store-twice:metadata", Fault("store-twice", "metadata")),
         ("status-500:3", Fault("status-500", count=3)),
         ("status-500:3@2.3", Fault("status-500", count=3)),
         ("status-500:3@2.5", faults.NO_FAULT),
@@ -41,6 +42,9 @@ def test_a_fault_is_planted_where_it_is_meant_to_be(text: str, fault: Fault):
         ("hang", "needs the end of a path"),
         ("lose-write", "unknown kind ''"),
         ("lose-write:runs", "nearest: run"),
+        ("store-twice", "unknown kind ''"),
+        # No key lets it in twice.
+        ("store-twice:artifact", "there are run, task, metadata"),
         ("status-500", "needs a number"),
         ("status-500:0", "needs a number"),
         ("status-500-commits:x", "needs a number"),
