@@ -60,13 +60,14 @@ class Asking:
             self.exchange.compare(check, written, [sent], written.new.get(table, ()))
         return written
 
-    def create_all(self, check: str, path: str, sent: Sequence[Row], table: str) -> None:
+    def create_all(self, check: str, path: str, sent: Sequence[Row], table: str) -> Written:
         """Register several objects of a task in one request."""
         written = self.attempt(check, path, sent, table)
         if not written.answer.ok or written.answer.created != len(sent):
             self.exchange.note(check, f"a sound write was refused: {written}")
         if self.exchange.sees_rows:
             self.exchange.compare(check, written, sent, written.new.get(table, ()))
+        return written
 
     def attempt(
         self,
@@ -106,6 +107,11 @@ class Asking:
     def get(self, path: str) -> Answer:
         """Read."""
         return self.exchange.ask("GET", path)
+
+    def observe_shapes(self, what: str, *, answered: Answer, read: Answer) -> None:
+        """Observe the fields of what registering something answers, and of what is read of it."""
+        self.observe(f"answer to registering {what}", answered.shape)
+        self.observe(f"shape of {what}", read.shape)
 
     def observe(self, check: str, observation: str) -> None:
         """Keep how the service behaved."""

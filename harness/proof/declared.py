@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
+from typing import TypeVar
 
 from packaging.version import Version
 
@@ -108,6 +109,24 @@ def _changed(
         yield DeclaredChange(check, Version(since), before, after, reason, schema)
 
 
+T = TypeVar("T")
+
+_TEXT = "text/plain; charset=utf-8: "
+_RUN, _STEP, _TASK = "run_number number", "step_name string", "task_id number"
+_BEAT = "last_heartbeat_ts null"
+
+
+def _body(*fields: str) -> str:
+    """Return what a body with these fields is observed as, beside those that all have."""
+    always = ("flow_id string", "system_tags list", "tags list", "ts_epoch number")
+    return _TEXT + ", ".join(sorted((*always, "user_name string", *fields)))
+
+
+def _bodies(what: str, observed: T) -> dict[str, T]:
+    """Declare what registering and what reading something answers, where both are alike."""
+    return {f"answer to registering {what}": observed, f"shape of {what}": observed}
+
+
 DECLARED: tuple[DeclaredChange, ...] = (
     *_changed(
         "2.0",
@@ -116,6 +135,7 @@ DECLARED: tuple[DeclaredChange, ...] = (
             "run with a name": ("200, a number instead", "200, kept"),
             "run named by digits": ("200", "500"),
             "number of a step's run": ("int", "str"),
+            **_bodies("a step", (_body(_RUN, _STEP), _body("run_number string", _STEP))),
             "step of an unknown run": ("404", "500"),
             "task of an unknown run": ("404", "500"),
             "artifacts of an unknown task": ("200, 3 written", "400"),
@@ -134,7 +154,9 @@ DECLARED: tuple[DeclaredChange, ...] = (
             f"heartbeat of a {what}{again}": ("404", "200")
             for what in ("run", "task")
             for again in ("", " at once again")
-        },
+        }
+        | _bodies("a run", (_body(_RUN), _body(_RUN, _BEAT)))
+        | _bodies("a task", (_body(_RUN, _STEP, _TASK), _body(_RUN, _STEP, _TASK, _BEAT))),
     ),
     *_changed(
         "2.0.5",
@@ -203,6 +225,16 @@ DECLARED: tuple[DeclaredChange, ...] = (
 
 
 ALWAYS: Mapping[str, str] = {
+    **_bodies("a flow", _body()),
+    "answer to registering an artifact": f"{_TEXT}artifacts_created number",
+    "answer to registering metadata": f"{_TEXT}metadata_created number",
+    "shape of an artifact": _body(
+        *(_RUN, _STEP, _TASK, "attempt_id number", "content_type string", "ds_type string"),
+        *("location string", "name string", "sha string", "type string"),
+    ),
+    "shape of metadata": _body(
+        *(_RUN, _STEP, _TASK, "field_name string", "id number", "type string", "value string")
+    ),
     "an artifact twice in one request": "200, 1 written",
     "artifact of both attempts": "200, attempt 1",
     "artifacts": "200, 3 written",

@@ -82,8 +82,9 @@ class Exercise(Asking):
         self._name_checks()
 
     def _flow_checks(self) -> None:
-        self.create("flow", self.flow, BODY, FLOWS)
-        self.exchange.read("flow", self.flow, [{**BODY, "flow_id": self.flow_id}])
+        written = self.create("flow", self.flow, BODY, FLOWS)
+        read = self.exchange.read("flow", self.flow, [{**BODY, "flow_id": self.flow_id}])
+        self.observe_shapes("a flow", answered=written.answer, read=read)
         self.attempt("duplicate flow", self.flow, {**BODY, "user_name": "another"}, FLOWS)
         self.attempt("malformed flow", f"/flows/{_malformed(self.flow_id)}", _MALFORMED, FLOWS)
         self.missing("unknown flow", f"/flows/{_unknown(self.flow_id)}")
@@ -91,11 +92,13 @@ class Exercise(Asking):
     def _run_checks(self) -> str:
         """Register a run and return its path."""
         path = f"{self.flow}/run"
-        number = self.create("run", path, BODY, RUNS).answer.get("run_number")
+        written = self.create("run", path, BODY, RUNS)
+        number = written.answer.get("run_number")
         run = f"{self.flow}/runs/{number}"
         sent = {**BODY, "flow_id": self.flow_id, "run_number": number}
-        tags = self.exchange.read("run", run, [sent]).get("tags")
-        self.observe("order of tags", "as sent" if tags == BODY["tags"] else "another")
+        read = self.exchange.read("run", run, [sent])
+        self.observe_shapes("a run", answered=written.answer, read=read)
+        self.observe("order of tags", "as sent" if read.get("tags") == TAGS else "another")
         self.observe("number of a run", type(number).__name__)
         self.observe("steps of a run that has none", self.get(f"{run}/steps").text)
         self.attempt("run of an unknown flow", f"/flows/{_unknown(self.flow_id)}/run", BODY, RUNS)
@@ -108,10 +111,11 @@ class Exercise(Asking):
     def _step_checks(self, run: str) -> str:
         """Register a step and return its path."""
         step = f"{run}/steps/start"
-        self.create("step", f"{step}/step", BODY, STEPS)
+        written = self.create("step", f"{step}/step", BODY, STEPS)
         sent = {**BODY, "flow_id": self.flow_id, "step_name": "start"}
-        number = self.exchange.read("step", step, [sent]).get("run_number")
-        self.observe("number of a step's run", type(number).__name__)
+        read = self.exchange.read("step", step, [sent])
+        self.observe_shapes("a step", answered=written.answer, read=read)
+        self.observe("number of a step's run", type(read.get("run_number")).__name__)
         self.attempt("duplicate step", f"{step}/step", BODY, STEPS)
         self.attempt("malformed step", f"{run}/steps/malformed/step", _MALFORMED, STEPS)
         unknown = f"{self._unknown_run}/steps/start/step"
@@ -122,10 +126,12 @@ class Exercise(Asking):
     def _task_checks(self, step: str) -> str:
         """Register a task and return its path."""
         path = f"{step}/task"
-        number = self.create("task", path, BODY, TASKS).answer.get("task_id")
+        written = self.create("task", path, BODY, TASKS)
+        number = written.answer.get("task_id")
         task = f"{step}/tasks/{number}"
         sent = {**BODY, "flow_id": self.flow_id, "step_name": "start", "task_id": number}
-        self.exchange.read("task", task, [sent])
+        read = self.exchange.read("task", task, [sent])
+        self.observe_shapes("a task", answered=written.answer, read=read)
         self.observe("number of a task", type(number).__name__)
         self.attempt("malformed task", path, _MALFORMED, TASKS)
         unknown = f"{_parent(step)}/unknown/task"
@@ -139,11 +145,12 @@ class Exercise(Asking):
         path = f"{task}/artifact"
         # By "name", which every attempt has, releases since 2.2.0 find the latest attempt.
         sent = [artifact(name, 0) for name in ("name", "x", "only_first")]
-        self.create_all("artifacts", path, sent, ARTIFACTS)
+        written = self.create_all("artifacts", path, sent, ARTIFACTS)
         for holder in _holders(task):
             self.exchange.read("artifacts", f"{holder}/artifacts", sent)
         for one in sent:
-            self.exchange.read("artifacts", f"{task}/artifacts/{one['name']}", [one])
+            read = self.exchange.read("artifacts", f"{task}/artifacts/{one['name']}", [one])
+        self.observe_shapes("an artifact", answered=written.answer, read=read)
         self.attempt("duplicate artifact", path, sent[:1], ARTIFACTS)
         # Services add row by row and count what was added; the key refuses the second.
         twice = [artifact("twice", 0)] * 2
@@ -182,9 +189,10 @@ class Exercise(Asking):
     def _metadata_checks(self, run: str, step: str, task: str) -> None:
         path = f"{task}/metadata"
         sent = [datum("attempt", "0"), datum("note", f'{FAR} ünïcode, "quoted"')]
-        self.create_all("metadata", path, sent, METADATA)
-        for read in (path, f"{run}/metadata"):
-            self.exchange.read("metadata", read, sent)
+        written = self.create_all("metadata", path, sent, METADATA)
+        for holder in (run, task):
+            read = self.exchange.read("metadata", f"{holder}/metadata", sent)
+        self.observe_shapes("metadata", answered=written.answer, read=read)
         check, other = "metadata registered again", [datum("attempt", "1")]
         if self.attempt(check, path, other, METADATA).answer.created:
             sent += other

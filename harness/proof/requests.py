@@ -41,6 +41,7 @@ class Answer:
     status: int
     text: str
     next_page: str = ""
+    content_type: str = ""
 
     @property
     def ok(self) -> bool:
@@ -67,6 +68,21 @@ class Answer:
         """Return a field of the body, None where there is none."""
         body = self.body
         return body.get(name) if isinstance(body, dict) else None
+
+    @property
+    def shape(self) -> str:
+        """What kind of body it is: content type and fields with their types, of a list its first's.
+
+        ``text/plain; charset=utf-8: flow_id string, tags list``; the status alone of a refusal.
+        """
+        if not self.ok:
+            return str(self.status)
+        body = self.body
+        one = body[0] if isinstance(body, list) and body else body
+        told = _type_of(one)
+        if isinstance(one, dict):
+            told = ", ".join(f"{name} {_type_of(value)}" for name, value in sorted(one.items()))
+        return f"{self.content_type}: {told}"
 
     @property
     def created(self) -> int | None:
@@ -145,7 +161,8 @@ class Exchange:
                 raise UnansweredError(f"{method} {path} {late}") from error
             raise InfraError(f"{method} {self._url}{path}: {error}") from error
         following = response.headers.get("X-Next-Cursor", "")
-        return Answer(asked, response.status_code, response.text, following)
+        kind = response.headers.get("Content-Type", "")
+        return Answer(asked, response.status_code, response.text, following, kind)
 
     def _is_well(self) -> bool:
         """Tell whether the service answers what asks nothing of it."""
@@ -272,6 +289,14 @@ def shortened(value: object) -> str:
     """Return a body or row as a problem quotes it."""
     text = value if isinstance(value, str) else repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+_TYPES = {"str": "string", "int": "number", "float": "number", "dict": "object", "NoneType": "null"}
+
+
+def _type_of(value: object) -> str:
+    name = type(value).__name__
+    return _TYPES.get(name, name)
 
 
 def _normal(key: str, value: object) -> object:

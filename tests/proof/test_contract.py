@@ -222,6 +222,20 @@ def test_a_planted_fault_is_named(
         ), (begins, parts, problems)
 
 
+def test_a_body_that_lacks_a_field_is_named(
+    found_at: Callable[[str], Contract], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv(faults.VARIABLE, f"{faults.LOSE_FIELD}:last_heartbeat_ts")
+    found, service = found_at("2.5"), SERVICES["reference-2.5"]
+    assert found.problems == ()
+    named = undeclared(found, service, service.schema)
+    assert [sentence.partition(": is ")[0] for sentence in named] == [
+        f"{what} a {kind}"
+        for what in ("answer to registering", "shape of")
+        for kind in ("run", "task")
+    ]
+
+
 LOST = {
     "flow": "flow: accepted, yet flows_v3 did not get 1 row(s)",
     "run": "run: accepted, yet runs_v3 did not get 1 row(s)",

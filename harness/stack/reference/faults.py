@@ -27,6 +27,7 @@ TOUCH_TIMES = "touch-times"
 SECONDS = "seconds"
 CHANGE_LISTS = "change-lists"
 HIDE_NAMED = "hide-named"
+LOSE_FIELD = "lose-field"
 LATEST_METADATA = "latest-metadata"
 # As a database of three bytes a sign.
 LOSE_FAR_SIGNS = "lose-far-signs"
@@ -57,7 +58,7 @@ WRITES = ("flow", "run", "step", "task", "artifact", "metadata", HEARTBEAT, TAGS
 _KINDS = {LOSE_WRITE: WRITES, STORE_TWICE: ("run", "task", "metadata")}
 """The kinds of a write that a fault can strike; of the others no table takes the same twice."""
 
-_TAKES_NAME = {LOSE_ARTIFACT, DROP_TAG, HANG, *_KINDS}
+_TAKES_NAME = {LOSE_ARTIFACT, DROP_TAG, LOSE_FIELD, HANG, *_KINDS}
 _TAKES_COUNT = {
     STATUS_500,
     STATUS_500_COMMITS,
@@ -80,6 +81,7 @@ NAMES = (
     SECONDS,
     CHANGE_LISTS,
     HIDE_NAMED,
+    LOSE_FIELD,
     LATEST_METADATA,
     LOSE_FAR_SIGNS,
     REVERSE_LISTS,
@@ -182,6 +184,8 @@ def parse(text: str, level: Level) -> Fault:
     )
     if name == HANG and not argument:
         raise FaultError(f"{VARIABLE}: {name}:PATH needs the end of a path, artifact say")
+    if name == LOSE_FIELD and not argument:
+        raise FaultError(f"{VARIABLE}: {name}:NAME needs the name of a field, tags say")
     if name in _KINDS and argument not in (kinds := _KINDS[name]):
         raise FaultError(
             f"{VARIABLE}: {name}:KIND: unknown kind {argument!r}{_nearest(argument, kinds)}"

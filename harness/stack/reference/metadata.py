@@ -201,6 +201,9 @@ class _MetadataApi:
             shown = [{**row, "ts_epoch": int(time.time() * 1000)} for row in shown]
         if self._fault.name == faults.TIMES_OF_FIRST:
             shown = [{**row, "ts_epoch": shown[0]["ts_epoch"]} for row in shown]
+        if self._fault.name == faults.LOSE_FIELD:
+            lost = self._fault.argument
+            shown = [{key: row[key] for key in row if key != lost} for row in shown]
         if self._fault.name == faults.SORT_TAGS:
             shown = [{**row, "tags": sorted(_texts(row["tags"]))} for row in shown]
         if rows and self._level.has_run_tags and table in _SHOWS_TAGS_OF_RUN:

@@ -22,6 +22,7 @@ LEVEL = LEVELS["2.3"]
         ("lose-artifact:x", Fault("lose-artifact", "x")),
         ("lose-write:run", Fault("lose-write", "run")),
         ("store-twice:metadata", Fault("store-twice", "metadata")),
+        ("lose-field:tags", Fault("lose-field", "tags")),
         ("status-500:3", Fault("status-500", count=3)),
         ("status-500:3@2.3", Fault("status-500", count=3)),
         ("status-500:3@2.5", faults.NO_FAULT),
@@ -45,6 +46,7 @@ def test_a_fault_is_planted_where_it_is_meant_to_be(text: str, fault: Fault):
         ("store-twice", "unknown kind ''"),
         # No key lets it in twice.
         ("store-twice:artifact", "there are run, task, metadata"),
+        ("lose-field", "needs the name of a field"),
         ("status-500", "needs a number"),
         ("status-500:0", "needs a number"),
         ("status-500-commits:x", "needs a number"),
