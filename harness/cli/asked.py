@@ -27,8 +27,8 @@ class Asked:
     session ``plan`` runs.
 
     Attributes:
-        sessions: as ``-s`` or NOXSESSION names them, ``compat(2.2.1)``, ``compat(2.2.1, 3.12)``;
-            empty without.
+        sessions: as ``-s`` or NOXSESSION names them, ``compat(2.2.1)``, ``compat(2.2.1, 3.12)``,
+            ``compat(2.2.1, 3.12, latest)``; empty without.
         by_expression: whether ``-k`` or ``-t`` choose among all sessions.
         pythons: as ``-p`` or ``--force-python`` name them.
         lists: whether sessions are only listed.
@@ -60,14 +60,20 @@ class Asked:
         found = (re.match(r"\w*", name) for name in self.sessions or _UNASKED)
         return {match[0] for match in found if match}
 
-    def named(self, session: str) -> list[tuple[str, str]]:
-        """Return the clients named as ``session(client)`` or ``session(client, python)``.
+    def named(self, session: str) -> list[tuple[str, str, str]]:
+        """Return the clients named as ``session(client, python, dependencies)``, or less of it.
 
-        Each comes with its Python, which is empty where none is named.
+        Each comes with its Python and its dependencies, which are empty where none are named.
         """
         found = (_NAMED.fullmatch(name) for name in self.sessions)
-        parts = (match[2].partition(",") for match in found if match and match[1] == session)
-        return [(client.strip(), python.strip()) for client, _, python in parts]
+        named = []
+        for match in found:
+            if match and match[1] == session:
+                client, *more = (part.strip() for part in match[2].split(",", 2))
+                is_python = len(more) > 1 or any(re.fullmatch(r"[\d.]+", part) for part in more)
+                python = more.pop(0) if is_python else ""
+                named.append((client, python, more[0] if more else ""))
+        return named
 
 
 def ask_nox() -> Asked:

@@ -22,6 +22,7 @@ from harness.catalog.versions import load
 from harness.cli.asked import CLIENT_SESSIONS, Asked, ask_nox
 from harness.cli.checks import pythons
 from harness.cli.draft import Draft, read
+from harness.machine.dependencies import PINNED, Dependencies, parse_dependencies
 from harness.machine.errors import HarnessError, UsageError, about
 
 
@@ -33,16 +34,18 @@ class Chosen:
         client: its release.
         found: minor version and interpreter of the Python, or why there is none.
         asked: the minor version that was asked for; empty for the Python it gets unasked.
+        deps: which versions of what it requires it has.
     """
 
     client: Client
     found: tuple[str, Path] | str
     asked: str = ""
+    deps: Dependencies = PINNED
 
     @property
     def name(self) -> str:
-        """What stands in the parentheses of its session: ``2.8.5``, or ``2.8.5, 3.12``."""
-        return f"{self.client.name}, {self.asked}" if self.asked else self.client.name
+        """What stands in the parentheses of its session: ``2.8.5``, ``2.8.5, 3.12, latest``."""
+        return ", ".join(filter(None, [self.client.name, self.asked, self.deps.name]))
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,8 @@ class Choice:
     """The clients that have sessions, and their Pythons.
 
     Attributes:
-        chosen: by session, every client that has one of its own, once for each of its Pythons.
+        chosen: by session, every client that has one of its own, once for each of its Pythons and
+            dependencies.
         forced: the Pythons that nox itself was told to take (``-p``, ``--force-python``).
     """
 
@@ -110,18 +114,19 @@ def choose_from(asked: Asked, catalog: Catalog) -> Choice:
             asked_python(python, found)
     chosen = {
         name: tuple(
-            _on_python(client, python, found)
-            for client, python in _wanted(catalog, draft, asked.named(name))
+            _on_python(client, python, deps, found)
+            for client, python, deps in _wanted(catalog, draft, asked.named(name))
         )
         for name in CLIENT_SESSIONS
     }
     return Choice(chosen, asked.pythons)
 
 
-def _on_python(client: Client, python: str, found: Mapping[str, Path]) -> Chosen:
-    if not python:
-        return Chosen(client, choose_python(client, found))
-    return Chosen(client, asked_python(python, found), python)
+def _on_python(
+    client: Client, python: str, deps: Dependencies, found: Mapping[str, Path]
+) -> Chosen:
+    its = asked_python(python, found) if python else choose_python(client, found)
+    return Chosen(client, its, python, deps)
 
 
 def _selected(asked: Asked, catalog: Catalog) -> Draft:
@@ -140,9 +145,11 @@ def _selected(asked: Asked, catalog: Catalog) -> Draft:
 
 
 def _wanted(
-    catalog: Catalog, draft: Draft, named: Sequence[tuple[str, str]]
-) -> list[tuple[Client, str]]:
-    """Return the clients of a session in order, each with a Python; an empty one is not asked for.
+    catalog: Catalog, draft: Draft, named: Sequence[tuple[str, str, str]]
+) -> list[tuple[Client, str, Dependencies]]:
+    """Return the clients of a session in order, each with a Python and its dependencies.
+
+    An empty Python is not asked for.
 
     Args:
         catalog: what there is.
@@ -150,8 +157,8 @@ def _wanted(
         named: what the name of the session says.
     """
     # Not a set: refs of a checkout, which no catalog orders, come as they are asked for.
-    wanted = dict.fromkeys(product(draft.clients, draft.pythons or ("",)))
-    for text, python in named:
+    wanted = dict.fromkeys(product(draft.clients, draft.pythons or ("",), draft.deps))
+    for text, python, words in named:
         wrong = pythons(python) if python else ""
         if wrong:
             raise UsageError(f"-s …({text}, {python}): {wrong}")
@@ -161,9 +168,29 @@ def _wanted(
                 f' name the session, for example, "…({text}, {draft.pythons[0]})"'
             )
         refs = draft.raw.metaflow_checkout is not None
-        wanted |= dict.fromkeys(product(select_clients(catalog, text, refs=refs), (python,)))
+        clients = select_clients(catalog, text, refs=refs)
+        wanted |= dict.fromkeys(product(clients, (python,), _named_deps(draft, text, words)))
     order = {client: place for place, client in enumerate(catalog.clients)}
     last = len(order)
+    deps = list(dict.fromkeys(one for _, _, one in wanted))
     return sorted(
-        wanted, key=lambda one: (order.get(one[0], last), by_minor(one[1]) if one[1] else 0)
+        wanted,
+        key=lambda one: (
+            order.get(one[0], last),
+            by_minor(one[1]) if one[1] else 0,
+            deps.index(one[2]),
+        ),
     )
+
+
+def _named_deps(draft: Draft, client: str, words: str) -> tuple[Dependencies, ...]:
+    """Return the dependencies that the name of a session says; without, those that options say."""
+    asked = {one.name: one for one in draft.deps}
+    if words in asked:
+        return (asked[words],)
+    if not words:
+        raise UsageError(
+            f"-s …({client}) names no dependencies, and --deps names {', '.join(asked)}: name the"
+            f' session, for example, "…({client}, {next(iter(asked))})"'
+        )
+    return parse_dependencies(f"-s …({client}, {words})", words)

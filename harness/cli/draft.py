@@ -19,6 +19,7 @@ from harness.core import expectations
 from harness.core.expectations import Expectation
 from harness.core.probes import FLOWS, Probe, find_probes, packages_of, select_probes
 from harness.core.scenarios import WRONG_ORDER, awkward_beginning, lost_answers, proxy_of
+from harness.machine.dependencies import Dependencies, parse_dependencies
 from harness.machine.errors import UsageError, about, nearest
 from harness.proof.declared import CHECKS as CONTRACT_CHECKS
 from harness.proof.ui.checks import UI_CHECKS
@@ -33,6 +34,7 @@ class Draft:
         raw: as parsed.
         clients: those selected.
         pythons: the minor versions they are to run on; none for one that works for each.
+        deps: which versions of what they require they have.
         probes: those selected.
         datastores: by name.
         expectations: known failures that are declared.
@@ -43,6 +45,7 @@ class Draft:
     raw: argparse.Namespace
     clients: tuple[Client, ...]
     pythons: tuple[str, ...]
+    deps: tuple[Dependencies, ...]
     probes: tuple[Probe, ...]
     datastores: tuple[str, ...]
     expectations: tuple[Expectation, ...]
@@ -81,6 +84,7 @@ def read(session: str, arguments: Sequence[str], catalog: Catalog) -> Draft:
         raw=raw,
         clients=clients,
         pythons=listed(raw.python),
+        deps=parse_dependencies("--deps", raw.deps),
         probes=_probes(raw, probes),
         datastores=datastores,
         expectations=_expectations(raw.expectations, catalog, probes),

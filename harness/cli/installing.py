@@ -16,16 +16,20 @@ from harness.client.environment import beside, lacking
 from harness.core.blame import Evidence, blame
 from harness.core.outcome import Status
 from harness.core.plan import Cell
+from harness.machine.dependencies import Dependencies, packages_in, resolve
+from harness.machine.errors import InfraError
 from harness.machine.installer import index_trouble
 from harness.run.run import Run
 
 
-def fill(session: nox.Session, run: Run, client: Client, cells: Sequence[Cell]) -> Path:
+def fill(
+    session: nox.Session, run: Run, client: Client, cells: Sequence[Cell], deps: Dependencies
+) -> Path:
     """Install in a session's environment what cells of its client need; return its interpreter.
 
-    uv removes what else an earlier run left there; what stays is told. The session ends, and the
-    cells are ``infra``, where the environment is not what is planned: with ``-R`` nox installs
-    nothing.
+    Dependencies that are not pinned are resolved first: what an earlier run left there decides
+    nothing. uv removes what else is there; what stays is told. The session ends, and the cells are
+    ``infra``, where the environment is not what is planned: with ``-R`` nox installs nothing.
     """
     python = Path(session.virtualenv.bin) / "python"
     # A reused environment may be that of another Python.
@@ -38,8 +42,16 @@ def fill(session: nox.Session, run: Run, client: Client, cells: Sequence[Cell]) 
 
     if planned and minor != planned:
         give_up(f"its environment has Python {minor}, {planned} is planned: nox -N makes it anew")
-    wanted = run.clients.requirements(client, cells, minor)
-    failed = _why_not_installed(session, wanted)
+    wanted = run.clients.requirements(client, cells, minor, deps)
+    if deps.name:
+        try:
+            frozen = resolve(wanted, python, deps, client.released, fixed=[client.requirement])
+        except InfraError as error:
+            give_up(f"{' '.join(wanted)} could not be resolved with --deps {error}")
+        wanted = packages_in(frozen)
+        failed = _why_not_frozen(session, frozen, deps.day(client.released))
+    else:
+        failed = _why_not_installed(session, wanted)
     more = beside(python, wanted) if failed is None else []
     if more and session.venv_backend == "uv":
         # Only then: with --exact uv asks the index also where everything is there.
@@ -53,6 +65,21 @@ def fill(session: nox.Session, run: Run, client: Client, cells: Sequence[Cell]) 
     if more:
         run.screen.say(f"{session.name}: {', '.join(more)} is installed, too, and not planned")
     return python
+
+
+def _why_not_frozen(session: nox.Session, frozen: Sequence[str], day: Sequence[str]) -> str | None:
+    """Install the lines of a requirements file and nothing else; return why that failed.
+
+    Args:
+        session: in whose environment.
+        frozen: the lines; one may name an index, with a secret, that no log is to show.
+        day: the flags by which uv builds what it has to with what there was on a day.
+    """
+    with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as file:
+        file.write("\n".join(frozen))
+        file.flush()
+        flags = ["--exact", *day] if session.venv_backend == "uv" else []
+        return _why_not_installed(session, [*flags, "-r", file.name])
 
 
 def _why_not_installed(session: nox.Session, requirements: Sequence[str]) -> str | None:

@@ -67,6 +67,10 @@ def rerun_line(cell: Cell, options: Options) -> str:
             flags += [CLIENTS, ",".join(dict.fromkeys(names)), PAIRS, ":".join(names)]
         elif axis.option == _SERVICE:
             flags += [*_service_flags(cell, options), "--probe", cell.probe.name]
+        elif axis.name == "deps" and cell.deps:
+            # A file is known by its name, and found by its path; nox may have named a word.
+            given = {one.name: one.given for one in options.deps}
+            flags += [axis.option, given.get(cell.deps, cell.deps)]
         elif axis.option and axis.of(cell.point) and (axis.chosen or axis.name in cell.asked):
             moves = axis.name == "postgres" and options.postgres_upgrade
             flags += [_UPGRADE if moves else axis.option, axis.of(cell.point)]

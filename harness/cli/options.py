@@ -115,6 +115,7 @@ def _options(
         packages=tuple((raw.packages or "").split()),
         postgres=postgres,
         postgres_upgrade=raw.postgres_upgrade is not None,
+        deps=draft.deps,
         database_name=raw.database_name,
         database_user=raw.database_user,
         database_password=raw.database_password,

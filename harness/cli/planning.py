@@ -9,6 +9,7 @@ from itertools import product
 from harness.catalog.releases import Client, Service
 from harness.cli.lines import rerun_line
 from harness.core.plan import Cell, Plan
+from harness.machine.dependencies import PINNED, Dependencies
 from harness.run.options import Options
 
 
@@ -20,11 +21,13 @@ class OnPython:
         client: its release.
         python: the minor version it gets; empty where none works.
         asked: whether that one was asked for.
+        deps: which versions of what it requires it has.
     """
 
     client: Client
     python: str
     asked: bool = False
+    deps: Dependencies = PINNED
 
 
 def make_plan(options: Options, clients: Sequence[OnPython]) -> Plan:
@@ -35,7 +38,7 @@ def make_plan(options: Options, clients: Sequence[OnPython]) -> Plan:
 
     Args:
         options: of the run.
-        clients: those of the run, in order, each once for each of its Pythons.
+        clients: those of the run, in order, each once for each of its Pythons and dependencies.
     """
     whole = [
         replace(cell, build=build_of(cell.service, options.backend)) if cell.service else cell
@@ -93,6 +96,8 @@ def _alone(options: Options, clients: Sequence[OnPython]) -> Iterator[Cell]:
                     postgres=postgres,
                     scenario=options.scenario or "",
                     packages=" ".join(options.packages),
+                    deps=one.deps.name,
+                    deps_build=one.deps.digest,
                     backend=_backend_name(options),
                     asked=("python",) if one.asked else (),
                 )

@@ -21,6 +21,7 @@ from harness.cli.choice import Choice, Chosen, exit_with
 from harness.cli.clean import clean_main, clear
 from harness.cli.commands import diff_main, report_main
 from harness.cli.installing import fill
+from harness.cli.needs import check_environments, check_files
 from harness.cli.options import parse, parse_full
 from harness.cli.planning import OnPython, make_plan
 from harness.cli.rerun import rerun_main
@@ -229,8 +230,10 @@ class Sessions:
                     f"{one.session}({one.client}) is for Python {chosen.asked}, and nox was told to"
                     f" take {minor}: leave out one of --python and --force-python"
                 )
-            clients[one.client] = OnPython(client, minor, asked=bool(chosen.asked))
-        _check_pythons(options.session, list(clients.values()))
+            clients[one.client] = OnPython(
+                client, minor, asked=bool(chosen.asked), deps=chosen.deps
+            )
+        check_environments(options.session, list(clients.values()))
         if not any(one.python for one in own):
             reason = self._choice.one(own[0].session, own[0].client).found
             raise UsageError(f"no selected client can run here: {reason}")
@@ -241,6 +244,7 @@ class Sessions:
             for line in clear(options.resumed.name, containers=options.backend == "docker"):
                 print(line)
         _check_places(options)
+        check_files(list(clients.values()))
         return ClientRun(options, plan, before, shown)
 
     def _print_plans(self) -> None:
@@ -270,7 +274,7 @@ class Sessions:
         """
         chosen = self._one(name, client_name)
         run = self._start(session, name)
-        cells = run.plan.of_client(chosen.client, chosen.asked)
+        cells = run.plan.of_client(chosen.client, chosen.asked, chosen.deps.name)
         python = self._install(session, run, chosen, cells)
         try:
             outcomes = run.compat(cells, python)
@@ -278,7 +282,7 @@ class Sessions:
             session.error(str(error))
         except OSError as error:
             session.error(of_machine(error))
-        line = client_line(run.record.view, chosen.client.name, chosen.asked)
+        line = client_line(run.record.view, chosen.client.name, chosen.asked, chosen.deps.name)
         if not all(outcome.status.expected for outcome in outcomes):
             session.error(line)
         run.screen.say(line)
@@ -319,13 +323,14 @@ class Sessions:
         """Install the client, return its interpreter; what cannot be is recorded for its cells."""
         client, why = chosen.client, chosen.found
         if not cells:
-            had_some = self._planned[run.options.session].plan.of_client(client, chosen.asked)
+            whole = self._planned[run.options.session].plan
+            had_some = whole.of_client(client, chosen.asked, chosen.deps.name)
             no_part = f"{client.name} has no part in --pairs"
             session.skip("all of its cells are done" if had_some else no_part)
         if isinstance(why, str) and not session.python:
             run.skip(cells, Status.NOT_RUN, why)
             session.skip(why)
-        return fill(session, run, client, cells)
+        return fill(session, run, client, cells, chosen.deps)
 
     def run_full(self, session: nox.Session) -> None:
         """Queue a walk of all clients; the verdict on it queues the UI."""
@@ -419,16 +424,6 @@ def _minor(one: Coming, chosen: Chosen) -> str:
         return chosen.found[0]
     match = re.search(r"3\.\d+", Path(one.python).name)
     return match[0] if match else ""
-
-
-def _check_pythons(session: str, clients: Sequence[OnPython]) -> None:
-    """Raise UsageError for several Pythons that were asked for, where all clients need one."""
-    asked = dict.fromkeys(one.python if one.asked else "one unasked" for one in clients)
-    if session in {"cross", "fixed_db"} and len(asked) > 1:
-        raise UsageError(
-            f"{session} has one environment a client and runs them all together: name one Python,"
-            f" not {' and '.join(asked)}; compat and local take several"
-        )
 
 
 def _check_places(options: Options) -> None:

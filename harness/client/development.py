@@ -136,6 +136,7 @@ def _grown(client: Client, says: str, label: str, path: Path, catalog: Catalog) 
     base = max(older or catalog.clients[:1], key=lambda one: one.version)
     return replace(
         client,
+        released=base.released,
         pins=base.pins,
         pythons=base.pythons,
         fails=base.fails,

@@ -39,6 +39,9 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
             binaries; empty for the one that a backend has unasked.
         scenario: what was done wrong on purpose; empty for nothing.
         packages: what was asked to be installed beside the clients; empty for nothing.
+        deps: which versions of what they require clients have: ``release-day``, ``latest``, or the
+            name of a user's file; empty for what versions.json pins.
+        deps_build: what the name of a file of dependencies stood for: a digest; empty without.
         backend: ``embedded``, ``docker``, ``external`` or ``none``.
         ui: release of the Metaflow UI that was looked at; empty outside of ``ui``.
     """
@@ -54,6 +57,8 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     postgres: str = ""
     scenario: str = ""
     packages: str = ""
+    deps: str = ""
+    deps_build: str = ""
     backend: str = ""
     ui: str = ""
 
@@ -100,8 +105,10 @@ AXES = (
     Axis("postgres", Side.PAGE, "PostgreSQL {}", option="--postgres", stack=True),
     Axis("scenario", Side.PAGE, "scenario {}", option="--scenario", stack=True),
     Axis("packages", Side.PAGE, "with {}", option="--with"),
+    Axis("deps", Side.PAGE, "dependencies {}", option="--deps"),
     Axis("python", Side.ROW, "Python {}", option="--python", chosen=False),
     Axis("client_build", Side.ROW, chosen=False),
+    Axis("deps_build", Side.PAGE, "dependencies of digest {}", chosen=False),
     Axis("build", Side.COLUMN, chosen=False, stack=True),
     Axis("backend", Side.PAGE, "backend {}", chosen=False, stack=True),
 )

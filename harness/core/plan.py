@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -18,6 +18,9 @@ from harness.core.outcome import Status
 from harness.core.path import Step
 from harness.core.probes import ROWS, STORED, Check, Probe, packages_of
 from harness.core.scenarios import lost_answers, lost_checks
+
+_NAMED = 3
+"""Clients that a note names, of all it is about."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ class Cell:
         postgres: the PostgreSQL that was asked for; empty for the one unasked.
         scenario: what is done wrong on purpose; empty for nothing.
         packages: requirements that were asked for beside the clients, with a space between.
+        deps: which versions of what they require clients have; empty for what is pinned.
+        deps_build: digest of the user's file that ``deps`` names; empty without.
         backend: where database and service come from.
         asked: the circumstances that were asked for, by name: its id and its rerun line tell them.
     """
@@ -50,6 +55,8 @@ class Cell:
     postgres: str = ""
     scenario: str = ""
     packages: str = ""
+    deps: str = ""
+    deps_build: str = ""
     backend: str = ""
     writer: Client | None = None
     resumer: Client | None = None
@@ -70,6 +77,8 @@ class Cell:
             postgres=self.postgres,
             scenario=self.scenario,
             packages=self.packages,
+            deps=self.deps,
+            deps_build=self.deps_build,
             backend=self.backend,
         )
 
@@ -175,15 +184,20 @@ class Plan:
         """The names of its walks; none in other sessions."""
         return tuple(dict.fromkeys(cell.walk for cell in self.cells)) if self.path else ()
 
-    def of_client(self, client: Client, python: str = "") -> tuple[Cell, ...]:
+    def of_client(
+        self, client: Client, python: str = "", deps: str | None = None
+    ) -> tuple[Cell, ...]:
         """Return the cells that a client has a part in.
 
         Args:
             client: the client.
             python: the minor version of its Python, of several that were asked for.
+            deps: its dependencies; None for all that were asked for.
         """
         return tuple(
-            cell for cell in self.cells if client in cell.clients and python in {"", cell.python}
+            cell
+            for cell in self.cells
+            if client in cell.clients and python in {"", cell.python} and deps in {None, cell.deps}
         )
 
     def of_stage(self, walk: str, stage: int, clients: Iterable[Client] = ()) -> tuple[Cell, ...]:
@@ -285,6 +299,25 @@ def conclusive(attempts: Iterable[CellEntry]) -> Counter[str]:
     """
     nothing = {Status.INFRA, Status.NOT_RUN}
     return Counter(attempt.id for attempt in attempts if attempt.status not in nothing)
+
+
+def notes_on_pins(cells: Iterable[Cell]) -> list[str]:
+    """Return what says that outcomes rest on what versions.json pins, a sentence for each pin."""
+    by_pin: dict[str, dict[str, None]] = {}
+    for cell in cells:
+        for client in () if cell.deps else cell.clients:
+            for pin in client.pins:
+                by_pin.setdefault(pin, {})[client.name] = None
+    return [
+        f"{pin} is pinned beside {_in_short(list(clients))}, which may not work without it:"
+        " --deps latest tells"
+        for pin, clients in by_pin.items()
+    ]
+
+
+def _in_short(names: Sequence[str]) -> str:
+    few = len(names) <= _NAMED
+    return ", ".join(names) if few else f"{len(names)} clients from {names[0]} to {names[-1]}"
 
 
 def _asked(cell: Cell) -> dict[str, dict[str, str | bool]]:

@@ -276,16 +276,18 @@ class _Progress:
         return Group(*self._grids(done), Text(line))
 
 
-def client_line(view: View, client: str, python: str = "") -> str:
+def client_line(view: View, client: str, python: str = "", deps: str = "") -> str:
     """Return one line on what came of one client, for the end of its nox session.
 
     Args:
         view: of the journal.
         client: its name.
         python: the minor version of its Python, where that was asked for.
+        deps: its dependencies, where they are not what is pinned.
     """
-    all_own = (cell for cell in view.finished if cell.client == client)
+    all_own = (cell for cell in view.finished if (cell.client, cell.deps) == (client, deps))
     own = [cell for cell in all_own if python in {"", cell.python}]
     named = f"{client} on Python {python}" if python else client
+    named += f" with dependencies {deps}" if deps else ""
     bad = [column(cell) for cell in own if not green(cell)]
     return f"{named}: {totals_line(view, own)}" + (f"; red with {', '.join(bad)}" if bad else "")

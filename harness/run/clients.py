@@ -24,6 +24,7 @@ from harness.core.blame import Blame, Evidence, blame
 from harness.core.entries import Environment, Provenance
 from harness.core.outcome import Status
 from harness.core.plan import Cell
+from harness.machine.dependencies import PINNED, Dependencies
 from harness.machine.errors import InfraError, of_machine, one_line
 from harness.machine.processes import memory_kills
 from harness.run.folder import RunFolder
@@ -90,7 +91,9 @@ class Clients:
         self._environments: dict[Path, Environment] = {}
         self._describing = threading.Lock()
 
-    def requirements(self, client: Client, cells: Sequence[Cell], python: str) -> list[str]:
+    def requirements(
+        self, client: Client, cells: Sequence[Cell], python: str, deps: Dependencies = PINNED
+    ) -> list[str]:
         """Return what is installed for the cells of one client, each requirement once.
 
         That is its release, and what it, the kinds of data and the probes need beside it.
@@ -99,11 +102,12 @@ class Clients:
             client: the client.
             cells: those it has a part in.
             python: the minor version of its Python.
+            deps: which versions of what it requires it has.
         """
         stores = self._datastores.values()
         needed = [
             client.requirement,
-            *client.pins,
+            *deps.pins(client.pins),
             *(pin for datastore in stores for pin in datastore.pins(client, python)),
             *(package for cell in cells for package in cell.packages.split()),
             # A probe that is not for a cell's data is not run there.

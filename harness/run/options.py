@@ -12,6 +12,7 @@ from harness.core.expectations import Expectation
 from harness.core.pairs import Roles
 from harness.core.path import Step
 from harness.core.probes import Probe
+from harness.machine.dependencies import Dependencies
 from harness.stack.options import StackOptions
 from harness.stack.service.git import Clone
 
@@ -26,6 +27,7 @@ class Options(StackOptions):
         references: by the name of an option, what a line holds in place of its secret.
         metaflow_checkout: where clients under development come from; None for nowhere.
         packages: requirements that are installed beside the clients.
+        deps: which versions of what they require clients have.
         timeout: seconds a cell may take.
         repeat: how often each cell runs.
         retries: how often a cell that the machine broke is done again.
@@ -50,6 +52,7 @@ class Options(StackOptions):
     services: tuple[Service, ...]
     probes: tuple[Probe, ...]
     packages: tuple[str, ...]
+    deps: tuple[Dependencies, ...]
     flow_dir: Path
     expectations: tuple[Expectation, ...]
     expectations_file: Path

@@ -27,7 +27,7 @@ from harness.core.causes import known_failures
 from harness.core.entries import Begun, CellEntry, Resumed, now
 from harness.core.expectations import Judged
 from harness.core.outcome import CheckOutcome, Status
-from harness.core.plan import Cell, Plan, conclusive
+from harness.core.plan import Cell, Plan, conclusive, notes_on_pins
 from harness.core.provenance import with_key
 from harness.core.redact import from_environment
 from harness.machine.errors import InfraError, UsageError
@@ -158,6 +158,8 @@ class Run:
         for client in self.plan.clients:
             if client.label:
                 self.record.note("", f"Metaflow {client.name} is {client.label}")
+        for told in notes_on_pins(self.plan.cells):
+            self.record.note("", told)
         for service in self.options.services:
             if service.label:
                 self.record.note(service.name, f"{service.name} is {service.label}")

@@ -97,15 +97,26 @@ def test_clients_named_with_a_session(monkeypatch):
     asked = _ask(monkeypatch, *words)
     named = {name: asked.named(name) for name in ("compat", "fixed_db", "local")}
     assert named == {
-        "compat": [("2.2.1", ""), ("2.19.39", "")],
+        "compat": [("2.2.1", "", ""), ("2.19.39", "", "")],
         "fixed_db": [],
-        "local": [("2.13", "")],
+        "local": [("2.13", "", "")],
     }
 
 
 def test_a_python_named_with_a_session(monkeypatch):
     asked = _ask(monkeypatch, "-s", "compat(2.8.5, 3.12)", "compat-/p/python3.12(2.8.6, 3.12)")
-    assert asked.named("compat") == [("2.8.5", "3.12"), ("2.8.6", "3.12")]
+    assert asked.named("compat") == [("2.8.5", "3.12", ""), ("2.8.6", "3.12", "")]
+
+
+def test_dependencies_named_with_a_session(monkeypatch):
+    names = ("(2.8.5, latest)", "(2.8.6,3.12,my req.txt)", "(2.8.7, 3)", "(2.8.8, 3.x, latest)")
+    asked = _ask(monkeypatch, "-s", *(f"compat{name}" for name in names))
+    assert asked.named("compat") == [
+        ("2.8.5", "", "latest"),
+        ("2.8.6", "3.12", "my req.txt"),
+        ("2.8.7", "3", ""),
+        ("2.8.8", "3.x", "latest"),
+    ]
 
 
 def test_nothing_is_read_while_a_shell_completes_a_word(monkeypatch):

@@ -9,6 +9,7 @@ import shlex
 import shutil
 from collections.abc import Iterator
 from dataclasses import fields
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,7 @@ SAMPLES = {
     "--metaflow": "2.2.13,2.19.39",
     "--metaflow-checkout": "{clone}",
     "--python": "3.12",
+    "--deps": "{requirements}",
     "--with": "pandas>=3,<4 pyarrow",
     "--service": "v2.3.0,v2.5.0",
     "--probe": "hello",
@@ -109,11 +111,14 @@ def places(tmp_path_factory: pytest.TempPathFactory, service: str) -> dict[str, 
     folder = tmp_path_factory.mktemp("places")
     expectations = folder / "known.json"
     expectations.write_text(json.dumps({"schema": 1, "expectations": []}), encoding="utf-8")
+    requirements = folder / "my requirements.txt"
+    requirements.write_text("requests<3\n", encoding="utf-8")
     (folder / "page" / "static").mkdir(parents=True)
     (folder / "page" / "index.html").touch()
     return {
         "flows": str(shutil.copytree(FLOWS, folder / "my flows")),
         "expectations": str(expectations),
+        "requirements": str(requirements),
         "clone": str(upstream.build(folder / "clone", Path("absent"))),
         "page": str(folder / "page"),
         "port": str(free_port()),
@@ -191,7 +196,10 @@ def again_of(cell: Cell, options: Options, monkeypatch: pytest.MonkeyPatch) -> O
 def planned_by(options: Options) -> tuple[Cell, ...]:
     """Return the cells of a run whose clients get 3.11 unasked."""
     python = value_in(options.given, "--python")
-    clients = [OnPython(one, python or "3.11", asked=bool(python)) for one in options.clients]
+    clients = [
+        OnPython(one, python or "3.11", asked=bool(python), deps=deps)
+        for one, deps in product(options.clients, options.deps)
+    ]
     return make_plan(options, clients).cells
 
 

@@ -167,6 +167,44 @@ def test_a_python_that_cannot_be_had_is_one_line(options, session, said):
 
 
 @pytest.mark.usefixtures("pythons")
+def test_each_client_has_a_session_with_each_of_its_dependencies(tmp_path):
+    (tmp_path / "req.txt").write_text("requests<2.30\n", encoding="utf-8")
+    given = ("--metaflow", "2.8.6", "--python", "3.9,3.12")
+    choice = _choose(*given, "--deps", f"pinned,latest,{tmp_path / 'req.txt'}")
+    assert _sessions(choice, "compat") == [
+        f"2.8.6, {python}{deps}"
+        for python in ("3.9", "3.12")
+        for deps in ("", ", latest", ", req.txt")
+    ]
+
+
+@pytest.mark.usefixtures("pythons")
+def test_a_session_may_be_named_with_its_dependencies(tmp_path):
+    (tmp_path / "req.txt").write_text("requests<2.30\n", encoding="utf-8")
+    choice = _choose("--metaflow", "2.8.6", sessions=("compat(2.8.5, 3.12, release-day)",))
+    assert _sessions(choice, "compat") == ["2.8.5, 3.12, release-day", "2.8.6"]
+    given = ("--metaflow", "2.8.6", "--deps", str(tmp_path / "req.txt"))
+    named = _choose(*given, sessions=("compat(2.8.5, req.txt)",))
+    assert _sessions(named, "compat") == ["2.8.5, req.txt", "2.8.6, req.txt"]
+    with pytest.raises(UsageError, match=r"\(2\.8\.5, newest\): 'newest' is not there: p"):
+        _choose(sessions=("compat(2.8.5, newest)",))
+    with pytest.raises(UsageError, match=r"\(2\.8\.5\) names no dependencies, .* names latest"):
+        _choose("--deps", "latest", sessions=("compat(2.8.5)",))
+
+
+@pytest.mark.usefixtures("pythons")
+@pytest.mark.parametrize("session", ["cross", "fixed_db"])
+def test_clients_that_run_together_have_dependencies_of_one_kind(session):
+    options = parse(session, ["--metaflow", "2.8.6", "--deps", "pinned,latest"], load())
+    choice = _choose("--metaflow", "2.8.6", "--deps", "pinned,latest")
+    own = [Coming(session, one.name, "3.9", True) for one in choice.chosen[session]]
+    with pytest.raises(UsageError, match="name one --deps, not pinned and latest; compat and lo"):
+        Sessions(choice)._run_of(options, own, None)
+    one = Sessions(choice)._run_of(options, own[1:], None)
+    assert {cell.deps for cell in one.plan.cells} == {"latest"}
+
+
+@pytest.mark.usefixtures("pythons")
 @pytest.mark.parametrize("session", ["cross", "fixed_db"])
 def test_clients_that_run_together_are_on_one_python(session):
     options = parse(session, ["--metaflow", "2.8.5,2.8.6"], load())

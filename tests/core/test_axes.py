@@ -24,6 +24,8 @@ def test_every_field_of_a_point_is_an_axis():
         ({"datastore": "s3"}, 0, "compat/2.19.39/reference-2.5/s3/p"),
         ({"postgres": "18"}, 0, "compat/2.19.39/reference-2.5/local/p/postgres=18"),
         ({"packages": "pandas>=3"}, 0, "compat/2.19.39/reference-2.5/local/p/packages=pandas>=3"),
+        ({"deps": "req.txt"}, 0, "compat/2.19.39/reference-2.5/local/p/deps=req.txt"),
+        ({"deps_build": "0123"}, 0, None),
         ({"postgres": "/pg/bin"}, 0, "compat/2.19.39/reference-2.5/local/p/postgres=-pg-bin"),
         (
             {"postgres": "18", "scenario": "wrong-order"},

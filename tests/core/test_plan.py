@@ -14,8 +14,9 @@ from harness.cli.options import parse
 from harness.cli.planning import OnPython, make_plan
 from harness.core.entries import CellEntry, now
 from harness.core.outcome import Status
-from harness.core.plan import Cell, Plan
+from harness.core.plan import Cell, Plan, notes_on_pins
 from harness.core.probes import Check, Probe
+from harness.machine.dependencies import PINNED, Dependencies
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -200,3 +201,27 @@ def test_what_the_refs_of_clients_stood_for_is_told_and_names_nothing(catalog):
     assert (cell.point.client_build, developed.point.client_build) == ("", "2.19.39+g1234567")
     assert developed.id.startswith(f"{cell.session}/HEAD/")
     assert "1234567" not in developed.id
+
+
+def test_what_outcomes_rest_on_is_told_of_those_it_is_pinned_for(catalog):
+    named = {one.name: one for one in catalog.clients}
+    names = ("2.2.1", "2.10.3", "2.19.39")
+    of = {name: _cell(catalog, name, None, Check("c", "")) for name in names}
+    told = "setuptools<81 is pinned beside 2.2.1, 2.10.3, which may not work without it:"
+    assert notes_on_pins([*of.values(), of["2.2.1"]]) == [f"{told} --deps latest tells"]
+    assert notes_on_pins([replace(cell, deps="latest") for cell in of.values()]) == []
+    both = replace(of["2.19.39"], writer=named["2.2.0"])
+    assert notes_on_pins([both])[0].startswith("setuptools<81 is pinned beside 2.2.0, which")
+    old = [replace(of["2.2.1"], client=one) for one in catalog.clients[:9]]
+    assert " beside 9 clients from 2.0.0 to 2.2.0, " in notes_on_pins(old)[0]
+
+
+def test_a_client_has_cells_with_each_of_its_dependencies(catalog):
+    options = parse("compat", ["--metaflow", "2.19.39", "--service", "2.3,2.5"], catalog)
+    client, newest = options.clients[0], Dependencies("latest")
+    given = [OnPython(client, "3.11", deps=deps) for deps in (PINNED, newest)]
+    plan = make_plan(options, given)
+    assert [cell.deps for cell in plan.of_client(client, deps="latest")] == ["latest"] * 2
+    assert [cell.deps for cell in plan.of_client(client, deps="")] == [""] * 2
+    assert plan.of_client(client) == plan.cells
+    assert len({cell.id for cell in plan.cells}) == 4

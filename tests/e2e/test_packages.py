@@ -12,6 +12,23 @@ from tests.e2e.nox_runs import NoxRun, finished_run, nox, run
 
 pytestmark = pytest.mark.e2e
 
+DAY = {
+    "boto3": "1.28.66",
+    "botocore": "1.31.66",
+    "certifi": "2023.7.22",
+    "charset-normalizer": "3.3.0",
+    "idna": "3.4",
+    "jmespath": "1.0.1",
+    "metaflow": "2.10.3",
+    "python-dateutil": "2.8.2",
+    "requests": "2.31.0",
+    "s3transfer": "0.7.0",
+    "setuptools": "68.2.2",
+    "six": "1.16.0",
+    "urllib3": "2.0.7",
+}
+"""What 2.10.3 and a setuptools required on the day it was released."""
+
 
 @pytest.mark.exhaustive
 def test_the_card_of_a_data_frame_fails_before_the_client_knows_pandas_3(tmp_path: Path) -> None:
@@ -60,3 +77,32 @@ def test_what_is_planned_is_what_is_installed(tmp_path: Path) -> None:
     plain = _hello(tmp_path / "plain")
     assert plain.code == 0, plain.output
     assert "iniconfig" not in _packages(plain)
+
+
+def test_what_rests_on_a_pin_is_red_without_it_and_a_day_gives_one_list(tmp_path: Path) -> None:
+    options = ("--metaflow", "2.10.3", "--probe", "hello")
+    # The last release that imports pkg_resources, which setuptools has no more since 82.
+    found = run("local", tmp_path / "one", *options, "--deps", "release-day,latest")
+    cells = {cell["deps"]: cell for cell in found.cells}
+    assert found.code == 1, found.output
+    assert cells["release-day"]["status"] == "pass", cells["release-day"]
+    assert "No module named 'pkg_resources'" in cells["latest"]["checks"]["run"]["reason"]
+    assert cells["latest"]["id"] == "local/2.10.3/no-service/local/hello/deps=latest"
+    assert cells["latest"]["rerun"].endswith("--deps latest")
+    by_digest = {one["digest"]: one for one in found.entries if one["kind"] == "environment"}
+    day, newest = (
+        by_digest[cells[name]["provenance"]["environment"]]["packages"]
+        for name in ("release-day", "latest")
+    )
+    # What there was on 2023-10-18, and will always have been: the whole list, from run to run.
+    assert day == DAY
+    assert int(newest["setuptools"].partition(".")[0]) >= 82
+
+
+def test_a_file_that_does_not_resolve_starts_nothing(tmp_path: Path) -> None:
+    (tmp_path / "req.txt").write_text("six\nrequests==0.0.99\n", encoding="utf-8")
+    words = ("--results", str(tmp_path / "results"), "--deps", str(tmp_path / "req.txt"))
+    done = nox("-s", "local", "--", "--metaflow", "2.19.39", *words)
+    assert done.returncode != 0
+    assert "req.txt, line 2: No solution found" in done.stderr
+    assert not (tmp_path / "results").exists()

@@ -229,6 +229,18 @@ def test_the_line_of_a_client_is_of_the_python_that_was_asked_for(tmp_path):
     assert client_line(entries, "2.8.5", "3.11") == "2.8.5 on Python 3.11: 1 pass: 1 cell"
 
 
+def test_the_line_of_a_client_is_of_the_dependencies_that_were_asked_for(tmp_path):
+    entries = _view(
+        tmp_path,
+        cell("2.8.5", "reference-2.5"),
+        cell("2.8.5", "reference-2.5", FAIL, deps="latest"),
+    )
+    assert client_line(entries, "2.8.5") == "2.8.5: 1 pass: 1 cell"
+    assert client_line(entries, "2.8.5", deps="latest") == (
+        "2.8.5 with dependencies latest: 1 fail: 1 cell; red with reference-2.5"
+    )
+
+
 def test_the_end_says_what_was_planned_and_is_unknown(log, tmp_path):
     log.screen.end(write(tmp_path, [cell("2.2.13", "v2.4.3")], planned=3), tmp_path)
     assert "1 of 3 planned cells" in log.text

@@ -23,6 +23,7 @@ from harness.core import expectations
 from harness.core.outcome import GATES
 from harness.core.pairs import NEIGHBOURS
 from harness.core.probes import FLOWS
+from harness.machine.dependencies import WORDS
 from harness.stack.service import refs
 from harness.stack.service.git import holds_secret
 from harness.stack.service.settings import MIGRATION_SECONDS
@@ -100,6 +101,18 @@ SELECTION = (
         unasked="one that works for the client",
         metavar="PYTHONS",
         check=pythons,
+    ),
+    Option(
+        "--deps",
+        RUNS,
+        _WHAT,
+        "which versions of what they require clients have, one or several: as versions.json pins,"
+        " those of the day of the client's release, the newest, or by a file of requirements; of"
+        " limits where its name says constraints",
+        Role.AXIS,
+        default=WORDS[0],
+        metavar="pinned|release-day|latest|FILE,…",
+        may_be_empty=True,
     ),
     Option(
         "--with",
