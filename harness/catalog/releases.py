@@ -13,6 +13,7 @@ from datetime import date
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import Version
 
+from harness.machine.dependencies import PINNED, Dependencies
 from harness.machine.errors import UsageError
 
 
@@ -106,6 +107,7 @@ class Service:
         ui: the UI release its image brings; None where it brings none.
         label: what a ref of a checkout stood for when it was selected: ``branch master at
             91e44f0, with uncommitted changes``; empty for what always is the same.
+        deps: which versions of what it requires it has, where it is run from source.
     """
 
     name: str
@@ -121,6 +123,7 @@ class Service:
     layout: Layout | None = None
     ui: str | None = None
     label: str = ""
+    deps: Dependencies = PINNED
 
     @property
     def slug(self) -> str:

@@ -12,6 +12,7 @@ from harness.catalog.releases import Catalog, Client
 from harness.catalog.selectors import select_clients
 from harness.cli.declarations.parts import FROM_A_CLONE
 from harness.cli.declarations.running import DATASTORES
+from harness.cli.declarations.takers import WALKS
 from harness.cli.declared import option_of
 from harness.cli.option import listed
 from harness.cli.parser import build_parser
@@ -35,6 +36,7 @@ class Draft:
         clients: those selected.
         pythons: the minor versions they are to run on; none for one that works for each.
         deps: which versions of what they require they have.
+        service_deps: likewise of services of a checkout.
         probes: those selected.
         datastores: by name.
         expectations: known failures that are declared.
@@ -46,6 +48,7 @@ class Draft:
     clients: tuple[Client, ...]
     pythons: tuple[str, ...]
     deps: tuple[Dependencies, ...]
+    service_deps: tuple[Dependencies, ...]
     probes: tuple[Probe, ...]
     datastores: tuple[str, ...]
     expectations: tuple[Expectation, ...]
@@ -85,12 +88,22 @@ def read(session: str, arguments: Sequence[str], catalog: Catalog) -> Draft:
         clients=clients,
         pythons=listed(raw.python),
         deps=parse_dependencies("--deps", raw.deps),
+        service_deps=_service_deps(session, raw.service_deps),
         probes=_probes(raw, probes),
         datastores=datastores,
         expectations=_expectations(raw.expectations, catalog, probes),
         s3_root=s3_root,
         s3_endpoint=s3_endpoint,
     )
+
+
+def _service_deps(session: str, text: str) -> tuple[Dependencies, ...]:
+    found = parse_dependencies("--service-deps", text)
+    if session in WALKS and len(found) > 1:
+        raise UsageError(
+            f"--service-deps {text}: a walk takes one of them; compat and cross take several"
+        )
+    return found
 
 
 def _probes(raw: argparse.Namespace, probes: Mapping[str, Probe]) -> tuple[Probe, ...]:

@@ -71,6 +71,8 @@ def rerun_line(cell: Cell, options: Options) -> str:
             # A file is known by its name, and found by its path; nox may have named a word.
             given = {one.name: one.given for one in options.deps}
             flags += [axis.option, given.get(cell.deps, cell.deps)]
+        elif axis.name == "service_deps" and cell.service and cell.service.deps.name:
+            flags += [axis.option, cell.service.deps.given]
         elif axis.option and axis.of(cell.point) and (axis.chosen or axis.name in cell.asked):
             moves = axis.name == "postgres" and options.postgres_upgrade
             flags += [_UPGRADE if moves else axis.option, axis.of(cell.point)]

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from harness.catalog.interpreters import find_interpreters
+from harness.catalog.releases import Service
+from harness.catalog.versions import load
 from harness.cli.planning import OnPython
 from harness.machine.dependencies import check_file
 from harness.machine.errors import UsageError
+from harness.stack.service.checkout import find_python
 
 
 def check_environments(session: str, clients: Sequence[OnPython]) -> None:
@@ -22,9 +26,12 @@ def check_environments(session: str, clients: Sequence[OnPython]) -> None:
             )
 
 
-def check_files(clients: Sequence[OnPython]) -> None:
+def check_files(clients: Sequence[OnPython], services: Sequence[Service]) -> None:
     """Raise UsageError for a file of dependencies that a Python of the run cannot have."""
     pythons = find_interpreters()
+    for deps in dict.fromkeys(service.deps for service in services):
+        if deps.file is not None:
+            check_file("--service-deps", deps, Path(find_python(load().service_pythons)))
     for python, deps in dict.fromkeys((one.python, one.deps) for one in clients):
         # Of a Python that nox finds elsewhere the environment tells.
         if deps.file is not None and python in pythons:

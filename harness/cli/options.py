@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import product
 
 from harness.catalog.releases import Catalog, Service
 from harness.catalog.selectors import select_services
@@ -79,7 +81,8 @@ def _options(
         if raw.service_url is not None:
             return (find_external(raw.service_url),)
         with about("--path" if named else "--service"):
-            return _services(catalog, clone, backend, text, session)
+            found = _services(catalog, clone, backend, text, session)
+        return tuple(replace(one, deps=deps) for one, deps in product(found, draft.service_deps))
 
     services = () if named or session == "local" else find(raw.service)
     postgres = variants_of(raw, backend, catalog.postgres.tags)

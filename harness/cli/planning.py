@@ -97,10 +97,15 @@ def _alone(options: Options, clients: Sequence[OnPython]) -> Iterator[Cell]:
                     scenario=options.scenario or "",
                     packages=" ".join(options.packages),
                     deps=one.deps.name,
-                    deps_build=one.deps.digest,
+                    deps_build=_digests(one.deps, service),
                     backend=_backend_name(options),
                     asked=("python",) if one.asked else (),
                 )
+
+
+def _digests(deps: Dependencies, service: Service | None) -> str:
+    """Return what tells files of dependencies from others of their names."""
+    return "; ".join(filter(None, [deps.digest, service.deps.digest if service else ""]))
 
 
 def _backend_name(options: Options) -> str:

@@ -244,7 +244,7 @@ class Sessions:
             for line in clear(options.resumed.name, containers=options.backend == "docker"):
                 print(line)
         _check_places(options)
-        check_files(list(clients.values()))
+        check_files(list(clients.values()), options.services)
         return ClientRun(options, plan, before, shown)
 
     def _print_plans(self) -> None:

@@ -14,6 +14,7 @@ from harness.cli.parser import build_parser, for_containers
 from harness.core import expectations
 from harness.core.expectations import Expectation
 from harness.core.probes import FLOWS, find_probes
+from harness.machine.dependencies import Dependencies, parse_dependencies
 from harness.machine.errors import UsageError, about
 from harness.proof.ui.checks import UI_CHECKS
 from harness.stack.database.external import ExternalPostgres
@@ -41,6 +42,16 @@ def parse_ui(arguments: Sequence[str], catalog: Catalog) -> UIOptions:
     names = tuple(one.name for one in clients)
     unheeded = [option.name for option in for_containers(raw)]
     return ui_options(raw, catalog, clone, declared, clients=names, container_only=unheeded)
+
+
+def _service_deps(text: str | None) -> Dependencies | None:
+    """Return the dependencies of a UI backend; None for what is pinned."""
+    if text is None:
+        return None
+    first, *more = parse_dependencies("--service-deps", text)
+    if more:
+        raise UsageError(f"--service-deps {text}: a UI backend has one of them")
+    return first if first.name else None
 
 
 def ui_options(
@@ -78,6 +89,7 @@ def ui_options(
         registry=raw.registry,
         dockerfile=raw.dockerfile,
         container_only=tuple(container_only),
+        service_deps=_service_deps(raw.service_deps),
         versions=raw.ui_version,
         assets=raw.ui_assets and raw.ui_assets.resolve(),
         image=raw.ui_image,

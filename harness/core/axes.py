@@ -41,7 +41,8 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
         packages: what was asked to be installed beside the clients; empty for nothing.
         deps: which versions of what they require clients have: ``release-day``, ``latest``, or the
             name of a user's file; empty for what versions.json pins.
-        deps_build: what the name of a file of dependencies stood for: a digest; empty without.
+        service_deps: likewise of what a service of a checkout requires.
+        deps_build: what the names of files of dependencies stood for: digests; empty without.
         backend: ``embedded``, ``docker``, ``external`` or ``none``.
         ui: release of the Metaflow UI that was looked at; empty outside of ``ui``.
     """
@@ -58,6 +59,7 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     scenario: str = ""
     packages: str = ""
     deps: str = ""
+    service_deps: str = ""
     deps_build: str = ""
     backend: str = ""
     ui: str = ""
@@ -106,6 +108,13 @@ AXES = (
     Axis("scenario", Side.PAGE, "scenario {}", option="--scenario", stack=True),
     Axis("packages", Side.PAGE, "with {}", option="--with"),
     Axis("deps", Side.PAGE, "dependencies {}", option="--deps"),
+    Axis(
+        "service_deps",
+        Side.PAGE,
+        "service dependencies {}",
+        option="--service-deps",
+        stack=True,
+    ),
     Axis("python", Side.ROW, "Python {}", option="--python", chosen=False),
     Axis("client_build", Side.ROW, chosen=False),
     Axis("deps_build", Side.PAGE, "dependencies of digest {}", chosen=False),

@@ -39,7 +39,7 @@ class Cell:
         scenario: what is done wrong on purpose; empty for nothing.
         packages: requirements that were asked for beside the clients, with a space between.
         deps: which versions of what they require clients have; empty for what is pinned.
-        deps_build: digest of the user's file that ``deps`` names; empty without.
+        deps_build: digests of the user's files of dependencies; empty without.
         backend: where database and service come from.
         asked: the circumstances that were asked for, by name: its id and its rerun line tell them.
     """
@@ -78,6 +78,7 @@ class Cell:
             scenario=self.scenario,
             packages=self.packages,
             deps=self.deps,
+            service_deps=self.service.deps.name if self.service else "",
             deps_build=self.deps_build,
             backend=self.backend,
         )

@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 
 from harness.machine.errors import InfraError, UsageError, nearest, one_line
 from harness.machine.installer import index_trouble
-from harness.machine.tools import find_uv
+from harness.machine.tools import find_uv, tool_python
 
 RELEASE_DAY = "release-day"
 LATEST = "latest"
@@ -169,6 +169,42 @@ def resolve(
         why = index_trouble(finished.stderr) or _said(finished)
         raise InfraError(f"{deps.given}: {why}")
     return [line for line in finished.stdout.splitlines() if line.strip()]
+
+
+def resolved_tool(
+    name: str,
+    requirements: Sequence[str],
+    interpreters: Sequence[str],
+    deps: Dependencies,
+    released: date | None,
+    *,
+    fixed: Sequence[str] = (),
+) -> tuple[Path, list[str]]:
+    """Return the Python of a tool environment with what is resolved, and what that is.
+
+    Args:
+        name: a word for its folder.
+        requirements: what is asked for.
+        interpreters: to base it on, preferred first: what was released long ago may have nothing
+            for a new one.
+        deps: which versions.
+        released: when the release that needs them was published.
+        fixed: those of the requirements that a user's file does not replace.
+
+    Raises:
+        InfraError: when it can be made with none of them; why not with the first.
+    """
+    why: list[InfraError] = []
+    for interpreter in interpreters:
+        try:
+            lines = resolve(requirements, Path(interpreter), deps, released, fixed=fixed)
+            packages = packages_in(lines)
+            others = [word for line in lines if line not in packages for word in line.split(" ", 1)]
+            flags = [*deps.day(released), *others]
+            return tool_python(name, packages, interpreter, flags), packages
+        except InfraError as error:
+            why.append(error)
+    raise why[0]
 
 
 def packages_in(lines: Iterable[str]) -> list[str]:

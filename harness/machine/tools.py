@@ -34,20 +34,27 @@ def find_uv() -> str | None:
         return shutil.which("uv")
 
 
-def tool_python(name: str, requirements: Sequence[str], python: str = sys.executable) -> Path:
+def tool_python(
+    name: str,
+    requirements: Sequence[str],
+    python: str = sys.executable,
+    flags: Sequence[str] = (),
+) -> Path:
     """Return the Python of the tool environment ``name``, made now if it is not there yet.
 
     Args:
         name: a word for the folder.
         requirements: PEP 508 requirements; another list makes another environment.
         python: the interpreter to base it on.
+        flags: of ``uv pip install``.
 
     Raises:
         InfraError: when it cannot be made, with the index that cannot be reached, or else the
             installer's own last lines.
     """
     # The interpreter counts: what was installed for one is of no use to another.
-    digest = hashlib.sha256("\n".join([python, *requirements]).encode()).hexdigest()[:12]
+    decided = "\n".join([python, *requirements, *flags])
+    digest = hashlib.sha256(decided.encode()).hexdigest()[:12]
     folder = TOOLS / f"{name}-{digest}"
     # Written last: an environment whose making was cut short is made anew.
     done = folder / "complete"
@@ -58,7 +65,8 @@ def tool_python(name: str, requirements: Sequence[str], python: str = sys.execut
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not done.exists():
             shutil.rmtree(folder, ignore_errors=True)
-            for command in _install_commands(folder, interpreter, requirements, python):
+            wanted = [*flags, *requirements]
+            for command in _install_commands(folder, interpreter, wanted, python):
                 _run(command, name)
             done.touch()
     return interpreter

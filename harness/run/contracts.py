@@ -200,7 +200,8 @@ class Contracts:
             if stage.run == judged.run and not stage.stage and stage.walk == judged.walk
         }
         asked[service.name] = contract.Observed(service.name, judged.observed)
-        return contract.beside(service, self._options.services, asked)
+        alike = [one for one in self._options.services if one.deps == service.deps]
+        return contract.beside(service, alike, asked)
 
     def declared(
         self, found: contract.Contract, service: Service, point: Point | None

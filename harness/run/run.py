@@ -45,6 +45,7 @@ from harness.run.resume import left_of, stages_done
 from harness.run.saved_stage import remove_saved
 from harness.run.unit import StackSource, Unit, execute
 from harness.stack.backend import Backend, choose_backend
+from harness.stack.service.checkout import service_pins
 from harness.stack.service.git import Clone
 from harness.stack.service.live import LiveLogs
 from harness.stack.stacks import Stacks
@@ -160,6 +161,9 @@ class Run:
                 self.record.note("", f"Metaflow {client.name} is {client.label}")
         for told in notes_on_pins(self.plan.cells):
             self.record.note("", told)
+        if self.options.clone is not None and self.options.backend == "embedded":
+            for told in service_pins(self.options.services):
+                self.record.note("", told)
         for service in self.options.services:
             if service.label:
                 self.record.note(service.name, f"{service.name} is {service.label}")

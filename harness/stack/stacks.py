@@ -120,7 +120,9 @@ class Last:
 
 def database_name(base: str, service: Service) -> str:
     """Return the name of the service's own database on its server."""
-    return f"{base}_{re.sub('[^a-z0-9]+', '_', service.name.lower())}"
+    # PostgreSQL cuts long names, and a user's file may have one.
+    named = "_".join(filter(None, [service.name, service.deps.digest or service.deps.name]))
+    return f"{base}_{re.sub('[^a-z0-9]+', '_', named.lower())}"
 
 
 class Stacks:

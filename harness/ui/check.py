@@ -198,6 +198,8 @@ class Checking:
             service=sample.service,
             datastore=sample.datastore,
             ui=version.name,
+            service_deps=version.deps.name,
+            deps_build=version.deps.digest,
         )
         return PlannedCell(
             **msgspec.structs.asdict(point),

@@ -9,11 +9,12 @@ from datetime import date
 from pathlib import Path
 
 from harness.catalog.releases import Catalog, Client, Program, Service
+from harness.machine.dependencies import check_file, resolved_tool
 from harness.machine.errors import InfraError, UsageError
 from harness.machine.processes import HOST, ManagedProcess
 from harness.machine.tools import tool_python
 from harness.stack.database.server import Database
-from harness.stack.service.checkout import find_python, joined, package_folder
+from harness.stack.service.checkout import find_python, find_pythons, joined, package_folder
 from harness.stack.service.git import Clone
 from harness.stack.service.refs import file_of, reported_by, requirements_of, source_of
 from harness.ui.assets import with_assets
@@ -86,10 +87,14 @@ class CheckoutUI:
         """Lay the releases out with the page, and make their environments.
 
         Raises:
-            UsageError: when what a ref itself requires does not install.
+            UsageError: when what a ref itself requires does not install, or when a user's file of
+                dependencies does not parse or resolve.
             InfraError: when no Python fits, or the environment cannot be made.
         """
         for version in versions:
+            if version.deps.file is not None:
+                python = find_python(self._catalog.service_pythons)
+                check_file("--service-deps", version.deps, Path(python))
             if version not in self._prepared:
                 self._prepared[version] = self._prepare(version)
 
@@ -98,25 +103,39 @@ class CheckoutUI:
         assert layout is not None, "a version that was selected for its UI"
         assert layout.ui is not None, "a version that was selected for its UI"
         source = source_of(self._clone, version)
-        shared = [*self._catalog.service_requirements, *self._catalog.ui_requirements]
-        requirements = [*shared, *layout.requirements]
-        if version.released is None:
-            requirements = joined(requirements, requirements_of(source, [layout.ui]))
-        else:
-            requirements += _client_of_its_day(self._catalog.clients, version.released)
-        try:
-            python = tool_python("ui", requirements, find_python(self._catalog.service_pythons))
-        except InfraError as error:
-            if version.released is None:
-                raise UsageError(
-                    f"what the UI backend of {version.name} requires does not install: {error}"
-                ) from error
-            raise
+        own = joined((), requirements_of(source, [layout.ui]))
+        python = self._environment(version, own, self._clone.day(source.commit))
         page = Path(file_of(layout.ui).parent) / "ui"
         folder = with_assets(source.lay_out(), page, self._assets)
         reported = reported_by(source)
         packages = package_folder(reported) if reported else None
         return _Prepared(folder, python, packages, layout.ui)
+
+    def _environment(self, version: Service, own: Sequence[str], day: date) -> Path:
+        """Return the Python of a UI backend.
+
+        Args:
+            version: of the backend.
+            own: what its files say that it requires: a Metaflow, too.
+            day: of its commit.
+        """
+        deps, pythons = version.deps, self._catalog.service_pythons
+        assert version.layout is not None, "a version that was selected for its UI"
+        shared = [*self._catalog.service_requirements, *self._catalog.ui_requirements]
+        wanted = [*deps.pins(shared), *version.layout.requirements]
+        if deps.name:
+            released = version.released or day
+            found = find_pythons(pythons, deps, released)
+            return resolved_tool("ui", joined(wanted, own), found, deps, released)[0]
+        if version.released is not None:
+            wanted += _client_of_its_day(self._catalog.clients, version.released)
+            return tool_python("ui", wanted, find_python(pythons))
+        try:
+            return tool_python("ui", joined(wanted, own), find_python(pythons))
+        except InfraError as error:
+            raise UsageError(
+                f"what the UI backend of {version.name} requires does not install: {error}"
+            ) from error
 
     def start(
         self, version: Service, source: DataSource, database: Database, port: int, log: Path

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.catalog.releases import Catalog, Service
 from harness.catalog.selectors import select_services
 from harness.core.expectations import Expectation
+from harness.machine.dependencies import PINNED, Dependencies
 from harness.machine.errors import InfraError, UsageError
 from harness.machine.processes import HOST, why_not
 from harness.stack.database.external import ExternalPostgres
@@ -30,6 +31,8 @@ class UIOptions:
         backend: as asked for: ``auto``, ``embedded`` or ``docker``.
         pull, registry, dockerfile: as in harness.stack.options.StackOptions.
         container_only: given options that nothing but containers of the UI heeds.
+        service_deps: which versions of what they require backends from the clone have; None for
+            what is pinned.
         versions: which UI backends, as text; None for the one that fits what is shown.
         assets: the built page, for a backend that runs as processes.
         image: an image with the page of its own; None for the page the backend's image brings.
@@ -56,6 +59,7 @@ class UIOptions:
     registry: str
     dockerfile: str
     container_only: tuple[str, ...]
+    service_deps: Dependencies | None
     versions: str | None
     assets: Path | None
     image: str | None
@@ -107,7 +111,8 @@ def select_versions(
             found = select_services(catalog, text, "released")
     except UsageError as error:
         raise UsageError(f"--ui-version takes releases of the service: {error}") from error
-    chosen = tuple(one for one in found if has_ui(one))
+    deps = options.service_deps or PINNED
+    chosen = tuple(replace(one, deps=deps) for one in found if has_ui(one))
     if not chosen:
         oldest = next(one.name for one in catalog.released if has_ui(one))
         raise UsageError(f"--ui-version {text}: it has no UI; the first that has one is {oldest}")
@@ -162,8 +167,12 @@ def _why_processes(options: UIOptions, kept_backend: str, engine: Callable[[], s
             "--ui-assets is for backends that run as processes; in containers the page comes"
             " with the image, or from --ui-image"
         )
+    if needed and options.service_deps is not None:
+        raise UsageError("--service-deps is for backends that run as processes, not in containers")
     if options.backend == "embedded":
         return "asked for"
+    if options.service_deps is not None:
+        return "--service-deps is given"
     if options.assets is not None:
         return "--ui-assets is given"
     if options.database_url and _has_files(options.database_url):

@@ -56,6 +56,7 @@ SAMPLES = {
     "--retries": "2",
     "--backend": "embedded",
     "--checkout": "{clone}",
+    "--service-deps": "latest",
     "--scenario": "wrong-order",
     "--postgres": "13",
     "--postgres-upgrade": "16,18",
@@ -93,6 +94,7 @@ BESIDE = {
     "--s3-endpoint": ("--s3-root",),
     # Without containers the UI that is shown comes from these.
     "--backend": ("--checkout", "--ui-assets"),
+    "--service-deps": ("--ui-assets",),
     "--ui-assets": ("--checkout",),
 }
 """What must be given as well, for reasons that no declaration says."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,7 @@ from harness.core.probes import FLOWS
 from harness.machine.errors import InfraError, UsageError
 from harness.machine.tools import ROOT
 from harness.run.options import Options
+from tests.stack.service import upstream
 
 SESSIONS = ("compat", "fixed_db", "local")
 
@@ -372,3 +374,31 @@ def test_the_image_of_the_object_store_needs_containers(catalog, flags, words):
 def test_a_session_without_containers_takes_no_image(catalog):
     with pytest.raises(UsageError, match="unknown option --s3-image"):
         parse("local", [*S3_IMAGE], catalog)
+
+
+def test_services_of_a_checkout_have_what_is_asked_for(catalog, tmp_path):
+    clone = str(upstream.build(tmp_path / "clone", Path("absent")))
+    given = ["--checkout", clone, "--service", "HEAD", "--metaflow", "2.19.39"]
+    options = parse("compat", [*given, "--service-deps", "pinned,latest"], catalog)
+    assert [(one.name, one.deps.name) for one in options.services] == [
+        ("HEAD", ""),
+        ("HEAD", "latest"),
+    ]
+    plan = make_plan(options, [OnPython(one, "3.11") for one in options.clients])
+    plain, newest = plan.cells
+    assert newest.id == f"{plain.id}/service_deps=latest"
+    assert "--service-deps latest" in plan.rerun[newest.id]
+    assert "--service-deps" not in plan.rerun[plain.id]
+    with pytest.raises(UsageError, match="pinned,latest: a walk takes one of them; compat and cr"):
+        parse("fixed_db", [*given, "--service-deps", "pinned,latest"], catalog)
+    walk = parse("fixed_db", [*given, "--service-deps", "latest"], catalog)
+    assert [step.service.deps.name for step in walk.path] == ["latest"]
+
+
+def test_only_services_of_a_checkout_as_processes_have_dependencies_to_choose(catalog, tmp_path):
+    with pytest.raises(UsageError, match="latest needs services from a clone: --checkout"):
+        parse("compat", ["--service-deps", "latest"], catalog)
+    clone = str(upstream.build(tmp_path / "clone", Path("absent")))
+    given = ["--checkout", clone, "--service-deps", "latest", "--backend", "docker"]
+    with pytest.raises(UsageError, match="--service-deps goes with --backend embedded"):
+        parse("compat", given, catalog, lambda: "Docker Engine 99")

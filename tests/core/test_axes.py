@@ -25,6 +25,7 @@ def test_every_field_of_a_point_is_an_axis():
         ({"postgres": "18"}, 0, "compat/2.19.39/reference-2.5/local/p/postgres=18"),
         ({"packages": "pandas>=3"}, 0, "compat/2.19.39/reference-2.5/local/p/packages=pandas>=3"),
         ({"deps": "req.txt"}, 0, "compat/2.19.39/reference-2.5/local/p/deps=req.txt"),
+        ({"service_deps": "latest"}, 0, "compat/2.19.39/reference-2.5/local/p/service_deps=latest"),
         ({"deps_build": "0123"}, 0, None),
         ({"postgres": "/pg/bin"}, 0, "compat/2.19.39/reference-2.5/local/p/postgres=-pg-bin"),
         (
@@ -53,3 +54,5 @@ def test_a_walk_is_named_by_what_its_stacks_are_made_of():
     assert walk_name(POINT) == ""
     assert walk_name(msgspec.structs.replace(POINT, datastore="s3", python="3.12")) == ""
     assert walk_name(msgspec.structs.replace(POINT, postgres="18")) == "postgres=18"
+    several = msgspec.structs.replace(POINT, deps="latest", service_deps="release-day")
+    assert walk_name(several) == "service_deps=release-day"

@@ -17,13 +17,14 @@ from harness.cli.options import parse
 from harness.cli.planning import OnPython, make_plan
 from harness.core.axes import Point
 from harness.machine import locks
+from harness.machine.dependencies import Dependencies
 from harness.machine.errors import InfraError
 from harness.report.terminal import Screen
 from harness.run.run import Run
 from harness.stack.database.embedded import EmbeddedPostgres
 from harness.stack.database.server import Database
 from harness.stack.kept_stack import all_kept
-from harness.stack.stacks import Last, Stacks
+from harness.stack.stacks import Last, Stacks, database_name
 
 
 class _Running:
@@ -87,3 +88,15 @@ def test_a_database_that_dies_while_a_stack_starts_is_infra_for_all_who_ask(tmp_
     for _ in range(2):
         with pytest.raises(InfraError, match="does not answer any more: server closed"):
             stacks.get(service, point)
+
+
+def test_each_kind_of_dependencies_has_a_database_of_its_own():
+    service = load().released[-1]
+    given = [
+        Dependencies(),
+        Dependencies("latest", "latest"),
+        Dependencies("req.txt", "/a/req.txt", digest="0123"),
+        Dependencies("req.txt", "/b/req.txt", digest="4567"),
+    ]
+    names = [database_name("mf", dataclasses.replace(service, deps=deps)) for deps in given]
+    assert names == ["mf_v2_5_1", "mf_v2_5_1_latest", "mf_v2_5_1_0123", "mf_v2_5_1_4567"]

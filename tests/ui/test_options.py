@@ -134,6 +134,18 @@ def test_certificates_of_this_machine_need_processes(tmp_path):
         needs_processes(parse_ui([*words, "--backend", "docker"], CATALOG), "", engine)
 
 
+def test_what_a_backend_requires_is_chosen_for_processes(tmp_path):
+    words = ["--checkout", _empty_clone(tmp_path), "--service-deps"]
+    options = parse_ui([*words, "latest"], CATALOG)
+    with pytest.raises(UsageError, match=r"--ui-assets PATH \(--service-deps is given"):
+        needs_processes(options, "docker", engine)
+    assert parse_ui([*words, "pinned"], CATALOG).service_deps is None
+    with pytest.raises(UsageError, match="latest,pinned: a UI backend has one of them"):
+        parse_ui([*words, "latest,pinned"], CATALOG)
+    with pytest.raises(UsageError, match="for backends that run as processes, not in"):
+        needs_processes(parse_ui([*words, "latest", "--backend", "docker"], CATALOG), "", engine)
+
+
 def test_processes_need_a_clone_and_the_page(tmp_path, assets):
     git_folder = _empty_clone(tmp_path)
     words = ["--checkout", git_folder]

@@ -7,6 +7,7 @@ from operator import attrgetter
 from harness.cli.checks import always, image, image_or_tag, port, scenario
 from harness.cli.declarations.takers import RUNS, STACKS
 from harness.cli.option import Option, Role
+from harness.machine.dependencies import WORDS
 from harness.stack.database.wheel import MAJORS
 from harness.stack.service.git import holds_secret
 
@@ -40,9 +41,23 @@ CHECKOUT = Option(
     attribute="clone",
     write=attrgetter("given"),
 )
+SERVICE_DEPS = Option(
+    "--service-deps",
+    STACKS,
+    _STACK_GROUP,
+    "which versions of what they require services of the checkout have, as processes, and as --deps"
+    " says it: of the day of the service's release; in compat and cross one or several",
+    Role.AXIS,
+    default=WORDS[0],
+    metavar="pinned|release-day|latest|FILE,…",
+    may_be_empty=True,
+    needs={"--checkout": FROM_A_CLONE},
+    backend="embedded",
+)
 STACK = (
     BACKEND,
     CHECKOUT,
+    SERVICE_DEPS,
     Option(
         "--scenario",
         STACKS,

@@ -7,7 +7,14 @@ from operator import attrgetter
 from pathlib import Path
 
 from harness.cli.checks import port
-from harness.cli.declarations.parts import BACKEND, CHECKOUT, DOCKERFILE, PULL, REGISTRY
+from harness.cli.declarations.parts import (
+    BACKEND,
+    CHECKOUT,
+    DOCKERFILE,
+    PULL,
+    REGISTRY,
+    SERVICE_DEPS,
+)
 from harness.cli.declarations.running import DATABASE_URL, EXPECTATIONS, METAFLOW
 from harness.cli.declarations.takers import SHOWS, UI
 from harness.cli.option import Option, Role
@@ -54,6 +61,19 @@ PAGE = (
         unasked="the one the database was left by, if it has a UI, else the latest",
         metavar="VERSIONS",
         attribute="versions",
+    ),
+    replace(
+        SERVICE_DEPS,
+        sessions=UI,
+        group=_UI_GROUP,
+        help="which versions of what it requires, Metaflow included, a UI backend from the checkout"
+        " has, as processes: one of what --deps names",
+        role=Role.CARRIED,
+        default=None,
+        unasked="pinned",
+        metavar="pinned|release-day|latest|FILE",
+        write=attrgetter("given"),
+        backend="",
     ),
     Option(
         "--ui-assets",

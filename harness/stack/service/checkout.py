@@ -5,12 +5,18 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
-from harness.catalog.interpreters import find_interpreters
+from packaging.requirements import Requirement
+
+from harness.catalog.interpreters import by_minor, find_interpreters
 from harness.catalog.releases import Layout, Program, Service
+from harness.catalog.versions import load
+from harness.machine.dependencies import RELEASE_DAY, Dependencies, resolved_tool
 from harness.machine.errors import InfraError, UsageError
 from harness.machine.processes import HOST, ManagedProcess, free_port
 from harness.machine.tools import ROOT, tool_python
@@ -22,17 +28,27 @@ from harness.stack.service.refs import reported_by, requirements_of, source_of
 from harness.stack.service.settings import service_settings
 
 GOOSE_FOLDER = ROOT / "harness" / "stack" / "goose" / "bin"
+_CAME = {"3.8": date(2019, 10, 14), "3.9": date(2020, 10, 5)} | {
+    "3.10": date(2021, 10, 4),
+    "3.11": date(2022, 10, 24),
+}
+"""When minor versions of Python came."""
 PACKAGE = "metadata_service"
 """The package under whose name releases look their own version up."""
 
 
 @dataclass(frozen=True)
 class _Prepared:
-    """A service that can be started: its files, its Python, and what tells it its version."""
+    """A service that can be started: its files, its Python, and what tells it its version.
+
+    Attributes:
+        told: what of its dependencies is told in its log.
+    """
 
     folder: Path
     python: Path
     packages: Path | None
+    told: str
 
 
 class CheckoutLauncher:
@@ -63,6 +79,8 @@ class CheckoutLauncher:
         # A real goose is what operators use; the harness's own needs nothing installed.
         self._goose = _find_goose()
         self._prepared: dict[Service, _Prepared] = {}
+        # Stacks of several services start side by side.
+        self._preparing = threading.Lock()
         goose = self._goose or "the harness's own"
         self.description = f"services from {clone.given}, as processes; goose: {goose}"
 
@@ -75,8 +93,9 @@ class CheckoutLauncher:
             InfraError: when no Python fits, or the environment cannot be made.
         """
         for service in services:
-            if service not in self._prepared:
-                self._prepared[service] = self._prepare(service)
+            # Others are made when they are started: what cannot be had keeps no other from it.
+            if not service.deps.name:
+                self._find(service)
 
     def start(self, service: Service, database: Database, log: Path) -> RunningService:
         """Start a service over a database: first only what migrates it, where there is such.
@@ -88,6 +107,7 @@ class CheckoutLauncher:
         running = self._running(service, database, log)
         with log.open("a", encoding="utf-8") as output:
             output.write(f"{service.name}: goose: {self._goose or GOOSE_FOLDER / 'goose'}\n")
+            output.write(f"{service.name}: {self._find(service).told}\n")
         try:
             running.begin(wrong_order=self._wrong_order)
         except BaseException:
@@ -102,30 +122,81 @@ class CheckoutLauncher:
         return running
 
     def _running(self, service: Service, database: Database, log: Path) -> _RunningCheckout:
-        self.prepare((service,))
-        return _RunningCheckout(service, self._prepared[service], database, log, self._mark)
+        return _RunningCheckout(service, self._find(service), database, log, self._mark)
+
+    def _find(self, service: Service) -> _Prepared:
+        with self._preparing:
+            if service not in self._prepared:
+                self._prepared[service] = self._prepare(service)
+            return self._prepared[service]
 
     def _prepare(self, service: Service) -> _Prepared:
         layout = service.layout
         if layout is None:
             raise UsageError(f"{service.name} is a {service.kind} service, which no clone holds")
         source = source_of(self._clone, service)
-        requirements = [*self._requirements, *layout.requirements]
-        if service.kind == "checkout":
-            programs = (layout.metadata, layout.migration)
-            # What releases need is known and was tried; a ref may ask for something new.
-            requirements = joined(requirements, requirements_of(source, programs))
+        programs = (layout.metadata, layout.migration)
+        own = requirements_of(source, programs)
         folder = source.lay_out()
-        try:
-            python = tool_python("service", requirements, find_python(self._pythons))
-        except InfraError as error:
-            if service.kind == "checkout":
-                raise UsageError(
-                    f"what {service.name} requires does not install: {error}"
-                ) from error
-            raise
+        python, told = self._environment(service, own, self._clone.day(source.commit))
         version = reported_by(source)
-        return _Prepared(folder, python, package_folder(version) if version else None)
+        return _Prepared(folder, python, package_folder(version) if version else None, told)
+
+    def _environment(self, service: Service, own: Sequence[str], day: date) -> tuple[Path, str]:
+        """Return the Python of a service, and what of its dependencies is to be told.
+
+        Args:
+            service: the service.
+            own: what its files say that it requires.
+            day: of its commit.
+        """
+        deps = service.deps
+        assert service.layout is not None, "looked at before"
+        shared = [*deps.pins(self._requirements), *service.layout.requirements]
+        if deps.name:
+            released = service.released or day
+            wanted, pythons = joined(shared, own), find_pythons(self._pythons, deps, released)
+            python, found = resolved_tool("service", wanted, pythons, deps, released)
+            return python, f"--service-deps {deps.given}: {', '.join(found)}"
+        told = f"pinned: {', '.join(shared)}"
+        if service.kind != "checkout":
+            return tool_python("service", shared, find_python(self._pythons)), told
+        try:
+            # What releases need is known and was tried; a ref may ask for something new.
+            wanted = joined(shared, own)
+            return tool_python("service", wanted, find_python(self._pythons)), told
+        except InfraError as error:
+            raise UsageError(f"what {service.name} requires does not install: {error}") from error
+
+
+def service_pins(services: Iterable[Service]) -> list[str]:
+    """Return what says that services rest on what versions.json pins; nothing where none does."""
+    names = [service.name for service in services if not service.deps.name]
+    pins = [pin for pin in load().service_requirements if Requirement(pin).specifier]
+    told = f"{', '.join(pins)} are pinned for {', '.join(names)}, which may not work without them"
+    return [f"{told}: --service-deps latest tells"] if names and pins else []
+
+
+def find_pythons(preferred: Sequence[str], deps: Dependencies, day: date) -> list[str]:
+    """Return the interpreters of this machine that may run a service, the likeliest first.
+
+    Packages of a day have nothing for a Python that came later: those come last there.
+
+    Args:
+        preferred: the minor versions that run every release, preferred first.
+        deps: what it has.
+        day: when it was released.
+
+    Raises:
+        InfraError: when there is none, saying how to get one.
+    """
+    found = find_interpreters()
+    newest = max(map(by_minor, preferred))
+    older = [one for one in sorted(found, key=by_minor, reverse=True) if by_minor(one) <= newest]
+    order = dict.fromkeys((*preferred, *older))
+    if deps.name == RELEASE_DAY:
+        order = dict.fromkeys(sorted(order, key=lambda one: _CAME.get(one, day) > day))
+    return [str(found[one]) for one in order if one in found] or [find_python(preferred)]
 
 
 def find_python(pythons: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ import tarfile
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit, urlunsplit
@@ -94,6 +95,10 @@ class Clone:
         patterns = ("refs/heads", "refs/remotes")
         listed = self.git("for-each-ref", "--format=%(refname:strip=2)", *patterns)
         return frozenset(listed.decode().split())
+
+    def day(self, commit: str) -> date:
+        """Return the day on which a commit was made."""
+        return date.fromisoformat(self.git("show", "-s", "--format=%cs", commit).decode().strip())
 
     def resolve(self, ref: str) -> str | None:
         """Return the commit id of a branch, tag or commit; None when there is none.

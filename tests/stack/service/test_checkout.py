@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from uuid import uuid4
 
@@ -11,13 +13,19 @@ import pytest
 import requests
 
 from harness.catalog.releases import Catalog
+from harness.machine.dependencies import Dependencies
 from harness.machine.errors import InfraError, UsageError
 from harness.machine.processes import marked_processes, wait_until
 from harness.machine.tools import tool_python
 from harness.stack.database.rows import schema_version
 from harness.stack.database.server import Database
 from harness.stack.reference.levels import LEVELS
-from harness.stack.service.checkout import GOOSE_FOLDER, CheckoutLauncher
+from harness.stack.service.checkout import (
+    GOOSE_FOLDER,
+    CheckoutLauncher,
+    find_pythons,
+    service_pins,
+)
 from harness.stack.service.git import open_clone
 from harness.stack.service.identity import identity_notes, reported_version
 from harness.stack.service.launcher import RunningService
@@ -181,10 +189,61 @@ def test_requirements_that_do_not_install(folder, catalog):
         launcher.prepare(services)
 
 
-def test_no_python_fits(clone, catalog):
+@pytest.fixture
+def resolving(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
+    """What was asked to be resolved; there is nothing of it."""
+    asked: list[tuple[object, ...]] = []
+
+    def resolve(*words: object) -> object:
+        asked.append(words)
+        raise InfraError("no solution")
+
+    pythons = {minor: Path(f"/p/{minor}") for minor in ("3.7", "3.9", "3.10", "3.11", "3.12")}
+    monkeypatch.setattr("harness.stack.service.checkout.resolved_tool", resolve)
+    monkeypatch.setattr("harness.stack.service.checkout.find_interpreters", lambda: pythons)
+    return asked
+
+
+def test_what_is_not_pinned_is_what_a_release_asks_for_itself(
+    folder, catalog, resolving, database, tmp_path
+):
+    path = folder / "services" / "metadata_service" / "requirements.txt"
+    path.write_text("aiohttp >= 3.8.1, < 4\npsycopg2\n", encoding="utf-8")
+    clone = open_clone(str(folder))
+    (head,) = select_from_clone(clone, catalog, "HEAD")
+    pins = ["aiohttp>=3.7", "setuptools<81"]
+    launcher = CheckoutLauncher(clone, pins, catalog.service_pythons, "test")
+    for word in ("latest", "release-day"):
+        service = replace(head, released=date(2021, 10, 3), deps=Dependencies(word, word))
+        # One that cannot be had is nobody else's fault.
+        launcher.prepare((service,))
+        with pytest.raises(InfraError, match="no solution"):
+            launcher.start(service, database, tmp_path / "service.log")
+    latest, day = resolving
+    assert latest[1] == ["aiohttp", "setuptools", "aiohttp >= 3.8.1, < 4", "psycopg2-binary"]
+    assert day[1:2] + day[3:] == (latest[1], service.deps, date(2021, 10, 3))
+    assert latest[2] == ["/p/3.11", "/p/3.10", "/p/3.9", "/p/3.7"]
+    # Those that came after that day come last: nothing of it was built for them.
+    assert day[2] == ["/p/3.9", "/p/3.7", "/p/3.11", "/p/3.10"]
+
+
+def test_what_services_rest_on_is_told_of_those_it_is_pinned_for(clone, catalog):
+    services = select_from_clone(clone, catalog, "latest,HEAD")
+    one, other = services
+    told = service_pins([one, replace(other, deps=Dependencies("latest", "latest"))])
+    (sentence,) = told
+    assert f"setuptools<81 are pinned for {one.name}, which may not work" in sentence
+    assert "boto3" not in sentence
+    assert service_pins([replace(one, deps=Dependencies("latest", "latest"))]) == []
+
+
+def test_no_python_fits(clone, catalog, monkeypatch):
     launcher = CheckoutLauncher(clone, ["packaging"], ["3.99"], "test")
     with pytest.raises(InfraError, match=r"services run on Python 3\.99, and none is here"):
         launcher.prepare(select_from_clone(clone, catalog, "latest"))
+    monkeypatch.setattr("harness.stack.service.checkout.find_interpreters", dict)
+    with pytest.raises(InfraError, match=r"services run on Python 3\.99"):
+        find_pythons(["3.99"], Dependencies("latest"), date(2021, 1, 1))
 
 
 def test_a_level_of_the_reference_service(clone, catalog):
