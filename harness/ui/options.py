@@ -156,30 +156,39 @@ def needs_processes(options: UIOptions, kept_backend: str, engine: Callable[[], 
     return why
 
 
+_CERTIFICATES = "the certificates of --database-url are files of this machine"
+
+
 def _why_processes(options: UIOptions, kept_backend: str, engine: Callable[[], str]) -> str:
     of_containers = {"--ui-image": options.image, "--ui-checkout": options.page_clone}
     given = [option for option, value in of_containers.items() if value]
     if given and options.backend == "embedded":
         raise UsageError(f"{given[0]} needs containers, which --backend embedded rules out")
     needed = bool(given) or options.backend == "docker"
-    if needed and options.assets is not None:
-        raise UsageError(
-            "--ui-assets is for backends that run as processes; in containers the page comes"
-            " with the image, or from --ui-image"
-        )
-    if needed and options.service_deps is not None:
-        raise UsageError("--service-deps is for backends that run as processes, not in containers")
+    certificates = bool(options.database_url and _has_files(options.database_url))
+    # What only processes can have; why; and why there is no other way where containers are needed.
+    for asked, why, refused in (
+        (
+            options.service_deps is not None,
+            "--service-deps is given",
+            "--service-deps is for backends that run as processes, not in containers",
+        ),
+        (
+            options.assets is not None,
+            "--ui-assets is given",
+            (
+                "--ui-assets is for backends that run as processes; in containers the page comes"
+                " with the image, or from --ui-image"
+            ),
+        ),
+        (certificates, _CERTIFICATES, f"{_CERTIFICATES}, and no container has them"),
+    ):
+        if asked and needed:
+            raise UsageError(refused)
+        if asked and options.backend != "embedded":
+            return why
     if options.backend == "embedded":
         return "asked for"
-    if options.service_deps is not None:
-        return "--service-deps is given"
-    if options.assets is not None:
-        return "--ui-assets is given"
-    if options.database_url and _has_files(options.database_url):
-        why = "the certificates of --database-url are files of this machine"
-        if needed:
-            raise UsageError(f"{why}, and no container has them")
-        return why
     try:
         engine()
     except InfraError as error:
