@@ -24,6 +24,7 @@ from harness.cli.checks import pythons
 from harness.cli.draft import Draft, read
 from harness.machine.dependencies import PINNED, Dependencies, parse_dependencies
 from harness.machine.errors import HarnessError, UsageError, about
+from harness.machine.words import show_everything
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ def choose() -> Choice:
 
     What is wrong is printed in one line, and the process exits with 2, before anything starts.
     """
+    show_everything()
     asked = ask_nox()
     _show_to_nox(asked.pythons)
     try:

@@ -18,6 +18,7 @@ from harness.report.files import write_reports
 from harness.report.merge import merge, write_journal
 from harness.report.proposals import write_proposals
 from harness.report.terminal import Screen
+from harness.run.folder import make_private
 
 
 def report_main(arguments: Sequence[str]) -> int:
@@ -33,6 +34,9 @@ def report_main(arguments: Sequence[str]) -> int:
     view = View(entries)
     declared = _declared(view) if raw.write_expectations else expectations.FILE
     try:
+        if not raw.output and not folder.exists():
+            make_private(folder)
+        # Whoever names a folder may mean others to read it.
         folder.mkdir(parents=True, exist_ok=True)
         # Where a report is drawn again in its place, its journal is the source and stays as it is.
         if [journal_of(source) for source in sources] != [folder / "journal.jsonl"]:

@@ -27,16 +27,16 @@ from harness.cli.secret import is_reference, read_secret
 from harness.core.axes import walk_name
 from harness.core.entries import CellEntry, Rerun, StageEntry, now
 from harness.core.outcome import Status
-from harness.core.redact import SECRET
 from harness.core.view import View, green, key_of
 from harness.machine.errors import UsageError, nearest
+from harness.machine.secrets import SECRET
 from harness.machine.tools import ROOT
 from harness.report.files import write_reports
 from harness.report.merge import merge, write_journal
 from harness.report.summary import place, totals_line
 from harness.report.terminal import Screen
 from harness.report.text import counted
-from harness.run.folder import make_latest
+from harness.run.folder import make_latest, make_private
 
 _SERVICE = "--service"
 _DATABASE = "--database-url"
@@ -264,7 +264,13 @@ def _told(screen: Screen, view: View, ids: Collection[str]) -> bool:
 def _folder(results: Path) -> Path:
     moment = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
     folder = results / f"{moment}-rerun-{secrets.token_hex(2)}"
-    folder.mkdir(parents=True)
+    try:
+        make_private(folder)
+    except OSError as error:
+        why = error.strerror
+        raise UsageError(
+            f"{results}: the report of both runs cannot be written beside these results: {why}"
+        ) from error
     return folder
 
 

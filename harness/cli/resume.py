@@ -14,8 +14,8 @@ from harness.cli.parser import Parser
 from harness.cli.secret import is_reference, read_secret
 from harness.core.entries import Begun
 from harness.core.journal import read
-from harness.core.redact import SECRET
 from harness.machine.errors import UsageError, nearest
+from harness.machine.secrets import SECRET
 
 _RESULTS = "--results"
 _JOBS = "--jobs"

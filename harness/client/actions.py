@@ -19,6 +19,7 @@ from harness.client.program import (
 from harness.core.actions import FAILED, FIRST_RUN, FIRST_RUN_ID, PLACEHOLDER, Action
 from harness.core.outcome import CheckOutcome, Status
 from harness.core.plan import Cell
+from harness.machine.plain import plain
 
 # As every release prints it: ``2026-11-25 21:16:06.213 [1/start/2 (pid 4961)] Task is starting.``
 _TASK = re.compile(r"\[(?P<task>[^\s/\[\]]+/(?P<step>\w+)/[^\s/\[\]]+)[^\]]*\] Task is starting")
@@ -150,7 +151,9 @@ class Doer:
         if action.run_id:
             return self._fill(action.run_id)
         file = self._run_id_file(action)
-        return file.read_text(encoding="utf-8").strip() if file.exists() else ""
+        # A client writes it, so it may hold anything.
+        raw = file.read_bytes().decode(errors="backslashreplace") if file.exists() else ""
+        return plain(raw).strip()
 
     def _fill(self, text: str) -> str:
         """Return a text with what the placeholders in it stand for."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +24,8 @@ from harness.core.plan import Cell
 from harness.core.probes import ROWS, RUN_CHECK, Check
 from harness.core.scenarios import lost_answers
 from harness.machine.errors import InfraError
+from harness.machine.output import OF_PROGRAM, note
+from harness.machine.secrets import KNOWN
 from harness.stack.database.rows import run_rows
 
 READBACK = "readback"
@@ -326,9 +329,7 @@ def _keep_service_log(outcome: CellOutcome, surroundings: Surroundings, start: i
     """Keep what the service said since its log had a size."""
     if surroundings.service_log is not None and surroundings.service_log.exists():
         outcome.evidence["service"] = surroundings.logs / "service.txt"
-        with surroundings.service_log.open("rb") as log:
-            log.seek(start)
-            outcome.evidence["service"].write_bytes(log.read())
+        outcome.evidence["service"].write_bytes(_grown(surroundings.service_log, start))
 
 
 def _keep_rows(outcome: CellOutcome, surroundings: Surroundings) -> None:
@@ -336,7 +337,22 @@ def _keep_rows(outcome: CellOutcome, surroundings: Surroundings) -> None:
     if surroundings.database is not None and outcome.run_id:
         rows = run_rows(surroundings.database, outcome.cell.probe.flow, outcome.run_id)
         outcome.evidence["rows"] = surroundings.logs / "rows.json"
-        outcome.evidence["rows"].write_text(json.dumps(rows, indent=1), encoding="utf-8")
+        text = KNOWN.text(json.dumps(rows, indent=1))
+        outcome.evidence["rows"].write_text(text, encoding="utf-8")
+
+
+def _grown(log: Path, start: int) -> bytes:
+    """Return what a log has gained since it had a size: the end of it, where that is much."""
+    with log.open("rb") as file:
+        more = file.seek(0, os.SEEK_END) - OF_PROGRAM - start
+        file.seek(start + max(0, more))
+        gained = file.read()
+    # Not from within a line.
+    return (
+        note(f"{more} bytes are left out").encode() + gained.partition(b"\n")[2]
+        if more > 0
+        else gained
+    )
 
 
 def _size(path: Path | None) -> int:

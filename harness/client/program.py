@@ -14,7 +14,9 @@ from pathlib import Path
 from harness.client.rows import Row
 from harness.core.blame import blame_client
 from harness.machine.errors import Ending, InfraError
+from harness.machine.output import OF_PROGRAM, OURS
 from harness.machine.processes import ManagedProcess, tail
+from harness.machine.secrets import KNOWN
 from harness.stack.database.server import Address
 
 # The last line of a traceback, with a message or without one, and what click says.
@@ -184,7 +186,7 @@ def run_program(surroundings: Surroundings, program: Program, deadline: float) -
     """
     surroundings.check_not_cancelled()
     log = surroundings.logs / f"{program.name}.txt"
-    log.write_text(f"$ {shlex.join(program.command)}\n", encoding="utf-8")
+    log.write_text(KNOWN.text(f"$ {shlex.join(program.command)}\n"), encoding="utf-8")
     stdout, stderr = log, None
     if program.apart:
         stdout, stderr = (surroundings.work / f"{program.name}.{name}" for name in ("out", "err"))
@@ -215,14 +217,17 @@ def _wait(
         log=log,
         errors=errors,
         cwd=surroundings.cwd,
+        most=OF_PROGRAM,
     )
     try:
         # Who ended the run meanwhile may not have found it to kill.
         surroundings.check_not_cancelled()
-        return _watched(surroundings, process, deadline + program.grace)
+        code = _watched(surroundings, process, deadline + program.grace)
     finally:
         # Also when it ended by itself: it may have left children, which would write on.
         process.kill()
+    process.check_logged()
+    return code
 
 
 def _watched(surroundings: Surroundings, process: ManagedProcess, deadline: float) -> int | None:
@@ -251,7 +256,7 @@ def last_words(log: Path) -> str:
     """Return the last error of a client's output, with its place, else its last lines."""
     lines = [line.rstrip() for line in tail(log, 60).splitlines()]
     # The command line and the marks between outputs are ours (run_program).
-    lines = [line for line in lines if not line.startswith(("$ ", "--- "))]
+    lines = [line for line in lines if not line.startswith(OURS)]
     # From the end: an earlier error may be that of an attempt that was tried again.
     for number in range(len(lines) - 1, -1, -1):
         if _HEADLINE.match(lines[number]) and lines[number] != _NO_CAUSE:

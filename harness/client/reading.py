@@ -25,6 +25,7 @@ from harness.client.rows import OBJECTS, Row, missing_rows
 from harness.core.outcome import CheckOutcome, Status
 from harness.core.plan import Cell
 from harness.core.probes import ROWS, STORED
+from harness.machine.plain import plain
 from harness.stack.database.rows import run_rows
 from harness.stack.database.server import Address
 
@@ -175,7 +176,10 @@ def read_runs(
     if finished.code or not answer_file.exists():
         how = f"ended with exit code {finished.code} and left no answer"
         raise ClientError(f"{name} {how}: {last_words(finished.log)}")
-    raw = json.loads(answer_file.read_text(encoding="utf-8"))
+    try:
+        raw = json.loads(answer_file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ClientError(f"{name} left an answer that cannot be read: {error}") from error
     # One listing for all requests: each is a process, and may be long.
     objects = surroundings.objects() if any(request.checks for request in requests) else None
     answers = [
@@ -224,7 +228,7 @@ def _judge(check: dict[str, Any], found: dict[str, Sequence[Row]]) -> CheckOutco
     if check["status"] != "pass":
         # Unset, unlike an empty text, is left out of the journal.
         because = check.get("because") or msgspec.UNSET
-        return CheckOutcome(Status(check["status"]), _clean(check["reason"]), because)
+        return CheckOutcome(Status(check["status"]), plain(check["reason"]), because)
     # Without a database, or an object store, nothing can be compared with what would be in it.
     has_database = bool(set(found) - {OBJECTS})
     promised = {
@@ -234,11 +238,6 @@ def _judge(check: dict[str, Any], found: dict[str, Sequence[Row]]) -> CheckOutco
     }
     missing = missing_rows(promised, found)
     return CheckOutcome(Status.FAIL, missing) if missing else CheckOutcome(Status.PASS)
-
-
-def _clean(text: str) -> str:
-    """Return a text without lone surrogates, which no file or database takes. Pure."""
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def problems(reader: str, run: WrittenRun, answer: Answer) -> list[str]:

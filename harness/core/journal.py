@@ -46,7 +46,9 @@ class Journal:
         self._lock = threading.Lock()
         self._unwritten: list[bytes] = []
         # Without a buffer: what a full disk refused would come twice with the next line.
-        self._file = path.open("r+b" if goes_on else "xb", buffering=0)
+        if not goes_on:
+            path.touch(mode=0o600, exist_ok=False)
+        self._file = path.open("r+b", buffering=0)
         if goes_on:
             # A line cut short by a kill says nothing to readers; the next one must not be glued on.
             self._file.truncate(path.read_bytes().rfind(b"\n") + 1)

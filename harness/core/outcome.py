@@ -30,6 +30,10 @@ class Status(str, Enum):
         """One character, so that no report relies on colour alone."""
         return _SIGNS[self]
 
+    def shown(self, *, signs: bool = True) -> str:
+        """Return its sign and its word: ``✓ pass``; the word alone where signs cannot be shown."""
+        return f"{self.sign} {self.value}" if signs else self.value
+
 
 _SIGNS = {
     Status.PASS: "✓",

@@ -14,9 +14,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from harness.machine.plain import plain
+
 
 class HarnessError(Exception):
     """Base of every error that is shown to a user without a traceback."""
+
+    def __str__(self) -> str:
+        # It may repeat what a product printed.
+        return plain(super().__str__())
 
 
 class UsageError(HarnessError):
@@ -67,8 +73,8 @@ class EndedError(InfraError):
 
 
 def one_line(told: object) -> str:
-    """Return what an error or an answer says without its line ends."""
-    return " ".join(str(told).split())
+    """Return what an error or an answer says without its line ends, harmless."""
+    return " ".join(plain(str(told)).split())
 
 
 def in_words(error: BaseException) -> str:

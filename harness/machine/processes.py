@@ -12,9 +12,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import BinaryIO, NoReturn
 
 from harness.machine.errors import EndedError, Ending, InfraError
+from harness.machine.output import OF_PART, Drain, Output
 
 MARK = "METAFLOW_COMPAT_MARK"
 """Environment variable every process started here carries, and its children inherit."""
@@ -104,7 +105,7 @@ def tail_note(log: Path | None) -> str:
 
 
 class ManagedProcess:
-    """A process in a group of its own, whose output goes to a file.
+    """A process in a group of its own, whose output goes to a file (see ``Output``).
 
     Args:
         command: program and arguments.
@@ -114,6 +115,8 @@ class ManagedProcess:
         errors: appended to with the standard error instead; None for the log.
         cwd: where it runs.
         user: user name or id to run as; root only.
+        most: bytes that are kept of each output, beside the last ones.
+        outlives: whether it may run on when this one has ended: then it writes to the files itself.
     """
 
     def __init__(
@@ -126,29 +129,55 @@ class ManagedProcess:
         errors: Path | None = None,
         cwd: Path | None = None,
         user: int | None = None,
+        most: int = OF_PART,
+        outlives: bool = False,
     ) -> None:
         self.command = list(command)
         self.mark = mark
         self.log = log
-        # A file, not a pipe: nobody would empty a pipe, and a full one stops the process.
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as output, (errors or log).open("ab") as other:
-            self._process = subprocess.Popen(
-                self.command,
-                env={**env, MARK: mark},
-                cwd=cwd,
-                # Nobody answers a program that asks: on a terminal it would wait for ever.
-                stdin=subprocess.DEVNULL,
-                stdout=output,
+        self._drains: list[Drain] = []
+        with contextlib.ExitStack() as opened:
+            targets = [
+                opened.enter_context(_own_file(path)) if outlives else self._drain(path, most)
                 # The same file opened twice would not keep the order of what is printed.
-                stderr=other if errors else subprocess.STDOUT,
-                # Ctrl-C reaches the harness alone, which ends its processes in the right order.
-                start_new_session=True,
-                user=user,
-                group=user,
-                # Another user would keep root's supplementary groups otherwise.
-                extra_groups=None if user is None else [],
-            )
+                for path in filter(None, (log, errors))
+            ]
+            try:
+                self._process = self._popen(env, targets, cwd, user)
+            except BaseException:
+                for drain in self._drains:
+                    drain.give_up()
+                raise
+        for drain in self._drains:
+            drain.start()
+
+    def _drain(self, path: Path, most: int) -> int:
+        self._drains.append(Drain(Output(path, most)))
+        return self._drains[-1].writing
+
+    def _popen(
+        self,
+        env: Mapping[str, str],
+        targets: Sequence[int | BinaryIO],
+        cwd: Path | None,
+        user: int | None,
+    ) -> subprocess.Popen[bytes]:
+        output, *errors = targets
+        return subprocess.Popen(
+            self.command,
+            env={**env, MARK: self.mark},
+            cwd=cwd,
+            # Nobody answers a program that asks: on a terminal it would wait for ever.
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors[0] if errors else subprocess.STDOUT,
+            # Ctrl-C reaches the harness alone, which ends its processes in the right order.
+            start_new_session=True,
+            user=user,
+            group=user,
+            # Another user would keep root's supplementary groups otherwise.
+            extra_groups=None if user is None else [],
+        )
 
     @property
     def pid(self) -> int:
@@ -156,8 +185,8 @@ class ManagedProcess:
         return self._process.pid
 
     def poll(self) -> int | None:
-        """Return the exit code, or None while it runs."""
-        return self._process.poll()
+        """Return the exit code, or None while it runs; all it printed is in the log then."""
+        return self._settled(self._process.poll())
 
     def wait(self, seconds: float | None) -> int | None:
         """Wait for the end; return the exit code, or None when it still runs after ``seconds``.
@@ -165,8 +194,20 @@ class ManagedProcess:
         Without a limit, which is None, it returns when the process has ended.
         """
         with contextlib.suppress(subprocess.TimeoutExpired):
-            return self._process.wait(timeout=seconds)
+            return self._settled(self._process.wait(timeout=seconds))
         return None
+
+    def _settled(self, code: int | None) -> int | None:
+        if code is not None:
+            for drain in self._drains:
+                drain.settle()
+        return code
+
+    def check_logged(self) -> None:
+        """Raise OSError when something that it printed could not be written down."""
+        for drain in self._drains:
+            if drain.output.refused is not None:
+                raise drain.output.refused
 
     def check_alive(self, what: str) -> None:
         """Raise EndedError with the last log lines when the process has ended."""
@@ -190,6 +231,15 @@ class ManagedProcess:
         # Reaped, or it stays a zombie for as long as the harness runs.
         self._process.wait()
         kill_marked(lambda mark: mark == self.mark)
+        for drain in self._drains:
+            drain.finish()
+
+
+def _own_file(path: Path) -> BinaryIO:
+    """Open a file for who writes to it by itself."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+    return os.fdopen(os.open(path, flags, 0o600), "ab")
 
 
 def memory_kills() -> int:

@@ -89,7 +89,9 @@ def _install_commands(
 
 
 def _run(command: list[str], name: str) -> None:
-    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    finished = subprocess.run(
+        command, capture_output=True, encoding="utf-8", errors="replace", check=False
+    )
     if finished.returncode:
         said = finished.stdout + finished.stderr
         last = "\n" + "\n".join(said.splitlines()[-15:])

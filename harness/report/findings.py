@@ -14,9 +14,10 @@ from typing import NamedTuple
 from harness.core.entries import CellEntry, StageEntry
 from harness.core.outcome import CheckOutcome, Status
 from harness.core.view import View, green
+from harness.machine.plain import plain
 from harness.report.sides import Page, Sides, page, places
 from harness.report.summary import causes, known_count, known_lines, rollback_count, stage_lines
-from harness.report.text import counted, plain, shortened, some
+from harness.report.text import counted, shortened, some
 
 # What several clients do, and what one does.
 VERBS = {

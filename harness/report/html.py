@@ -16,6 +16,7 @@ from harness.core.axes import walk_name
 from harness.core.entries import Begun, CellEntry, StageEntry
 from harness.core.outcome import Status, worst, worst_first
 from harness.core.view import View, green
+from harness.machine.plain import plain
 from harness.report.findings import (
     Finding,
     by_signature,
@@ -34,7 +35,7 @@ from harness.report.summary import (
     tally,
     totals,
 )
-from harness.report.text import EXCERPT_BYTES, excerpt, plain
+from harness.report.text import EXCERPT_BYTES, excerpt
 
 TEMPLATES = Path(__file__).with_name("templates")
 EVIDENCE_BYTES = 16_000_000

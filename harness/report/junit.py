@@ -10,6 +10,7 @@ from xml.etree import ElementTree as ET
 from harness.core.entries import CellEntry, StageEntry
 from harness.core.outcome import Status
 from harness.core.view import View, green
+from harness.machine.plain import plain
 from harness.report.findings import signature
 from harness.report.summary import (
     cell_words,
@@ -19,7 +20,7 @@ from harness.report.summary import (
     stage_sentences,
     totals,
 )
-from harness.report.text import plain, shortened
+from harness.report.text import shortened
 
 # How a CI server counts a status: as failed, as an error that judged nothing, or as skipped.
 _ELEMENTS = {

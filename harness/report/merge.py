@@ -83,6 +83,7 @@ def _moved(entry: Entry, old: Path, new: Path) -> Entry:
 def write_journal(entries: Sequence[Entry], folder: Path) -> None:
     """Write entries as a journal, so that a merged report is a source like any other."""
     unfinished = folder / ".journal.tmp"
+    unfinished.touch(mode=0o600)
     unfinished.write_bytes(b"".join(map(encode, entries)))
     # In one step, because the journal of this folder may be a source of it.
     unfinished.replace(folder / "journal.jsonl")

@@ -63,12 +63,19 @@ def totals_line(view: View, cells: Iterable[CellEntry] | None = None) -> str:
     return f"{words}{note}: {counted(sum(counts.values()), 'cell')}"
 
 
-def tally(cells: Iterable[CellEntry]) -> str:
-    """Return how the checks of cells came out: ``13 ✓ 1 – 2 x``; empty for a single check."""
+def tally(cells: Iterable[CellEntry], *, signs: bool = True) -> str:
+    """Return how the checks of cells came out: ``13 ✓ 1 – 2 x``; empty for a single check.
+
+    Args:
+        cells: whose checks are counted.
+        signs: whether signs can be shown; else words stand there.
+    """
     counts = Counter(check.status for cell in cells for check in cell.checks.values())
     if counts.total() < 2:  # noqa: PLR2004 - the cell's own word says it
         return ""
-    return " ".join(f"{counts[one]} {one.sign}" for one in worst_first() if counts[one])
+    return " ".join(
+        f"{counts[one]} {one.sign if signs else one.value}" for one in worst_first() if counts[one]
+    )
 
 
 def column(cell: CellEntry) -> str:

@@ -11,13 +11,14 @@ from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from harness.core.entries import CellEntry, StageEntry
 from harness.core.outcome import Status, worst
 from harness.core.view import View, green
+from harness.machine.plain import cut, plain
+from harness.machine.words import shows
 from harness.report.findings import (
     PLACES_SHOWN,
     asides,
@@ -52,9 +53,10 @@ _STYLES = {
 _FAILURES_SHOWN = 20
 _LOG_COLUMNS = 2000
 _LONGEST_LINE = 400
+_LONGEST_REASON = 8_000
 
 
-def grid_tables(view: View, cells: Sequence[CellEntry]) -> Iterator[Table]:
+def grid_tables(view: View, cells: Sequence[CellEntry], *, signs: bool = True) -> Iterator[Table]:
     """Yield the grid of each session and page as a table.
 
     Every square has a sign and a word beside its colour, and says how its checks came out.
@@ -62,6 +64,7 @@ def grid_tables(view: View, cells: Sequence[CellEntry]) -> Iterator[Table]:
     Args:
         view: the journal.
         cells: those to show.
+        signs: whether signs can be shown.
     """
     sides = Sides(view, cells)
     groups: dict[tuple[str, Page], list[CellEntry]] = {}
@@ -72,10 +75,13 @@ def grid_tables(view: View, cells: Sequence[CellEntry]) -> Iterator[Table]:
         words += sides.sessions[name].page_words(where)
         title = ", ".join(words)
         sides_words = axes_words(inside[0])
-        yield _grid_table(view, sides, inside, f"{title}: {sides_words}" if title else sides_words)
+        title = f"{title}: {sides_words}" if title else sides_words
+        yield _grid_table(view, sides, inside, title, signs=signs)
 
 
-def _grid_table(view: View, sides: Sides, cells: Sequence[CellEntry], title: str) -> Table:
+def _grid_table(
+    view: View, sides: Sides, cells: Sequence[CellEntry], title: str, *, signs: bool
+) -> Table:
     session = sides.sessions[cells[0].session]
     squares: dict[tuple[str, str], list[CellEntry]] = {}
     notes: dict[str, str] = {}
@@ -90,18 +96,19 @@ def _grid_table(view: View, sides: Sides, cells: Sequence[CellEntry], title: str
     if any(name.startswith(REFERENCE) for name in columns):
         table.caption = "columns are levels of the reference service, not released services"
     for row in (row for row in session.rows if any((row, name) in squares for name in columns)):
-        table.add_row(row, *(_square(squares.get((row, name), ())) for name in columns))
+        inside = (squares.get((row, name), ()) for name in columns)
+        table.add_row(row, *(_square(one, signs=signs) for one in inside))
     return table
 
 
-def _square(inside: Sequence[CellEntry]) -> Text:
-    status, counts = worst(cell.status for cell in inside), tally(inside)
-    words = f"{status.sign} {status.value}{f' ({counts})' if counts else ''}"
+def _square(inside: Sequence[CellEntry], *, signs: bool) -> Text:
+    status, counts = worst(cell.status for cell in inside), tally(inside, signs=signs)
+    words = f"{status.shown(signs=signs)}{f' ({counts})' if counts else ''}"
     return Text(words, style=_STYLES[status])
 
 
-def timeline_table(stages: Sequence[StageEntry]) -> Table:
-    """Return the timeline of a walk: a row a stage."""
+def timeline_table(stages: Sequence[StageEntry], *, signs: bool = True) -> Table:
+    """Return the timeline of a walk: a row a stage; with signs, where they can be shown."""
     title = "one database, stage by stage"
     title += f", {stages[0].walk}" if stages[0].walk else ""
     table = Table(title=title, title_justify="left")
@@ -120,7 +127,7 @@ def timeline_table(stages: Sequence[StageEntry]) -> Table:
             str(len(stage.lost)),
             str(stage.rereads),
             stage.rollback or "same schema",
-            Text(f"{stage.status.sign} {stage.status.value}", style=_STYLES[stage.status]),
+            Text(stage.status.shown(signs=signs), style=_STYLES[stage.status]),
         )
     return table
 
@@ -129,16 +136,17 @@ class Screen:
     """Everything a run prints. Live on a terminal, plain lines elsewhere."""
 
     def __init__(self, console: Console | None = None) -> None:
-        # rich would colour numbers, and break lines that people copy.
-        self.console = console or Console(highlight=False, soft_wrap=True)
+        # rich would colour numbers, break lines that people copy, and take ":x:" for a picture.
+        self.console = console or Console(highlight=False, soft_wrap=True, emoji=False)
+        self._signs = shows(self.console.file, "".join(status.sign for status in Status))
         if not self.console.is_terminal:
             # A log has no width of its own; tables must not be folded to a terminal's 80 columns.
             self.console.width = _LOG_COLUMNS
 
-    def say(self, text: str) -> None:
-        """Print one plain line."""
-        # What products print has brackets in it, which rich takes for markup.
-        self.console.print(escape(text))
+    def say(self, text: str, style: str = "") -> None:
+        """Print a text, of which nothing acts on the terminal."""
+        # As a text: what products print has brackets in it, which rich would take for markup.
+        self.console.print(Text(plain(text), style))
 
     @contextmanager
     def watching(self, view: View, jobs: int) -> Iterator[Live | None]:
@@ -146,7 +154,7 @@ class Screen:
         if not self.console.is_terminal:
             yield None
             return
-        progress = _Progress(view, jobs)
+        progress = _Progress(view, jobs, signs=self._signs)
         with Live(
             get_renderable=progress.render,
             console=self.console,
@@ -167,28 +175,26 @@ class Screen:
         status = entry.status
         if self.console.is_terminal and status.expected:
             return
-        line = f"[{number}/{planned}] {status.sign} {status.value}  {entry.id}"
+        line = f"[{number}/{planned}] {status.shown(signs=self._signs)}  {entry.id}"
         if len({check.status for check in entry.checks.values()}) > 1:
-            line += f"  ({tally([entry])})"  # a pass may hold checks that could not be asked
+            # A pass may hold checks that could not be asked.
+            line += f"  ({tally([entry], signs=self._signs)})"
         line += f"  {entry.seconds:.1f} s" + (f"  attempt {attempt}" if attempt > 1 else "")
-        self.console.print(escape(line), style=_STYLES[status])
+        self.say(line, _STYLES[status])
 
     def stage(self, entry: StageEntry) -> None:
         """Print one line for a finished stage of a walk."""
         status = entry.status
         migrated = f"{len(entry.migrations)} migrations in {entry.migration_seconds:.1f} s"
-        self.console.print(
-            escape(
-                f"stage {entry.stage:02d} {status.sign} {status.value}  {entry.service}"
-                f"{on_postgres(entry)}:"
-                f" {migrated}, {entry.rereads} rereads, {entry.seconds:.0f} s"
-            ),
-            style=_STYLES[status],
+        self.say(
+            f"stage {entry.stage:02d} {status.shown(signs=self._signs)}  {entry.service}"
+            f"{on_postgres(entry)}: {migrated}, {entry.rereads} rereads, {entry.seconds:.0f} s",
+            _STYLES[status],
         )
 
     def end(self, view: View, folder: Path) -> None:
         """Print the grid, the counts, each failure in words with its rerun line, and the path."""
-        for table in grid_tables(view, view.cells):
+        for table in grid_tables(view, view.cells, signs=self._signs):
             self.console.print(table)
         for note in (note for notes in view.notes.values() for note in notes):
             self.say(f"* {note}")
@@ -199,7 +205,7 @@ class Screen:
         for line in view.incomplete:
             self.say(f"unknown: {line}")
         for line in difference_lines(view):
-            self.console.print(escape(_short(line)), style="red")
+            self.say(_short(line), "red")
         self._failures(view)
         for line in known_failures(view):
             self.say(_short(f"known: {line}"))
@@ -212,12 +218,12 @@ class Screen:
         for failure in found[:_FAILURES_SHOWN]:
             place, first = failure.places[0], by_name[failure.cells[0]]
             # The whole of it: a service's last lines say why, and are told here only.
-            reason = first.checks[place.findings[0].checks[0]].reason
+            reason = _quoted(first.checks[place.findings[0].checks[0]].reason)
             words = f"{place.where}: {place.what}: {failure.status.value}: {reason}"
-            self.console.print(escape(words), style="red")
+            self.say(words, "red")
             for other in failure.places[1:PLACES_SHOWN]:
                 what = "" if other.what == place.what else f": {other.what}"
-                self.console.print(escape(f"  the same: {other.where}{what}"), style="red")
+                self.say(f"  the same: {other.where}{what}", "red")
             if len(failure.places) > PLACES_SHOWN:
                 self.say(f"  … and in {len(failure.places) - PLACES_SHOWN} more places")
             self.say(f"  rerun: {first.rerun}")
@@ -231,14 +237,22 @@ class Screen:
         stages = view.stages
         walked = [stage for stage in stages if stage.stage]
         for _, walk in groupby(walked, key=attrgetter("run", "walk")):
-            self.console.print(timeline_table(list(walk)))
+            self.console.print(timeline_table(list(walk), signs=self._signs))
         # Verdicts on rollback follow, with all of their reasons.
         for line in stage_findings(view, verdict=False):
-            self.console.print(escape(_short(line)), style="red")
+            self.say(_short(line), "red")
         for stage in stages:
             for line in rollback_lines(stage):
-                style = "red" if gated(stage) else None
-                self.console.print(escape(_short(line)), style=style)
+                self.say(_short(line), "red" if gated(stage) else "")
+
+
+def _quoted(reason: str) -> str:
+    """Return a reason with a sign before each of its lines but the first.
+
+    What a product printed must not pass for a line of ours, nor for a command that a CI server
+    reads at the beginning of one (``::error::``).
+    """
+    return cut(reason, _LONGEST_REASON).replace("\n", "\n  | ")
 
 
 def _short(line: str) -> str:
@@ -249,9 +263,10 @@ def _short(line: str) -> str:
 class _Progress:
     """The live view: the grid so far, and how far it is."""
 
-    def __init__(self, view: View, jobs: int) -> None:
+    def __init__(self, view: View, jobs: int, *, signs: bool) -> None:
         self._view = view
         self._jobs = jobs
+        self._signs = signs
         self._started = time.monotonic()
         self._tables: list[Table] = []
         self._next = 0.0
@@ -260,7 +275,7 @@ class _Progress:
         """Return the grids, drawn anew as often as costs a twentieth of the time at most."""
         begun = time.monotonic()
         if begun >= self._next:
-            self._tables = list(grid_tables(self._view, done))
+            self._tables = list(grid_tables(self._view, done, signs=self._signs))
             # A large grid takes long to draw, and would hold up the run it shows.
             self._next = begun + 20 * (time.monotonic() - begun)
         return self._tables

@@ -1,28 +1,17 @@
-"""Text from clients and services, made fit to be shown: no escape sequences, no endless logs."""
+"""Text from clients and services, cut to what is shown: no endless logs, no endless lists."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
+
+from harness.machine.plain import plain
 
 EXCERPT_LINES = 200
 EXCERPT_BYTES = 20_000
 
 _NAMED = 2
 """How many of many names are told."""
-
-# Escape sequences of terminals: CSI (colours, cursor), OSC (titles, links) and two-character ones.
-_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])")
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
-
-
-def plain(text: str) -> str:
-    """Return the text without escape sequences and control characters, but for line ends and tabs.
-
-    What is left is also what XML 1.0 can hold.
-    """
-    return _CONTROLS.sub("", _ESCAPES.sub("", text.replace("\r\n", "\n")))
 
 
 def excerpt(path: Path) -> str | None:

@@ -7,7 +7,8 @@ import secrets
 from datetime import datetime, timezone
 from pathlib import Path
 
-from harness.machine.errors import UsageError
+from harness.machine.errors import InfraError, UsageError
+from harness.stack.database.cluster import unprivileged_user
 
 LATEST = "latest"
 
@@ -49,7 +50,7 @@ class RunFolder:
             UsageError: when it cannot be made.
         """
         try:
-            self.path.mkdir(parents=True)
+            make_private(self.path)
         except OSError as error:
             raise _unwritable(self.results, error) from error
 
@@ -60,6 +61,19 @@ class RunFolder:
             UsageError: when it cannot be written.
         """
         make_latest(self.path)
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder of results, which nobody but the user may look into."""
+    folder.mkdir(parents=True, mode=0o700)
+    try:
+        postgres = unprivileged_user()
+    except InfraError:  # told where a database is started
+        return
+    if postgres is not None:
+        # Root's databases are in it, and run as somebody else: who goes through, and sees no names.
+        os.chown(folder, -1, postgres)
+        folder.chmod(0o710)
 
 
 def make_latest(run: Path) -> None:

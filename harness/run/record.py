@@ -8,7 +8,6 @@ from pathlib import Path
 
 from harness.core.entries import Ended, Note, now
 from harness.core.journal import E, Journal, read
-from harness.core.redact import Redactor
 from harness.core.view import View
 from harness.machine.errors import InfraError, of_machine
 from harness.report.files import write_reports
@@ -27,11 +26,9 @@ class Record:
     def __init__(
         self, run: str, folder: Path, secrets: Iterable[str], *, goes_on: bool = False
     ) -> None:
-        secrets = tuple(secrets)
         self.run = run
         self.folder = folder
         self.view = View(read(folder) if goes_on else ())
-        self._redactor = Redactor(secrets)
         self._journal = Journal(folder / "journal.jsonl", secrets, goes_on=goes_on)
         self._lock = threading.Lock()
 
@@ -52,25 +49,17 @@ class Record:
         self.add(Note(at=now(), run=self.run, service=service, text=text))
 
     def place(self, path: Path) -> str:
-        """Return how an entry names a file, once the file has no secrets."""
-        self._redactor.file(path)
+        """Return how an entry names a file."""
         return str(path.relative_to(self.folder))
 
     def end(self) -> list[str]:
-        """Take secrets out of all logs, end the journal and write the reports.
+        """End the journal and write the reports.
 
         Returns:
             A sentence on each that the machine refused.
         """
-        refused = []
-        # At the end, because services and databases log on after the last cell.
-        for path in (self.folder / "logs").rglob("*"):
-            try:
-                self._redactor.file(path)
-            except OSError as error:
-                refused.append(f"secrets may be left in {path}: {of_machine(error)}")
         self.add(Ended(at=now(), run=self.run))
-        refused += filter(None, [self._journal.refused])
+        refused = [self._journal.refused] if self._journal.refused else []
         self._journal.close()
         try:
             write_reports(self.view, self.folder)

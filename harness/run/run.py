@@ -29,10 +29,10 @@ from harness.core.expectations import Judged
 from harness.core.outcome import CheckOutcome, Status
 from harness.core.plan import Cell, Plan, conclusive, notes_on_pins
 from harness.core.provenance import with_key
-from harness.core.redact import from_environment
 from harness.machine.errors import InfraError, UsageError
 from harness.machine.locks import RunLock
 from harness.machine.processes import kill_marked, raise_exit
+from harness.machine.secrets import KNOWN, from_environment
 from harness.report.terminal import Screen
 from harness.run.clients import Clients
 from harness.run.contracts import Contracts
@@ -81,6 +81,8 @@ class Run:
             *((place.secret,) if isinstance(place, Clone) else ()),
             *from_environment(os.environ),
         )
+        # Before anything is started that could print one.
+        KNOWN.add(secret)
         goes_on = options.resumed is not None
         self.record = Record(self.folder.run, self.folder.path, secret, goes_on=goes_on)
         before = list(self.record.view.attempts)

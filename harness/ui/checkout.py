@@ -60,6 +60,7 @@ class CheckoutUI:
         mark: what the processes belong to.
         whole: start as many workers as a backend would unasked.
         triggers: let it make its triggers in the database.
+        outlives: whether it may run on when this process has ended.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class CheckoutUI:
         *,
         whole: bool,
         triggers: bool,
+        outlives: bool,
     ) -> None:
         self._clone = clone
         self._catalog = catalog
@@ -80,6 +82,7 @@ class CheckoutUI:
         self._mark = mark
         self._whole = whole
         self._triggers = triggers
+        self._outlives = outlives
         self._prepared: dict[Service, _Prepared] = {}
         self.description = f"UI backend from {clone.given}, as processes, with the page {assets}"
 
@@ -159,6 +162,7 @@ class CheckoutUI:
             mark=f"{self._mark}/ui-{version.slug}",
             log=log,
             cwd=home,
+            outlives=self._outlives,
         )
         return _RunningProcess(version, f"http://{HOST}:{port}", process, log)
 

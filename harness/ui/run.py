@@ -13,11 +13,11 @@ from pathlib import Path
 
 from harness.catalog.releases import Catalog, Service
 from harness.core.journal import read
-from harness.core.redact import Redactor, from_environment
 from harness.core.view import View
 from harness.machine.errors import InfraError, UsageError, nearest
 from harness.machine.locks import RunLock
 from harness.machine.processes import free_port, kill_marked, raise_exit
+from harness.machine.secrets import KNOWN, from_environment
 from harness.proof.ui.sample import sample
 from harness.proof.ui.sample_run import SampleRun
 from harness.report.terminal import Screen
@@ -116,6 +116,7 @@ class UIRun:
         self.logs.mkdir()
         self._lock = RunLock(self.id, self.folder)
         self._secrets = [*from_environment(os.environ)]
+        KNOWN.add(self._secrets)
         self._ending = contextlib.ExitStack()
         self._detached = False
 
@@ -131,6 +132,7 @@ class UIRun:
         self._ending.callback(source.stop)
         database = source.start()
         self._secrets.append(database.address.password)
+        KNOWN.add(self._secrets)
         with reading(database.address):
             available = available_versions(self.options, self.catalog)
             check_database(database.address, versions, available)
@@ -290,9 +292,8 @@ class UIRun:
         self.screen.say(f"it goes on; {running.where_log}; nox -s clean ends it")
 
     def end(self) -> None:
-        """Stop what runs, unless it was left on purpose; take secrets out of the logs."""
+        """Stop what runs, unless it was left on purpose."""
         if self._detached:
-            self._redact()
             return
         try:
             self._ending.close()
@@ -300,15 +301,9 @@ class UIRun:
             # What a stop that failed, or was interrupted, has left.
             kill_marked(lambda mark: mark.startswith(f"{self.id}/"))
             shutil.rmtree(self.folder / "work", ignore_errors=True)
-            self._redact()
             if not any(path.is_file() for path in self.folder.rglob("*")):
                 shutil.rmtree(self.folder)  # it was refused before anything was written
             self._lock.release()
-
-    def _redact(self) -> None:
-        redactor = Redactor(self._secrets)
-        for path in self.logs.rglob("*"):
-            redactor.file(path)
 
     def _source(self) -> DataSource:
         if self.options.database_url is not None:
@@ -335,6 +330,7 @@ class UIRun:
             self.id,
             whole=options.whole,
             triggers=options.triggers,
+            outlives=options.detach,
         )
 
     def _containers(self) -> UILauncher:

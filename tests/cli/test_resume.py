@@ -18,11 +18,11 @@ from harness.core.entries import Begun, CellEntry, Ended, Entry, Resumed, StageE
 from harness.core.journal import Journal, read
 from harness.core.outcome import CheckOutcome, Status
 from harness.core.plan import Plan, planned_stage
-from harness.core.redact import SECRET
 from harness.core.view import View
 from harness.machine import locks
 from harness.machine.errors import UsageError
 from harness.machine.locks import RunLock, lock_path
+from harness.machine.secrets import SECRET
 from harness.run.folder import RunFolder
 from harness.run.options import Options
 from harness.run.resume import left_of, view_before

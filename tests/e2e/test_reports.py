@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.core.redact import SECRET
+from harness.machine.secrets import SECRET
 from tests.e2e.nox_runs import NoxRun, environment, finished_run, nox, run
 
 pytestmark = pytest.mark.e2e

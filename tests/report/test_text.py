@@ -4,25 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.report.text import EXCERPT_LINES, excerpt, plain, shortened, some
+from harness.report.text import EXCERPT_LINES, excerpt, shortened, some
 
 
 def test_many_names_are_counted():
     assert some(("a", "b", "c"), "probe") == "a, b, c"
     assert some(("a", "b", "c", "d"), "probe") == "a, b and 2 more probes"
-
-
-def test_colours_titles_and_cursor_movements_go():
-    text = "\x1b[1;31mred\x1b[0m \x1b]0;title\x07plain\x1b[2K\x1b[?25l \x1b]8;;http://x\x1b\\link"
-    assert plain(text) == "red plain link"
-
-
-def test_controls_that_xml_cannot_hold_go_and_layout_stays():
-    assert plain("a\x00b\x08c\td\r\ne\x7f\x85\ufffe") == "abc\td\ne"
-
-
-def test_markup_is_left_to_the_view():
-    assert plain("</script><b>&amp;") == "</script><b>&amp;"
 
 
 def test_an_excerpt_of_a_short_file_is_the_file(tmp_path: Path):

@@ -9,6 +9,9 @@ from pathlib import Path
 MOST_CAUSES = 3
 """How many of the exceptions that led to another are told."""
 
+LONGEST = 10000
+"""Characters of what is told: an exception may say megabytes, which all who read it would carry."""
+
 SHORT = reprlib.Repr()
 SHORT.maxstring = SHORT.maxother = 80
 
@@ -132,10 +135,19 @@ def words(error, path=""):
     return told
 
 
+def cut(text):
+    """Return a text without its middle, where it is longer than anybody reads."""
+    if len(text) <= LONGEST:
+        return text
+    half = LONGEST // 2
+    left_out = "[... %d characters are left out ...]" % (len(text) - LONGEST)
+    return text[:half] + left_out + text[-half:]
+
+
 def tell(error, path=""):
     """Return why something failed, whatever was raised, and show the whole of it in the log."""
     try:
         traceback.print_exception(type(error), error, error.__traceback__)
-        return words(error, path)
+        return cut(words(error, path))
     except BaseException as worse:  # noqa: BLE001 - the exception may be a probe's own
         return "%s, of which nothing can be told: %s" % (type(error).__name__, type(worse).__name__)

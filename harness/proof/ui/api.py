@@ -129,7 +129,8 @@ class Backend:
             # Without the variables of a proxy, which its library would ask.
             env={"PATH": os.environ.get("PATH", os.defpath)},
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             check=False,
         )
         if finished.returncode:

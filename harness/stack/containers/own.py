@@ -24,6 +24,7 @@ from docker.types import EndpointConfig, LogConfig, Mount
 
 from harness.machine.errors import EndedError, Ending, InfraError
 from harness.machine.locks import lock_path
+from harness.machine.output import OF_PART, Output, note
 from harness.machine.processes import HOST, tail_note
 from harness.stack.containers.engine import CONFLICT, Engine
 from harness.stack.containers.images import Image, ImageGoneError
@@ -296,14 +297,12 @@ class RunningContainer:
         return state
 
     def _follow(self, since: float | None) -> None:
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("ab") as output:
+        with contextlib.closing(Output(self.log, OF_PART)) as output:
             try:
                 for chunk in self._container.logs(stream=True, follow=True, since=since):
-                    output.write(chunk)
-                    output.flush()
+                    output.add(chunk)
             except Exception as error:  # noqa: BLE001 - said in the log, where its reader looks
-                output.write(f"[the log ends here: {self._engine.explain(error)}]\n".encode())
+                output.add(note(f"the log ends here: {self._engine.explain(error)}").encode())
 
     def _finish_log(self) -> None:
         """Let the last lines reach the file; a container that has ended ends its log."""

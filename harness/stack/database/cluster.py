@@ -199,7 +199,8 @@ def run_as(command: list[str], user: int | None, cwd: Path) -> subprocess.Comple
         cwd=cwd,
         env=clean_environment(),
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         check=False,
     )
 

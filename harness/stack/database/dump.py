@@ -89,7 +89,7 @@ def _run(program: str, programs: Path | None, address: Address, *words: str) -> 
         # Not among the words, which everybody on the machine can read.
         env={**clean_environment(), "PGPASSWORD": address.password},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         errors="replace",
         check=False,
     )

@@ -233,6 +233,8 @@ class EmbeddedPostgres:
                 log=self.log,
                 cwd=cluster.home,
                 user=runs_as,
+                # A UI reads it, which may be left running (--detach).
+                outlives=self._resumed,
             )
             address = self._own_address(port)
             if self._comes_up(self._process, address):

@@ -18,7 +18,9 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from harness.core.scenarios import Kind, Loss, Proxy, Way, kind_of
+from harness.machine.plain import plain
 from harness.machine.processes import HOST
+from harness.machine.secrets import KNOWN
 
 # Clients wait for ever (no release sets a timeout), so late is only late: it shows what else goes
 # on meanwhile.
@@ -213,7 +215,8 @@ class Relay:
 
     def _note(self, line: str) -> None:
         with self._lock, self._log.open("a", encoding="utf-8") as log:
-            log.write(f"{line}\n")
+            # A client says in it what it likes.
+            log.write(KNOWN.text(f"{plain(line)}\n"))
 
 
 class _Server(ThreadingHTTPServer):

@@ -153,7 +153,8 @@ class ObjectStore:
             # Nothing else: boto3 heeds many more variables, which clients are not given.
             env=dict(self.credentials),
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             check=False,
         )
         if finished.returncode:

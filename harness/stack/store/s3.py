@@ -11,6 +11,8 @@ from packaging.specifiers import SpecifierSet
 
 from harness.catalog.releases import Client, S3Needs
 from harness.machine.errors import InfraError, UsageError
+from harness.machine.plain import plain
+from harness.machine.secrets import KNOWN
 from harness.stack.store import saved
 from harness.stack.store.objects import ObjectStore, ObjectStoreError, S3Root, Stored
 from harness.stack.store.server import CREDENTIALS, OwnServer
@@ -145,7 +147,7 @@ class S3Datastore:
         found = [entry for root in roots for entry in self.store.list(root)]
         lines = [f"{entry['size']}\t{entry['url']}\n" for entry in found]
         self._listing.parent.mkdir(parents=True, exist_ok=True)
-        self._listing.write_text("".join(lines), encoding="utf-8")
+        self._listing.write_text(KNOWN.text(plain("".join(lines))), encoding="utf-8")
         return len(found), sum(entry["size"] for entry in found)
 
 

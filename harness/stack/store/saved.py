@@ -66,7 +66,9 @@ def serve(folder: Path, mark: str, log: Path, host: str = HOST) -> S3Server:
     """
     index = _read_index(folder)
     port = urlsplit(index.endpoint).port
-    server = S3Server(mark, log, host, port if port and is_free(port, host) else None)
+    known = port if port and is_free(port, host) else None
+    # A UI reads it, which may be left running (--detach).
+    server = S3Server(mark, log, host, known, outlives=True)
     try:
         server.start()
         store = ObjectStore(server.endpoint, CREDENTIALS)

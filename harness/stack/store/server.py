@@ -78,16 +78,26 @@ class S3Server:
         log: what it prints.
         host: the address of this machine that it listens on.
         port: where it listens; None for a port the system chooses when it starts.
+        outlives: whether it may run on when this process has ended.
     """
 
     description = "a moto server of the run's own"
 
-    def __init__(self, mark: str, log: Path, host: str = HOST, port: int | None = None) -> None:
+    def __init__(
+        self,
+        mark: str,
+        log: Path,
+        host: str = HOST,
+        port: int | None = None,
+        *,
+        outlives: bool = False,
+    ) -> None:
         self._mark = f"{mark}/s3-server"
         self.log = log
         self.endpoint = ""
         self._host = host
         self._port = port
+        self._outlives = outlives
         self._process: ManagedProcess | None = None
 
     def start(self) -> None:
@@ -103,7 +113,9 @@ class S3Server:
         port = self._port or free_port(self._host)
         self.endpoint = f"http://{self._host}:{port}"
         command = [str(python), "-m", "moto.server", "-H", self._host, "-p", str(port)]
-        self._process = ManagedProcess(command, env=env, mark=self._mark, log=self.log)
+        self._process = ManagedProcess(
+            command, env=env, mark=self._mark, log=self.log, outlives=self._outlives
+        )
         wait_until(
             self._ready,
             seconds=_START_SECONDS,
