@@ -15,6 +15,7 @@ from harness.client.rows import Row
 from harness.core.blame import blame_client
 from harness.machine.errors import Ending, InfraError
 from harness.machine.output import OF_PROGRAM, OURS
+from harness.machine.plain import plain
 from harness.machine.processes import ManagedProcess, tail
 from harness.machine.secrets import KNOWN
 from harness.stack.database.server import Address
@@ -186,7 +187,9 @@ def run_program(surroundings: Surroundings, program: Program, deadline: float) -
     """
     surroundings.check_not_cancelled()
     log = surroundings.logs / f"{program.name}.txt"
-    log.write_text(KNOWN.text(f"$ {shlex.join(program.command)}\n"), encoding="utf-8")
+    # A probe may have given it anything.
+    said = KNOWN.text(plain(f"$ {shlex.join(program.command)}\n"))
+    log.write_text(said, encoding="utf-8")
     stdout, stderr = log, None
     if program.apart:
         stdout, stderr = (surroundings.work / f"{program.name}.{name}" for name in ("out", "err"))

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from xml.etree import ElementTree as ET
 
 import pytest
 
 from harness.machine.plain import cut, plain
+
+HARMFUL = (
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
+    "\ud800-\udfff\ufffe\uffff]"
+)
+"""What acts on a terminal, ends a line for some, turns a text round, or is no text."""
 
 
 def test_colours_titles_and_cursor_movements_go():
@@ -38,6 +45,7 @@ def test_what_is_harmful_is_written_out_and_layout_stays(text: str, shown: str):
 
 def test_all_that_is_left_can_stand_anywhere():
     text = plain("".join(map(chr, range(0x11000))))
+    assert not re.search(HARMFUL, text)
     assert json.loads(json.dumps(text, ensure_ascii=False).encode()) == text
     element = ET.Element("a")
     element.text = text
