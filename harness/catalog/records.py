@@ -7,6 +7,7 @@ or raises ValueError with the end of a sentence that begins with the name of the
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date
 from pathlib import Path
@@ -30,7 +31,8 @@ def read_json(path: Path) -> object:
     """Return what a JSON file holds.
 
     Raises:
-        UsageError: no such file, not UTF-8, not JSON (with line and column), a key given twice.
+        UsageError: no such file, not UTF-8, not JSON (with line and column), a key given twice,
+            nested too deeply.
     """
     try:
         # Unasked json takes the last of two equal keys and says nothing.
@@ -44,14 +46,17 @@ def read_json(path: Path) -> object:
         raise UsageError(f"{path.name}: not JSON: {where}: {error.msg}") from error
     except ValueError as error:
         raise UsageError(f"{path.name}: {error}") from error
+    except RecursionError as error:
+        raise UsageError(f"{path.name}: it is nested too deeply") from error
 
 
 def _no_key_twice(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    keys = [key for key, _ in pairs]
-    for key in keys:
-        if keys.count(key) > 1:
+    found: dict[str, object] = {}
+    for key, value in pairs:
+        if key in found:
             raise ValueError(f"field {key!r} is given twice in one entry")
-    return dict(pairs)
+        found[key] = value
+    return found
 
 
 def record(where: str, raw: object, fields: Fields, make: Callable[..., T]) -> T:
@@ -124,6 +129,17 @@ def text(raw: object) -> str:
     if not isinstance(raw, str) or not raw.strip():
         raise ValueError(f"expected a text, not {_shown(raw)}")
     return raw
+
+
+def link(raw: object) -> str:
+    """Parse the address of a page, or the place of one of this project."""
+    address = text(raw)
+    if not re.fullmatch(
+        r"https?://[^\s/\x00-\x1f\x7f][^\s\x00-\x1f\x7f]*|docs/[\w-]+\.md(#[\w-]+)?", address
+    ):
+        pages = "http://…, https://… or docs/PAGE.md"
+        raise ValueError(f"expected an address, {pages}, not {_shown(raw)}")
+    return address
 
 
 def integer(raw: object) -> int:

@@ -68,6 +68,9 @@ class Literal:
         """Return the value of a text."""
         if not isinstance(self.value, str):
             raise self.error(" is not a str")
+        # No argument and no variable of a program can hold a NUL, no file half of a character.
+        if "\0" in self.value or self.value != self.value.encode(errors="replace").decode():
+            raise self.error(f" is {self.value!r}, which holds a NUL or half of a character")
         return self.value
 
     def word(self) -> str:

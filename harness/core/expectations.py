@@ -260,7 +260,7 @@ def parse(
     every: records.Fields = {
         "service": _service_range(catalog),
         "reason": records.text,
-        "link": records.optional(records.text),
+        "link": records.optional(records.link),
         "until": records.optional(records.day),
     }
     of_cells = {**every, "client": _client_range(catalog), "check": _known(checks)}

@@ -15,6 +15,8 @@ from harness.machine.errors import UsageError
         (b"", "f.json: not JSON: line 1, column 1: Expecting value"),
         (b'{"a": "\xff"}', "f.json: not UTF-8: byte 7"),
         (b'{"a": {"b": 1, "b": 2}}', "f.json: field 'b' is given twice in one entry"),
+        (b"[" * 20_000 + b"]" * 20_000, "f.json: it is nested too deeply"),
+        (b'{"a":' * 20_000 + b"1" + b"}" * 20_000, "f.json: it is nested too deeply"),
     ],
 )
 def test_a_file_that_is_no_json_is_refused(tmp_path, content, message):
@@ -34,6 +36,8 @@ def test_a_file_that_is_not_there_is_refused_with_its_path(tmp_path):
     ("parse", "raw", "parsed"),
     [
         (records.text, "a", "a"),
+        (records.link, "https://x.org/a?b#c", "https://x.org/a?b#c"),
+        (records.link, "docs/findings.md#a-b", "docs/findings.md#a-b"),
         (records.integer, 0, 0),
         (records.boolean, False, False),
         (records.pep440, "v2.4.3", "v2.4.3"),
@@ -53,6 +57,15 @@ def test_a_parser_returns_the_typed_value(parse, raw, parsed):
     ("parse", "raw", "message"),
     [
         (records.text, " ", 'expected a text, not " "'),
+        *(
+            (
+                records.link,
+                raw,
+                f'expected an address, http://…, https://… or docs/PAGE.md, not "{raw}"',
+            )
+            for raw in ("javascript:alert(1)", "ftp://x", "http://", "http:///x", "https://a b")
+        ),
+        (records.link, 5, "expected a text, not 5"),
         (records.text, 3, "expected a text, not 3"),
         (records.integer, True, "expected a whole number, not true"),
         (records.integer, -1, "expected a whole number, not -1"),

@@ -130,6 +130,19 @@ def test_cells_of_a_walk_and_clients_alone_are_run_by_their_own_lines():
     ]
 
 
+def test_results_beside_which_nothing_can_be_written_are_an_error(tmp_path: Path, monkeypatch):
+    journals.write(tmp_path, _red("fail"))
+
+    def refuse(_folder: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    # As root all can be written.
+    monkeypatch.setattr(rerun, "make_private", refuse)
+    monkeypatch.setattr(rerun, "_run", lambda _: pytest.fail("nothing may begin"))
+    with pytest.raises(UsageError, match=r"beside these results: Permission denied$"):
+        rerun_main(["--from", str(tmp_path)])
+
+
 def test_no_results_is_an_error(tmp_path: Path):
     with pytest.raises(UsageError, match="no journal"):
         rerun_main(["--from", str(tmp_path)])

@@ -146,6 +146,9 @@ def test_the_flow_of_a_file_with_several_is_the_one_that_it_names(tmp_path):
         (PROBE + 'CHECKS = {"a": {**{}, "about": ""}}\n', "6: CHECKS is not a literal"),
         (PROBE + "CHECKS: dict\n", "6: CHECKS is built or changed"),
         (PROBE + "TAGS = [1]\n", r"6: TAGS\[0\] is not a str"),
+        (PROBE + "TAGS = ['\\0']\n", r"6: TAGS\[0\] is '\\x00', which holds a NUL or half of"),
+        (PROBE + "TAGS = ['\\ud800']\n", r"6: TAGS\[0\] is '\\ud800', which holds a NUL or half"),
+        (PROBE + "CHECKS = {'a': {'about': '', 'client': 5}}\n", ": client is not a str"),
         (PROBE + "TAGS = ['a',\n 1]\n", r"7: TAGS\[1\] is not a str"),
         (PROBE + "TAGS = ('a',)\n", "6: TAGS is not a list"),
         (

@@ -58,7 +58,14 @@ class S3Root:
             raise UsageError(f"{option} {text}: expected s3://bucket/prefix")
         if not bucket:
             raise UsageError(f"{option} {text}: names no bucket; expected s3://bucket/prefix")
-        return cls(bucket, prefix.strip("/"))
+        prefix = prefix.strip("/")
+        # Some programs take such names for ways through folders, others for names.
+        parts = [bucket, *(prefix.split("/") if prefix else ())]
+        if {"", ".", ".."}.intersection(parts):
+            raise UsageError(
+                f"{option} {text}: expected s3://bucket/prefix without '.', '..', '//'"
+            )
+        return cls(bucket, prefix)
 
     def under(self, *names: str) -> S3Root:
         """Return the place ``names`` deeper."""

@@ -41,6 +41,14 @@ def test_an_endpoint_is_an_address(text):
     assert parse_endpoint(text, "--s3-endpoint") == text.rstrip("/")
 
 
+@pytest.mark.parametrize(
+    "text", ["s3://b/../x", "s3://../x", "s3://b/a/..", "s3://b/./x", "s3://b/a//x"]
+)
+def test_a_root_that_is_a_way_through_folders_is_refused(text: str):
+    with pytest.raises(UsageError, match=r"^--s3-root s3://.* without '\.', '\.\.', '//'$"):
+        S3Root.parse(text, "--s3-root")
+
+
 @pytest.mark.parametrize("text", ["", "localhost:9000", "s3://bucket", "http://"])
 def test_what_is_no_address_is_refused(text):
     with pytest.raises(UsageError, match="--s3-endpoint"):
