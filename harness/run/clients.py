@@ -155,17 +155,20 @@ class Clients:
             outcome.provenance = self._provenance(cell, pythons, stack)
             straight = self._of_clients(cell, pythons, stack, data, attempt)
             surroundings = straight[cell.client]
-            with behind_proxy(outcome, straight) as of_client:
-                of_role = {role: of_client[cell.client_of(role)] for role in ROLES.values()}
-                run_cell(outcome, of_client[cell.client], earlier, of_role)
-            if not outcome.status.expected or outcome.reread_problems:
-                # What is dead fails every client: that is not the client's failure.
-                found = self._blame(outcome, surroundings, stack, datastore, kills)
-                if found is not None:
-                    outcome.take_blame(found, earlier)
-            # Of a run that is being ended, its end removes all folders at once.
-            if not self._keep and not self._cancelled():
-                discard_work(surroundings)
+            try:
+                with behind_proxy(outcome, straight) as of_client:
+                    of_role = {role: of_client[cell.client_of(role)] for role in ROLES.values()}
+                    run_cell(outcome, of_client[cell.client], earlier, of_role)
+                if not outcome.status.expected or outcome.reread_problems:
+                    # What is dead fails every client: that is not the client's failure.
+                    found = self._blame(outcome, surroundings, stack, datastore, kills)
+                    if found is not None:
+                        outcome.take_blame(found, earlier)
+            finally:
+                # Also when no log could be written: the room is what the next cell needs. Of a run
+                # that is being ended, its end removes all folders at once.
+                if not self._keep and not self._cancelled():
+                    discard_work(surroundings)
         return outcome
 
     def _of_clients(
