@@ -31,7 +31,7 @@ from harness.client.development import find_clients
 from harness.core.outcome import Status
 from harness.core.plan import Cell, Plan
 from harness.core.view import View
-from harness.machine.errors import HarnessError, InfraError, UsageError, of_machine
+from harness.machine.errors import HarnessError, UsageError, naming_machine
 from harness.report.terminal import Screen, client_line
 from harness.run.folder import RunFolder, check_results
 from harness.run.options import Options
@@ -277,11 +277,10 @@ class Sessions:
         cells = run.plan.of_client(chosen.client, chosen.asked, chosen.deps.name)
         python = self._install(session, run, chosen, cells)
         try:
-            outcomes = run.compat(cells, python)
+            with naming_machine():
+                outcomes = run.compat(cells, python)
         except HarnessError as error:
             session.error(str(error))
-        except OSError as error:
-            session.error(of_machine(error))
         line = client_line(run.record.view, chosen.client.name, chosen.asked, chosen.deps.name)
         if not all(outcome.status.expected for outcome in outcomes):
             session.error(line)
@@ -310,11 +309,10 @@ class Sessions:
         planned = self._planned[name]
         if planned.run is None:
             try:
-                planned.run = Run(planned.options, planned.plan, Screen())
+                with naming_machine():
+                    planned.run = Run(planned.options, planned.plan, Screen())
             except HarnessError as error:
                 exit_with(error)
-            except OSError as error:
-                exit_with(InfraError(of_machine(error)))
         return planned.run
 
     def _install(
@@ -351,7 +349,8 @@ class Sessions:
             prepared = self._planned[name].prepared
             if prepared:
                 try:
-                    (run.cross if name == "cross" else partial(walk, run))(prepared)
+                    with naming_machine():
+                        (run.cross if name == "cross" else partial(walk, run))(prepared)
                 except HarnessError as error:
                     wrong.append(str(error))
             run.end()
@@ -385,7 +384,8 @@ class Sessions:
 
 def _end_with(session: nox.Session, main: Callable[[], int]) -> None:
     try:
-        code = main()
+        with naming_machine():
+            code = main()
     except HarnessError as error:
         session.error(str(error))
     if code:

@@ -92,6 +92,15 @@ def of_machine(error: OSError | MemoryError) -> str:
 
 
 @contextmanager
+def naming_machine() -> Iterator[None]:
+    """Raise what the machine refuses in the block as an InfraError that says it in one line."""
+    try:
+        yield
+    except (OSError, MemoryError) as error:
+        raise InfraError(of_machine(error)) from error
+
+
+@contextmanager
 def about(option: str) -> Iterator[None]:
     """Begin what a UsageError of the block says with an option, unless it begins with one."""
     try:

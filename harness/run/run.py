@@ -29,7 +29,7 @@ from harness.core.expectations import Judged
 from harness.core.outcome import CheckOutcome, Status
 from harness.core.plan import Cell, Plan, conclusive, notes_on_pins
 from harness.core.provenance import with_key
-from harness.machine.errors import InfraError, UsageError
+from harness.machine.errors import InfraError, UsageError, naming_machine
 from harness.machine.locks import RunLock
 from harness.machine.processes import kill_marked, raise_exit
 from harness.machine.secrets import KNOWN, from_environment
@@ -403,19 +403,21 @@ class Run:
         if self.stacks is None or self.backend is None:
             return []
         try:
-            cancelled = self.executor.cancelled()
-            said: list[str] = []
-            # Of a run that was interrupted, some parts have been killed.
-            if not cancelled:
-                self.stacks.tell_ended()
-                outlives = self.options.keep and self.backend.outlives
-                last = self.stacks.last if outlives else None
-                said += self.contracts.judge_stops(last.running if last else None)
-            if not self.options.keep:
-                self.stacks.stop()
-                return said
-            return said + leave_stack(
-                self.backend, self.stacks, self.folder, self.options, cancelled=cancelled
-            )
+            with naming_machine():
+                return self._end_those(self.backend, self.stacks)
         except InfraError as error:
             return [f"not everything could be removed: {error}"]
+
+    def _end_those(self, backend: Backend, stacks: Stacks) -> list[str]:
+        cancelled = self.executor.cancelled()
+        said: list[str] = []
+        # Of a run that was interrupted, some parts have been killed.
+        if not cancelled:
+            stacks.tell_ended()
+            last = stacks.last if self.options.keep and backend.outlives else None
+            said += self.contracts.judge_stops(last.running if last else None)
+        if not self.options.keep:
+            stacks.stop()
+            return said
+        left = leave_stack(backend, stacks, self.folder, self.options, cancelled=cancelled)
+        return said + left

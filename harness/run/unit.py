@@ -19,7 +19,7 @@ from harness.core.axes import Point
 from harness.core.blame import blame
 from harness.core.outcome import Status
 from harness.core.plan import Cell
-from harness.machine.errors import InfraError, of_machine
+from harness.machine.errors import InfraError, naming_machine
 from harness.run.clients import Clients
 from harness.stack.service.launcher import ServiceError
 from harness.stack.service.migration import await_ready
@@ -111,11 +111,10 @@ def execute(unit: Unit, clients: Clients, stacks: StackSource | None) -> CellOut
     """
     cell = unit.cell
     try:
-        stack = stacks.get(cell.service, cell.point) if stacks and cell.service else None
+        with naming_machine():
+            stack = stacks.get(cell.service, cell.point) if stacks and cell.service else None
     except InfraError as error:
         return not_run(cell, Status.INFRA, str(error))
-    except (OSError, MemoryError) as error:
-        return not_run(cell, Status.INFRA, of_machine(error))
     except ServiceError as error:
         return not_run(cell, Status.FAIL, str(error))
     return clients.cell(

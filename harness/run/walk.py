@@ -23,7 +23,7 @@ from harness.core.entries import StageEntry, now
 from harness.core.outcome import ROLLBACK, CheckOutcome, Status
 from harness.core.path import Step, service_before
 from harness.core.plan import Cell, planned_stage
-from harness.machine.errors import HarnessError, InfraError, one_line
+from harness.machine.errors import HarnessError, InfraError, naming_machine, one_line
 from harness.proof import contract, fingerprint, rollback, schema
 from harness.report.summary import unsafe_sentence
 from harness.run.rereads import read_by_others, runs_by_client
@@ -87,7 +87,8 @@ class Walk:
         for step in path:
             self._run.screen.say(str(step))
         try:
-            self._prepare(path)
+            with naming_machine():
+                self._prepare(path)
         except InfraError as error:
             cells = [cell for step in path for cell in self._cells(step)]
             # One by one, for a planned cell without an entry counts as never run.
@@ -175,7 +176,8 @@ class Walk:
     ) -> tuple[Status, bool]:
         """Go through a stage; return how far that went well, and whether it could migrate."""
         try:
-            self._through(stage, step, previous)
+            with naming_machine():
+                self._through(stage, step, previous)
         except ServiceError as error:
             # Known only when it is migrated; afterwards nothing declared of migrations holds.
             if stage.schema_after is None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import nox.project
 import pytest
 from packaging.requirements import Requirement
 
 from harness.catalog.versions import load
+from harness.cli import sessions
 from harness.cli.asked import Asked
 from harness.cli.choice import Choice, choose, choose_from
 from harness.cli.options import parse
@@ -224,6 +227,46 @@ def test_what_nox_is_told_of_pythons_does_not_replace_the_one_asked_for():
     choice = _choose("--metaflow", "2.8.5", "--python", "3.12")
     with pytest.raises(UsageError, match=r"is for Python 3\.12, and nox was told to take 3\.9"):
         Sessions(choice)._run_of(options, [Coming("local", "2.8.5, 3.12", "3.9", True)], None)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(24, "Too many open files"), "the machine: Too many open files"),
+        (MemoryError(), "the machine: memory ran out"),
+    ],
+)
+def test_what_the_machine_refuses_a_command_is_one_line(monkeypatch, error, said):
+    def refuse(_: object) -> int:
+        raise error
+
+    def red(why: str) -> None:
+        raise SystemExit(why)
+
+    monkeypatch.setitem(sessions._COMMANDS, "report", refuse)  # type: ignore[arg-type]
+    session: Any = SimpleNamespace(posargs=(), error=red)
+    with pytest.raises(SystemExit, match=f"^{said}$"):
+        Sessions(_choose()).run_command(session, "report")
+
+
+def test_what_the_machine_refuses_a_walk_ends_its_run_in_one_line(monkeypatch):
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    def red(why: str) -> None:
+        raise SystemExit(why)
+
+    ended: list[str] = []
+    monkeypatch.setattr(sessions, "walk", refuse)
+    monkeypatch.setattr(sessions, "what_is_wrong", lambda *_: "")
+    session: Any = SimpleNamespace(error=red)
+    run: Any = SimpleNamespace(end=lambda: ended.append("ended"))
+    planned: Any = SimpleNamespace(run=run, prepared={"a client": "its Python"}, ui=None)
+    found = Sessions(_choose())
+    found._planned["fixed_db"] = planned
+    with pytest.raises(SystemExit, match=r"^the machine: No space left on device$"):
+        found.end_runs(session)
+    assert ended == ["ended"]
 
 
 def test_pythons_are_named_as_nox_is_told_to_choose_them():
