@@ -23,6 +23,7 @@ from harness.cli.commands import diff_main, report_main
 from harness.cli.installing import fill
 from harness.cli.needs import check_environments, check_files
 from harness.cli.options import parse, parse_full
+from harness.cli.places import check_places
 from harness.cli.planning import OnPython, make_plan
 from harness.cli.rerun import rerun_main
 from harness.cli.ui_options import parse_ui
@@ -33,17 +34,12 @@ from harness.core.plan import Cell, Plan
 from harness.core.view import View
 from harness.machine.errors import HarnessError, UsageError, naming_machine
 from harness.report.terminal import Screen, client_line
-from harness.run.folder import RunFolder, check_results
+from harness.run.folder import RunFolder
 from harness.run.options import Options
 from harness.run.resume import left_of, view_before
 from harness.run.run import Run
 from harness.run.walk import walk
 from harness.stack.containers.engine import find_engine
-from harness.stack.database.binaries import check_variants
-from harness.stack.database.embedded import check_port
-from harness.stack.database.existing import check_existing
-from harness.stack.service.external import check_external
-from harness.stack.store.choice import choose_datastores
 from harness.ui.options import UIOptions
 from harness.ui.run import show
 
@@ -243,7 +239,7 @@ class Sessions:
             # Before its places are checked: a killed database may hold the port that was asked for.
             for line in clear(options.resumed.name, containers=options.backend == "docker"):
                 print(line)
-        _check_places(options)
+        check_places(options)
         check_files(list(clients.values()), options.services)
         return ClientRun(options, plan, before, shown)
 
@@ -424,19 +420,3 @@ def _minor(one: Coming, chosen: Chosen) -> str:
         return chosen.found[0]
     match = re.search(r"3\.\d+", Path(one.python).name)
     return match[0] if match else ""
-
-
-def _check_places(options: Options) -> None:
-    """Raise UsageError for a place, a database or a bucket that the run could not use."""
-    check_results(options.results)
-    if options.database_port is not None:
-        check_port(options.database_port)
-    check_variants(options.postgres, upgrade=options.postgres_upgrade)
-    if options.service_url is not None:
-        # A run that goes on finds the flows it wrote itself.
-        allow = options.allow_existing or options.resumed is not None
-        check_external(options.services[0], options.database_url, allow=allow)
-    elif options.database_url is not None:
-        check_existing(options.database_url, options.path, allow=options.allow_existing)
-    for datastore in choose_datastores(options, options.results, os.environ).values():
-        datastore.check()

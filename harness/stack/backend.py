@@ -14,7 +14,6 @@ from harness.core.scenarios import WRONG_ORDER, awkward_beginning, description_o
 from harness.stack.containers.engine import Engine, find_engine
 from harness.stack.containers.images import Images
 from harness.stack.containers.own import Belongings
-from harness.stack.database.cluster import unprivileged_user
 from harness.stack.database.container import ContainerPostgres
 from harness.stack.database.embedded import EmbeddedPostgres
 from harness.stack.database.external import ExternalPostgres
@@ -198,7 +197,6 @@ def _processes(options: StackOptions, folder: Path, mark: str) -> Backend:
             why += f"; of the environment the harness uses {', '.join(used)}"
         password = existing.address.password
         return Backend("external", why, {"": external}, launcher, existing, (password, *hidden))
-    unprivileged_user()  # or what is wrong with it, before anything is made
     ignore_variables()
     beginning = awkward_beginning(options.scenario or "")
     password = options.database_password or beginning + secrets.token_urlsafe(16)

@@ -17,7 +17,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.machine.errors import InfraError
+from harness.machine.errors import InfraError, UsageError
 from harness.machine.processes import wait_until
 
 _TEMPORARY = "metaflow-compat-postgres-"
@@ -123,14 +123,14 @@ def unprivileged_user() -> int | None:
     """Return the id to run PostgreSQL as; None for the present user, who is not root.
 
     Raises:
-        InfraError: when this machine does not know the user, as PostgreSQL wants it to.
+        UsageError: when this machine does not know the user, as PostgreSQL wants it to.
     """
     present = os.geteuid()
     if present != 0:
         try:
             pwd.getpwuid(present)
         except KeyError as error:
-            raise InfraError(
+            raise UsageError(
                 f"PostgreSQL runs for no user without a name: the id {present} has no entry in"
                 " /etc/passwd; add one, or run as another user"
             ) from error
@@ -138,7 +138,7 @@ def unprivileged_user() -> int | None:
     try:
         return pwd.getpwnam("nobody").pw_uid
     except KeyError as error:
-        raise InfraError(
+        raise UsageError(
             "PostgreSQL does not run as root and this machine has no user 'nobody'; "
             "run as an ordinary user"
         ) from error

@@ -24,6 +24,7 @@ from harness.stack.database.cluster import (
 )
 from harness.stack.database.server import Address, Database
 
+_UNPRIVILEGED_PORT = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 _START_SECONDS = 60.0
 _PORT_TRIES = 5
 
@@ -93,13 +94,14 @@ class EmbeddedPostgres:
         """Make the cluster, start the server and return when it answers queries.
 
         Raises:
-            UsageError: when the given port is in use or the given binaries are none.
+            UsageError: when the given port cannot be used, the given binaries are none, or no user
+                of this machine can run them.
             InfraError: with the last log lines when it does not come up.
         """
-        if self._port is not None:
-            check_port(self._port)
-        binaries = find_binaries(self._binaries)
         runs_as = unprivileged_user()
+        if self._port is not None:
+            check_port(self._port, runs_as)
+        binaries = find_binaries(self._binaries)
         try:
             cluster = make_home(self._folder, binaries, runs_as)
             version = version_of(cluster.binaries / "postgres", runs_as, cluster.home)
@@ -262,8 +264,20 @@ class EmbeddedPostgres:
         return not taken
 
 
-def check_port(port: int) -> None:
-    """Raise UsageError, naming the port, when a server cannot listen on it at 127.0.0.1."""
+def check_port(port: int, runs_as: int | None = None) -> None:
+    """Raise UsageError, naming the port, when a server cannot listen on it at 127.0.0.1.
+
+    Args:
+        port: which.
+        runs_as: the id of the user that the server runs as; None for the present one.
+    """
+    otherwise = "choose another, or leave it out and the system chooses one"
+    if runs_as is not None and 0 <= port < _first_for_all():
+        # Root may take it, and would find it free.
+        raise UsageError(
+            f"the database port {port} cannot be used: below {_first_for_all()} only root may"
+            f" listen, and PostgreSQL does not run as root; {otherwise}"
+        )
     with socket.socket() as probe:
         # As PostgreSQL does: a port whose last connections are still fading away is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -271,6 +285,13 @@ def check_port(port: int) -> None:
             probe.bind((HOST, port))
         except (OSError, OverflowError) as error:
             raise UsageError(
-                f"the database port {port} cannot be used: {error}; "
-                "choose another, or leave it out and the system chooses one"
+                f"the database port {port} cannot be used: {error}; {otherwise}"
             ) from error
+
+
+def _first_for_all() -> int:
+    """Return the first port that every user of this machine may listen on."""
+    try:
+        return int(_UNPRIVILEGED_PORT.read_text("utf-8"))
+    except (OSError, ValueError):  # another system than Linux
+        return 1024
