@@ -8,7 +8,7 @@ import requests
 def ask(
     method: str, url: str, *, seconds: float, data: str | bytes | None = None
 ) -> requests.Response:
-    """Send one request to what a run has started; return the answer, whatever its status.
+    """Send one request to a part of a run; return the answer, whatever its status.
 
     Args:
         method: ``GET``, ``PATCH``.
@@ -20,6 +20,7 @@ def ask(
         requests.RequestException: when nothing is answered.
     """
     with requests.Session() as session:
-        # http_proxy and ~/.netrc are for the world outside; all of this is on this machine.
+        # http_proxy and ~/.netrc are for the world outside: what a run has started is on this
+        # machine, and to a service of --service-url its clients go straight, too.
         session.trust_env = False
         return session.request(method, url, data=data, timeout=seconds)

@@ -167,7 +167,7 @@ class Exchange:
     def _is_well(self) -> bool:
         """Tell whether the service answers what asks nothing of it."""
         try:
-            return requests.get(f"{self._url}/ping", timeout=_REQUEST_SECONDS).ok
+            return ask("GET", f"{self._url}/ping", seconds=_REQUEST_SECONDS).ok
         except requests.RequestException:
             return False
 

@@ -81,7 +81,13 @@ def alone(tmp_path: Path) -> Iterator[Callable[..., Alone]]:
         assert not left, f"processes are left: {left}"
 
 
-def test_what_a_client_stored_lies_in_the_store(alone):
+def test_what_a_client_stored_lies_in_the_store(alone, monkeypatch):
+    # The machine's own store and proxy are not those of the run.
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "http_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobodys")
+    monkeypatch.delenv("no_proxy", raising=False)
     one = alone("--probe", "hello")
     entry = one.go()
     assert {name: check.status for name, check in entry.checks.items()} == dict.fromkeys(

@@ -298,6 +298,9 @@ def test_a_request_that_is_never_answered_is_the_fault_of_a_service_that_lives(
     found_at: Callable[[str], Contract], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv(faults.VARIABLE, f"{faults.HANG}:artifact")
+    # A proxy of the machine does not answer for it.
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.setattr("harness.proof.requests._REQUEST_SECONDS", 1.0)
     found = found_at("2.5")
     (problem,) = found.problems

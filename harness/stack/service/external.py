@@ -11,6 +11,7 @@ from packaging.version import InvalidVersion, Version
 
 from harness.catalog.releases import Service
 from harness.machine.errors import InfraError, UsageError, one_line
+from harness.machine.web import ask
 from harness.stack.database.external import ExternalPostgres
 from harness.stack.database.rows import TABLES, tables_there
 from harness.stack.database.server import Database
@@ -149,7 +150,7 @@ class _RunningExternal:
     def check_alive(self) -> None:
         """Raise InfraError when it does not answer any more."""
         try:
-            answer = requests.get(f"{self.url}/ping", timeout=_SECONDS)
+            answer = ask("GET", f"{self.url}/ping", seconds=_SECONDS)
         except requests.RequestException as error:
             raise InfraError(f"the service at {self.url} does not answer: {error}") from error
         if not answer.ok:
@@ -175,7 +176,7 @@ def _address(url: str) -> str:
 
 def _get(url: str) -> requests.Response:
     try:
-        return requests.get(url, timeout=_SECONDS)
+        return ask("GET", url, seconds=_SECONDS)
     except requests.RequestException as error:
         raise UsageError(f"--service-url: GET {url} is not answered: {one_line(error)}") from error
 

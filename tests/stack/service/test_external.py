@@ -110,8 +110,11 @@ def test_a_database_of_something_else_is_refused(database: Database):
             check_external(found, database.address.url, allow=True)
 
 
-def test_one_that_went_down_is_not_judged(tmp_path: Path):
+def test_one_that_went_down_is_not_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with serving(service) as url:
+        # It is asked straight, as clients ask it, whatever the machine says of proxies.
+        monkeypatch.setenv("http_proxy", url.replace("127.0.0.1", "127.0.0.2"))
+        monkeypatch.delenv("no_proxy", raising=False)
         found = find_external(url)
         running = ExternalLauncher(url).start(found, None, tmp_path / "logs" / "external.log")
         running.check_alive()
