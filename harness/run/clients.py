@@ -29,7 +29,7 @@ from harness.machine.errors import InfraError, of_machine, one_line
 from harness.machine.processes import memory_kills
 from harness.run.folder import RunFolder
 from harness.run.record import Record
-from harness.stack.evidence import unanswered
+from harness.stack.evidence import with_silence
 from harness.stack.stacks import Stack
 from harness.stack.store.datastore import Datastore
 
@@ -219,8 +219,8 @@ class Clients:
         if stack is not None:
             given_up = [request_under_way(path) for path in outcome.evidence.values()]
             evidence = stack.evidence(next(filter(None, given_up), ""))
-            if late and evidence.lives:
-                evidence = replace(evidence, silent=unanswered(stack.running, "/ping", "/flows"))
+            if late:
+                evidence = with_silence(evidence, stack.running)
         try:
             datastore.check_alive()
         except InfraError as error:

@@ -21,6 +21,7 @@ from harness.core.outcome import Status
 from harness.core.plan import Cell
 from harness.machine.errors import InfraError, naming_machine
 from harness.run.clients import Clients
+from harness.stack.evidence import with_silence
 from harness.stack.service.launcher import ServiceError
 from harness.stack.service.migration import await_ready
 from harness.stack.stacks import Stack
@@ -81,15 +82,15 @@ class OneStack:
         return self.stack
 
     def look(self) -> None:
-        """See that it lives, and start again what has died.
+        """See that it lives, and start again what has died or answers nothing any more.
 
         Raises:
             InfraError: when it cannot be started again.
         """
         with self._lock:
-            evidence = self.stack.evidence()
-            found = None if evidence.lives else blame(evidence)
-            if found is None:
+            evidence = with_silence(self.stack.evidence(), self.stack.running)
+            found = blame(evidence)
+            if found is None or (evidence.lives and not evidence.silent):
                 return
             if evidence.database:
                 if self.stack.home is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import psycopg2
 import requests
@@ -47,9 +48,22 @@ def evidence_of(running: RunningService, database: Address | None, asked: str = 
     return Evidence(service=name)
 
 
-def unanswered(running: RunningService, *paths: str) -> str:
-    """Return the first of some paths that a service, though it runs, does not answer."""
-    for path in paths:
+def with_silence(evidence: Evidence, running: RunningService) -> Evidence:
+    """Add what a service that runs does not answer: one that hangs costs each cell its whole time.
+
+    Args:
+        evidence: as found; of what has ended nothing is asked.
+        running: the service.
+    """
+    if not evidence.lives:
+        return evidence
+    return replace(evidence, late=True, silent=_unanswered(running))
+
+
+def _unanswered(running: RunningService) -> str:
+    """Return the first request that a service, though it runs, does not answer."""
+    # One that hangs over its database may still answer what asks no row.
+    for path in ("/ping", "/flows"):
         try:
             ask("GET", f"{running.url}{path}", seconds=_ANSWER_SECONDS)
         except requests.RequestException:

@@ -20,7 +20,7 @@ from harness.machine.errors import EndedError, InfraError, one_line
 from harness.stack.backend import Backend
 from harness.stack.database.rows import schema_version, server_version
 from harness.stack.database.server import Address, Database, DatabaseServer
-from harness.stack.evidence import blaming, evidence_of, unanswered
+from harness.stack.evidence import blaming, evidence_of, with_silence
 from harness.stack.service.external import NAME as EXTERNAL
 from harness.stack.service.external import ExternalLauncher
 from harness.stack.service.identity import identified_version, identity_notes, reported_version
@@ -202,10 +202,7 @@ class Stacks:
         if not stack.is_ours:
             stack.running.check_alive()
             return False
-        evidence = stack.evidence()
-        if evidence.lives:
-            # One that hangs would cost each cell its whole time.
-            evidence = replace(evidence, late=True, silent=unanswered(stack.running, "/ping"))
+        evidence = with_silence(stack.evidence(), stack.running)
         found = blame(evidence)
         if found is None or (evidence.lives and not evidence.silent):
             return False

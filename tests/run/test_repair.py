@@ -37,6 +37,7 @@ from harness.report.terminal import Screen
 from harness.run import clients
 from harness.run.run import Run
 from harness.run.unit import OneStack, Unit
+from harness.stack import evidence
 from harness.stack.evidence import blaming
 from harness.stack.reference import faults
 from harness.stack.service.launcher import ServiceError
@@ -252,16 +253,35 @@ def test_a_service_that_ends_when_all_checks_have_passed_is_told(lab, planted):
     assert any("exit code 3 by itself" in problem for problem in lab.service)
 
 
-def test_a_service_that_hangs_is_told_from_a_client_that_is_slow(lab, planted):
+def test_a_service_that_hangs_is_told_from_a_client_that_is_slow(lab, planted, monkeypatch):
     planted("hang-on:2")
+    monkeypatch.setattr(evidence, "_ANSWER_SECONDS", 2.0)
     hung = lab.go()
     assert hung.status is Status.TIMEOUT
-    silent = "the service reference-2.5 runs, but does not answer GET /flows within 10 s"
+    silent = "the service reference-2.5 runs, but does not answer GET /flows within 2 s"
     assert _reason(hung) == f"flow was not done within 12 s (--timeout); {silent}"
     os.kill(lab.pids["service"], signal.SIGKILL)
     slow = lab.go("time.sleep(600)")
     assert slow.status is Status.TIMEOUT
     assert _reason(slow).endswith("; the service reference-2.5 answers: the client is slow")
+
+
+@pytest.mark.parametrize("walks", [False, True], ids=["compat", "a walk"])
+def test_a_service_that_hangs_costs_the_next_cell_nothing(lab, planted, monkeypatch, walks):
+    planted("hang-on:1")
+    monkeypatch.setattr(evidence, "_ANSWER_SECONDS", 1.0)
+    stack = lab.stack
+    with pytest.raises(requests.ReadTimeout):
+        requests.get(f"{stack.running.url}/flows/Nobody", timeout=1)
+    # Started again it has the fault no more: it is told by what it was.
+    running: Any = stack.running
+    monkeypatch.delitem(running._env, faults.VARIABLE)
+    watched = OneStack(stack)
+    outcome = lab.go(stacks=watched if walks else None)
+    assert (outcome.status, len(lab.attempts)) == (Status.PASS, 1)
+    told = "the service reference-2.5 runs, but does not answer GET /flows within 1 s"
+    assert any(told in one for one in (watched.repaired if walks else lab.notes))
+    assert watched.problems == []
 
 
 # The machine's: done again, on what takes the place of what died.
