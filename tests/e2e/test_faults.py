@@ -51,7 +51,10 @@ def test_a_dropped_tag(tmp_path):
     assert "'probe:basics' is not among" in _red(found)["tags"]
 
 
-@pytest.mark.parametrize("tag", ["mf-version:2.19.39", "service_version:reference-2.5"])
+@pytest.mark.parametrize(
+    "tag",
+    ["mf-version:2.19.39", "service_version:reference-2.5", "db_version:20230118020300"],
+)
 def test_a_dropped_tag_of_the_harness(tag, tmp_path):
     found = _with_fault(f"drop-tag:{tag}", tmp_path, "--probe", "hello")
     assert list(_red(found)) == ["run"]
