@@ -22,6 +22,16 @@ RUN_SETTINGS = {
 }
 """The settings of a server that is made for one run."""
 
+_PASSING = (
+    "starting up",
+    "shutting down",
+    "not yet accepting",
+    "in recovery mode",
+    "too many clients",
+    "connection slots are reserved",
+)
+"""What a server says, in parts, that refuses everybody for a while: waiting helps."""
+
 
 _FORCE_SINCE = 13_00_00
 _END_CONNECTIONS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
@@ -31,16 +41,18 @@ def answers(address: Address) -> bool:
     """Tell whether a connection to a database can be opened now.
 
     Raises:
-        InfraError: when it never will be: the server answers, and refuses the password.
+        InfraError: when it never will be: the server answers, and refuses user, password or
+            database.
     """
     try:
         with closing(address.connect()):
             return True
     except psycopg2.OperationalError as error:
-        if "password authentication failed" in str(error):
+        refused = str(error).partition("FATAL:")[2]
+        if refused and not any(passing in refused for passing in _PASSING):
             raise InfraError(
-                f"PostgreSQL at {address.host}:{address.port} refuses the password of"
-                f" {address.user!r}: it is another server, or was given another password"
+                f"PostgreSQL at {address.host}:{address.port} refuses the user {address.user!r}:"
+                f" {one_line(refused)}: it is another server, or was set up otherwise"
             ) from error
         return False
 

@@ -9,8 +9,9 @@ import psycopg2
 import pytest
 
 from harness.machine.errors import InfraError
+from harness.machine.processes import free_port
 from harness.stack.database.admin import answers
-from harness.stack.database.server import database_variables, ignore_variables
+from harness.stack.database.server import Address, database_variables, ignore_variables
 
 
 def test_variables_of_the_machine_do_not_lead_elsewhere(database, monkeypatch):
@@ -25,8 +26,43 @@ def test_variables_of_the_machine_do_not_lead_elsewhere(database, monkeypatch):
     assert not [name for name in os.environ if name.startswith("PG")]
 
 
-def test_a_wrong_password_is_told_at_once(database):
-    wrong = replace(database.address, password="wrong")
-    with pytest.raises(InfraError, match="refuses the password of 'metaflow'") as told:
-        answers(wrong)
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"password": "wrong"}, "'metaflow': password authentication failed for user"),
+        ({"user": "nobody"}, "'nobody': password authentication failed for user"),
+        ({"name": "nowhere"}, "'metaflow': database \"nowhere\" does not exist: it is another"),
+    ],
+)
+def test_what_can_never_be_is_told_at_once(database, wrong, said):
+    with pytest.raises(InfraError, match=f"refuses the user {said}") as told:
+        answers(replace(database.address, **wrong))
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "passes"),
+    [
+        ("the database system is starting up", True),
+        ("the database system is shutting down", True),
+        ("the database system is not yet accepting connections\nDETAIL:  Recovery", True),
+        ("the database system is in recovery mode", True),
+        ("sorry, too many clients already", True),
+        ('role "nobody" does not exist', False),
+        ('no pg_hba.conf entry for host "127.0.0.1", user "metaflow", database "a"', False),
+    ],
+)
+def test_what_passes_is_waited_for(database, monkeypatch, said, passes):
+    def refuse(_: Address) -> None:
+        raise psycopg2.OperationalError(f"connection to server failed: FATAL:  {said}\n")
+
+    monkeypatch.setattr(Address, "connect", refuse)
+    if passes:
+        assert not answers(database.address)
+    else:
+        with pytest.raises(InfraError, match=said.partition(" ")[0]):
+            answers(database.address)
+
+
+def test_a_server_that_is_not_there_yet_is_waited_for(database):
+    assert not answers(replace(database.address, port=free_port()))
