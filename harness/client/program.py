@@ -65,6 +65,7 @@ class Surroundings:
         database: where the rows are; None for local metadata.
         service_log: the file whose growth during the cell is its evidence; None without.
         objects: lists what lies in the object store; it returns None where data is in files.
+        texts: reads what is stored beside artifacts, by the end of a path; ``*`` is any part of it.
         tags: put on the run beside the probe's own.
         watch: raises InfraError when what a program waits for can come no more.
         cancelled: tells whether the run is being ended; then no program is started any more.
@@ -81,6 +82,7 @@ class Surroundings:
     database: Address | None = None
     service_log: Path | None = None
     objects: Callable[[], Sequence[Row] | None] = lambda: None
+    texts: Callable[[str], Sequence[str]] = lambda _: ()
     tags: tuple[str, ...] = ()
     watch: Callable[[], None] = lambda: None
     cancelled: Callable[[], bool] = lambda: False

@@ -35,6 +35,13 @@ _SIGKILLED = re.compile(
     r'|"return_code": (?:137|-9), "killed": false'
 )
 
+# As Metaflow tells of a task that it did not kill itself, and the reader of the child that made a
+# check.
+_KILLED = re.compile(
+    r'"return_code": -(?P<task>\d+), "killed": false'
+    r"|ended the process that made it, by signal (?P<check>\d+)"
+)
+
 
 @dataclass(frozen=True)
 class Blame:
@@ -64,8 +71,7 @@ class Evidence:
         silent: what the service, though it runs, does not answer; empty for nothing.
         killed: how many processes the kernel has killed meanwhile for want of memory, of whomever.
         said: what the client said of its failure.
-        left: what its programs printed, and what is stored of how its tasks ended; asked where the
-            kernel killed some.
+        left: what its programs printed, and what is stored of how its tasks ended.
     """
 
     service: str = ""
@@ -103,7 +109,7 @@ def blame(evidence: Evidence) -> Blame | None:
         return Blame(Status.INFRA, evidence.store)
     if evidence.ending is not None:
         return _of_service(evidence, evidence.ending)
-    return _of_room(evidence) or _of_time(evidence)
+    return _of_room(evidence) or _of_kill(evidence) or _of_time(evidence)
 
 
 def _of_room(evidence: Evidence) -> Blame | None:
@@ -114,6 +120,16 @@ def _of_room(evidence: Evidence) -> Blame | None:
         return Blame(Status.INFRA, f"memory ran out: the kernel killed {processes} meanwhile")
     run_out = _RUN_OUT.search(evidence.said)
     return Blame(Status.INFRA, f"the machine: {run_out.group()}") if run_out else None
+
+
+def _of_kill(evidence: Evidence) -> Blame | None:
+    """Return the machine where a task of the client, or one of its checks, was killed."""
+    for found in _KILLED.finditer(f"{evidence.said}\n{evidence.left}"):
+        what, number = ("a task", found["task"]) if found["task"] else ("a check", found["check"])
+        blamed = blame_client(what, Ending(-int(number)))
+        if blamed is not None:
+            return blamed
+    return None
 
 
 def _of_time(evidence: Evidence) -> Blame | None:
@@ -139,7 +155,7 @@ def blame_client(name: str, ending: Ending) -> Blame | None:
     """Return the machine where a client's program was killed, by nobody of the harness.
 
     Args:
-        name: of the program.
+        name: of the program, or what it is.
         ending: how it ended.
     """
     if by_itself(ending):

@@ -54,10 +54,11 @@ def _breaking(outcome: CellOutcome, earlier: Sequence[EarlierRun]) -> Iterator[N
 def _left_by(outcome: CellOutcome, surroundings: Surroundings) -> str:
     """Return what the programs of a cell printed, and what files tell of how its tasks ended."""
     files = [path for kind, path in outcome.evidence.items() if kind != "service"]
+    texts = [path.read_text("utf-8", "replace") for path in files if path.is_file()]
     for run_id in filter(None, {outcome.run_id, *outcome.ended}):
         # Metaflow prints only that a task failed; by which code lies beside its artifacts.
-        files += surroundings.cwd.glob(f"**/{outcome.cell.probe.flow}/{run_id}/*/*/*.runtime*")
-    return "\n".join(path.read_text("utf-8", "replace") for path in files if path.is_file())
+        texts += surroundings.texts(f"{outcome.cell.probe.flow}/{run_id}/*/*/*.runtime*")
+    return "\n".join(texts)
 
 
 class Clients:
@@ -227,7 +228,7 @@ class Clients:
             evidence = replace(evidence, store=str(error))
         said = " ".join(check.reason for check in wrong if check.status is Status.FAIL)
         killed = memory_kills() - kills
-        left = _left_by(outcome, surroundings) if killed else ""
+        left = _left_by(outcome, surroundings) if said else ""
         found = blame(replace(evidence, late=late, killed=killed, said=said, left=left))
         log = outcome.evidence.get("service")
         if found is None or found.status is not Status.FAIL or log is None:
@@ -276,6 +277,7 @@ class Clients:
             logs=self._folder.logs_of(name),
             datastore=kind.environment(client, place, folder),
             objects=partial(kind.objects, place, folder),
+            texts=partial(kind.texts, place, folder),
             # The run's id comes first: by it the end of the run finds every process.
             mark=f"{self._folder.run}/{name}",
             timeout=self._timeout,

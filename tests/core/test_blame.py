@@ -12,6 +12,7 @@ ENDED = Evidence(service="v2.5.0", ending=Ending(1), asked="/flows/F/run")
 
 # As Metaflow stores of a task how it ended.
 TASK = '{"return_code": %d, "killed": %s, "success": false}'
+CHECK = "ended the process that made it, by signal"
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,9 @@ TASK = '{"return_code": %d, "killed": %s, "success": false}'
         (Evidence(killed=1, said="exit code 137: x"), Status.INFRA, "the kernel killed a process"),
         (Evidence(killed=2, left=TASK % (-9, "false")), Status.INFRA, "the kernel killed 2"),
         (Evidence(killed=1, left="died with <Signals.SIGKILL: 9>."), Status.INFRA, "killed a pro"),
+        (Evidence(left=TASK % (-9, "false")), Status.INFRA, "a task was killed from outside, by S"),
+        (Evidence(left=TASK % (-11, "false") + TASK % (-15, "false")), Status.INFRA, "by SIGTERM"),
+        (Evidence(said=f"{CHECK} 9"), Status.INFRA, "a check was killed from outside, by SIGKILL"),
         (Evidence(said="OSError: [Errno 28] No space left on device"), Status.INFRA, "No space"),
         (Evidence(said="OSError: [Errno 24] Too many open files"), Status.INFRA, "Too many open"),
         (Evidence(said="MemoryError"), Status.INFRA, "MemoryError"),
@@ -53,6 +57,10 @@ def test_who_is_to_blame(evidence: Evidence, status: Status, said: str):
         # A neighbour's process was killed, or Metaflow ended a task because another had failed.
         Evidence(killed=1, said="flow ended with exit code 1", left=TASK % (1, "false")),
         Evidence(killed=1, said="flow ended with exit code 1", left=TASK % (-9, "true")),
+        # It crashed of its own, or returned a number that a shell might mean a signal by.
+        Evidence(said="flow ended with exit code 1", left=TASK % (-11, "false")),
+        Evidence(said="flow ended with exit code 1", left=TASK % (137, "false")),
+        Evidence(said=f"{CHECK} 11"),
     ],
 )
 def test_what_speaks_against_nobody_is_the_clients_own(evidence: Evidence):

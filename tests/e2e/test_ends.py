@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.core.outcome import Status
 from harness.machine.processes import wait_until
 from tests.e2e.nox_runs import (
     NoxRun,
@@ -61,8 +62,21 @@ if __name__ == "__main__":
 """
 
 
+# The first time somebody kills its task, and nothing that was printed says so.
+KILLED = PLAIN.replace("PlainFlow", "KilledFlow").replace(
+    "        self.next(self.end)",
+    """        import os
+        try:
+            open({once!r}, "x").close()
+            os.kill(os.getpid(), 9)
+        except FileExistsError:
+            pass
+        self.next(self.end)""",
+)
+
+
 class _Flows:
-    """A folder of probes: a plain flow and one that hangs."""
+    """A folder of probes: a plain flow, one that hangs and one whose task is killed."""
 
     def __init__(self, folder: Path) -> None:
         self.pids = folder / "pids"
@@ -71,6 +85,8 @@ class _Flows:
         (self.folder / "plain.py").write_text(PLAIN, encoding="utf-8")
         hangs = HANGS.format(pids=str(self.pids))
         (self.folder / "hangs.py").write_text(hangs, encoding="utf-8")
+        killed = KILLED.format(once=str(folder / "once"))
+        (self.folder / "killed.py").write_text(killed, encoding="utf-8")
 
     @property
     def hanging(self) -> list[int]:
@@ -99,7 +115,7 @@ def flows(tmp_path_factory) -> _Flows:
 
 @pytest.fixture(scope="module")
 def timed_out(flows, tmp_path_factory) -> NoxRun:
-    """A run of the plain and the hanging flow, without a service."""
+    """A run of all of them, without a service."""
     return run(
         "local",
         tmp_path_factory.mktemp("results"),
@@ -120,6 +136,12 @@ def test_a_hanging_flow_is_a_timeout(timed_out, flows):
 def test_nothing_of_a_hanging_flow_is_left(timed_out, flows):
     flows.check_gone()
     assert leftovers(timed_out.folder.parent) == []
+
+
+def test_a_task_that_is_killed_is_infra_and_done_again(timed_out):
+    first, second = (entry for entry in timed_out.view.attempts if entry.probe == "killed")
+    assert (first.status, second.status) == (Status.INFRA, Status.PASS)
+    assert first.checks["run"].reason == "a task was killed from outside, by SIGKILL"
 
 
 def test_a_plain_flow_has_the_single_check_run(timed_out):

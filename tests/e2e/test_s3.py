@@ -25,6 +25,7 @@ from harness.stack.store.s3 import OwnS3
 from harness.stack.store.saved import serve
 from harness.stack.store.server import CREDENTIALS, S3Server
 from tests.e2e.nox_runs import environment, nox
+from tests.e2e.test_ends import KILLED
 from tests.marks import mark_of
 from tests.stack.store.objects_of import urls
 
@@ -164,6 +165,18 @@ def test_a_store_that_dies_in_mid_run_is_replaced_and_leaves_nothing(alone):
     assert broken.seconds < 100, "a dead store does not cost the whole --timeout"
     assert f"{entry.id} was done again: the S3 server ended" in one.said.getvalue()
     assert not (one.run.folder.path / "work").exists()
+
+
+def test_a_task_that_is_killed_is_told_by_what_lies_in_the_store(alone, tmp_path):
+    flows = tmp_path / "flows"
+    flows.mkdir()
+    killed = KILLED.format(once=str(tmp_path / "once"))
+    (flows / "killed.py").write_text(killed, encoding="utf-8")
+    one = alone("--flow-dir", str(flows), "--probe", "killed")
+    entry = one.go()
+    (broken,) = one.run.record.view.earlier(entry)
+    assert (broken.status, entry.status) == ("infra", "pass")
+    assert broken.checks["run"].reason == "a task was killed from outside, by SIGKILL"
 
 
 @pytest.fixture

@@ -365,6 +365,15 @@ def test_a_kill_for_want_of_memory_excuses_whom_it_hit(lab, monkeypatch, work, s
     assert len(lab.attempts) == (2 if status is Status.INFRA else 1)
 
 
+def test_a_task_that_is_killed_is_infra_by_the_name_of_the_signal(lab):
+    lab.go(TASK_KILLED)
+    first, _ = lab.attempts
+    assert (first.status, first.checks["run"].reason) == (
+        Status.INFRA,
+        "a task was killed from outside, by SIGKILL",
+    )
+
+
 def test_variables_of_the_machine_are_not_heeded(lab, monkeypatch):
     for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")

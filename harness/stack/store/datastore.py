@@ -51,6 +51,18 @@ class Datastore(Protocol):
             InfraError: when the store cannot be asked.
         """
 
+    def texts(self, stack: str, folder: Path, pattern: str) -> list[str]:
+        """Return what lies there below paths that end so, as text.
+
+        Args:
+            stack: as above.
+            folder: as above.
+            pattern: the end of a path, whole names; ``*`` is any part of one.
+
+        Raises:
+            InfraError: when the store cannot be asked.
+        """
+
     def check_alive(self) -> None:
         """Raise InfraError when it is there no longer: then a cell's failure is not its own."""
 
@@ -94,6 +106,11 @@ class LocalDatastore:
 
     def objects(self, stack: str, folder: Path) -> None:
         """Return None: a file that is gone shows when it is read back."""
+
+    def texts(self, stack: str, folder: Path, pattern: str) -> list[str]:  # noqa: ARG002
+        """Return the texts of files below the folder."""
+        found = sorted(path for path in folder.glob(f"**/{pattern}") if path.is_file())
+        return [path.read_text("utf-8", "replace") for path in found]
 
     def check_alive(self) -> None:
         """Do nothing: folders stay."""

@@ -133,6 +133,10 @@ class ObjectStore:
         """Return every object under ``root``."""
         return self._ask("list_objects", root, list[Stored])
 
+    def texts(self, root: S3Root, pattern: str) -> Sequence[str]:
+        """Return the texts of the objects under ``root`` whose keys end with a pattern."""
+        return self._ask("texts", root, list[str], pattern=pattern)
+
     def remove(self, root: S3Root) -> int:
         """Remove every object under ``root`` and return how many there were."""
         return self._ask("remove", root, int)

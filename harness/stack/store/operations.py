@@ -16,6 +16,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import BinaryIO, TypedDict
 
@@ -98,6 +99,13 @@ def list_objects(s3: BaseClient, bucket: str, prefix: str) -> list[dict[str, str
     ]
 
 
+def texts(s3: BaseClient, bucket: str, prefix: str, pattern: str) -> list[str]:
+    """Return the texts of the objects under the prefix whose keys end with a pattern."""
+    keys = [key for key, _ in objects(s3, bucket, prefix) if fnmatchcase(key, f"*/{pattern}")]
+    bodies = [s3.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys]
+    return [body.decode("utf-8", "replace") for body in bodies]
+
+
 def remove(s3: BaseClient, bucket: str, prefix: str) -> int:
     """Remove every object under the prefix, one by one; return how many.
 
@@ -153,7 +161,7 @@ def load(s3: BaseClient, bucket: str, prefix: str, folder: str, saved: list[Save
 
 OPERATIONS: dict[str, Callable[..., object]] = {
     function.__name__: function
-    for function in (make_bucket, check_access, list_objects, remove, save, load)
+    for function in (make_bucket, check_access, list_objects, texts, remove, save, load)
 }
 
 

@@ -122,6 +122,13 @@ class S3Datastore:
         except ObjectStoreError as error:
             raise InfraError(f"the object store cannot be listed: {error}") from error
 
+    def texts(self, stack: str, folder: Path, pattern: str) -> list[str]:
+        """Return the texts of objects in the place of the cell or walk."""
+        try:
+            return [*self.store.texts(self._place(stack, folder), pattern)]
+        except ObjectStoreError as error:
+            raise InfraError(f"the object store cannot be read: {error}") from error
+
     def _place(self, stack: str, folder: Path) -> S3Root:
         with self._lock:
             if self._broken is not None:

@@ -76,6 +76,16 @@ def test_objects_are_listed_and_removed_by_prefix(store: ObjectStore):
     assert urls(store, bucket) == [f"{bucket.url}/mine-not/c"]
 
 
+def test_texts_are_read_by_the_ends_of_their_keys(store: ObjectStore):
+    bucket = _bucket()
+    store.make_bucket(bucket.bucket)
+    run = "Flow/data/Flow/7/start"
+    put(store, bucket, f"mine/{run}/1/0.runtime", f"mine/{run}/2/0.runtime.json")
+    put(store, bucket, f"mine/{run}/1/0.other", f"not-mine/{run}/1/0.runtime")
+    assert store.texts(bucket.under("mine"), "Flow/7/*/*/*.runtime*") == ["12345"] * 2
+    assert store.texts(bucket, "Flow/8/*/*/*.runtime*") == []
+
+
 def test_access_is_checked_and_leaves_nothing(store: ObjectStore):
     bucket = _bucket()
     store.make_bucket(bucket.bucket)
