@@ -28,6 +28,7 @@ ENGINE = {
     "tests/stack/database/test_container.py",
     "tests/stack/store/test_container.py",
     "tests/e2e/test_containers.py",
+    "tests/e2e/test_dying_containers.py",
     "tests/e2e/test_resume.py",
     "tests/e2e/test_s3_image.py",
     "tests/e2e/test_ui.py",

@@ -145,7 +145,8 @@ def _of_time(evidence: Evidence) -> Blame | None:
 def _of_service(evidence: Evidence, ending: Ending) -> Blame:
     service = f"the service {evidence.service}"
     if not by_itself(ending):
-        how = ending if ending.out_of_memory else f"was killed from outside, by {ending.signal}"
+        told = ending.out_of_memory or ending.removed
+        how = ending if told else f"was killed from outside, by {ending.signal}"
         return Blame(Status.INFRA, f"{service} {how}")
     asked = f"; under way: {evidence.asked}" if evidence.asked else ""
     return Blame(Status.FAIL, f"{service} {ending} by itself, while its database lives{asked}")

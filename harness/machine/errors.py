@@ -47,10 +47,12 @@ class Ending:
     Attributes:
         code: its exit code; below 0 the number of the signal that ended it.
         out_of_memory: whether it was ended for using more memory than it was given.
+        removed: whether somebody took it away, and killed it by that: a container.
     """
 
     code: int
     out_of_memory: bool = False
+    removed: bool = False
 
     @property
     def signal(self) -> str:
@@ -61,6 +63,8 @@ class Ending:
     def __str__(self) -> str:
         if self.out_of_memory:
             return "was killed: it used more memory than it is given"
+        if self.removed:
+            return "was removed by somebody"
         return f"ended with exit code {self.code}" + (f" ({self.signal})" if self.signal else "")
 
 

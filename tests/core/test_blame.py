@@ -26,6 +26,7 @@ CHECK = "ended the process that made it, by signal"
         (Evidence(service="s", ending=Ending(-9)), Status.INFRA, "from outside, by SIGKILL"),
         (Evidence(service="s", ending=Ending(143)), Status.INFRA, "from outside, by SIGTERM"),
         (Evidence(service="s", ending=Ending(137, True)), Status.INFRA, "more memory than"),
+        (Evidence(service="s", ending=Ending(-9, removed=True)), Status.INFRA, "removed by some"),
         (Evidence(service="s", database="gone", ending=Ending(1)), Status.INFRA, "more: gone"),
         (Evidence(service="s", store="no store"), Status.INFRA, "no store"),
         (Evidence(killed=1, said="exit code 137: x"), Status.INFRA, "the kernel killed a process"),

@@ -336,7 +336,7 @@ def test_clean_after_kill_9_leaves_others_alone(
             start_new_session=True,
         )
     try:
-        run_id = _await_client(tmp_path, process)
+        run_id = await_client(tmp_path, process)
         alive = nox("-s", "clean", env=env)
         assert f"{run_id}: left alone: it is running" in alive.stdout
         assert process.poll() is None
@@ -356,13 +356,13 @@ def test_clean_after_kill_9_leaves_others_alone(
     assert run_id not in nox("-s", "clean", env=env).stdout
 
 
-def _await_client(results: Path, process: subprocess.Popen[Any]) -> str:
-    """Wait until a client of the run works; return the id of the run."""
+def await_client(results: Path, process: subprocess.Popen[Any], cell: str = "compat__") -> str:
+    """Wait until a client of the run works on a cell; return the id of the run."""
 
     def works() -> bool:
         assert process.poll() is None, (results / "output").read_text()
         name = (results / "latest").resolve().name
-        return any(mark.startswith(f"{name}/compat__") for _, mark in marked_processes())
+        return any(mark.startswith(f"{name}/{cell}") for _, mark in marked_processes())
 
     wait_until(works, seconds=SECONDS, what="a client of the run", log=results / "output")
     return (results / "latest").resolve().name
@@ -497,7 +497,7 @@ def test_an_engine_that_stops_in_mid_run_is_infra(
                 stdout=output,
                 stderr=output,
             )
-        run_id = _await_client(tmp_path, process)
+        run_id = await_client(tmp_path, process)
         relay.close()
     # An engine that stops takes its containers with it.
     for container in find(engine, run_id).containers:
@@ -754,7 +754,7 @@ def test_ctrl_c_leaves_nothing(
     before = things(engine)
     options = ["--registry", registry, *SMALL, "--service", "v2.5.0", "--results", str(tmp_path)]
     with started(("-s", "compat", "--", *options), tmp_path / "output", env) as process:
-        run_id = _await_client(tmp_path, process)
+        run_id = await_client(tmp_path, process)
         code = end(process, signal.SIGINT)
 
     assert code != 0

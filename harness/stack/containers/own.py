@@ -7,6 +7,7 @@ label is ever used, stopped or removed.
 from __future__ import annotations
 
 import contextlib
+import signal
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from docker.models.networks import Network
 from docker.models.volumes import Volume
 from docker.types import EndpointConfig, LogConfig, Mount
 
-from harness.machine.errors import EndedError, Ending, InfraError
+from harness.machine.errors import EndedError, Ending
 from harness.machine.locks import lock_path
 from harness.machine.output import OF_PART, Output, note
 from harness.machine.processes import HOST, tail_note
@@ -278,7 +279,8 @@ class RunningContainer:
             try:
                 state = self._state()
             except NotFound:
-                raise InfraError(f"the container {self.name} was removed by somebody") from None
+                ending = Ending(-signal.SIGKILL, removed=True)
+                raise EndedError(f"the container {self.name}", ending) from None
         if not state["Running"]:
             self._finish_log()
             said = f" ({state['Error']})" if state.get("Error") else ""

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from harness.catalog.versions import load
-from harness.machine.errors import InfraError
+from harness.machine.errors import EndedError, InfraError
 from harness.machine.processes import tail, wait_until
 from harness.stack.containers.engine import Engine
 from harness.stack.containers.images import Image, Images
@@ -112,6 +112,6 @@ def test_a_container_that_somebody_removed_is_told(
 ) -> None:
     container = belongings.run(shell(image, "sleep 600"), tmp_path / "log")
     find(engine, belongings.run_id).containers[0].remove(force=True)
-    with pytest.raises(InfraError, match="was removed by somebody"):
+    with pytest.raises(EndedError, match="was removed by somebody"):
         container.check_alive()
     container.remove()
