@@ -183,8 +183,8 @@ _NEXT_STEPS = {
     "unauthorized": "the registry wants docker login",
     "could not find an available": "the engine has no addresses left for networks: "
     "docker network ls shows who holds them, nox -s clean removes what killed runs left",
-    "port is already allocated": "leave out --database-port and the engine chooses a port",
-    "address already in use": "leave out --database-port and the engine chooses a port",
+    "port is already allocated": "leave out --database-port and a free one is chosen",
+    "address already in use": "leave out --database-port and a free one is chosen",
     **dict.fromkeys(
         ("no such host", "timeout", "deadline exceeded", "connection refused", "unreachable"),
         "the registry cannot be reached from the engine: name a mirror with --registry PREFIX, use "

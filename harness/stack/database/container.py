@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.machine.errors import InfraError
-from harness.machine.processes import HOST, wait_until
+from harness.machine.processes import HOST, free_port, wait_until
 from harness.stack.containers.images import Image, Images
 from harness.stack.containers.own import Belongings, Program, RunningContainer
 from harness.stack.database.admin import RUN_SETTINGS, answers, create_database, drop_database
@@ -21,6 +21,7 @@ NAME = "database"
 PORT = 5432
 _READY_SECONDS = 120.0
 _MEMORY = "1g"
+_PORT_TRIES = 5
 
 
 class ContainerPostgres:
@@ -33,7 +34,7 @@ class ContainerPostgres:
         log: the file for its output.
         user: the superuser that is made.
         password: of that user; None for a random one.
-        port: on 127.0.0.1; None for one the engine chooses.
+        port: on 127.0.0.1; None for one the system chooses.
         host: the name services reach it by, inside the run's network.
     """
 
@@ -92,6 +93,19 @@ class ContainerPostgres:
         self.description = f"PostgreSQL {version} from {image.reference}, in a container"
 
     def _run(self, image: Image) -> tuple[Image, RunningContainer]:
+        """Start the container on the given port, or on chosen ones until one is not taken."""
+        left = _PORT_TRIES
+        while True:
+            # Not the engine's choice: that is another one when it is started again.
+            port = self._port or free_port()
+            try:
+                return image, self._belongings.run(self._program(image, port), self.log)
+            except InfraError as error:
+                left -= 1
+                if self._port or not left or str(port) not in str(error):
+                    raise
+
+    def _program(self, image: Image, port: int) -> Program:
         environment = {
             "POSTGRES_USER": self._user,
             "POSTGRES_PASSWORD": self._password,
@@ -101,17 +115,16 @@ class ContainerPostgres:
         settings = [
             part for name, value in RUN_SETTINGS.items() for part in ("-c", f"{name}={value}")
         ]
-        program = Program(
+        return Program(
             self._host,
             image,
             environment,
-            {PORT: self._port},
+            {PORT: port},
             _MEMORY,
             command=["postgres", *settings],
             # Parallel queries over large tables share more than Docker's 64 MB.
             shared_memory="256m",
         )
-        return image, self._belongings.run(program, self.log)
 
     def _await(self, container: RunningContainer) -> Address:
         """Return the address of its ``postgres`` database, as soon as that answers."""
@@ -132,8 +145,15 @@ class ContainerPostgres:
             self._container.check_alive()
 
     def revive(self) -> None:
-        """Raise InfraError: a container started again would be at another address."""
-        raise InfraError(f"{self.description}, is not started again")
+        """Start the container again, on its data and port; return when it answers queries.
+
+        Raises:
+            InfraError: when it was removed, or with the last log lines, when it does not come up.
+        """
+        if self._container is None:
+            raise InfraError(f"{self.description}, was not started, and is not started again")
+        self._container.restart()
+        self._await(self._container)
 
     def create(self, name: str) -> Database:
         """Create the empty database ``name`` and return how to reach it.

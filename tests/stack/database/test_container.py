@@ -11,11 +11,12 @@ from uuid import uuid4
 import pytest
 
 from harness.catalog.versions import load
-from harness.machine.errors import InfraError
+from harness.machine.errors import EndedError, InfraError
 from harness.machine.processes import free_port
 from harness.stack.containers.engine import Engine
 from harness.stack.containers.images import Images
 from harness.stack.containers.own import Belongings, find
+from harness.stack.database import container as container_module
 from harness.stack.database.container import ContainerPostgres
 
 pytestmark = pytest.mark.docker
@@ -73,6 +74,40 @@ def test_the_port_can_be_chosen(server: Callable[..., ContainerPostgres]) -> Non
     assert postgres.address.port == port
 
 
+def test_one_that_was_killed_is_started_again_on_its_data_and_at_its_address(
+    server: Callable[..., ContainerPostgres], belongings: Belongings, engine: Engine
+) -> None:
+    postgres = server()
+    postgres.start()
+    database = postgres.create("metaflow").address
+    with closing(database.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE t AS SELECT 7 AS n")
+    (container,) = find(engine, belongings.run_id).containers
+    container.kill()
+    with pytest.raises(EndedError, match="SIGKILL"):
+        postgres.check_alive()
+    postgres.revive()
+    with closing(database.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT n FROM t")
+        assert cursor.fetchone() == (7,)
+    container.remove(force=True)
+    with pytest.raises(InfraError, match="restarting the container"):
+        postgres.revive()
+    postgres.stop()
+
+
+def test_a_chosen_port_that_was_taken_meanwhile_is_chosen_again(
+    server: Callable[..., ContainerPostgres], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        chosen = [taken.getsockname()[1], free_port()]
+        monkeypatch.setattr(container_module, "free_port", lambda: chosen.pop(0))
+        postgres = server()
+        postgres.start()
+    assert chosen == []
+    postgres.address.connect().close()
+
+
 def test_a_port_that_is_taken_is_told_with_what_to_do(
     server: Callable[..., ContainerPostgres], belongings: Belongings, engine: Engine
 ) -> None:
@@ -80,7 +115,7 @@ def test_a_port_that_is_taken_is_told_with_what_to_do(
         port = taken.getsockname()[1]
         with pytest.raises(InfraError, match=f"127.0.0.1:{port}") as raised:
             server(port=port).start()
-    assert "leave out --database-port and the engine chooses a port" in str(raised.value)
+    assert "leave out --database-port and a free one is chosen" in str(raised.value)
     assert find(engine, belongings.run_id).containers == []
     assert find(engine, belongings.run_id).volumes == []
 
