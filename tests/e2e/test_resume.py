@@ -8,11 +8,14 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from harness.core.entries import CellEntry, Planned, StageEntry
+from harness.core.journal import read
 from harness.machine.processes import wait_until
 from tests.e2e.nox_runs import NoxRun, end, environment, finished_run, leftovers, nox, started
 
@@ -133,6 +136,20 @@ def counted(entries: Iterable[dict[str, Any]]) -> list[str]:
     return found
 
 
+def told(run: NoxRun) -> tuple[dict[str, dict[str, str]], list[tuple[object, ...]]]:
+    """Return what a run says of its cells, check by check, and of its stages."""
+    view = run.view
+    cells = {
+        cell.id: {name: check.status.value for name, check in cell.checks.items()}
+        for cell in view.cells
+    }
+    stages = [
+        (stage.stage, stage.status.value, stage.lost, stage.problems, stage.known, stage.rereads)
+        for stage in view.stages
+    ]
+    return cells, stages
+
+
 def assert_whole(killed: Killed, resumed: NoxRun) -> None:
     """The run is what one that nobody killed would be, and none of its cells counts twice."""
     assert resumed.code == 0, resumed.output
@@ -216,15 +233,53 @@ def test_a_killed_walk_goes_on_behind_its_last_stage(cells, stages, how, tmp_pat
     assert resumed.output.count("the walk goes on behind stage 1") == stages
 
 
+@dataclass(frozen=True)
+class Whole:
+    """A run that nobody killed, and the seconds of its longest cell or stage with all around it."""
+
+    run: NoxRun
+    seconds: float
+
+
+def whole(matrix: Matrix, folder: Path) -> Whole:
+    """Run a matrix to its end; the environments of its clients are made before."""
+    words = ("-s", matrix.session, "--", *matrix.words, "--results", str(folder))
+    done = nox(*words)
+    run = finished_run(done.returncode, done.stdout + done.stderr, folder)
+    assert run.code == 0, run.output
+    kinds = (Planned, StageEntry if matrix is WALK else CellEntry)
+    times = [entry.at for entry in read(run.folder) if isinstance(entry, kinds)]
+    return Whole(run, max((b - a).total_seconds() for a, b in pairwise(times)))
+
+
+@pytest.fixture(scope="module")
+def whole_compat(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    return whole(COMPAT, tmp_path_factory.mktemp("whole"))
+
+
+@pytest.fixture(scope="module")
+def whole_walk(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    return whole(WALK, tmp_path_factory.mktemp("whole"))
+
+
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("seed", range(20))
-def test_a_run_killed_at_any_moment_goes_on(seed, tmp_path):
-    killed = kill(COMPAT, tmp_path, seconds=random.Random(seed).uniform(0, 12))
-    assert_whole(killed, go_on(killed))
+def test_a_run_killed_at_any_moment_goes_on(seed, whole_compat, tmp_path):
+    # Between cells, not seconds from the start: how long that takes depends on the machine.
+    draw = random.Random(seed)
+    cells = draw.randrange(len(COMPAT.ids))
+    killed = kill(COMPAT, tmp_path, cells=cells, seconds=draw.uniform(0, whole_compat.seconds))
+    resumed = go_on(killed)
+    assert_whole(killed, resumed)
+    assert told(resumed) == told(whole_compat.run)
 
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("seed", range(10))
-def test_a_walk_killed_at_any_moment_goes_on(seed, tmp_path):
-    killed = kill(WALK, tmp_path, seconds=random.Random(seed).uniform(0, 20))
-    assert_whole(killed, go_on(killed))
+def test_a_walk_killed_at_any_moment_goes_on(seed, whole_walk, tmp_path):
+    draw = random.Random(seed)
+    stages = draw.randrange(len(WALK.ids))
+    killed = kill(WALK, tmp_path, stages=stages, seconds=draw.uniform(0, whole_walk.seconds))
+    resumed = go_on(killed)
+    assert_whole(killed, resumed)
+    assert told(resumed) == told(whole_walk.run)
