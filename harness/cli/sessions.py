@@ -344,6 +344,9 @@ class Sessions:
         for name, run in self._runs.items():
             prepared = self._planned[name].prepared
             if prepared:
+                if self._planned[name].ui is not None:  # full itself does not go on
+                    again = f"nox -s {name} -- --resume {run.folder.run}"
+                    run.screen.say(f"cut short, this walk goes on by: {again}")
                 try:
                     with naming_machine():
                         (run.cross if name == "cross" else partial(walk, run))(prepared)

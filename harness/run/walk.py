@@ -28,7 +28,7 @@ from harness.proof import contract, fingerprint, rollback, schema
 from harness.report.summary import unsafe_sentence
 from harness.run.rereads import read_by_others, runs_by_client
 from harness.run.run import Run
-from harness.run.saved_stage import SavedStages, Seen
+from harness.run.saved_stage import SavedStages, Seen, why_unsaved
 from harness.run.unit import OneStack, Unit
 from harness.run.walked_database import MoveError, WalkedDatabase
 from harness.run.walked_schema import WalkedSchema
@@ -406,6 +406,9 @@ def walk(run: Run, pythons: Mapping[Client, Path]) -> None:
         pythons: each prepared client with its interpreter.
     """
     backend, stacks = run.services()
+    if unsaved := why_unsaved(run.options):
+        # Now, and not when hours of work are lost.
+        run.screen.say(f"--resume: {unsaved}")
     # The oldest and the newest client, who read what all others wrote, are found at the ends.
     in_order = dict(sorted(pythons.items(), key=lambda item: item[0].version))
     for name in run.plan.walks:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,20 +20,29 @@ from harness.core.outcome import Status
 from harness.machine import locks
 from harness.report.terminal import Screen
 from harness.run.run import Run
-from harness.run.walk import Walk
+from harness.run.walk import Walk, walk
+
+Start = Callable[..., Run]
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
-    """A walk over two services, not begun."""
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+    """Return a function that starts a run of a walk over two services, which is not begun."""
     monkeypatch.setattr(locks, "RUNS", tmp_path / "runs")
-    given = ["--metaflow", "2.19.39", "--path", "2.3,2.5", "--probe", "hello"]
-    given += ["--backend", "embedded", "--results", str(tmp_path / "results")]
-    options = parse("fixed_db", given, load())
-    plan = make_plan(options, [OnPython(one, "3.11") for one in options.clients])
-    run = Run(options, plan, Screen(Console(file=io.StringIO())))
-    yield run
-    run.end()
+    runs: list[Run] = []
+
+    def start(*more: str, said: io.StringIO | None = None) -> Run:
+        given = ["--metaflow", "2.19.39", "--path", "2.3,2.5", "--probe", "hello", *more]
+        given += ["--backend", "embedded", "--results", str(tmp_path / "results")]
+        options = parse("fixed_db", given, load())
+        plan = make_plan(options, [OnPython(one, "3.11") for one in options.clients])
+        screen = Screen(Console(file=said or io.StringIO(), soft_wrap=True))
+        runs.append(Run(options, plan, screen))
+        return runs[-1]
+
+    yield start
+    for run in runs:
+        run.end()
 
 
 @pytest.mark.parametrize(
@@ -47,7 +56,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
         (MemoryError(), "the machine: memory ran out"),
     ],
 )
-def test_what_the_machine_refuses_ends_a_stage_as_infra_by_its_name(run, error, said):
+def test_what_the_machine_refuses_ends_a_stage_as_infra_by_its_name(start, error, said):
+    run = start()
+
     def refuse(*_: object) -> None:
         raise error
 
@@ -68,3 +79,20 @@ def test_what_the_machine_refuses_ends_a_stage_as_infra_by_its_name(run, error, 
         Status.NOT_RUN,
         "the walk ended at stage 1",
     )
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (("--datastore", "s3"), "a walk with objects in S3 cannot go on: they are not saved"),
+        ((), ""),
+    ],
+)
+def test_a_walk_that_cannot_go_on_says_so_when_it_begins(start, monkeypatch, more, told):
+    said = io.StringIO()
+    run = start(*more, said=said)
+    lines: list[str] = []
+    monkeypatch.setattr(Walk, "go", lambda *_: lines.extend(said.getvalue().splitlines()))
+    walk(run, {})
+    found = [line for line in lines if line.startswith("--resume: ")]
+    assert [told in line for line in found] == ([True] if told else [])
