@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import io
+import os
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +18,14 @@ from rich.console import Console
 from harness.catalog.versions import load
 from harness.cli.options import parse
 from harness.cli.planning import OnPython, make_plan
+from harness.core.entries import StageEntry
 from harness.core.outcome import Status
+from harness.core.path import Step
 from harness.machine import locks
 from harness.report.terminal import Screen
 from harness.run.run import Run
 from harness.run.walk import Walk, walk
+from harness.stack.stacks import Stack
 
 Start = Callable[..., Run]
 
@@ -96,3 +101,26 @@ def test_a_walk_that_cannot_go_on_says_so_when_it_begins(start, monkeypatch, mor
     walk(run, {})
     found = [line for line in lines if line.startswith("--resume: ")]
     assert [told in line for line in found] == ([True] if told else [])
+
+
+@pytest.mark.e2e
+def test_a_kill_outside_of_cells_ends_the_walk_as_infra_by_the_name_of_the_signal(
+    start, monkeypatch
+):
+    run = start()
+    ask = Walk._check_contract
+
+    def kill_and_ask(self: Walk, stage: StageEntry, step: Step, stack: Stack) -> None:
+        running: Any = stack.running
+        os.kill(running._process.pid, signal.SIGKILL)
+        ask(self, stage, step, stack)
+
+    monkeypatch.setattr(Walk, "_check_contract", kill_and_ask)
+    backend, stacks = run.services()
+    pythons = dict.fromkeys(run.plan.clients, Path("never started"))
+    Walk(run, backend, stacks, pythons).go(run.plan.path)
+    stage, never = run.record.view.stages
+    assert (stage.status, never.status) == (Status.INFRA, Status.NOT_RUN)
+    told = "the service reference-2.3 was killed from outside, by SIGKILL; last lines of "
+    assert stage.problems[-1].startswith(told)
+    assert stage.lost == []
