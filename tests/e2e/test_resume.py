@@ -16,7 +16,7 @@ import pytest
 
 from harness.core.entries import CellEntry, Planned, StageEntry
 from harness.core.journal import read
-from harness.machine.processes import wait_until
+from harness.machine.processes import kill_marked, wait_until
 from tests.e2e.nox_runs import NoxRun, end, environment, finished_run, leftovers, nox, started
 
 pytestmark = pytest.mark.e2e
@@ -85,6 +85,11 @@ class Killed:
         """The lines of entries of a kind."""
         return [line for line in self.lines if line.startswith(f'{{"kind":"{kind}"'.encode())]
 
+    @property
+    def ended(self) -> list[bytes]:
+        """The lines of cells that have an outcome; those that Ctrl-C broke have none."""
+        return [line for line in self.of_kind("cell") if b'"status":"infra"' not in line]
+
 
 def lines_of(results: Path) -> list[bytes]:
     """Return the whole lines of the journal of the one run in a folder; none before it begins."""
@@ -100,22 +105,39 @@ def kill(
     stages: int = 0,
     seconds: float = 0,
     how: signal.Signals = signal.SIGKILL,
+    reboot: bool = False,
+    again: bool = False,
 ) -> Killed:
-    """Run a matrix, and kill it once it has so much in its journal, and so many seconds later."""
+    """Run a matrix, and kill it once it has so much in its journal, and so many seconds later.
+
+    Args:
+        matrix: what is run.
+        folder: for its results and what it prints.
+        cells: how many have ended then.
+        stages: how many have.
+        seconds: how much later it is killed.
+        how: what its processes are sent.
+        reboot: whether all it has started goes, too, as with the machine.
+        again: whether it is a run that goes on.
+    """
     results, log = folder / "results", folder / "output"
 
     def there() -> bool:
         seen = Killed(matrix, results, lines_of(results))
         enough = len(seen.of_kind("cell")) >= cells and len(seen.of_kind("stage")) >= stages
-        return bool(seen.of_kind("planned")) and enough
+        return bool(seen.of_kind("resumed" if again else "planned")) and enough
 
-    words = ("-s", matrix.session, "--", *matrix.words, "--results", str(results))
+    given = ("--resume",) if again else matrix.words
+    words = ("-s", matrix.session, "--", *given, "--results", str(results))
     with started(words, log, environment()) as process:
         what = f"a plan, {cells} cells and {stages} stages"
         wait_until(there, seconds=240, what=what, log=log)
         time.sleep(seconds)
         end(process, how)
-    return Killed(matrix, (results / "latest").resolve(), lines_of(results))
+    run = (results / "latest").resolve()
+    if reboot:
+        assert kill_marked(lambda mark: mark.partition("/")[0] == run.name)
+    return Killed(matrix, run, lines_of(results))
 
 
 def go_on(killed: Killed, *beside: str) -> NoxRun:
@@ -126,12 +148,12 @@ def go_on(killed: Killed, *beside: str) -> NoxRun:
 
 
 def counted(entries: Iterable[dict[str, Any]]) -> list[str]:
-    """Return the ids of the entries of cells, without those that were set aside."""
+    """Return the ids of the cells with an outcome, without those that were set aside."""
     found: list[str] = []
     for entry in entries:
         if entry["kind"] == "resumed":
             found = [name for name in found if name not in entry["set_aside"]]
-        elif entry["kind"] == "cell":
+        elif entry["kind"] == "cell" and entry["status"] != "infra":
             found.append(entry["id"])
     return found
 
@@ -206,28 +228,48 @@ def test_nothing_is_left_of_a_whole_run(killed):
 
 
 @pytest.mark.parametrize(
-    ("matrix", "cells"),
-    [(COMPAT, 0), (PYTHONS, 1), (LOCAL, 1), (CROSS, 0)],
-    ids=["planned", "pythons", "local", "cross"],
+    ("matrix", "cells", "how"),
+    [
+        (COMPAT, 0, signal.SIGKILL),
+        (PYTHONS, 1, signal.SIGINT),
+        (LOCAL, 1, signal.SIGKILL),
+        (CROSS, 0, signal.SIGKILL),
+    ],
+    ids=["planned", "pythons, by Ctrl-C", "local", "cross"],
 )
-def test_so_does_one_without_cells_and_one_of_another_shape(matrix, cells, tmp_path):
-    killed = kill(matrix, tmp_path, cells=cells)
-    assert len(killed.of_kind("cell")) < len(matrix.ids)
+def test_so_does_one_without_cells_and_one_of_another_shape(matrix, cells, how, tmp_path):
+    killed = kill(matrix, tmp_path, cells=cells, how=how)
+    assert len(killed.ended) < len(matrix.ids)
     assert_whole(killed, go_on(killed))
 
 
+def test_one_that_goes_on_may_be_killed_again(tmp_path):
+    kill(LOCAL, tmp_path)
+    killed = kill(LOCAL, tmp_path, cells=1, again=True)
+    assert len(killed.ended) < len(LOCAL.ids)
+    resumed = go_on(killed)
+    assert_whole(killed, resumed)
+    assert Counter(entry["kind"] for entry in resumed.entries)["resumed"] == 2
+
+
 @pytest.mark.parametrize(
-    ("cells", "stages", "how"),
-    [(1, 0, signal.SIGKILL), (1, 1, signal.SIGINT), (2, 1, signal.SIGKILL)],
+    ("cells", "stages", "how", "reboot"),
+    [
+        (1, 0, signal.SIGKILL, True),
+        (1, 1, signal.SIGKILL, False),
+        pytest.param(1, 1, signal.SIGINT, False, marks=pytest.mark.exhaustive),
+        (2, 1, signal.SIGKILL, False),
+    ],
 )
-def test_a_killed_walk_goes_on_behind_its_last_stage(cells, stages, how, tmp_path):
-    killed = kill(WALK, tmp_path, cells=cells, stages=stages, how=how)
+def test_a_killed_walk_goes_on_behind_its_last_stage(cells, stages, how, reboot, tmp_path):
+    killed = kill(WALK, tmp_path, cells=cells, stages=stages, how=how, reboot=reboot)
     assert len(killed.of_kind("stage")) < len(WALK.ids)
     cleaned = nox("-s", "clean")
     kept = f"{killed.folder.name}: kept its journal"
     if stages:
         kept += f" and {killed.folder / 'saved'}"
     assert f"{kept}, to go on with: nox -s fixed_db -- --resume {killed.folder}" in cleaned.stdout
+    assert leftovers(killed.folder.parent) == []
     resumed = go_on(killed)
     assert_whole(killed, resumed)
     assert resumed.output.count("the walk goes on behind stage 1") == stages
