@@ -51,8 +51,8 @@ def answers(address: Address) -> bool:
         refused = str(error).partition("FATAL:")[2]
         if refused and not any(passing in refused for passing in _PASSING):
             raise InfraError(
-                f"PostgreSQL at {address.host}:{address.port} refuses the user {address.user!r}:"
-                f" {one_line(refused)}: it is another server, or was set up otherwise"
+                f"PostgreSQL at {address.host}:{address.port} does not let {address.user!r} in:"
+                f" {one_line(refused)}"
             ) from error
         return False
 
