@@ -144,13 +144,17 @@ class Checking:
             }
             self._cell(version, sample, checks, seconds + each, places)
 
-    def give_up(self, version: Service, samples: Sequence[SampleRun], why: str) -> None:
-        """Write down, for every sample that was not judged in a UI, why it could not be."""
-        done = {entry.id for entry in self._record.view.finished}
-        for sample in samples:
-            if self._planned(version, sample).id not in done:
-                checks = dict.fromkeys(UI_CHECKS, CheckOutcome(Status.INFRA, why))
-                self._cell(version, sample, checks, 0.0, {})
+    def give_up(
+        self, version: Service, samples: Sequence[SampleRun], why: str
+    ) -> Sequence[SampleRun]:
+        """Write down, for every sample that was not judged in a UI, why; return these samples."""
+        found = self._record.view.finished
+        judged = {entry.id for entry in found if entry.status is not Status.INFRA}
+        left = [one for one in samples if self._planned(version, one).id not in judged]
+        for sample in left:
+            checks = dict.fromkeys(UI_CHECKS, CheckOutcome(Status.INFRA, why))
+            self._cell(version, sample, checks, 0.0, {})
+        return left
 
     def end(self) -> int:
         """Write the reports and print the end; return 1 when something is not as expected."""

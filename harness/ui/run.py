@@ -253,7 +253,8 @@ class UIRun:
         started: Callable[[], AbstractContextManager[RunningUI]],
         live: LiveRuns | None,
     ) -> None:
-        """Judge one UI; one that dies meanwhile is started once more, and judged anew."""
+        """Judge one UI; one that dies meanwhile is started once more, for what it left unjudged."""
+        left = samples
         for last in (False, True):
             up = False
             try:
@@ -261,14 +262,15 @@ class UIRun:
                     up = True
                     self.screen.say(f"{running.origin}: {running.page}")
                     with live.beating() if live else contextlib.nullcontext():
-                        checking.judge(version, running, samples, self.links)
+                        checking.judge(version, running, left, self.links)
             except InfraError as error:
                 self.screen.say(str(error))
+                # Said once, with the log; in each cell its cause is enough.
+                why = str(error).partition("; last lines")[0]
+                left = checking.give_up(version, left, why)
                 if up and not last:
                     self.screen.say(f"the UI of {version.name} is started once more")
                     continue
-                # Said once, with the log; in each cell its cause is enough.
-                checking.give_up(version, samples, str(error).partition("; last lines")[0])
             return
 
     def _wait(self, running: RunningUI) -> None:

@@ -104,6 +104,29 @@ def standin_clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def standin_process(
+    clone: Path, address: Address, port: int, log: Path, **more: str
+) -> ManagedProcess:
+    """Start a stand-in over a database, at a port, with variables of its own."""
+    return ManagedProcess(
+        [sys.executable, "-m", "services.ui_backend_service.ui_server"],
+        env={
+            "PATH": os.defpath,
+            "MF_METADATA_DB_HOST": address.host,
+            "MF_METADATA_DB_PORT": str(address.port),
+            "MF_METADATA_DB_USER": address.user,
+            "MF_METADATA_DB_PSWD": address.password,
+            "MF_METADATA_DB_NAME": address.name,
+            "MF_UI_METADATA_HOST": "127.0.0.1",
+            "MF_UI_METADATA_PORT": str(port),
+            **more,
+        },
+        mark=f"tests-{os.getpid()}-standin-{port}",
+        log=log,
+        cwd=clone,
+    )
+
+
 @pytest.fixture(scope="session")
 def standin(standin_clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., object]:
     """Start a stand-in over a database, with a fault; gives its address and its process."""
@@ -111,23 +134,8 @@ def standin(standin_clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Ca
     @contextmanager
     def start(address: Address, fault: str = "") -> Iterator[tuple[str, ManagedProcess]]:
         port = free_port()
-        process = ManagedProcess(
-            [sys.executable, "-m", "services.ui_backend_service.ui_server"],
-            env={
-                "PATH": os.defpath,
-                "MF_METADATA_DB_HOST": address.host,
-                "MF_METADATA_DB_PORT": str(address.port),
-                "MF_METADATA_DB_USER": address.user,
-                "MF_METADATA_DB_PSWD": address.password,
-                "MF_METADATA_DB_NAME": address.name,
-                "MF_UI_METADATA_HOST": "127.0.0.1",
-                "MF_UI_METADATA_PORT": str(port),
-                "STANDIN_FAULT": fault,
-            },
-            mark=f"tests-{os.getpid()}-standin-{port}",
-            log=tmp_path_factory.mktemp("standin-log") / "ui.log",
-            cwd=standin_clone,
-        )
+        log = tmp_path_factory.mktemp("standin-log") / "ui.log"
+        process = standin_process(standin_clone, address, port, log, STANDIN_FAULT=fault)
         url = f"http://127.0.0.1:{port}"
 
         def answers() -> bool:

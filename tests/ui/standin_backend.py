@@ -9,6 +9,7 @@ that it can be put in a stand-in clone or image. Needs psycopg2.
 ``STANDIN_FAULT`` plants a fault: status, patient (a run that fell silent is said to run), hasty
 (one that runs is said to have failed), timeline, log, card, tags, search, unreadable, dag, list,
 odd (a search that sends no event), matches (one whose matches are none).
+``STANDIN_HANG_ONCE`` names a file: who does not find it makes it, and hangs at its start.
 """
 
 from __future__ import annotations
@@ -410,6 +411,10 @@ def serve() -> None:
     workers = [subprocess.Popen([sys.executable, __file__, "worker"]) for _ in range(2)]
     host = os.environ.get("MF_UI_METADATA_HOST", "0.0.0.0")
     port = int(os.environ.get("MF_UI_METADATA_PORT", "8083"))
+    with contextlib.suppress(FileExistsError):
+        if once := os.environ.get("STANDIN_HANG_ONCE"):
+            Path(once).touch(exist_ok=False)
+            signal.pause()
     rows("SELECT 1 FROM runs_v3 LIMIT 1")  # no database, or none of Metaflow's: it does not start
     server = ThreadingHTTPServer((host, port), Handler)
     print(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
-from collections.abc import Iterator
+import signal
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -20,13 +21,15 @@ from harness.core.view import View
 from harness.machine import locks
 from harness.machine.errors import InfraError, UsageError
 from harness.machine.locks import RunLock
+from harness.machine.processes import ManagedProcess
 from harness.proof.ui.page import CHECKS as PAGE_CHECKS
 from harness.report.terminal import Screen
 from harness.stack.database.server import Address, Database
 from harness.stack.kept_stack import Kept
-from harness.ui import check
+from harness.ui import backend, check
 from harness.ui import run as ui_run
 from harness.ui.run import UIRun, show
+from tests.ui.conftest import standin_process
 from tests.ui.test_source import execute, make_tables
 
 CATALOG = load()
@@ -133,31 +136,106 @@ def test_a_check_that_is_refused_leaves_the_latest_run_what_it_was(results, data
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("hangs", [1, 2])
-def test_a_backend_that_hangs_at_its_start_is_started_once_more(
-    results, database: Database, launcher, monkeypatch, hangs
+def test_a_backend_that_hangs_at_its_start_twice_is_not_started_again(
+    results, database: Database, launcher, monkeypatch
 ):
     make_tables(database.address, 20230118020300)
 
     def await_ui(_: FakeUI) -> None:
-        if len(launcher.started) <= hangs:
-            raise InfraError("the UI of v2.5.1 was not ready within 120 s; last lines of LOG:")
+        raise InfraError("the UI of v2.5.1 was not ready within 120 s; last lines of LOG:")
 
     monkeypatch.setattr(ui_run, "await_ui", await_ui)
-    monkeypatch.setattr(UIRun, "_wait", lambda *_: None)
-    show = partial(show_ui, results, "--database-url", database.address.url)
-    if hangs == 1:
-        assert show() == 0
-    else:
-        with pytest.raises(InfraError, match="was not ready"):
-            show()
+    with pytest.raises(InfraError, match="was not ready"):
+        show_ui(results, "--database-url", database.address.url)
     assert [one.stopped for one in launcher.started] == [True, True]
+
+
+@dataclass
+class StandIn(FakeUI):
+    """A stand-in's process."""
+
+    process: ManagedProcess | None = None
+
+    def check_alive(self) -> None:
+        assert self.process is not None
+        self.process.check_alive("the UI backend of v2.5.1")
+
+    def stop(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.stopped = True
+
+
+@dataclass
+class StandInLauncher(FakeLauncher):
+    """Starts stand-ins, with variables of a test's own."""
+
+    clone: Path = Path()
+    more: dict[str, str] = field(default_factory=dict)
+
+    def start(self, *given: object) -> FakeUI:
+        _, _, database, port, log = given
+        assert isinstance(database, Database)
+        assert isinstance(port, int)
+        assert isinstance(log, Path)
+        process = standin_process(self.clone, database.address, port, log, **self.more)
+        self.started.append(StandIn(f"http://127.0.0.1:{port}", log, process=process))
+        return self.started[-1]
+
+
+@pytest.fixture
+def standins(standin_clone: Path, monkeypatch: pytest.MonkeyPatch) -> StandInLauncher:
+    """A launcher of stand-ins, which are really waited for."""
+    one = StandInLauncher(clone=standin_clone)
+    monkeypatch.setattr(UIRun, "_launcher", lambda _, *, processes: one)  # noqa: ARG005
+    monkeypatch.setattr(ui_run, "await_ui", backend.await_ui)
+    monkeypatch.setattr(backend, "_READY_SECONDS", 15.0)
+    monkeypatch.setattr(UIRun, "_wait", lambda _, running: running.check_alive())
+    return one
+
+
+@pytest.mark.e2e
+def test_a_backend_that_hangs_at_its_start_is_started_once_more(
+    results, database: Database, standins, tmp_path, capsys
+):
+    make_tables(database.address, 20230118020300)
+    standins.more = {"STANDIN_HANG_ONCE": str(tmp_path / "once"), "UI_ENABLED": "1"}
+    assert show_ui(results, "--database-url", database.address.url) == 0
+    assert [one.stopped for one in standins.started] == [True, True]
+    said = capsys.readouterr().out
+    assert re.search(r"the UI of v2\.5\.1 at \S+ .*within 15 s.*: it is started once more", said)
 
 
 @pytest.fixture
 def no_browser(monkeypatch: pytest.MonkeyPatch) -> None:
     outcome = dict.fromkeys(PAGE_CHECKS, CheckOutcome(Status.UNSUPPORTED, "not looked at"))
     monkeypatch.setattr(check, "look", lambda _page, _api, runs, *_, **__: [outcome for _ in runs])
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("deaths", [1, 2])
+def test_a_backend_that_dies_during_a_check_is_started_once_more(
+    results, standins, written, monkeypatch, deaths
+):
+    def look(_page: str, _api: str, runs: Sequence[object], *_: object, **__: object) -> object:
+        if len(standins.started) <= deaths:
+            process = standins.started[-1].process
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait(10)
+            raise InfraError("the page does not answer any more")
+        skipped = CheckOutcome(Status.UNSUPPORTED, "not looked at")
+        return [dict.fromkeys(PAGE_CHECKS, skipped) for _ in runs]
+
+    monkeypatch.setattr(check, "look", look)
+    address = written.database.address
+    wanted = ("--run", written.runs["card"].pathspec)
+    code = show_ui(results, "--check", *wanted, "--database-url", address.url)
+    first, last = View(read(results / "latest")).attempts
+    assert [one.stopped for one in standins.started] == [True, True]
+    assert (code, last.status) == ((0, Status.PASS) if deaths == 1 else (1, Status.INFRA))
+    assert first.status is Status.INFRA
+    reasons = {outcome.reason for outcome in first.checks.values()}
+    assert reasons == {"the UI backend of v2.5.1 ended with exit code -9 (SIGKILL)"}
 
 
 @pytest.mark.e2e
