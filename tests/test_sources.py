@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -70,6 +71,14 @@ def test_an_import_upwards_is_found(tmp_path: Path):
     done = check_layers(tmp_path)
     assert done.returncode == 1
     assert "harness.stack.backend -> harness.cli.options (l.1)" in done.stdout
+
+
+def test_each_test_that_the_docs_name_is_there():
+    tests = "\n".join(path.read_text("utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    text = (ROOT / "docs" / "reading-a-report.md").read_text("utf-8")
+    named = set(re.findall(r"`(test_\w+)[\[`]", text))
+    assert len(named) > 20
+    assert [name for name in sorted(named) if f"def {name}(" not in tests] == []
 
 
 def test_the_folders_show_the_structure():

@@ -394,6 +394,8 @@ def test_in_a_walk_what_is_killed_is_started_again_on_the_same_data(lab, part):
     watched, pid = OneStack(stack), lab.pids[part]
     kill = f"once() and (os.kill({pid}, signal.SIGKILL), time.sleep(600))"
     assert lab.go(kill, watched).status is Status.PASS
+    first, second = lab.attempts
+    assert (first.status, second.status) == (Status.INFRA, Status.PASS)
     assert fingerprint.compare(before, stack.database.address) == []
     assert watched.problems == []
     assert len(watched.repaired) == 1
