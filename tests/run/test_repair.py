@@ -10,7 +10,10 @@ import contextlib
 import io
 import itertools
 import os
+import re
+import resource
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -332,6 +335,50 @@ def test_a_machine_that_runs_out_of_something_is_infra(lab):
         Status.INFRA,
         "the machine: No space left on device",
     )
+
+
+def test_no_more_handles_are_named_and_the_next_cell_has_its_own(lab):
+    lab.stack.check_alive()
+    unit = Unit(lab.cell(), lab.python)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.open(os.devnull, os.O_RDONLY)
+    os.close(free)
+    # A few are left, as what ends gives some back: enough for the journal, not for a client.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free + 2, hard))
+    try:
+        (outcome,) = lab.run.execute([unit], lab.run.stacks)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert outcome.status is Status.INFRA
+    assert "Too many open files" in _reason(outcome)
+    assert lab.go().status is Status.PASS
+
+
+@contextlib.contextmanager
+def _closed(folder: Path) -> Iterator[None]:
+    """Let nobody make anything in a folder; what holds root, too, not every file system knows."""
+    if os.geteuid():
+        folder.chmod(0o555)
+    elif subprocess.run(["chattr", "+i", str(folder)], check=False, capture_output=True).returncode:
+        pytest.skip("this file system has no file that root may not change")
+    try:
+        yield
+    finally:
+        if os.geteuid():
+            folder.chmod(0o755)
+        else:
+            subprocess.run(["chattr", "-i", str(folder)], check=True)
+
+
+def test_no_right_to_write_is_named_and_the_next_cell_has_its_own(lab):
+    lab.go()
+    cells = lab.run.folder.logs_of("any").parent
+    with _closed(cells):
+        outcome = lab.go()
+    assert outcome.status is Status.INFRA
+    told = r"the machine: (Permission denied|Operation not permitted): "
+    assert re.match(told + re.escape(str(cells)), _reason(outcome))
+    assert lab.go().status is Status.PASS
 
 
 # As Metaflow leaves a run whose task was killed: its own program fails, and ends well.
