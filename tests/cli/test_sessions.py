@@ -269,6 +269,25 @@ def test_what_the_machine_refuses_a_walk_ends_its_run_in_one_line(monkeypatch):
     assert ended == ["ended"]
 
 
+def test_full_says_how_its_walk_goes_on_before_it_begins(monkeypatch):
+    said: list[str] = []
+    begun: list[list[str]] = []
+    monkeypatch.setattr(sessions, "walk", lambda *_: begun.append([*said]))
+    monkeypatch.setattr(sessions, "what_is_wrong", lambda *_: "")
+    session: Any = SimpleNamespace(notify=lambda *_, **__: None)
+    run: Any = SimpleNamespace(
+        end=lambda: None,
+        screen=SimpleNamespace(say=said.append),
+        folder=SimpleNamespace(run="20260101-full"),
+    )
+    planned: Any = SimpleNamespace(run=run, prepared={"a client": "its Python"}, ui="v2.5.1")
+    found = Sessions(_choose())
+    found._planned["fixed_db"] = planned
+    found.end_runs(session)
+    again = "nox -s fixed_db -- --resume 20260101-full"
+    assert begun == [[f"cut short, this walk goes on by: {again}"]]
+
+
 def test_pythons_are_named_as_nox_is_told_to_choose_them():
     names = {str(one): one.args[0] for one in _choose().parameters("local")}
     told = choose_from(Asked(lists=True, pythons=("3.11",)), load())
