@@ -10,6 +10,7 @@ from harness.core.entries import Ended, Note, now
 from harness.core.journal import E, Journal, read
 from harness.core.view import View
 from harness.machine.errors import InfraError, of_machine
+from harness.machine.processes import uninterrupted
 from harness.report.files import write_reports
 
 
@@ -34,9 +35,10 @@ class Record:
 
     def add(self, entry: E) -> E:
         """Write an entry to the journal before taking it into account."""
-        written = self._journal.append(entry)
-        with self._lock:
-            self.view.add(written)
+        with uninterrupted():
+            written = self._journal.append(entry)
+            with self._lock:
+                self.view.add(written)
         return written
 
     def check_written(self) -> None:
