@@ -66,6 +66,17 @@ def parse_full(
     return options, _ui(draft, catalog, options, engine)
 
 
+# Options that are what they are on the command line.
+_AS_GIVEN = (
+    *("given", "references", "pull", "registry"),
+    *("remove_images", "dockerfile", "jobs", "timeout"),
+    *("repeat", "retries", "scenario", "database_name"),
+    *("database_user", "database_password", "database_port", "with_service_logs"),
+    *("plan", "seed", "on_failure", "migration_timeout"),
+    *("database_url", "allow_existing"),
+)
+
+
 def _options(
     session: str, draft: Draft, catalog: Catalog, engine: Callable[[], str] | None
 ) -> Options:
@@ -88,9 +99,8 @@ def _options(
     postgres = variants_of(raw, backend, catalog.postgres.tags)
     path = _path(raw, services, find, postgres) if session in {"fixed_db", FULL} else ()
     return Options(
+        **{name: getattr(raw, name) for name in _AS_GIVEN},
         session="fixed_db" if session == FULL else session,
-        given=raw.given,
-        references=raw.references,
         clients=clients,
         metaflow_checkout=place,
         services=tuple(dict.fromkeys(step.service for step in path)) if path else services,
@@ -101,47 +111,27 @@ def _options(
         datastores=draft.datastores,
         backend=backend,
         backend_why=why,
-        pull=raw.pull,
-        registry=raw.registry,
-        remove_images=raw.remove_images,
         # What names each PostgreSQL leaves no other for a line to carry.
         postgres_image=None
         if postgres != ("",)
         else _postgres_image(raw.postgres_image or catalog.postgres.default),
-        dockerfile=raw.dockerfile,
-        jobs=raw.jobs,
-        timeout=raw.timeout,
-        repeat=raw.repeat,
-        retries=raw.retries,
         clone=clone,
-        scenario=raw.scenario,
         packages=tuple((raw.packages or "").split()),
         postgres=postgres,
         postgres_upgrade=raw.postgres_upgrade is not None,
         deps=draft.deps,
-        database_name=raw.database_name,
-        database_user=raw.database_user,
-        database_password=raw.database_password,
-        database_port=raw.database_port,
         s3_root=draft.s3_root,
         s3_endpoint=draft.s3_endpoint,
         s3_image=raw.s3_image and _s3_image(raw.s3_image),
-        with_service_logs=raw.with_service_logs,
         # The UI of ``full`` is deployed over what its walk leaves.
         keep=raw.keep or session == FULL,
         results=raw.results.resolve(),
         resumed=raw.resume,
-        plan=raw.plan,
         pairs=make_pairs(raw.pairs, clients) if session == "cross" else (),
         path=path,
-        seed=raw.seed,
         selection=raw.service,
-        on_failure=raw.on_failure,
-        migration_timeout=raw.migration_timeout,
         gates=listed(raw.gate) or None,
-        database_url=raw.database_url,
         service_url=raw.service_url and raw.service_url.rstrip("/"),
-        allow_existing=raw.allow_existing,
         ui_assets=raw.ui_assets.resolve() if session == FULL and raw.ui_assets else None,
     )
 
