@@ -7,6 +7,7 @@ whatever their probes, checks and places: every report tells its reason once.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -301,12 +302,16 @@ def _of_stages(
     view: View, lines_of: Callable[[StageEntry], Iterable[str]], verb: str = ""
 ) -> list[str]:
     """Return what is told of stages, with where it is so: a line of several stages once."""
-    groups: dict[tuple[str, str], list[tuple[StageEntry, str]]] = {}
+    groups: dict[tuple[str, str, int], list[tuple[StageEntry, str]]] = {}
     for stage in view.stages:
+        # Lines of one stage that are alike are several things: each is told.
+        times: Counter[str] = Counter()
         for line in lines_of(stage):
             signed = _signed(line, [(stage.service, "SERVICE"), (stage.run, "RUN")])
+            times[signed] += 1
             # Stages of one walk, or services by themselves.
-            groups.setdefault((f"{stage.run} {stage.walk}", signed), []).append((stage, line))
+            key = (f"{stage.run} {stage.walk}", signed, times[signed])
+            groups.setdefault(key, []).append((stage, line))
     several = len({stage.run for stage in view.stages}) > 1
     sentences = []
     for found in groups.values():

@@ -136,6 +136,14 @@ def test_what_several_services_have_in_common_is_told_once(tmp_path: Path):
     assert render_markdown(view).count("a reason: so") == 1
 
 
+def test_what_is_alike_in_one_service_is_told_each(tmp_path: Path):
+    problems = [f"artifacts: GET /runs/{number}/artifacts answered 404" for number in (17, 1234567)]
+    view = written(tmp_path, status="fail", problems=[*problems, "the task 3 is gone"])
+    assert stage_findings(view) == [
+        f"service v2.5.1, by itself: {line}" for line in (*problems, "the task 3 is gone")
+    ]
+
+
 def test_stages_of_a_walk_that_have_something_in_common_are_told_once(tmp_path: Path):
     stages = [
         journals.stage(number, f"v2.{number}.0", status="fail", problems=[WRONG])
