@@ -17,6 +17,7 @@ from harness.core.entries import CellEntry, Planned, PlannedCell, PlannedStage, 
 from harness.core.outcome import Status
 from harness.core.path import Step
 from harness.core.probes import ROWS, STORED, Check, Probe, packages_of
+from harness.core.provenance import short
 from harness.core.scenarios import lost_answers, lost_checks
 
 _NAMED = 3
@@ -91,7 +92,7 @@ class Cell:
     @property
     def slug(self) -> str:
         """The id as a file name."""
-        return self.id.replace("/", "__")
+        return short(self.id.replace("/", "__"))
 
     @property
     def walk(self) -> str:

@@ -32,6 +32,20 @@ def digest(value: object) -> str:
     return hashlib.sha256(text).hexdigest()[:16]
 
 
+_LONGEST_NAME = 100
+
+
+def short(name: str) -> str:
+    """Return the name of a folder, cut where it is long and with a digest of the whole then.
+
+    A name may hold a path that was given. Services keep no location of an artifact over 255
+    characters, and what one refuses is missing later: our folders must leave room for the rest.
+    """
+    if len(name) <= _LONGEST_NAME:
+        return name
+    return f"{name[: _LONGEST_NAME - 17]}-{digest(name)}"
+
+
 def digest_of_files(paths: Iterable[Path]) -> str:
     """Return a short digest of the contents of some files, in order: 16 hexadecimal digits."""
     found = hashlib.sha256()

@@ -23,6 +23,7 @@ from harness.core.entries import StageEntry, now
 from harness.core.outcome import ROLLBACK, CheckOutcome, Status
 from harness.core.path import Step, service_before
 from harness.core.plan import Cell, planned_stage
+from harness.core.provenance import short
 from harness.machine.errors import HarnessError, InfraError, naming_machine, one_line
 from harness.proof import contract, fingerprint, rollback, schema
 from harness.report.summary import unsafe_sentence
@@ -363,7 +364,8 @@ class Walk:
     def _data(self, datastore: str = "") -> Path:
         """Return the one folder of the walk's data: what a stage wrote, later ones read."""
         # Walks of one run have databases of their own, and may number their runs alike.
-        return self._run.folder.work / "data" / self._name / datastore
+        own = short(self._name.replace("/", "-"))
+        return self._run.folder.work / "data" / own / datastore
 
     def _judge_rollback(
         self, stage: StageEntry, step: Step, previous: Service, database: Database

@@ -8,7 +8,7 @@ from harness.core.path import Step
 from harness.machine.errors import HarnessError, InfraError
 from harness.run.run import Run
 from harness.stack.backend import Backend
-from harness.stack.database.dump import dump, restore
+from harness.stack.database.dump import restore
 from harness.stack.database.server import Database, DatabaseServer
 from harness.stack.stacks import Stacks
 
@@ -87,8 +87,10 @@ class WalkedDatabase:
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / "database"
         try:
-            # PostgreSQL advises the programs of the newer one for both.
-            dump(self.there.address, file, target.programs)
+            # PostgreSQL advises the programs of the newer one. But what minor releases since
+            # November 2026 keep beside columns (``pg_attver``) an older pg_dump of a newer major
+            # writes down as an option, which its server refuses.
+            self.server.dump(self.there.address, file)
             restore(file, there.address, target.programs)
         except InfraError as error:
             for server in (self.server, target):

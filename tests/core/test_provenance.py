@@ -7,7 +7,7 @@ import pytest
 
 from harness.core.axes import AXES
 from harness.core.entries import PlannedCell, Provenance
-from harness.core.provenance import with_key
+from harness.core.provenance import short, with_key
 
 CELL = PlannedCell(client="2.19.39", id="x", session="compat", probe="basics", rerun="nox")
 WHOLE = Provenance(
@@ -45,3 +45,11 @@ def test_nothing_else_does():
     same = msgspec.structs.replace(CELL, id="y", rerun="nox -s compat")
     assert _key(same) == _key()
     assert with_key(with_key(WHOLE, CELL), CELL).key == _key(), "a key is not part of itself"
+
+
+def test_a_long_name_of_a_folder_is_cut_and_told_from_others_that_begin_alike():
+    long = "compat__2.19.39__v2.5.1__local__hello__postgres=-opt-" + "deep-" * 30
+    assert short(long[:100]) == long[:100]
+    assert len(short(long)) == 100
+    assert short(long).startswith(long[:83])
+    assert short(long) != short(long + "er")

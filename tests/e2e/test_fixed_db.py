@@ -162,38 +162,38 @@ def test_a_database_moves_to_a_newer_postgresql_and_everything_is_asked_again(
     assert [cell.status for cell in view.finished] == ["pass"] * 2
 
 
-@pytest.fixture
-def losing(tmp_path: Path) -> Path:
-    """The programs of PostgreSQL 18, whose pg_dump leaves the rows of a table out."""
-    binaries = find_binaries("18")
-    copy = cluster._copy_installation(binaries, tmp_path / "pg")
-    program = copy / "pg_dump"
+def programs_with(folder: Path, major: str, name: str, script: str) -> Path:
+    """Return a copy of the programs of a PostgreSQL, one of which is a script."""
+    copy = cluster._copy_installation(find_binaries(major), folder / "pg")
+    program = copy / name
     program.unlink()
-    without = "--exclude-table-data=public.metadata_v3"
-    program.write_text(f'#!/bin/sh\nexec {shlex.quote(str(binaries))}/pg_dump {without} "$@"\n')
+    program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
     return copy
 
 
-def test_rows_that_a_move_loses_are_named(walk_over: WalkOver, losing: Path) -> None:
-    view = walk_over("2.3", "--postgres-upgrade", f"16,{losing}")
+def test_rows_that_a_move_loses_are_named(walk_over: WalkOver, tmp_path: Path) -> None:
+    of_16 = shlex.quote(str(find_binaries("16")))
+    without = "--exclude-table-data=public.metadata_v3"
+    losing = programs_with(tmp_path, "16", "pg_dump", f'exec {of_16}/pg_dump {without} "$@"')
+    view = walk_over("2.3", "--postgres-upgrade", f"{losing},18")
     assert [stage.status for stage in view.stages] == ["pass", "fail"]
-    assert f"lost by the move to PostgreSQL {losing}: metadata_v3: row lost" in said(view)
+    assert "lost by the move to PostgreSQL 18: metadata_v3: row lost" in said(view)
     assert "by the migration" not in said(view)
     # The client that wrote them misses them when it reads again.
     assert "of client 2.19.39, read by client 2.19.39: metadata start/" in said(view)
     assert "'attempt=0' is gone" in said(view)
 
 
-def test_a_move_that_is_refused_ends_the_walk(walk_over: WalkOver, losing: Path) -> None:
-    program = losing / "pg_restore"
-    program.unlink()
-    program.write_text("#!/bin/sh\necho 'ERROR: no such thing' >&2\nexit 1\n")
-    program.chmod(0o755)
-    view = walk_over("2.0.6,2.3", "--postgres-upgrade", f"16,{losing}")
+def test_a_move_that_is_refused_ends_the_walk(walk_over: WalkOver, tmp_path: Path) -> None:
+    script = "echo 'ERROR: no such thing' >&2; exit 1"
+    refusing = programs_with(tmp_path, "18", "pg_restore", script)
+    view = walk_over("2.0.6,2.3", "--postgres-upgrade", f"16,{refusing}")
     assert [stage.status for stage in view.stages] == ["pass", "fail", "not-run"]
     (problem,) = view.stages[1].problems
-    assert problem.startswith(f"the database cannot be moved to PostgreSQL {losing}: pg_restore of")
+    assert problem.startswith(
+        f"the database cannot be moved to PostgreSQL {refusing}: pg_restore of"
+    )
     assert problem.endswith("ERROR: no such thing")
     assert view.stages[1].lost == []
     assert [cell.status for cell in view.finished] == ["pass", "not-run", "not-run"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ from harness.catalog.versions import load
 from harness.core.path import moving, straight
 from harness.machine.errors import EndedError, Ending, InfraError
 from harness.run.walked_database import MoveError, WalkedDatabase
+from harness.stack.database.dump import dump
 from harness.stack.database.server import Address, Database
 
 FROM, TO = moving(straight(load().reference[-1:]), ["16", "18"])
@@ -31,6 +33,9 @@ class Server:
         address = Address(self.name, 1, "me", "secret", name)
         return Database(address, address)
 
+    def dump(self, address: Address, file: Path) -> None:
+        dump(address, file, self.programs)
+
     def check_alive(self) -> None:
         if self.dead:
             raise EndedError("PostgreSQL", Ending(-9))
@@ -38,15 +43,17 @@ class Server:
 
 @pytest.fixture
 def servers(tmp_path: Path) -> dict[str, Server]:
-    for program in ("pg_dump", "pg_restore"):
-        path = tmp_path / "bin" / program
+    majors = ("16", "18")
+    for major, program in product(majors, ("pg_dump", "pg_restore")):
+        path = tmp_path / major / program
         path.parent.mkdir(exist_ok=True)
         path.write_text(
             '#!/bin/sh\nfor file; do :; done\nfile=${file#--file=}\n[ "${0##*/}" = pg_restore ] ||'
-            f' echo rows > "$file"\necho "${{0##*/}} $PGPASSWORD $*" >> {tmp_path}/said\n'
+            f' echo rows > "$file"\n'
+            f'echo "{major} ${{0##*/}} $PGPASSWORD $*" >> {tmp_path}/said\n'
         )
         path.chmod(0o755)
-    return {major: Server(major, tmp_path / "bin") for major in ("16", "18")}
+    return {major: Server(major, tmp_path / major) for major in majors}
 
 
 @pytest.fixture
@@ -66,22 +73,23 @@ def walked(servers: Mapping[str, Server], tmp_path: Path) -> WalkedDatabase:
 
 
 def says(tmp_path: Path, program: str, words: str) -> None:
-    (tmp_path / "bin" / program).write_text(f"#!/bin/sh\necho '{words}' >&2\nexit 1\n")
+    major = "16" if program == "pg_dump" else "18"
+    (tmp_path / major / program).write_text(f"#!/bin/sh\necho '{words}' >&2\nexit 1\n")
 
 
 def at(walked: WalkedDatabase) -> tuple[str, bool, bool]:
     return walked.there.address.host, walked.is_at(FROM), walked.is_at(TO)
 
 
-def test_it_is_dumped_and_restored_by_the_programs_of_the_newer(
+def test_it_is_dumped_by_the_older_and_restored_by_the_newer(
     walked: WalkedDatabase, tmp_path: Path
 ) -> None:
     assert at(walked) == ("16", True, False)
     assert walked.move(TO).address.host == "18"
     assert at(walked) == ("18", False, True)
     dumped, restored = (tmp_path / "said").read_text().splitlines()
-    assert dumped.startswith("pg_dump secret --host=16 ")
-    assert restored.startswith("pg_restore secret --host=18 ")
+    assert dumped.startswith("16 pg_dump secret --host=16 ")
+    assert restored.startswith("18 pg_restore secret --host=18 ")
     assert [path for path in (tmp_path / "work").rglob("*") if path.is_file()] == []
 
 

@@ -23,7 +23,7 @@ from docker.models.networks import Network
 from docker.models.volumes import Volume
 from docker.types import EndpointConfig, LogConfig, Mount
 
-from harness.machine.errors import EndedError, Ending
+from harness.machine.errors import EndedError, Ending, InfraError, one_line
 from harness.machine.locks import lock_path
 from harness.machine.output import OF_PART, Output, note
 from harness.machine.processes import HOST, tail_note
@@ -286,6 +286,29 @@ class RunningContainer:
             said = f" ({state['Error']})" if state.get("Error") else ""
             ending = Ending(state["ExitCode"], out_of_memory=bool(state.get("OOMKilled")))
             raise EndedError(f"the container {self.name}", ending, f"{said}{tail_note(self.log)}")
+
+    def write_output(self, command: tuple[list[str], dict[str, str]], file: Path) -> None:
+        """Run a program in it, and write what that prints on its standard output to a file.
+
+        Args:
+            command: program and arguments, and its variables.
+            file: what is written.
+
+        Raises:
+            InfraError: when it cannot be run, or ends with another exit code than 0, in its words.
+        """
+        words, variables = command
+        api, said = self._engine.client.api, b""
+        with self._engine.doing(f"running {words[0]} in the container {self.name}"):
+            made = api.exec_create(self._container.id, words, environment=variables)["Id"]
+            with file.open("wb") as output:
+                for stdout, stderr in api.exec_start(made, stream=True, demux=True):
+                    output.write(stdout or b"")
+                    said += stderr or b""
+            code = api.exec_inspect(made)["ExitCode"]
+        if code:
+            why = one_line(said.decode("utf-8", "replace")) or f"exit code {code}"
+            raise InfraError(f"{words[0]} in the container {self.name}: {why}")
 
     def remove(self) -> None:
         """Remove it with its volumes, running or not. Safe to call twice."""

@@ -12,6 +12,7 @@ from harness.machine.processes import HOST, free_port, wait_until
 from harness.stack.containers.images import Image, Images
 from harness.stack.containers.own import Belongings, Program, RunningContainer
 from harness.stack.database.admin import RUN_SETTINGS, answers, create_database, drop_database
+from harness.stack.database.dump import dump_command
 from harness.stack.database.rows import server_version
 from harness.stack.database.server import Address, Database
 
@@ -163,6 +164,16 @@ class ContainerPostgres:
         """
         address = create_database(self.address, name)
         return Database(address, replace(address, host=self._host, port=PORT))
+
+    def dump(self, address: Address, file: Path) -> None:
+        """Write all of one of its databases to a file, by the pg_dump of its image.
+
+        Raises:
+            InfraError: when it cannot be, in its own words.
+        """
+        if self._container is None:
+            raise InfraError(f"{self.description}, was not started, and has no database")
+        self._container.write_output(dump_command(replace(address, host=HOST, port=PORT)), file)
 
     def drop(self, name: str) -> None:
         """Drop the database ``name``, ending its connections."""

@@ -21,6 +21,8 @@ from harness.stack.database.cluster import clean_environment
 from harness.stack.database.server import Address
 from harness.stack.database.wheel import MAJORS
 
+_AS_ARCHIVE = ("--format=custom",)
+
 
 def dump(address: Address, file: Path, programs: Path | None = None) -> None:
     """Write all of a database to a file.
@@ -33,7 +35,17 @@ def dump(address: Address, file: Path, programs: Path | None = None) -> None:
     Raises:
         InfraError: when it cannot be read or the file cannot be written, in PostgreSQL's words.
     """
-    _run("pg_dump", programs, address, "--format=custom", f"--file={file}")
+    _run("pg_dump", programs, address, *_AS_ARCHIVE, f"--file={file}")
+
+
+def dump_command(address: Address) -> tuple[list[str], dict[str, str]]:
+    """Return the command that prints all of a database, and its variables.
+
+    Args:
+        address: the database, as seen from where the command runs.
+    """
+    command = ["pg_dump", *_words(address), *_AS_ARCHIVE]
+    return command, {"PGPASSWORD": address.password}
 
 
 def restore(file: Path, address: Address, programs: Path | None = None) -> None:
@@ -69,21 +81,23 @@ def _of_wheel(address: Address) -> Path:
     return find_binaries(next((one for one in majors if int(one) >= serves), majors[-1]))
 
 
-def _run(program: str, programs: Path | None, address: Address, *words: str) -> None:
-    """Run a program on a database to its end."""
-    # Not every folder that serves databases has the programs that write and read them.
-    own = programs is not None and os.access(programs / program, os.X_OK)
-    folder = programs if programs is not None and own else _of_wheel(address)
-    command = [
-        str(folder / program),
+def _words(address: Address) -> list[str]:
+    return [
         f"--host={address.host}",
         f"--port={address.port}",
         f"--username={address.user}",
         "--no-password",
         # A name with a "=" would be taken for more than a name.
         f"--dbname={make_dsn(dbname=address.name)}",
-        *words,
     ]
+
+
+def _run(program: str, programs: Path | None, address: Address, *words: str) -> None:
+    """Run a program on a database to its end."""
+    # Not every folder that serves databases has the programs that write and read them.
+    own = programs is not None and os.access(programs / program, os.X_OK)
+    folder = programs if programs is not None and own else _of_wheel(address)
+    command = [str(folder / program), *_words(address), *words]
     finished = subprocess.run(
         command,
         # Not among the words, which everybody on the machine can read.

@@ -22,6 +22,7 @@ from harness.stack.database.cluster import (
     running_server,
     unprivileged_user,
 )
+from harness.stack.database.dump import dump
 from harness.stack.database.server import Address, Database
 
 _UNPRIVILEGED_PORT = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
@@ -163,6 +164,10 @@ class EmbeddedPostgres:
         """
         address = create_database(self.address, name)
         return Database(address, address)
+
+    def dump(self, address: Address, file: Path) -> None:
+        """Write all of one of its databases to a file."""
+        dump(address, file, self.programs)
 
     def drop(self, name: str) -> None:
         """Drop the database ``name``, ending its connections."""

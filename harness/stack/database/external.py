@@ -15,6 +15,7 @@ from psycopg2.extensions import parse_dsn
 
 from harness.machine.errors import InfraError, UsageError, nearest, one_line
 from harness.stack.database.admin import create_database, drop_database
+from harness.stack.database.dump import dump
 from harness.stack.database.rows import server_version
 from harness.stack.database.server import Address, Database, Tls
 
@@ -114,6 +115,10 @@ class ExternalPostgres:
         address = create_database(self.address, name)
         self._created.append(name)
         return Database(address, address)
+
+    def dump(self, address: Address, file: Path) -> None:
+        """Write all of one of its databases to a file."""
+        dump(address, file, self.programs)
 
     def drop(self, name: str) -> None:
         """Drop the database ``name``, which must have been created through this object.

@@ -149,6 +149,13 @@ class DatabaseServer(Protocol):
     def create(self, name: str) -> Database:
         """Create the empty database ``name`` and return how to reach it."""
 
+    def dump(self, address: Address, file: Path) -> None:
+        """Write all of one of its databases to a file, by the programs that came with it, if any.
+
+        Raises:
+            InfraError: when it cannot be read or written, in PostgreSQL's words.
+        """
+
     def drop(self, name: str) -> None:
         """Drop the database ``name``, ending its connections."""
 
