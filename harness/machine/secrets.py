@@ -9,6 +9,7 @@ import json
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote, quote_plus
 
@@ -155,6 +156,13 @@ class Secrets:
     def text(self, text: str) -> str:
         """Return the text without secrets."""
         return by_look(self._known.sub(SECRET, text) if self._known else text)
+
+    def log(self, path: Path) -> None:
+        """Write a log anew, without secrets, that its process wrote itself so far."""
+        text = path.read_text("utf-8", "replace") if path.is_file() else ""
+        clean = self.text(text)
+        if clean != text:
+            path.write_text(clean, encoding="utf-8")
 
 
 KNOWN = Secrets()
