@@ -90,7 +90,7 @@ class OneStack:
         with self._lock:
             evidence = with_silence(self.stack.evidence(), self.stack.running)
             found = blame(evidence)
-            if found is None or (evidence.lives and not evidence.silent):
+            if found is None:
                 return
             if evidence.database:
                 if self.stack.home is None:

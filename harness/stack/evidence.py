@@ -55,9 +55,8 @@ def with_silence(evidence: Evidence, running: RunningService) -> Evidence:
         evidence: as found; of what has ended nothing is asked.
         running: the service.
     """
-    if not evidence.lives:
-        return evidence
-    return replace(evidence, late=True, silent=_unanswered(running))
+    silent = _unanswered(running) if evidence.lives else ""
+    return replace(evidence, late=True, silent=silent) if silent else evidence
 
 
 def _unanswered(running: RunningService) -> str:

@@ -202,9 +202,8 @@ class Stacks:
         if not stack.is_ours:
             stack.running.check_alive()
             return False
-        evidence = with_silence(stack.evidence(), stack.running)
-        found = blame(evidence)
-        if found is None or (evidence.lives and not evidence.silent):
+        found = blame(with_silence(stack.evidence(), stack.running))
+        if found is None:
             return False
         self._ended(stack, point, found)
         stack.running.stop()

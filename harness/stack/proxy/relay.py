@@ -98,7 +98,6 @@ class Relay:
         self._service = urlsplit(service_url)
         self._losses = losses
         self._proxy = proxy
-        self._passed = 0
         self._asked: Counter[str] = Counter()
         self._log = log
         self._lock = threading.Lock()
@@ -118,15 +117,9 @@ class Relay:
 
     @property
     def asked(self) -> tuple[Asked, ...]:
-        """What it was asked so far, in order."""
+        """What it passed on so far, in order."""
         with self._lock:
             return tuple(self._requests)
-
-    @property
-    def passed(self) -> int:
-        """How many requests the service has answered."""
-        with self._lock:
-            return self._passed
 
     def is_over(self, idle: float) -> bool:
         """Tell whether a connection that was idle for so many seconds is closed now."""
@@ -208,10 +201,7 @@ class Relay:
         with contextlib.closing(connection):
             connection.request(method, self._service.path + path, body or None, asked)
             got = connection.getresponse()
-            answer = Answer(got.status, got.reason, tuple(got.getheaders()), got.read())
-        with self._lock:
-            self._passed += 1
-        return answer
+            return Answer(got.status, got.reason, tuple(got.getheaders()), got.read())
 
     def _note(self, line: str) -> None:
         with self._lock, self._log.open("a", encoding="utf-8") as log:
