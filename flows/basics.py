@@ -100,7 +100,11 @@ CHECKS = {
     },
 }
 
-SHOWS = {"log": ["end", "product: 21"], "artifact": ["factor", "3"]}
+SHOWS = {
+    "log": ["end", "product: 21"],
+    "artifact": ["factor", "3"],
+    "steps": {"start": 1, "end": 1},
+}
 
 VALUES = {"text": "häß", "number": 7, "nested": {"a": [1, 2.5, None]}, "blob": b"\x00\xff" * 600}
 

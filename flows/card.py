@@ -80,6 +80,7 @@ SHOWS = {
     "log": ["start", "this line went to the standard output"],
     "artifact": ["shape", "hexagon"],
     "card": "start",
+    "steps": {"start": 1, "end": 1},
 }
 
 WORDS = "a hexagon stands here"

@@ -155,6 +155,8 @@ CHECKS = {
     },
 }
 
+SHOWS = {"steps": {"start": 1, "end": 1}}
+
 LINE = "the first task prints this line"
 
 

@@ -72,6 +72,8 @@ CHECKS = {
     },
 }
 
+SHOWS = {"steps": {"start": 1, "left": 1, "right": 1, "join": 1, "end": 1}}
+
 STEPS = ["start", "left", "right", "join", "end"]
 
 

@@ -21,6 +21,7 @@ WORDS = "fails on purpose"
 SHOWS = {
     "log": ["start", "the next task fails on purpose"],
     "artifact": ["shape", "pentagon"],
+    "steps": {"start": 1, "end": 1},
 }
 
 

@@ -40,7 +40,20 @@ CHECKS = {
     "run_on": {"about": "the step after the caught one sees its error"},
 }
 
-SHOWS = {"artifact": ["side", "both"]}
+SHOWS = {
+    "artifact": ["side", "both"],
+    "steps": {
+        "start": 1,
+        "left": 1,
+        "right": 1,
+        "outer": 1,
+        "inner": 11,
+        "gather": 1,
+        "gather_all": 1,
+        "join": 1,
+        "end": 1,
+    },
+}
 
 WIDE = 11
 

@@ -8,7 +8,11 @@ CHECKS = {
 
 COVERED_BY = "basics"
 
-SHOWS = {"log": ["end", "hello world"], "artifact": ["greeting", "hello"]}
+SHOWS = {
+    "log": ["end", "hello world"],
+    "artifact": ["greeting", "hello"],
+    "steps": {"start": 1, "end": 1},
+}
 
 
 class HelloFlow(FlowSpec):

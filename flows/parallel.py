@@ -14,6 +14,8 @@ CHECKS = {
     "tasks": {"about": "the client lists both tasks", "client": ">=2.4.7"},
 }
 
+SHOWS = {"steps": {"start": 1, "work": 2, "join": 1, "end": 1}}
+
 
 def parallel(function):
     """Decorate a step of several nodes, where the release can."""

@@ -38,6 +38,8 @@ CHECKS = {
     "as_it_was": {"about": "the run that was resumed is failed still", "action": "resume"},
 }
 
+SHOWS = {"steps": {"start": 1, "end": 1}}
+
 WORDS = "fails on purpose"
 
 STARTED = "start made "

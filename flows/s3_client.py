@@ -24,6 +24,8 @@ CHECKS = {
     "question_mark": {"about": "a key with a ? in it, a query to URLs, is stored and read whole"},
 }
 
+SHOWS = {"steps": {"start": 1, "end": 1}}
+
 ONE = ("one", b"\x00\xff single object" * 300)
 # Few, and read once: for any number of objects releases before 2.3.1 start 64 processes.
 MANY = [("many/%d" % number, ("häß %d" % number) * number * 50) for number in (1, 2, 3)]

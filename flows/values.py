@@ -58,7 +58,7 @@ CHECKS = {
     },
 }
 
-SHOWS = {"artifact": ["whole", "-12345"]}
+SHOWS = {"artifact": ["whole", "-12345"], "steps": {"start": 1, "end": 1}}
 
 FOLDER = Path(__file__).resolve().parent / "included"
 FILE_TEXT = "Grüße, 世界\nand a second line\n"

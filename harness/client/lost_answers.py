@@ -167,7 +167,7 @@ def _read(writer: Doer, run_id: str, relay: Relay) -> Iterator[Reading]:
     """List a run until no answer is lost any more: most of what a client reads, no run asks for."""
     for number in itertools.count(1):
         name, before = f"lossy_read_{number}", len(relay.strikes)
-        request = Request(writer.cell, run_id, ())
+        request = Request(writer.cell, run_id, (), by_path=True)
         try:
             (answer,) = read_runs(
                 writer.surroundings, [request], name=name, deadline=writer.deadline

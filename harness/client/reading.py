@@ -82,6 +82,7 @@ class Request:
         checks: names of those to make.
         done: what came of the probe's actions; of a run of an earlier stage nothing is known.
         listed: whether the run is listed, too.
+        by_path: whether one of its tasks is then fetched by its path, too.
     """
 
     cell: Cell
@@ -89,6 +90,7 @@ class Request:
     checks: tuple[str, ...]
     done: Mapping[str, Done] = field(default_factory=dict)
     listed: bool = True
+    by_path: bool = False
 
     def run_of(self, action: str) -> str:
         """Return the id of an action's run, of the first run where it has none."""
@@ -103,6 +105,7 @@ class Request:
             "checks": [self._check(name, database) for name in self.checks],
             "results": {name: _result(done) for name, done in self.done.items()},
             "listed": self.listed,
+            "by_path": self.by_path,
         }
 
     def _check(self, name: str, database: Address | None) -> dict[str, Any]:

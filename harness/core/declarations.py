@@ -89,6 +89,12 @@ class Literal:
             raise self.error(f" is {text!r}; {expected} is expected{nearest(text, choices)}")
         return text
 
+    def count(self) -> int:
+        """Return a number of things, of which there is one at least."""
+        if not isinstance(self.value, int) or isinstance(self.value, bool) or self.value < 1:
+            raise self.error(f" is {self.value!r}, and a number from 1 on is expected")
+        return self.value
+
     def texts(self) -> tuple[str, ...]:
         """Return a list of texts."""
         return tuple(item.text() for item in self.items())

@@ -21,7 +21,8 @@ A probe is a Metaflow flow in a file. These module-level names make it more than
 ``COVERED_BY``  the name of a probe that sees all that this one sees: ``all`` takes that one.
 ``FLOW``    the name of the flow, where the file has several.
 ``SHOWS``   dict of what the Metaflow UI must show of the run: ``{"log": [step, line], "artifact":
-            [name, value], "card": step}``, each of them optional.
+            [name, value], "card": step, "steps": {step: number of its tasks}}``, each of them
+            optional; the steps are those that every run of it has that ends as it should.
 
 A file without ``CHECKS`` is a plain flow; its single check is ``run``. What is declared must stand
 there as one literal: what is built when the file runs cannot be read, and is refused.
@@ -101,11 +102,13 @@ class Shows:
         log: a step, and a line that its first task printed to stdout; None without.
         artifact: the name and the text of an artifact to search for; None without.
         card: the step whose task has a card, where the client has cards; empty without.
+        steps: steps that every run has which ends as an action says, and how many tasks each has.
     """
 
     log: tuple[str, str] | None = None
     artifact: tuple[str, str] | None = None
     card: str = ""
+    steps: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -348,6 +351,7 @@ def _packages(declared: Literal | None) -> tuple[str, ...]:
 
 def _shows(declared: Literal | None) -> Shows:
     pairs: dict[str, tuple[str, str]] = {}
+    steps: tuple[tuple[str, int], ...] = ()
     card = ""
     for name, part in (declared.entries() if declared else {}).items():
         match name, part.value:
@@ -355,12 +359,14 @@ def _shows(declared: Literal | None) -> Shows:
                 pairs[str(name)] = (first, second)
             case "card", str(step):
                 card = step
+            case "steps", {}:
+                steps = tuple((str(one), tasks.count()) for one, tasks in part.entries().items())
             case _:
                 raise part.error(
-                    ": expected 'log' with [step, line], 'artifact' with [name, value], or 'card'"
-                    " with a step"
+                    ": expected 'log' with [step, line], 'artifact' with [name, value], 'card' with"
+                    " a step, or 'steps' with a dict of steps and how many tasks each has"
                 )
-    return Shows(pairs.get("log"), pairs.get("artifact"), card)
+    return Shows(pairs.get("log"), pairs.get("artifact"), card, steps)
 
 
 def _check(source: Source, name: object, entry: Literal, actions: Sequence[Action]) -> Check:

@@ -281,6 +281,7 @@ def _question(
         ],
         "results": results or {},
         "listed": True,
+        "by_path": False,
     }
 
 

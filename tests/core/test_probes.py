@@ -54,11 +54,12 @@ def test_declarations_are_read(tmp_path):
 
 
 def test_how_it_ends_and_what_it_shows_is_read(tmp_path):
-    text = PLAIN + 'ENDS = "failed"\nSHOWS = {"log": ["a", "words"], "card": "b"}\n'
+    shows = '{"log": ["a", "words"], "card": "b", "steps": {"a": 1, "b": 20}}'
+    text = f'{PLAIN}ENDS = "failed"\nSHOWS = {shows}\n'
     probe = read_probe(_file(tmp_path, "probe.py", text))
     assert probe is not None
     assert probe.ends == FAILED
-    assert probe.shows == Shows(log=("a", "words"), card="b")
+    assert probe.shows == Shows(log=("a", "words"), card="b", steps=(("a", 1), ("b", 20)))
     assert "fails as it should" in probe.checks[0].about
     plain = read_probe(_file(tmp_path, "plain.py", PLAIN))
     assert plain is not None
@@ -97,6 +98,9 @@ def test_nothing_of_a_file_is_run(tmp_path):
         (PROBE + 'SHOWS = {"log": "start"}\n', r"SHOWS\['log'\]: expected 'log' with \[step, line"),
         (PROBE + 'SHOWS = {"card": ["start"]}\n', r"SHOWS\['card'\]: expected"),
         (PROBE + 'SHOWS = {"logs": ["a", "b"]}\n', r"SHOWS\['logs'\]: expected"),
+        (PROBE + 'SHOWS = {"steps": ["start"]}\n', r"SHOWS\['steps'\]: expected"),
+        (PROBE + 'SHOWS = {"steps": {"start": 0}}\n', r"\['start'\] is 0, and a number from 1"),
+        (PROBE + 'SHOWS = {"steps": {"start": True}}\n', r"\['start'\] is True, and a number"),
     ],
 )
 def test_what_is_malformed_is_named(tmp_path, text, message):
@@ -265,6 +269,26 @@ def test_own_flows_say_what_each_check_is_about(path):
     assert probe is not None
     assert len(probe.checks) > 1
     assert all(len(check.about.split()) > 3 for check in probe.checks)
+
+
+@pytest.mark.parametrize("path", OWN, ids=lambda path: path.stem)
+def test_the_steps_an_own_flow_shows_are_its_steps(path):
+    probe = read_probe(path)
+    assert probe is not None
+    (flow,) = (
+        node
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef) and node.name == probe.flow
+    )
+    steps = {
+        node.name
+        for node in flow.body
+        if isinstance(node, ast.FunctionDef)
+        and any(isinstance(one, ast.Name) and one.id == "step" for one in node.decorator_list)
+    }
+    shown = {step for step, _ in probe.shows.steps}
+    # Which ones decorators has, its client decides.
+    assert shown == (steps if path.stem != "decorators" else set())
 
 
 @pytest.mark.parametrize("path", OWN, ids=lambda path: path.stem)

@@ -24,11 +24,9 @@ def test_the_newest_client_loses_nothing_and_what_is_there_twice_is_declared(tmp
     assert {name for name, status in statuses.items() if status == "expected-fail"} == TWICE
     assert statuses["run"] == statuses["artifacts"] == "pass"
     assert {statuses[f"lost_{name}"] for name in ("create_flow", "create_step", "ping")} == {"pass"}
-    read = ("read_flow", "read_run", "read_step", "read_more")
+    read = ("read_flow", "read_run", "read_step", "read_task", "read_more")
     assert {statuses[f"lost_{name}"] for name in read} == {"pass"}
     assert statuses["lost_tags"] == "pass"
-    # No run makes use of it, and who lists the run neither.
-    assert statuses["lost_read_task"] == "unsupported"
     assert len(statuses) == 2 + len(KINDS)
     reason = cell["checks"]["lost_create_run"]["reason"]
     number = cell["flow_run"].partition("/")[2]

@@ -7,8 +7,9 @@ real one ends on SIGKILL only. Written for the tests, not taken from anywhere; i
 that it can be put in a stand-in clone or image. Needs psycopg2.
 
 ``STANDIN_FAULT`` plants a fault: status, patient (a run that fell silent is said to run), hasty
-(one that runs is said to have failed), timeline, log, card, tags, search, unreadable, dag, list,
-odd (a search that sends no event), matches (one whose matches are none).
+(one that runs is said to have failed), timeline, over (each task that began has ended, too), log,
+card, tags, search, unreadable, dag, list, odd (a search that sends no event), matches (one whose
+matches are none).
 ``STANDIN_HANG_ONCE`` names a file: who does not find it makes it, and hangs at its start.
 """
 
@@ -205,6 +206,8 @@ class Api:
     def tasks(self, flow: str, run: str, task: str | None = None) -> Rows:
         """List tasks."""
         found = rows(TASKS, flow=flow, run=run, task=task, **self.page)
+        if FAULT == "over":
+            found = [{**one, "finished_at": one["started_at"]} for one in found]
         return found[:-1] if FAULT == "timeline" and task is None else found
 
     def dag(self, flow: str, run: str) -> dict[str, Any] | None:

@@ -40,7 +40,19 @@ def test_what_is_alive_runs_and_what_fell_silent_failed(migrated, standin, fault
     assert {run for run, reason in wrong.items() if reason} == red, wrong
     for checks in found.values():
         assert checks["listed"].status is checks["tags"].status is Status.PASS
-        assert checks["timeline"].status is checks["dag"].status is Status.UNSUPPORTED
+        assert checks["timeline"].status is Status.PASS
+        assert checks["dag"].status is Status.UNSUPPORTED
+
+
+def test_a_task_that_goes_on_has_no_end(migrated, standin):
+    database, _ = migrated
+    live = LiveRuns(database.address, "reference-2.5")
+    with live.beating(), standin(database.address, "over") as (api, _):
+        told = {run.run: judge(api, run, SHORT)["timeline"] for run in live.samples}
+    live.remove()
+    assert told["alive"].status is Status.FAIL
+    assert "an end to 1 of 1 tasks of start, of which 1 have not ended" in told["alive"].reason
+    assert told["silent"].status is Status.PASS
 
 
 def test_they_begin_anew_leave_nothing_and_are_no_clients(migrated):

@@ -16,6 +16,7 @@ import pytest
 import requests
 
 from harness.catalog.versions import load
+from harness.core.probes import FLOWS, find_probes
 from harness.proof.ui.sample import CLIENT_TAG, sample
 from harness.proof.ui.sample_run import SampleArtifact, SampleLog, SampleRun, SampleStep
 from harness.stack.database.embedded import EmbeddedPostgres
@@ -189,6 +190,26 @@ def test_of_a_probe_log_artifact_and_card_are_known(writer):
     assert drawn.artifact == SampleArtifact("shape", "hexagon", 1)
     assert drawn.tag == "service_version:v2.5.1"
     assert (drawn.has_graph, drawn.has_code) == (True, True)
+
+
+def test_which_steps_it_has_a_probe_says_and_not_the_rows(writer):
+    run = writer.run("GraphFlow", "service_version:v2.5.1")
+    for name in ("start", "inner", "inner", "of_nobody"):
+        writer.metadata(writer.task(run, name), attempt="0", attempt__done="0")
+    number = run.rpartition("/")[2]
+
+    def steps(ended: str) -> dict[str, tuple[int, int]]:
+        drawn = sample(writer.address, [writer.client], ended={f"GraphFlow/{number}": ended})
+        return {step.name: (step.tasks, step.timed) for one in drawn for step in one.steps}
+
+    found = steps("completed")
+    assert found.pop("of_nobody") == (1, 1)
+    assert list(found)[:2] == ["start", "inner"]
+    assert (found["start"], found["inner"], found["end"]) == ((1, 1), (11, 2), (1, 0))
+    assert set(found) == {step for step, _ in find_probes(FLOWS)["graph"].shows.steps}
+    # One that did not end as it should may have broken off anywhere.
+    writer.sql("UPDATE runs_v3 SET last_heartbeat_ts = 1 WHERE run_number = %s", number)
+    assert steps("failed") == {"start": (1, 1), "inner": (2, 2), "of_nobody": (1, 1)}
 
 
 def test_a_client_without_cards_has_none(writer):

@@ -65,10 +65,10 @@ def apply_check(request, check):
     return outcome("pass", rows=rows)
 
 
-def apply_listing(pathspec):
-    """List a run and tell what came of it."""
+def apply_listing(pathspec, by_path):
+    """List a run and tell what came of it; see ``inventory``."""
     try:
-        found = inventory(pathspec)
+        found = inventory(pathspec, by_path)
         json.dumps(found)
     except BaseException as error:  # noqa: BLE001 - whatever it was, the run could not be listed
         return {"inventory": None, "listing": outcome("fail", tell(error))}
@@ -137,12 +137,16 @@ def read_line(reading, deadline):
     return data.split(b"\n")[0], False
 
 
-def inventory(pathspec):
-    """List the run: its tags, and each task's artifacts and metadata, by step and task."""
-    from metaflow import Run, namespace  # noqa: PLC0415 - found in the client's environment only
+def inventory(pathspec, by_path):
+    """List the run: its tags, and each task's artifacts and metadata, by step and task.
 
-    namespace(None)
-    run = Run(pathspec)
+    Where ``by_path`` is true, one of the tasks is fetched by its path, too: who goes from step to
+    step lists them, and never asks for one.
+    """
+    import metaflow  # noqa: PLC0415 - found in the client's environment only
+
+    metaflow.namespace(None)
+    run = metaflow.Run(pathspec)
     steps = {}
     for step in run:
         steps[step.id] = {
@@ -152,6 +156,13 @@ def inventory(pathspec):
             }
             for task in step
         }
+    if by_path and steps:
+        step = min(steps)
+        name, told = min(steps[step].items())
+        task = metaflow.Task("%s/%s/%s" % (pathspec, step, name))
+        assert sorted(artifact.id for artifact in task) == told["artifacts"], (
+            "%s has other artifacts by its path than in the list of tasks" % task.pathspec
+        )
     return {"tags": sorted(run.tags), "steps": steps}
 
 
@@ -186,7 +197,7 @@ def read_run(request, clock):
     answer = {"inventory": None, "listing": outcome("pass")}
     if request["listed"]:
         pathspec = "%s/%s" % (request["flow"], request["run_id"])
-        listed, failed = timed(lambda: apply_listing(pathspec), clock)
+        listed, failed = timed(lambda: apply_listing(pathspec, request["by_path"]), clock)
         answer = listed or {"inventory": None, "listing": failed}
     return dict(answer, checks=checks)
 

@@ -117,13 +117,16 @@ def _timeline(backend: Backend, run: SampleRun) -> None:
         raise _UnsupportedError(f"the run has no task, or more than {_MOST_TASKS}")
     url = backend.url("flows", run.flow, "runs", run.run, "tasks")
     # A task has a line for each of its attempts; that one of them is whole is enough.
-    listed: dict[tuple[str, str], bool] = {}
+    listed: set[tuple[str, str]] = set()
+    whole: set[tuple[str, str]] = set()
+    over: set[tuple[str, str]] = set()
     for task in _pages(backend, url):
         key = (str(task.get("step_name")), str(task.get("task_id")))
-        whole = bool(task.get("started_at") and task.get("finished_at"))
-        listed[key] = listed.get(key, False) or whole
-    found = Counter(step for step, _ in listed)
-    timed = Counter(step for (step, _), whole in listed.items() if whole)
+        listed.add(key)
+        if task.get("finished_at"):
+            over.add(key)
+            whole.update([key] if task.get("started_at") else [])
+    found, timed, ended = (Counter(step for step, _ in keys) for keys in (listed, whole, over))
     for step in run.steps:
         if found[step.name] != step.tasks:
             raise FaultError(
@@ -133,6 +136,11 @@ def _timeline(backend: Backend, run: SampleRun) -> None:
             raise FaultError(
                 f"GET {url} gives start and end of {timed[step.name]} of"
                 f" {step.timed} tasks of {step.name}"
+            )
+        if found[step.name] - ended[step.name] < step.running:
+            raise FaultError(
+                f"GET {url} gives an end to {ended[step.name]} of {step.tasks} tasks of"
+                f" {step.name}, of which {step.running} have not ended"
             )
 
 
@@ -153,7 +161,7 @@ def _dag(backend: Backend, run: SampleRun) -> None:
 def _logs(backend: Backend, run: SampleRun) -> None:
     log = run.log
     if log is None:
-        raise _UnsupportedError("the run has no task")
+        raise _UnsupportedError("the run has no task that can have printed anything")
     url = backend.url(*_task(run, log.step, log.task), "logs", "out")
 
     def ask() -> list[str]:

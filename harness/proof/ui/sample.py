@@ -2,7 +2,8 @@
 
 What there is to look for is read from the rows that clients wrote, so any metadata database will
 do, whoever filled it. Of the project's own probes more is known: what they print, store and draw,
-and how their runs ended: rows may say otherwise, https://github.com/Netflix/metaflow/pull/2087.
+which steps they have with how many tasks, and how their runs ended: rows may say otherwise,
+https://github.com/Netflix/metaflow/pull/2087. When a task began and ended only rows tell.
 """
 
 from __future__ import annotations
@@ -257,6 +258,7 @@ class _Rows:
         probe = self._probe(run.flow_id, run.service)
         values = run._asdict()
         steps = self._all(_TASKS, values, _Step)
+        declared = probe.shows.steps if probe and state.status in _ends(probe) else ()
         firsts = {step.step: self._task(run, step) for step in steps}
         first = next(iter(firsts), "")
         stored = self._artifacts(run, first)
@@ -272,7 +274,7 @@ class _Rows:
             probe=probe.name if probe else "",
             datastore=run.datastore,
             **state._asdict(),
-            steps=tuple(SampleStep(step.step, step.tasks, step.timed) for step in steps),
+            steps=_steps(steps, declared),
             log=SampleLog(log_step, firsts[log_step], line) if log_step in firsts else None,
             card=(card, firsts[card]) if card in firsts else None,
             artifact=artifact,
@@ -298,7 +300,7 @@ class _Rows:
         seen = self._ended.get(f"{run.flow_id}/{run.run_id or run.run_number}")
         # Of several runs of a probe nobody knows which this one is; those that commands make, or
         # programs, have no tag of the harness, and count as nobody's.
-        ends = [action.ends for action in probe.actions if action.makes_run] if probe else []
+        ends = _ends(probe) if probe else []
         if seen is None and len(ends) == 1:
             (seen,) = ends
         told = self._told(run)
@@ -347,6 +349,18 @@ class _Rows:
         wanted = {**run._asdict(), **artifact._asdict(), "value": bool(value)}
         (tasks,) = self._all(_SAME_ARTIFACT, wanted, int)
         return SampleArtifact(artifact.name, value, tasks)
+
+
+def _ends(probe: Probe) -> list[str]:
+    """Return how each run of a probe ends."""
+    return [action.ends for action in probe.actions if action.makes_run]
+
+
+def _steps(found: Sequence[_Step], declared: Sequence[tuple[str, int]]) -> tuple[SampleStep, ...]:
+    """Return the steps that rows tell, with as many tasks as are declared; then those they lack."""
+    tasks = dict(declared)
+    told = [SampleStep(one.step, tasks.pop(one.step, one.tasks), one.timed) for one in found]
+    return (*told, *(SampleStep(step, number, 0) for step, number in tasks.items()))
 
 
 def _tagged(prefix: str, *columns: str) -> sql.Composable:

@@ -10,16 +10,18 @@ RUNNING = "running"
 
 @dataclass(frozen=True)
 class SampleStep:
-    """A step as the rows tell it.
+    """A step, as its probe declares it or else as the rows tell it.
 
     Attributes:
         tasks: how many it has.
         timed: of how many of them begin and end are known.
+        running: how many of them have begun and certainly not ended.
     """
 
     name: str
     tasks: int
     timed: int
+    running: int = 0
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class SampleRun:
         resumed: whether it goes on from another run.
         retried: whether a task was tried again.
         steps: those a person sees; in order of time.
-        log: whose log to read; None when the run has no task.
+        log: whose log to read; None when the run has no task, or none that can have printed.
         card: step and task with a card; None when no row or probe says that there is one.
         artifact: what to search for; None when there is nothing that has a name.
         unread: another artifact to search for, the flow's name, which every task has; None where
