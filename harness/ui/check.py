@@ -137,7 +137,7 @@ class Checking:
         for sample, (answer, seconds), page in zip(samples, answers, pages, strict=True):
             checks = {**answer, **page}
             if links is not None:
-                checks[DATA_CHECK] = _data_kept(sample, gone)
+                checks[DATA_CHECK] = _data_kept(sample, gone, checks["logs"])
             evidence = {"ui": running.log, **taken(sample, pictures)}
             places = {
                 kind: str(path.relative_to(self._record.folder)) for kind, path in evidence.items()
@@ -246,7 +246,7 @@ def rerun_line(version: str, sample: SampleRun, options: UIOptions, source: str)
     return f"nox -s ui -- {shlex.join(words)}"
 
 
-def _data_kept(sample: SampleRun, gone: Sequence[str]) -> CheckOutcome:
+def _data_kept(sample: SampleRun, gone: Sequence[str], logs: CheckOutcome) -> CheckOutcome:
     if sample.datastore != "local":
         return CheckOutcome(
             Status.UNSUPPORTED, f"its data is {sample.datastore or 'nowhere'}, not local"
@@ -256,6 +256,8 @@ def _data_kept(sample: SampleRun, gone: Sequence[str]) -> CheckOutcome:
     if not own and sample.resumed:
         why = "the logs of its first tasks are those of the run that it goes on from"
         return CheckOutcome(Status.UNSUPPORTED, why)
+    if not own and logs.status is Status.UNSUPPORTED:
+        return CheckOutcome(Status.UNSUPPORTED, f"no log of it was opened: {logs.reason}")
     if not own:
         return CheckOutcome(Status.PASS)
     more = f" and {len(own) - 1} more" if len(own) > 1 else ""

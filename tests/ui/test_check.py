@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+from harness.core.outcome import CheckOutcome, Status
 from harness.proof.ui.sample_run import SampleRun
 from harness.stack.database.server import Address
 from harness.ui.check import _data_kept, _named_state
@@ -21,6 +22,7 @@ def run() -> SampleRun:
     return dataclasses.replace(live, **fields)
 
 
+SHOWN = CheckOutcome(Status.PASS)
 OWN, OF_ANOTHER = "data/.metaflow/F/2/start/3/0.log", "data/.metaflow/F/1/start/2/0.log"
 
 
@@ -37,12 +39,18 @@ OWN, OF_ANOTHER = "data/.metaflow/F/2/start/3/0.log", "data/.metaflow/F/1/start/
     ],
 )
 def test_what_is_gone_is_the_fault_of_showing_its_run(run, resumed, gone, status):
-    outcome = _data_kept(dataclasses.replace(run, resumed=resumed), gone)
+    outcome = _data_kept(dataclasses.replace(run, resumed=resumed), gone, SHOWN)
     assert outcome.status.value == status
 
 
+@pytest.mark.parametrize(("gone", "status"), [([], "unsupported"), ([OWN], "fail")])
+def test_a_log_that_nobody_opened_tells_nothing_of_what_opening_does(run, gone, status):
+    unseen = CheckOutcome(Status.UNSUPPORTED, "the UI shows an empty log")
+    assert _data_kept(run, gone, unseen).status.value == status
+
+
 def test_data_that_is_nowhere_is_not_judged(run):
-    outcome = _data_kept(dataclasses.replace(run, datastore=""), [OWN])
+    outcome = _data_kept(dataclasses.replace(run, datastore=""), [OWN], SHOWN)
     assert outcome.reason == "its data is nowhere, not local"
 
 
