@@ -15,11 +15,13 @@ from xdist.scheduler import LoadFileScheduling
 from harness.machine.errors import InfraError
 from harness.machine.tools import ROOT
 from harness.stack.containers.engine import Engine, find_engine
+from harness.stack.database.binaries import majors_with_tls
 from harness.stack.database.embedded import EmbeddedPostgres
 from harness.stack.database.server import Database
+from harness.stack.database.tls import PROGRAM
 from tests.images.build import push_all, push_page, push_s3
 from tests.images.registry import serve_registry
-from tests.tls import Encrypted, serve, with_tls
+from tests.tls import Encrypted, serve
 
 ENGINE = {
     "tests/stack/containers/test_engine.py",
@@ -95,10 +97,18 @@ def database(postgres: EmbeddedPostgres) -> Iterator[Database]:
 
 
 @pytest.fixture(scope="session")
-def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Encrypted]:
-    """A PostgreSQL of the system's that takes encrypted connections alone."""
-    if not with_tls() or shutil.which("openssl") is None:
+def with_tls() -> str:
+    """The newest major of the system's PostgreSQL that speaks TLS."""
+    found = majors_with_tls()
+    if not found or shutil.which(PROGRAM) is None:
         _cannot("TLS needs a PostgreSQL of the system's, which the wheel's is not, and openssl")
+    return found[-1]
+
+
+@pytest.fixture(scope="session")
+def encrypted(with_tls: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Encrypted]:
+    """A PostgreSQL of the system's that takes encrypted connections alone."""
+    del with_tls  # what it needs is there
     with serve(tmp_path_factory.mktemp("encrypted")) as server:
         yield server
 

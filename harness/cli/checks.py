@@ -12,6 +12,7 @@ from harness.catalog.versions import LAST_PORT
 from harness.cli.option import Value, listed
 from harness.core.scenarios import wrong_with
 from harness.machine.errors import nearest
+from harness.stack.database.server import name_too_long
 
 
 def more_than_zero(what: str) -> Callable[[Value], str]:
@@ -82,6 +83,11 @@ def requirements(value: Value) -> str:
         if canonicalize_name(named) == "metaflow":
             return f"{text!r} would be another client: --metaflow says which"
     return "" if str(value).strip() else "the list is empty"
+
+
+def database_name(value: Value) -> str:
+    """Find a name wrong that PostgreSQL would cut, and so take for another."""
+    return name_too_long(str(value))
 
 
 def image_or_tag(value: Value) -> str:

@@ -20,6 +20,7 @@ from harness.cli.ui_options import ui_options
 from harness.client.development import find_clients, open_metaflow
 from harness.core.pairs import make_pairs
 from harness.core.path import Step, given, moving, random_path, straight
+from harness.core.tls import SINCE, why_not
 from harness.machine.errors import InfraError, UsageError, about
 from harness.run.options import Options
 from harness.stack.service import refs
@@ -98,6 +99,8 @@ def _options(
     services = () if named or session == "local" else find(raw.service)
     postgres = variants_of(raw, backend, catalog.postgres.tags)
     path = _path(raw, services, find, postgres) if session in {"fixed_db", FULL} else ()
+    modes = listed(raw.database_tls)
+    _check_tls(raw, modes, path)
     return Options(
         **{name: getattr(raw, name) for name in _AS_GIVEN},
         session="fixed_db" if session == FULL else session,
@@ -118,6 +121,7 @@ def _options(
         clone=clone,
         packages=tuple((raw.packages or "").split()),
         postgres=postgres,
+        database_tls=modes or ("",),
         postgres_upgrade=raw.postgres_upgrade is not None,
         deps=draft.deps,
         s3_root=draft.s3_root,
@@ -217,6 +221,17 @@ def _path(
     else:
         path = straight(services) if raw.seed is None else random_path(services, raw.seed)
     return moving(path, postgres) if moves else path
+
+
+def _check_tls(raw: argparse.Namespace, modes: Sequence[str], path: Sequence[Step]) -> None:
+    """Refuse several servers on one port, and a walk through services that know nothing of TLS."""
+    asked = f"--database-tls {raw.database_tls}"
+    if len(modes) > 1 and raw.database_port is not None:
+        raise UsageError(f"--database-port {raw.database_port}: one port, and {asked} has several")
+    for step in path if modes else ():
+        # It would end there: they cannot migrate.
+        if why := why_not(step.service, modes[0]):
+            raise UsageError(f"{asked}: a walk {why}: --service '>={SINCE}'")
 
 
 def _one_service(found: Sequence[Service], name: str) -> Service:

@@ -6,10 +6,11 @@ import os
 
 from harness.run.folder import check_results
 from harness.run.options import Options
-from harness.stack.database.binaries import check_variants
+from harness.stack.database.binaries import check_tls, check_variants
 from harness.stack.database.cluster import unprivileged_user
 from harness.stack.database.embedded import check_port
 from harness.stack.database.existing import check_existing
+from harness.stack.database.tls import check_program
 from harness.stack.service.external import check_external
 from harness.stack.store.choice import choose_datastores
 
@@ -23,6 +24,11 @@ def check_places(options: Options) -> None:
     if options.database_port is not None:
         check_port(options.database_port, runs_as)
     check_variants(options.postgres, upgrade=options.postgres_upgrade)
+    modes = ",".join(filter(None, options.database_tls))
+    if modes:
+        check_program(modes)
+    if modes and embedded:
+        check_tls(modes, options.postgres)
     if options.service_url is not None:
         # A run that goes on finds the flows it wrote itself.
         allow = options.allow_existing or options.resumed is not None

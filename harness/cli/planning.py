@@ -71,18 +71,18 @@ def _alone(options: Options, clients: Sequence[OnPython]) -> Iterator[Cell]:
     # A whole walk for each PostgreSQL, where each has a database of its own; one over all of them
     # where it moves.
     walks = (",".join(options.postgres),) if options.postgres_upgrade else options.postgres
-    places: Iterable[tuple[str, int, Service | None, OnPython]] = (
-        (postgres, step.number, step.service, one)
-        for postgres, step, one in product(walks, options.path, clients)
+    places: Iterable[tuple[str, str, int, Service | None, OnPython]] = (
+        (postgres, tls, step.number, step.service, one)
+        for postgres, tls, step, one in product(walks, options.database_tls, options.path, clients)
     )
     if not options.path:
         places = (
-            (postgres, 0, service, one)
-            for one, postgres, service in product(
-                clients, options.postgres, options.services or (None,)
+            (postgres, tls, 0, service, one)
+            for one, postgres, tls, service in product(
+                clients, options.postgres, options.database_tls, options.services or (None,)
             )
         )
-    for postgres, stage, service, one in places:
+    for postgres, tls, stage, service, one in places:
         for datastore in options.datastores:
             for probe in options.probes:
                 yield Cell(
@@ -94,6 +94,7 @@ def _alone(options: Options, clients: Sequence[OnPython]) -> Iterator[Cell]:
                     stage,
                     python=one.python,
                     postgres=postgres,
+                    database_tls=tls,
                     scenario=options.scenario or "",
                     packages=" ".join(options.packages),
                     deps=one.deps.name,

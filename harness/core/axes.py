@@ -37,6 +37,7 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
         datastore: ``local`` or ``s3``.
         postgres: the PostgreSQL that was asked for: a major, a tag of its image, or a folder of
             binaries; empty for the one that a backend has unasked.
+        database_tls: how services reach their database, by TLS; empty for none that was asked for.
         scenario: what was done wrong on purpose; empty for nothing.
         packages: what was asked to be installed beside the clients; empty for nothing.
         deps: which versions of what they require clients have: ``release-day``, ``latest``, or the
@@ -56,6 +57,7 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     build: str = ""
     datastore: str = "local"
     postgres: str = ""
+    database_tls: str = ""
     scenario: str = ""
     packages: str = ""
     deps: str = ""
@@ -105,6 +107,7 @@ AXES = (
     Axis("service", Side.COLUMN, "service {}", place=3, option="--service"),
     Axis("datastore", Side.PAGE, "{} data", place=4, option="--datastore"),
     Axis("postgres", Side.PAGE, "PostgreSQL {}", option="--postgres", stack=True),
+    Axis("database_tls", Side.PAGE, "TLS to the database {}", option="--database-tls", stack=True),
     Axis("scenario", Side.PAGE, "scenario {}", option="--scenario", stack=True),
     Axis("packages", Side.PAGE, "with {}", option="--with"),
     Axis("deps", Side.PAGE, "dependencies {}", option="--deps"),

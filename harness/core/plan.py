@@ -19,6 +19,7 @@ from harness.core.path import Step
 from harness.core.probes import ROWS, STORED, Check, Probe, packages_of
 from harness.core.provenance import short
 from harness.core.scenarios import lost_answers, lost_checks
+from harness.core.tls import why_not
 
 _NAMED = 3
 """Clients that a note names, of all it is about."""
@@ -37,6 +38,7 @@ class Cell:
         python: minor version of the Python its client runs on; empty where none works.
         build: what the service's name stands for: an image, or a git ref.
         postgres: the PostgreSQL that was asked for; empty for the one unasked.
+        database_tls: how the service reaches its database; empty for what nobody asked for.
         scenario: what is done wrong on purpose; empty for nothing.
         packages: requirements that were asked for beside the clients, with a space between.
         deps: which versions of what they require clients have; empty for what is pinned.
@@ -54,6 +56,7 @@ class Cell:
     python: str = ""
     build: str = ""
     postgres: str = ""
+    database_tls: str = ""
     scenario: str = ""
     packages: str = ""
     deps: str = ""
@@ -76,6 +79,7 @@ class Cell:
             build=self.build,
             datastore=self.datastore,
             postgres=self.postgres,
+            database_tls=self.database_tls,
             scenario=self.scenario,
             packages=self.packages,
             deps=self.deps,
@@ -129,8 +133,15 @@ class Cell:
         named = {"writer": self.writer, "resumer": self.resumer}.get(role)
         return named or self.client
 
+    @property
+    def refused(self) -> str:
+        """Why its service cannot be brought up as asked for, by design; empty when it can."""
+        return why_not(self.service, self.database_tls) if self.service else ""
+
     def unsupported(self, check: Check) -> str:
         """Return why the check cannot be asked of this cell; empty when it can."""
+        if self.refused:
+            return self.refused
         if not self.probe.is_for(self.datastore):
             return f"needs {' or '.join(self.probe.datastores)} data, this is {self.datastore}"
         if lost_answers(self.scenario) and self.probe.ends == FAILED:

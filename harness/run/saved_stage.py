@@ -97,7 +97,7 @@ class SavedStages:
         self._unsaved = why_unsaved(options)
         self._say = say
 
-    def save(self, stage: int, database: Address, seen: Seen) -> bool:
+    def save(self, stage: int, database: Address, seen: Seen, programs: Path | None = None) -> bool:
         """Save a stage, beside those that are saved already; return whether it is.
 
         A walk goes on without: then it is told why.
@@ -106,25 +106,26 @@ class SavedStages:
             stage: its number.
             database: as it is now.
             seen: what the walk knows.
+            programs: those that came with the server; None where they are elsewhere.
         """
         if self._unsaved:
             return False
         folder = self._own / f"{stage:02d}"
         try:
-            self._write(folder, database, seen)
+            self._write(folder, database, seen, programs)
         except (InfraError, OSError, shutil.Error) as error:
             self._say(f"stage {stage} is not saved for --resume: {error}")
             return False
         return True
 
-    def _write(self, folder: Path, database: Address, seen: Seen) -> None:
+    def _write(self, folder: Path, database: Address, seen: Seen, programs: Path | None) -> None:
         if folder.exists():
             shutil.rmtree(folder)
         folder.mkdir(parents=True)
         # First: whoever cleans must find what is not saved to its end, too.
         locks.RUNS.mkdir(parents=True, exist_ok=True)
         _note(self._run).write_text(str(self._saved), encoding="utf-8")
-        dump(database, folder / _DATABASE)
+        dump(database, folder / _DATABASE, programs)
         if self._data.exists():
             shutil.copytree(self._data, folder / _DATA, symlinks=True)
         written = [
@@ -135,13 +136,16 @@ class SavedStages:
         unfinished.write_bytes(msgspec.json.encode(index))
         unfinished.replace(folder / _INDEX)
 
-    def load(self, stage: int, database: Address, cells: Iterable[Cell]) -> Seen:
+    def load(
+        self, stage: int, database: Address, cells: Iterable[Cell], programs: Path | None = None
+    ) -> Seen:
         """Make the database and the data what they were when a stage was done.
 
         Args:
             stage: its number.
             database: an empty one.
             cells: all of the run's.
+            programs: as of ``save``.
 
         Raises:
             InfraError: when that cannot be, or the database is not as the stage left it.
@@ -153,7 +157,7 @@ class SavedStages:
                 shutil.copytree(folder / _DATA, self._data, symlinks=True)
         except (OSError, shutil.Error, msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise InfraError(f"the walk cannot go on behind stage {stage}: {error}") from error
-        restore(folder / _DATABASE, database)
+        restore(folder / _DATABASE, database, programs)
         losses = fingerprint.compare(index.left, database)
         if losses:
             raise InfraError(

@@ -111,6 +111,8 @@ def execute(unit: Unit, clients: Clients, stacks: StackSource | None) -> CellOut
         stacks: where its stack is had; None where clients run alone.
     """
     cell = unit.cell
+    if cell.refused:
+        return not_run(cell, Status.UNSUPPORTED, cell.refused)
     try:
         with naming_machine():
             stack = stacks.get(cell.service, cell.point) if stacks and cell.service else None

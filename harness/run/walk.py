@@ -119,7 +119,8 @@ class Walk:
     def _go_on(self, database: Database) -> None:
         """Make everything what it was when the last stage that is done came to its end."""
         done, cells = self._run.done[self._name], self._run.whole.cells
-        seen = self._saved.load(done, database.address, cells)
+        programs = self._walked.server.programs
+        seen = self._saved.load(done, database.address, cells, programs)
         self._written, self._left, self._observed = [*seen.written], seen.left, seen.observed
         self._run.screen.say(f"the walk goes on behind stage {done}")
 
@@ -128,7 +129,8 @@ class Walk:
         if step == self._run.plan.path[-1] or self._left is None:
             return False
         seen = Seen(self._written, self._left, self._observed)
-        return self._saved.save(step.number, database.address, seen)
+        programs = self._walked.server.programs
+        return self._saved.save(step.number, database.address, seen, programs)
 
     def _leave(self, service: Service) -> None:
         """Start the last service once more, to stay when the run has ended."""

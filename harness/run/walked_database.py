@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from harness.core.axes import Point
 from harness.core.blame import Evidence, blame
 from harness.core.path import Step
@@ -110,6 +112,8 @@ class WalkedDatabase:
         return server.create(self._run.options.database_name)
 
     def _server_of(self, step: Step) -> DatabaseServer:
-        if step.postgres:
-            return self._backend.by_postgres[step.postgres]
-        return self._backend.server(self._point) if self._point else self._backend.servers[0]
+        if self._point is not None:
+            postgres = step.postgres or self._point.postgres
+            return self._backend.server(msgspec.structs.replace(self._point, postgres=postgres))
+        by = self._backend.by_variant.items()
+        return next(server for (one, _), server in by if step.postgres in {"", one})

@@ -6,14 +6,17 @@ import re
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from harness.catalog.versions import load
 from harness.core.axes import Point
 from harness.core.scenarios import WRONG_ORDER, awkward_beginning, description_of
+from harness.core.tls import MODES
 from harness.stack.containers.engine import Engine, find_engine
 from harness.stack.containers.images import Images
 from harness.stack.containers.own import Belongings
+from harness.stack.database.binaries import majors_with_tls
 from harness.stack.database.container import ContainerPostgres
 from harness.stack.database.embedded import EmbeddedPostgres
 from harness.stack.database.external import ExternalPostgres
@@ -23,6 +26,7 @@ from harness.stack.database.server import (
     database_variables,
     ignore_variables,
 )
+from harness.stack.database.tls import Certificates
 from harness.stack.options import StackOptions
 from harness.stack.service.checkout import CheckoutLauncher
 from harness.stack.service.container import ContainerLauncher
@@ -43,8 +47,8 @@ class Backend:
 
     Attributes:
         why: the sentence on which backend this is and why it was taken; printed first.
-        by_postgres: where databases are made, by the PostgreSQL that was asked for; each is
-            started when the first asks for one.
+        by_variant: where databases are made, by the PostgreSQL and the mode of TLS that were asked
+            for; each is started when the first asks for one.
         existing: the database of ``--database-url``; None when each is made by the run.
         secrets: strings that must never be recorded.
         object_store: the S3 server of ``--s3-image``; None without it.
@@ -55,7 +59,7 @@ class Backend:
 
     name: str
     why: str
-    by_postgres: Mapping[str, DatabaseServer]
+    by_variant: Mapping[tuple[str, str], DatabaseServer]
     launcher: Launcher
     existing: Database | None
     secrets: tuple[str, ...]
@@ -67,11 +71,11 @@ class Backend:
     @property
     def servers(self) -> tuple[DatabaseServer, ...]:
         """Every server."""
-        return tuple(self.by_postgres.values())
+        return tuple(self.by_variant.values())
 
     def server(self, point: Point) -> DatabaseServer:
         """Return the server that has the databases of a cell."""
-        return self.by_postgres[point.postgres]
+        return self.by_variant[point.postgres, point.database_tls]
 
 
 def choose_backend(
@@ -108,17 +112,18 @@ def _containers(
     password = options.database_password or secrets.token_urlsafe(16)
     wanted = {one: options.postgres_image or f"postgres:{one}" for one in options.postgres}
     databases = {
-        variant: ContainerPostgres(
+        (variant, tls): ContainerPostgres(
             belongings,
             images,
             image,
-            folder / "logs" / f"{_named('postgres', variant)}.log",
+            folder / "logs" / f"{_named('postgres', variant, tls)}.log",
             user=options.database_user,
             password=password,
             port=options.database_port,
-            host=_named("database", variant),
+            host=(host := _named("database", variant, tls)),
+            certificates=_certificates(folder / "work", variant, tls, host),
         )
-        for variant, image in wanted.items()
+        for (variant, image), tls in product(wanted.items(), options.database_tls)
     }
     object_store = _object_store(options, belongings, images, folder)
     needed = [*wanted.values(), *([options.s3_image] if options.s3_image else [])]
@@ -139,7 +144,7 @@ def _containers(
 
     why = (
         f"backend: docker ({options.backend_why}): {', '.join(wanted.values())} and"
-        f" {launcher.description}"
+        f" {launcher.description}{_by_tls(options)}"
     )
     return Backend(
         "docker",
@@ -196,31 +201,46 @@ def _processes(options: StackOptions, folder: Path, mark: str) -> Backend:
         if used := database_variables():
             why += f"; of the environment the harness uses {', '.join(used)}"
         password = existing.address.password
-        return Backend("external", why, {"": external}, launcher, existing, (password, *hidden))
+        return Backend(
+            "external", why, {("", ""): external}, launcher, existing, (password, *hidden)
+        )
     ignore_variables()
     beginning = awkward_beginning(options.scenario or "")
     password = options.database_password or beginning + secrets.token_urlsafe(16)
     databases = {
-        variant: EmbeddedPostgres(
-            folder / _named("postgres", variant),
+        (variant, tls): EmbeddedPostgres(
+            folder / _named("postgres", variant, tls),
             mark,
-            binaries=variant,
+            binaries=variant or (majors_with_tls()[-1] if tls else ""),
             port=options.database_port,
             user=options.database_user,
             password=password,
+            certificates=_certificates(folder, variant, tls),
         )
-        for variant in options.postgres
+        for variant, tls in product(options.postgres, options.database_tls)
     }
     postgres = " ".join(["PostgreSQL", " and ".join(filter(None, options.postgres))]).strip()
     why = f"backend: embedded ({options.backend_why}): {postgres} and the {launcher.description}"
     if options.scenario:
         why += f"; scenario {options.scenario}: {description_of(options.scenario)}"
+    why += _by_tls(options)
     return Backend("embedded", why, databases, launcher, None, (password, *hidden))
 
 
-def _named(what: str, variant: str) -> str:
-    """Return a name of the part of a run that is of a variant: a folder's, a host's."""
-    return "-".join(filter(None, [what, re.sub(r"[^a-z0-9]+", "-", variant.lower()).strip("-")]))
+def _by_tls(options: StackOptions) -> str:
+    """Return what is said of TLS; empty where none is asked for."""
+    return "".join(f"; TLS {mode}: {MODES[mode]}" for mode in filter(None, options.database_tls))
+
+
+def _certificates(work: Path, variant: str, tls: str, *names: str) -> Certificates | None:
+    """Return the certificates of a PostgreSQL of the run; None where no TLS is asked for."""
+    return Certificates(work / _named("tls", variant, tls), tls, names) if tls else None
+
+
+def _named(what: str, *variants: str) -> str:
+    """Return a name of the part of a run that is of some variants: a folder's, a host's."""
+    parts = (re.sub(r"[^a-z0-9]+", "-", variant.lower()).strip("-") for variant in variants)
+    return "-".join(filter(None, [what, *parts]))
 
 
 def _launcher(options: StackOptions, mark: str) -> Launcher:

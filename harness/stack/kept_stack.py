@@ -16,7 +16,7 @@ from pathlib import Path
 
 from harness.machine import locks
 from harness.machine.errors import UsageError, nearest
-from harness.stack.database.server import Address
+from harness.stack.database.server import Address, Tls
 
 EMBEDDED = "embedded"
 """The backend whose database is kept as files, and served again."""
@@ -128,5 +128,7 @@ def _path(run: str) -> Path:
 def _read(path: Path) -> Kept:
     content = json.loads(path.read_text(encoding="utf-8"))
     content["folder"] = Path(content["folder"])
-    content["database"] = Address(**content["database"])
+    database = content["database"]
+    database["tls"] = database.get("tls") and Tls(**database["tls"])
+    content["database"] = Address(**database)
     return Kept(**content)

@@ -23,6 +23,7 @@ class StackOptions:
         clone: where ``--checkout`` takes services from; None for the reference service.
         dockerfile: path in the checkout of the Dockerfile its images are built from.
         scenario: what is done wrong on purpose; None for nothing.
+        database_tls: modes of TLS, a server for each of them; an empty one for no TLS.
         database_password: None for a random one.
         database_port: None for one the system chooses.
         database_url: an existing database to walk over; None for one of the run's own.
@@ -49,6 +50,7 @@ class StackOptions:
     database_user: str
     database_password: str | None
     database_port: int | None
+    database_tls: tuple[str, ...]
     database_url: str | None
     service_url: str | None
     datastores: tuple[str, ...]

@@ -174,6 +174,7 @@ class ContainerUI:
             whole=self._whole,
             triggers=self._triggers,
         )
+        tls = database.address.tls
         program = Program(
             f"ui-{version.slug}",
             image,
@@ -187,6 +188,7 @@ class ContainerUI:
                 # A UI that takes logs away cannot show those it may only read (docs/findings.md).
                 **dict.fromkeys(source.folders, not source.linked),
                 **dict.fromkeys(aws_files(source.environment), True),
+                **dict.fromkeys(tls.files if tls else (), True),
             },
         )
         container = self._belongings.run(program, log)

@@ -201,7 +201,7 @@ def _why_processes(options: UIOptions, kept_backend: str, engine: Callable[[], s
 
 def _has_files(database_url: str) -> bool:
     tls = ExternalPostgres(database_url).address.tls
-    return tls is not None and len(tls.parameters) > 1
+    return tls is not None and bool(tls.files)
 
 
 def check_port(port: int) -> None:

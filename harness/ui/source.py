@@ -20,6 +20,7 @@ from harness.stack.database.embedded import EmbeddedPostgres
 from harness.stack.database.external import ExternalPostgres
 from harness.stack.database.rows import TABLES, is_empty, schema_version, tables_there
 from harness.stack.database.server import Address, Database
+from harness.stack.database.tls import Certificates
 from harness.stack.kept_stack import Kept
 from harness.stack.store import saved
 from harness.stack.store.s3 import aws_variables
@@ -91,7 +92,11 @@ class KeptProcesses:
         self._kept = kept
         address = kept.database
         self._server = EmbeddedPostgres(
-            logs, f"{mark}/database", user=address.user, password=address.password
+            logs,
+            f"{mark}/database",
+            user=address.user,
+            password=address.password,
+            certificates=Certificates.at(kept.place),
         )
         self._store = _Store(kept, environ, logs, mark)
 

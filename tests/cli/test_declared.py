@@ -60,6 +60,7 @@ SAMPLES = {
     "--scenario": "wrong-order",
     "--postgres": "13",
     "--postgres-upgrade": "16,18",
+    "--database-tls": "require,client-cert",
     "--database-name": "a name",
     "--database-user": "me",
     "--database-password": SECRET,
@@ -98,6 +99,9 @@ BESIDE = {
     "--ui-assets": ("--checkout",),
 }
 """What must be given as well, for reasons that no declaration says."""
+
+WITH = {"--database-tls": ("--service", ">=2.4.4")}
+"""What must be given as well, and so: a walk by TLS is for services that know it."""
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +157,7 @@ def command_line(session: str, option: Option, places: dict[str, str]) -> list[s
     beside = [*option.needs, *BESIDE.get(option.name, ())]
     names = dict.fromkeys([option.name, *(name for name in beside if name in known)])
     words = [word for name in names for word in written(known[name], places)]
+    words += WITH.get(option.name, ())
     if option.datastore and "--datastore" not in names:
         words += ["--datastore", option.datastore]
     if session != "local" and option.backend == "docker":

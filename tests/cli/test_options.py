@@ -214,6 +214,15 @@ def test_a_rerun_repeats_how_the_database_is_named(catalog, session):
     assert rerun_flags(parse(session, flags, catalog), "local")[-4:] == flags
 
 
+@pytest.mark.parametrize("name", ["--database-name", "--database-user"])
+def test_a_name_that_postgresql_would_cut_is_refused(catalog, name):
+    fits = "ü" * 31 + "u"
+    assert parse("compat", [name, fits], catalog)
+    with pytest.raises(UsageError) as refused:
+        parse("compat", [name, f"{fits}u"], catalog)
+    assert str(refused.value) == f"{name} {fits}u: it has 64 bytes, and PostgreSQL keeps 63"
+
+
 @pytest.mark.parametrize("session", SESSIONS)
 def test_help_is_grouped_and_has_examples(session):
     text = build_parser(session).format_help()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 import pytest
@@ -17,6 +18,10 @@ from harness.core.outcome import Status
 from harness.core.plan import Cell, Plan, notes_on_pins
 from harness.core.probes import Check, Probe
 from harness.machine.dependencies import PINNED, Dependencies
+from harness.run.unit import Unit, execute
+
+if TYPE_CHECKING:
+    from harness.run.clients import Clients
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -126,6 +131,33 @@ def test_a_writer_has_a_range_of_its_own(catalog):
 )
 def test_what_a_cell_cannot_be_asked(catalog, client, service, check, reason):
     assert _cell(catalog, client, service, check).unsupported(check) == reason
+
+
+@pytest.mark.parametrize(
+    ("service", "mode", "reason"),
+    [
+        ("v2.4.3", "", ""),
+        ("v2.4.4", "client-cert", ""),
+        ("reference-1.0", "require", ""),
+        (
+            "v2.4.3",
+            "require",
+            "needs settings for TLS, which services have since v2.4.4, this is v2.4.3",
+        ),
+    ],
+)
+def test_a_service_that_cannot_be_told_of_tls_is_not_brought_up(catalog, service, mode, reason):
+    check = Check("run", "")
+    cell = replace(_cell(catalog, "2.19.39", service, check), database_tls=mode)
+    assert cell.unsupported(check) == reason
+    assert cell.refused == reason
+    if reason:
+        # No stack is asked for: there is none to ask.
+        outcome = execute(Unit(cell, Path("python")), cast("Clients", None), None)
+        assert {name: str(one.status.value) for name, one in outcome.checks.items()} == {
+            "run": "unsupported"
+        }
+        assert outcome.checks["run"].reason == reason
 
 
 def test_the_plan_says_what_is_left_out(catalog):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from harness.machine import locks
 from harness.machine.errors import UsageError
-from harness.stack.database.server import Address
+from harness.stack.database.server import Address, Tls
 from harness.stack.kept_stack import Kept, all_kept, find_kept, forget
 
 ADDRESS = Address("127.0.0.1", 5432, "metaflow", "secret", "metaflow")
@@ -37,6 +38,13 @@ def test_the_latest_is_found_unless_another_is_named(tmp_path):
     assert find_kept(first.run) == find_kept(str(first.folder)) == first
     forget(second.run)
     assert find_kept(None) == first
+
+
+def test_how_a_database_is_encrypted_is_found_again(tmp_path):
+    encrypted = replace(ADDRESS, tls=Tls("verify-full", "/ca.crt"))
+    kept = replace(keep("20260101-000000-compat-aaaa", tmp_path), database=encrypted)
+    kept.write()
+    assert all_kept() == [kept]
 
 
 def test_only_its_owner_may_read_the_record(tmp_path, runs):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from operator import attrgetter
 
-from harness.cli.checks import always, image, image_or_tag, port, scenario
+from harness.cli.checks import always, database_name, each_of, image, image_or_tag, port, scenario
 from harness.cli.declarations.takers import RUNS, STACKS
 from harness.cli.option import Option, Role
+from harness.core.tls import MODES
 from harness.machine.dependencies import WORDS
 from harness.stack.database.wheel import MAJORS
 from harness.stack.service.git import holds_secret
@@ -84,6 +85,22 @@ STACK = (
         excludes={"--postgres-image": "", "--database-url": ""},
     ),
     Option(
+        "--database-tls",
+        STACKS,
+        _STACK_GROUP,
+        "services reach the run's own database by TLS, which it demands, in one or several modes:"
+        " require encrypts,"
+        " verify-full verifies the server's certificate, client-cert wants one of services, too;"
+        " embedded with a PostgreSQL of the system's, for the wheel's has no TLS",
+        Role.AXIS,
+        metavar="MODES",
+        check=each_of(tuple(MODES), "mode"),
+        excludes={
+            "--database-url": "{name} is of the run's own database; the URL of"
+            " {other} says itself how it is reached: sslmode, sslrootcert, sslcert, sslkey"
+        },
+    ),
+    Option(
         "--database-name",
         STACKS,
         _STACK_GROUP,
@@ -91,6 +108,7 @@ STACK = (
         Role.CARRIED,
         metavar="NAME",
         default=DATABASE,
+        check=database_name,
     ),
     Option(
         "--database-user",
@@ -99,6 +117,7 @@ STACK = (
         "its owner",
         Role.CARRIED,
         default=DATABASE,
+        check=database_name,
         metavar="USER",
     ),
     Option(

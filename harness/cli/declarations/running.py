@@ -278,7 +278,13 @@ EXTERNAL = (
         excludes=dict.fromkeys(
             (
                 *("--service", "--checkout", "--scenario", "--postgres", "--keep"),
-                *("--database-name", "--database-user", "--database-password", "--database-port"),
+                *(
+                    "--database-tls",
+                    "--database-name",
+                    "--database-user",
+                    "--database-password",
+                    "--database-port",
+                ),
             ),
             _IT_IS_THERE,
         ),

@@ -8,8 +8,9 @@ from dataclasses import replace
 import psycopg2
 from psycopg2 import errors, sql
 
+from harness.core.provenance import digest
 from harness.machine.errors import InfraError, UsageError, one_line
-from harness.stack.database.server import Address
+from harness.stack.database.server import LONGEST_NAME, Address, name_too_long
 
 RUN_SETTINGS = {
     # Every cell holds a few connections, and a service's pool up to ten.
@@ -57,17 +58,29 @@ def answers(address: Address) -> bool:
         return False
 
 
+def kept_name(name: str) -> str:
+    """Return a name that PostgreSQL keeps whole: a long one is cut, with a digest of all of it.
+
+    Names are made of what users give: of a database, of a git ref.
+    """
+    if not name_too_long(name):
+        return name
+    tail = f"_{digest(name)}"
+    return name.encode()[: LONGEST_NAME - len(tail)].decode(errors="ignore") + tail
+
+
 def create_database(server: Address, name: str) -> Address:
     """Create the empty database ``name`` and return its address.
 
     Args:
         server: any database of the server, as a user who may create databases.
-        name: any name PostgreSQL can hold; it is quoted.
+        name: what it is to be called; a name that PostgreSQL would cut is made shorter.
 
     Raises:
         InfraError: when it exists already, or the server refuses for another reason.
         UsageError: when the user may not create databases.
     """
+    name = kept_name(name)
     # template0 is the one template that is empty on every server, also on somebody else's.
     statement = sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name))
     where = f"at {server.host}:{server.port}"
@@ -100,6 +113,7 @@ def drop_database(server: Address, name: str) -> None:
     Raises:
         InfraError: when the server refuses.
     """
+    name = kept_name(name)
     statement = sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name))
     try:
         with closing(server.connect()) as connection, connection.cursor() as cursor:

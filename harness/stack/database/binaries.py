@@ -14,6 +14,7 @@ from harness.stack.database.cluster import run_as
 from harness.stack.database.wheel import MAJORS, WHEEL
 
 _PROGRAMS = ("initdb", "postgres")
+_NO_TLS = b"SSL is not supported by this build"
 
 _ROOT = Path("/")
 _OF_THE_SYSTEM = ("usr/lib/postgresql/*/bin", "usr/pgsql-*/bin")
@@ -28,6 +29,41 @@ def system_majors() -> dict[str, Path]:
         if major and _has_programs(folder):
             found[major[1]] = folder
     return dict(sorted(found.items(), key=lambda item: int(item[0])))
+
+
+def speaks_tls(binaries: Path) -> bool:
+    """Tell whether a PostgreSQL was built with TLS: its ``postgres`` has no word to refuse it."""
+    return _NO_TLS not in (binaries / "postgres").read_bytes()
+
+
+def majors_with_tls() -> list[str]:
+    """Return the majors of the system's that speak TLS, oldest first."""
+    return [major for major, folder in system_majors().items() if speaks_tls(folder)]
+
+
+def check_tls(mode: str, variants: Sequence[str]) -> None:
+    """Refuse what TLS cannot be had with: PostgreSQLs of this machine that speak none.
+
+    Args:
+        mode: what is asked for.
+        variants: majors or folders; an empty one for whichever of the system's speaks it.
+
+    Raises:
+        UsageError: for the first that does not, saying how to get one that does.
+    """
+    here = majors_with_tls()
+    get = (
+        f"; this machine has {' and '.join(here)}: --postgres {here[-1]}"
+        if here
+        else "; install the system's (apt-get install postgresql), name a folder of binaries with"
+        " --postgres, or use --backend docker"
+    )
+    for variant in variants:
+        if variant in here or ("/" in variant and speaks_tls(find_binaries(variant))):
+            continue
+        if variant or not here:
+            which = f"the PostgreSQL {variant}" if variant else f"that of the wheel {WHEEL}"
+            raise UsageError(f"--database-tls {mode}: {which} speaks no TLS{get}")
 
 
 def find_binaries(given: str = "") -> Path:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from harness.core.tls import REQUIRE
 from harness.machine.errors import InfraError
 from harness.machine.processes import HOST, free_port, wait_until
 from harness.stack.containers.images import Image, Images
@@ -14,7 +15,8 @@ from harness.stack.containers.own import Belongings, Program, RunningContainer
 from harness.stack.database.admin import RUN_SETTINGS, answers, create_database, drop_database
 from harness.stack.database.dump import dump_command
 from harness.stack.database.rows import server_version
-from harness.stack.database.server import Address, Database
+from harness.stack.database.server import Address, Database, Tls
+from harness.stack.database.tls import Certificates
 
 NAME = "database"
 """The host name services reach it by, inside the run's network, where it is the only one."""
@@ -37,6 +39,7 @@ class ContainerPostgres:
         password: of that user; None for a random one.
         port: on 127.0.0.1; None for one the system chooses.
         host: the name services reach it by, inside the run's network.
+        certificates: those it demands to be reached by; None for no TLS.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class ContainerPostgres:
         password: str | None = None,
         port: int | None = None,
         host: str = NAME,
+        certificates: Certificates | None = None,
     ) -> None:
         self.description = f"PostgreSQL from {image}, in a container"
         self._host = host
@@ -60,6 +64,8 @@ class ContainerPostgres:
         self._user = user
         self._password = password or secrets.token_urlsafe(24)
         self._port = port
+        self._certificates = certificates
+        self._encrypted = False
         self._container: RunningContainer | None = None
         self._address: Address | None = None
 
@@ -86,12 +92,20 @@ class ContainerPostgres:
         """
         image, self._container = self._images.use(self._image, self._run)
         try:
+            self._encrypted = False
             self._address = self._await(self._container)
+            if self._certificates is not None:
+                # From within, where its own programs have no certificate to show.
+                within = f"hostssl all all {HOST}/32 scram-sha-256"
+                self._certificates.encrypt(self._address, within)
+                self._encrypted = True
+                self._address = self._await(self._container)
         except BaseException:
             self.stop()
             raise
         version = server_version(self._address).split()[0]
-        self.description = f"PostgreSQL {version} from {image.reference}, in a container"
+        by = f", TLS {self._certificates.mode}" if self._certificates else ""
+        self.description = f"PostgreSQL {version} from {image.reference}, in a container{by}"
 
     def _run(self, image: Image) -> tuple[Image, RunningContainer]:
         """Start the container on the given port, or on chosen ones until one is not taken."""
@@ -131,6 +145,8 @@ class ContainerPostgres:
         """Return the address of its ``postgres`` database, as soon as that answers."""
         port = container.port(PORT)
         address = Address(HOST, port, self._user, self._password, "postgres")
+        if self._certificates is not None and self._encrypted:
+            address = self._certificates.over(address)
         wait_until(
             # Over TCP: while the image initialises, its server listens on a socket file alone.
             lambda: _answers(address, container),
@@ -173,7 +189,9 @@ class ContainerPostgres:
         """
         if self._container is None:
             raise InfraError(f"{self.description}, was not started, and has no database")
-        self._container.write_output(dump_command(replace(address, host=HOST, port=PORT)), file)
+        tls = Tls(REQUIRE) if address.tls else None
+        within = replace(address, host=HOST, port=PORT, tls=tls)
+        self._container.write_output(dump_command(within), file)
 
     def drop(self, name: str) -> None:
         """Drop the database ``name``, ending its connections."""
@@ -181,7 +199,8 @@ class ContainerPostgres:
 
     def place(self) -> Mapping[str, str] | None:
         """Return the network that it is in, and its name there."""
-        return {"network": self._belongings.network, "host": self._host}
+        place = {"network": self._belongings.network, "host": self._host}
+        return place if self._certificates is None else {**place, **self._certificates.place()}
 
     def stop(self, *, keep: bool = False) -> None:  # noqa: ARG002 - it is never asked to
         """Remove the container and all data. Safe to call twice."""

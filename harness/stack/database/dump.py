@@ -1,7 +1,7 @@
 """A database as a file, and that file as a database again, by PostgreSQL's own programs.
 
-Unasked they are those of the wheel, whatever serves the database: of a release as old as the
-server, or newer. What is newer than need be sets what an older server does not know
+Unasked they are those of the wheel, by TLS the system's, whatever serves the database: of a release
+as old as the server, or newer. What is newer than need be sets what an older server does not know
 (``transaction_timeout``).
 """
 
@@ -16,7 +16,7 @@ import psycopg2
 from psycopg2.extensions import make_dsn
 
 from harness.machine.errors import InfraError, one_line
-from harness.stack.database.binaries import find_binaries
+from harness.stack.database.binaries import find_binaries, majors_with_tls
 from harness.stack.database.cluster import clean_environment
 from harness.stack.database.server import Address
 from harness.stack.database.wheel import MAJORS
@@ -30,7 +30,7 @@ def dump(address: Address, file: Path, programs: Path | None = None) -> None:
     Args:
         address: the database.
         file: what is written.
-        programs: a folder that may have PostgreSQL's programs; None for the wheel's.
+        programs: a folder that may have PostgreSQL's programs; None for those that fit.
 
     Raises:
         InfraError: when it cannot be read or the file cannot be written, in PostgreSQL's words.
@@ -75,20 +75,28 @@ def _major(address: Address) -> int:
         raise InfraError(f"the database does not answer any more: {one_line(error)}") from error
 
 
-def _of_wheel(address: Address) -> Path:
-    """Return the folder of the wheel's programs that fit the server best."""
-    serves, majors = _major(address), sorted(MAJORS, key=int)
+def _fitting(address: Address) -> Path:
+    """Return the folder of programs that fit the server best: of the wheel's, which have no TLS.
+
+    Raises:
+        InfraError: when the server wants TLS and no programs of this machine speak it.
+    """
+    majors = majors_with_tls() if address.tls else sorted(MAJORS, key=int)
+    if not majors:
+        raise InfraError("no PostgreSQL of this machine speaks TLS, as the database asks for")
+    serves = _major(address)
     return find_binaries(next((one for one in majors if int(one) >= serves), majors[-1]))
 
 
 def _words(address: Address) -> list[str]:
+    tls = address.tls.parameters if address.tls else {}
     return [
         f"--host={address.host}",
         f"--port={address.port}",
         f"--username={address.user}",
         "--no-password",
         # A name with a "=" would be taken for more than a name.
-        f"--dbname={make_dsn(dbname=address.name)}",
+        f"--dbname={make_dsn(dbname=address.name, **tls)}",
     ]
 
 
@@ -96,7 +104,7 @@ def _run(program: str, programs: Path | None, address: Address, *words: str) -> 
     """Run a program on a database to its end."""
     # Not every folder that serves databases has the programs that write and read them.
     own = programs is not None and os.access(programs / program, os.X_OK)
-    folder = programs if programs is not None and own else _of_wheel(address)
+    folder = programs if programs is not None and own else _fitting(address)
     command = [str(folder / program), *_words(address), *words]
     finished = subprocess.run(
         command,

@@ -24,6 +24,7 @@ from harness.stack.database.cluster import (
 )
 from harness.stack.database.dump import dump
 from harness.stack.database.server import Address, Database
+from harness.stack.database.tls import Certificates
 
 _UNPRIVILEGED_PORT = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 _START_SECONDS = 60.0
@@ -48,6 +49,7 @@ class EmbeddedPostgres:
         port: to listen on; None for one the system chooses.
         user: the superuser that is made.
         password: of that user; None for a random one.
+        certificates: those it demands to be reached by; None for no TLS.
     """
 
     cluster: Cluster | None = None
@@ -62,6 +64,7 @@ class EmbeddedPostgres:
         port: int | None = None,
         user: str = "metaflow",
         password: str | None = None,
+        certificates: Certificates | None = None,
     ) -> None:
         self.description = "PostgreSQL, embedded"
         self.log = folder / "postgres.log"
@@ -71,6 +74,8 @@ class EmbeddedPostgres:
         self._port = port
         self._user = user
         self._password = password or secrets.token_urlsafe(24)
+        self._certificates = certificates
+        self._encrypted = False
         self._resumed = False
         self._process: ManagedProcess | None = None
         self._address: Address | None = None
@@ -108,7 +113,9 @@ class EmbeddedPostgres:
             version = version_of(cluster.binaries / "postgres", runs_as, cluster.home)
             self.description = f"PostgreSQL {version}, embedded"
             self._make_cluster(cluster, runs_as)
+            self._encrypted = False
             self._start_server(cluster, runs_as)
+            self._encrypt()
         except BaseException:  # Ctrl-C while it starts must leave nothing either
             self.stop()
             raise
@@ -127,6 +134,7 @@ class EmbeddedPostgres:
             if not path.exists():
                 raise InfraError(f"the kept database cannot be served: {path} is gone")
         self._resumed = True
+        self._encrypted = self._certificates is not None
         self.cluster = cluster
         running = running_server(cluster.data)
         if running is not None and running.port:
@@ -177,7 +185,8 @@ class EmbeddedPostgres:
         """Return where the cluster is, and the programs that serve it."""
         if self.cluster is None:
             return None
-        return {"home": str(self.cluster.home), "binaries": str(self.cluster.binaries)}
+        place = {"home": str(self.cluster.home), "binaries": str(self.cluster.binaries)}
+        return place if self._certificates is None else {**place, **self._certificates.place()}
 
     def stop(self, *, keep: bool = False) -> None:
         """Stop the server and remove the cluster; the log stays. Safe to call twice.
@@ -195,7 +204,22 @@ class EmbeddedPostgres:
             remove_leftovers(self._folder)
 
     def _own_address(self, port: int) -> Address:
-        return Address(HOST, port, self._user, self._password, "postgres")
+        plain = Address(HOST, port, self._user, self._password, "postgres")
+        return self._certificates.over(plain) if self._certificates and self._encrypted else plain
+
+    def _encrypt(self) -> None:
+        if self._certificates is None:
+            return
+        address = self._certificates.encrypt(self.address)
+        self._encrypted = True
+        wait_until(
+            lambda: answers(address),
+            seconds=_START_SECONDS,
+            what=f"PostgreSQL at {address.host}:{address.port}, by TLS",
+            log=self.log,
+        )
+        self._address = address
+        self.description += f", TLS {self._certificates.mode}"
 
     def _make_cluster(self, cluster: Cluster, runs_as: int | None) -> None:
         home = cluster.home

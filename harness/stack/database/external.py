@@ -17,7 +17,7 @@ from harness.machine.errors import InfraError, UsageError, nearest, one_line
 from harness.stack.database.admin import create_database, drop_database
 from harness.stack.database.dump import dump
 from harness.stack.database.rows import server_version
-from harness.stack.database.server import Address, Database, Tls
+from harness.stack.database.server import Address, Database, Tls, name_too_long
 
 _SHAPE = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
 _FILES = ("sslrootcert", "sslcert", "sslkey")
@@ -172,6 +172,9 @@ def _parse(url: str) -> dict[str, str]:
             f"the database URL has parameters the harness cannot pass on: {', '.join(unknown)}; "
             "leave them out (PG* variables hold for the harness itself)"
         )
+    for name in ("user", "dbname"):
+        if wrong := name_too_long(parts.get(name, "")):
+            raise UsageError(f"the database URL: {name}: {wrong}")
     missing = [name for name in ("user", "host") if not parts.get(name)]
     if missing:
         raise UsageError(f"the database URL names no {' and no '.join(missing)}; write {_SHAPE}")

