@@ -27,7 +27,8 @@ def apply(
 
     A declared check that fails or times out becomes ``expected-fail``, one that passes
     ``unexpected-pass``. What was not judged stays as it is; only when the run itself, or another
-    action, fails as declared, the checks it kept from running are ``expected-fail`` with it.
+    action, fails as declared, the checks it kept from running are ``expected-fail`` with it; and so
+    are those that fail by the very same, when there was no service to run anything.
 
     Args:
         expectations: what is declared.
@@ -45,10 +46,13 @@ def apply(
     # A second pass: what kept a check from running may come after it.
     for name, outcome in changed.items():
         kept_by = changed.get(outcome.because or RUN_CHECK)
-        declared_so = kept_by is not None and kept_by.status is Status.EXPECTED_FAIL
-        if outcome.status is Status.NOT_RUN and kept_by is not None and declared_so:
+        if kept_by is None or kept_by.status is not Status.EXPECTED_FAIL:
+            continue
+        if outcome.status is Status.NOT_RUN:
             why = f"{outcome.reason}, as declared: {kept_by.reason}"
             changed[name] = CheckOutcome(Status.EXPECTED_FAIL, why)
+        elif outcome.status in _FAILING and outcome == checks.get(RUN_CHECK):
+            changed[name] = kept_by
     return changed
 
 

@@ -166,6 +166,16 @@ def test_checks_that_a_declared_failure_of_the_run_kept_back_do_not_turn_the_cel
     assert cell_status(_applied(_declared(), checks)) is Status.EXPECTED_FAIL
 
 
+def test_what_fails_for_want_of_a_service_is_expected_with_the_run():
+    checks = {name: CheckOutcome(Status.FAIL, "no service") for name in ("tags", "run", "logs")}
+    found = _applied(_declared(), checks)
+    assert {one.status for one in found.values()} == {Status.EXPECTED_FAIL}
+    assert len({one.reason for one in found.values()}) == 1
+    # What fails by itself is not declared with it.
+    other = _applied(_declared(), {**checks, "logs": CheckOutcome(Status.FAIL, "empty")})
+    assert other["logs"].status is Status.FAIL
+
+
 def test_checks_that_a_declared_failure_of_an_action_kept_back_are_expected_with_it():
     checks = {
         "resume": CheckOutcome(Status.PASS),
