@@ -20,7 +20,7 @@ from harness.cli.ui_options import ui_options
 from harness.client.development import find_clients, open_metaflow
 from harness.core.pairs import make_pairs
 from harness.core.path import Step, given, moving, random_path, straight
-from harness.core.tls import SINCE, why_not
+from harness.core.told import SINCE, why_not
 from harness.machine.errors import InfraError, UsageError, about
 from harness.run.options import Options
 from harness.stack.service import refs
@@ -100,7 +100,8 @@ def _options(
     postgres = variants_of(raw, backend, catalog.postgres.tags)
     path = _path(raw, services, find, postgres) if session in {"fixed_db", FULL} else ()
     modes = listed(raw.database_tls)
-    _check_tls(raw, modes, path)
+    _check_tls(raw, modes)
+    _check_told(raw, path)
     return Options(
         **{name: getattr(raw, name) for name in _AS_GIVEN},
         session="fixed_db" if session == FULL else session,
@@ -223,15 +224,22 @@ def _path(
     return moving(path, postgres) if moves else path
 
 
-def _check_tls(raw: argparse.Namespace, modes: Sequence[str], path: Sequence[Step]) -> None:
-    """Refuse several servers on one port, and a walk through services that know nothing of TLS."""
-    asked = f"--database-tls {raw.database_tls}"
+def _check_tls(raw: argparse.Namespace, modes: Sequence[str]) -> None:
+    """Refuse several servers on one port."""
     if len(modes) > 1 and raw.database_port is not None:
-        raise UsageError(f"--database-port {raw.database_port}: one port, and {asked} has several")
-    for step in path if modes else ():
-        # It would end there: they cannot migrate.
-        if why := why_not(step.service, modes[0]):
-            raise UsageError(f"{asked}: a walk {why}: --service '>={SINCE}'")
+        raise UsageError(
+            f"--database-port {raw.database_port}: one port, and --database-tls {raw.database_tls}"
+            " has several"
+        )
+
+
+def _check_told(raw: argparse.Namespace, path: Sequence[Step]) -> None:
+    """Refuse a walk through services that cannot be told of what is around them: it ends there."""
+    for step in path:
+        if why := why_not(step.service, raw.database_tls or "", raw.scenario or ""):
+            asked = "--database-tls" if raw.database_tls else "--scenario"
+            value = raw.database_tls or raw.scenario
+            raise UsageError(f"{asked} {value}: a walk {why}: --service '>={SINCE}'")
 
 
 def _one_service(found: Sequence[Service], name: str) -> Service:

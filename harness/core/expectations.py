@@ -19,7 +19,9 @@ from harness.catalog import records
 from harness.catalog.releases import Catalog, Service
 from harness.core.axes import AXES, Point
 from harness.core.probes import STORED, Probe
-from harness.core.scenarios import LOST_ANSWER, lost_checks, may_show
+from harness.core.scenarios import LOST_ANSWER, lost_checks, may_show, wrong_with
+from harness.core.told import MODES
+from harness.machine.dependencies import PINNED
 from harness.machine.errors import UsageError, nearest
 from harness.machine.tools import ROOT
 
@@ -39,6 +41,8 @@ CONTRACT = "contract/"
 
 _OTHERS = [axis.name for axis in AXES if axis.name not in {"client", "writer", "service", "ui"}]
 """The axes whose variants are told by name; an entry may name some of them."""
+_UNASKED = dict.fromkeys(("deps", "service_deps"), PINNED.given)
+"""What is said of axes whose variant without a name has one on the command line."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,7 @@ class Expectation:
         if point is None:
             return not self.others
         return all(
-            getattr(point, name) == variant
+            (getattr(point, name) or _UNASKED.get(name)) == variant
             or (name == "scenario" and may_show(variant, point.scenario, check))
             for name, variant in self.others.items()
         )
@@ -280,7 +284,7 @@ def parse(
             fields = {**fields, "writer": _client_range(catalog)}
         others = {name: named[name] for name in _OTHERS if name in named and "before" not in named}
         told: dict[str, str] = records.record(
-            where, others, dict.fromkeys(others, records.text), dict
+            where, others, {name: _VARIANTS.get(name, records.text) for name in others}, dict
         )
         rest = {name: raw for name, raw in named.items() if name not in others} if named else entry
         found.append(records.record(where, rest, fields, partial(Expectation, where, others=told)))
@@ -291,6 +295,24 @@ def _list(raw: object) -> list[object]:
     if not isinstance(raw, list):
         raise ValueError("expected a list")  # noqa: TRY004 - records.Parser
     return raw
+
+
+def _scenario(raw: object) -> str:
+    scenario = records.text(raw)
+    if wrong := wrong_with(scenario):
+        raise ValueError(wrong)
+    return scenario
+
+
+def _mode(raw: object) -> str:
+    mode = records.text(raw)
+    if mode not in MODES:
+        raise ValueError(f"nothing has the variant {mode!r}{nearest(mode, MODES)}")
+    return mode
+
+
+_VARIANTS = {"scenario": _scenario, "database_tls": _mode}
+"""What parses the variants of axes that have no others than those known."""
 
 
 def _known(checks: Iterable[str]) -> records.Parser[str]:

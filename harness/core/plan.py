@@ -19,7 +19,7 @@ from harness.core.path import Step
 from harness.core.probes import ROWS, STORED, Check, Probe, packages_of
 from harness.core.provenance import short
 from harness.core.scenarios import lost_answers, lost_checks
-from harness.core.tls import why_not
+from harness.core.told import why_not
 
 _NAMED = 3
 """Clients that a note names, of all it is about."""
@@ -136,7 +136,7 @@ class Cell:
     @property
     def refused(self) -> str:
         """Why its service cannot be brought up as asked for, by design; empty when it can."""
-        return why_not(self.service, self.database_tls) if self.service else ""
+        return why_not(self.service, self.database_tls, self.scenario) if self.service else ""
 
     def unsupported(self, check: Check) -> str:
         """Return why the check cannot be asked of this cell; empty when it can."""

@@ -23,6 +23,7 @@ LOST_ANSWER = "lost-answer"
 # Services before 2.0.6 put it into a shell string and a DSN unquoted:
 # https://github.com/Netflix/metaflow-service/issues/152
 AWKWARD_PASSWORD = "awkward-password"  # noqa: S105 - the name of a scenario
+SERVICE_PREFIX = "service-prefix"
 PATH_PREFIX = "path-prefix"
 AUTH_KEY = "auth-key"
 AUTH_HEADERS = "auth-headers"
@@ -32,6 +33,7 @@ SCENARIOS = {
     WRONG_ORDER: "the metadata service is started on the empty database before it is migrated",
     AWKWARD_PASSWORD: "the password of the database has quotes, spaces, backslashes and # % @ &",
     LOST_ANSWER: "of each kind of request one answer is lost",
+    SERVICE_PREFIX: "the metadata service itself answers below a path, told by its PATH_PREFIX",
     PATH_PREFIX: "a proxy has the service below a path of its own, as METAFLOW_SERVICE_URL says",
     AUTH_KEY: "a proxy wants the key that METAFLOW_SERVICE_AUTH_KEY has with each request",
     AUTH_HEADERS: "a proxy wants the headers that METAFLOW_SERVICE_HEADERS has with each request",
@@ -69,8 +71,9 @@ class Proxy:
 # No secrets: nothing but a relay of the harness's own asks for them.
 _KEY, _BEARER = "compat-key", "Bearer compat"
 _NGINX_KB = 1024
+_BELOW = "/teams/metaflow"
 _PROXIES = {
-    PATH_PREFIX: Proxy(prefix="/teams/metaflow"),
+    PATH_PREFIX: Proxy(prefix=_BELOW),
     AUTH_KEY: Proxy(headers={"x-api-key": _KEY}, settings={"METAFLOW_SERVICE_AUTH_KEY": _KEY}),
     AUTH_HEADERS: Proxy(
         headers={"Authorization": _BEARER, "X-Team": "compat"},
@@ -88,6 +91,11 @@ def proxy_of(scenario: str) -> Proxy | None:
     if name == BODY_LIMIT:
         return Proxy(body_limit=1024 * int(number or _NGINX_KB))
     return _PROXIES.get(name)
+
+
+def prefix_of(scenario: str) -> str:
+    """Return the path below which a service answers in a scenario; empty for none."""
+    return _BELOW if scenario == SERVICE_PREFIX else ""
 
 
 class Way(str, Enum):

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from harness.catalog.versions import load
 from harness.core.axes import Point
-from harness.core.scenarios import WRONG_ORDER, awkward_beginning, description_of
-from harness.core.tls import MODES
+from harness.core.scenarios import WRONG_ORDER, awkward_beginning, description_of, prefix_of
+from harness.core.told import MODES
 from harness.stack.containers.engine import Engine, find_engine
 from harness.stack.containers.images import Images
 from harness.stack.containers.own import Belongings
@@ -244,8 +244,9 @@ def _named(what: str, *variants: str) -> str:
 
 
 def _launcher(options: StackOptions, mark: str) -> Launcher:
+    prefix = prefix_of(options.scenario or "")
     if options.clone is None:
-        return ReferenceLauncher(mark)
+        return ReferenceLauncher(mark, prefix)
     catalog = load()
     return CheckoutLauncher(
         options.clone,
@@ -253,4 +254,5 @@ def _launcher(options: StackOptions, mark: str) -> Launcher:
         catalog.service_pythons,
         mark,
         wrong_order=options.scenario == WRONG_ORDER,
+        prefix=prefix,
     )

@@ -8,7 +8,7 @@ from harness.catalog.releases import Catalog
 from harness.catalog.versions import load
 from harness.cli.options import parse
 from harness.cli.planning import OnPython, make_plan
-from harness.core.tls import MODES
+from harness.core.told import MODES
 from harness.machine.errors import UsageError
 from tests.stack.service import upstream
 
@@ -76,7 +76,7 @@ def test_a_walk_through_services_that_know_no_tls_is_refused(catalog, tmp_path, 
     with pytest.raises(UsageError) as refused:
         parse("fixed_db", [*given, "--path", "v2.3.0,v2.5.0"], catalog)
     assert str(refused.value) == (
-        f"{MODE} require: a walk needs settings for TLS, which services have since v2.4.4, this is"
+        f"{MODE} require: a walk needs settings for TLS, which there are since v2.4.4, this is"
         " v2.3.0: --service '>=2.4.4'"
     )
     # There it is a cell's, and costs no other.

@@ -313,6 +313,8 @@ def test_a_failure_of_a_ui_is_declared_by_the_ui_s_release():
         ({"ui": ">=9", "check": "logs"}, "field 'ui': '>=9' matches no service that comes with"),
         ({"ui": "2.5.1", "check": "logs"}, "field 'ui'"),
         ({"ui": ">=2.5", "check": "run"}, r"field 'check': nothing has the check 'run'"),
+        ({"scenario": "wrong-ordr"}, r"field 'scenario': no such scenario \(nearest: wrong-order"),
+        ({"database_tls": "verify"}, r"field 'database_tls': nothing has the variant 'verify'"),
         ({"check": "data_kept"}, "field 'check': nothing has the check 'data_kept'"),
     ],
 )
@@ -445,6 +447,17 @@ def test_who_wrote_is_the_client_itself_where_there_is_no_other():
     for name, concerned in (("2.2.13", True), ("2.19.39", False)):
         cell = expectations.Judged(Version(name), None, "basics")
         assert replace(declared, service=expectations.Range()).concerns(cell, "run") is concerned
+
+
+def test_a_failure_may_be_that_of_dependencies():
+    for variant, pinned, newest in (("pinned", True, False), ("latest", False, True)):
+        for axis in ("deps", "service_deps"):
+            (declared,) = _declared(client="all", **{axis: variant})
+            declared = replace(declared, service=expectations.Range())
+            for name, concerned in (("", pinned), ("latest", newest)):
+                point = Point(client="2.19.39", **{axis: name})
+                cell = expectations.Judged(Version("2.19.39"), None, "basics", point=point)
+                assert declared.concerns(cell, "run") is concerned
 
 
 def test_a_failure_of_a_service_itself_may_be_that_of_a_scenario():

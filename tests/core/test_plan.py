@@ -134,21 +134,27 @@ def test_what_a_cell_cannot_be_asked(catalog, client, service, check, reason):
 
 
 @pytest.mark.parametrize(
-    ("service", "mode", "reason"),
+    ("service", "circumstances", "reason"),
     [
-        ("v2.4.3", "", ""),
-        ("v2.4.4", "client-cert", ""),
-        ("reference-1.0", "require", ""),
+        ("v2.4.3", {}, ""),
+        ("v2.4.3", {"scenario": "path-prefix"}, ""),
+        ("v2.4.4", {"database_tls": "client-cert", "scenario": "service-prefix"}, ""),
+        ("reference-1.0", {"database_tls": "require", "scenario": "service-prefix"}, ""),
         (
             "v2.4.3",
-            "require",
-            "needs settings for TLS, which services have since v2.4.4, this is v2.4.3",
+            {"database_tls": "require"},
+            "needs settings for TLS, which there are since v2.4.4, this is v2.4.3",
+        ),
+        (
+            "v2.4.3",
+            {"scenario": "service-prefix"},
+            "needs settings for a path of its own, which there are since v2.4.4, this is v2.4.3",
         ),
     ],
 )
-def test_a_service_that_cannot_be_told_of_tls_is_not_brought_up(catalog, service, mode, reason):
+def test_a_service_that_cannot_be_told_is_not_brought_up(catalog, service, circumstances, reason):
     check = Check("run", "")
-    cell = replace(_cell(catalog, "2.19.39", service, check), database_tls=mode)
+    cell = replace(_cell(catalog, "2.19.39", service, check), **circumstances)
     assert cell.unsupported(check) == reason
     assert cell.refused == reason
     if reason:

@@ -22,6 +22,8 @@ from harness.core.scenarios import (
     lost_answers,
     lost_checks,
     may_show,
+    prefix_of,
+    proxy_of,
     wrong_with,
 )
 from harness.machine.errors import UsageError
@@ -136,9 +138,9 @@ def test_a_scenario(name):
 def test_what_is_no_scenario(name):
     assert wrong_with(name).startswith("no such scenario (nearest: ")
     assert wrong_with(name).endswith(
-        "; there are wrong-order, awkward-password, lost-answer, path-prefix, auth-key,"
-        " auth-headers, body-limit, idle-connections, lost-answer=SEED, awkward-password=1…4,"
-        " body-limit=KB"
+        "; there are wrong-order, awkward-password, lost-answer, service-prefix, path-prefix,"
+        " auth-key, auth-headers, body-limit, idle-connections, lost-answer=SEED,"
+        " awkward-password=1…4, body-limit=KB"
     )
 
 
@@ -162,6 +164,12 @@ def plan(*words: str) -> Plan:
 
 def cells(*words: str) -> tuple[Cell, ...]:
     return plan(*words).cells
+
+
+def test_a_path_is_the_services_own_or_a_proxys():
+    assert prefix_of("service-prefix") == "/teams/metaflow"
+    assert proxy_of("service-prefix") is None
+    assert prefix_of("path-prefix") == prefix_of("") == ""
 
 
 def test_the_line_of_a_cell_runs_it_with_its_seed():

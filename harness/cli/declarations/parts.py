@@ -7,7 +7,7 @@ from operator import attrgetter
 from harness.cli.checks import always, database_name, each_of, image, image_or_tag, port, scenario
 from harness.cli.declarations.takers import RUNS, STACKS
 from harness.cli.option import Option, Role
-from harness.core.tls import MODES
+from harness.core.told import MODES
 from harness.machine.dependencies import WORDS
 from harness.stack.database.wheel import MAJORS
 from harness.stack.service.git import holds_secret
@@ -66,8 +66,9 @@ STACK = (
         "do something wrong on purpose: wrong-order starts the metadata service before the database"
         " is migrated (--checkout), lost-answer loses one answer to each kind of request (compat):"
         " the first, or with a SEED any, in other ways; awkward-password gives the database one"
-        " full of quotes and signs, in four mixes; path-prefix, auth-key, auth-headers,"
-        " body-limit and idle-connections put a proxy before the service (compat)",
+        " full of quotes and signs, in four mixes; service-prefix has the service answer below a"
+        " path; path-prefix, auth-key, auth-headers, body-limit and idle-connections put a proxy"
+        " before the service (compat)",
         Role.AXIS,
         metavar="NAME[=NUMBER]",
         check=scenario,

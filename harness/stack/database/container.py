@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from harness.core.tls import REQUIRE
+from harness.core.told import REQUIRE
 from harness.machine.errors import InfraError
 from harness.machine.processes import HOST, free_port, wait_until
 from harness.stack.containers.images import Image, Images

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from psycopg2 import extensions, sql
 
-from harness.core.tls import CLIENT_CERT, REQUIRE
+from harness.core.told import CLIENT_CERT, REQUIRE
 from harness.machine.errors import InfraError, UsageError, one_line
 from harness.stack.database.server import Address, Tls
 
@@ -40,7 +40,7 @@ class Certificates:
 
     Attributes:
         folder: where they lie, once they are made: ``ca``, ``server`` and ``client``.
-        mode: what is asked for: one of ``harness.core.tls.MODES``.
+        mode: what is asked for: one of ``harness.core.told.MODES``.
         names: beside ``localhost``, those that services reach the server by.
     """
 

@@ -87,7 +87,8 @@ async def _serve(
             if not level.has_migrations:
                 await store.create_tables()
             port = int(environment.get("MF_METADATA_PORT", "8080"))
-            await _listen(stack, metadata.application(level, store, fault), host, port)
+            prefix = environment.get("PATH_PREFIX", "")
+            await _listen(stack, metadata.application(level, store, fault, prefix), host, port)
         if only != _METADATA and level.has_migrations:
             port = int(environment.get("MF_MIGRATION_PORT", "8082"))
             migrator = Migrator(level, conninfo, fault)

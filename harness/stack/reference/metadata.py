@@ -46,13 +46,17 @@ _FAR_SIGN = re.compile("[\U00010000-\U0010ffff]")
 _log = logging.getLogger(__name__)
 
 
-def application(level: Level, store: Store, fault: Fault) -> web.Application:
-    """Return the metadata API of a level over an open store."""
+def application(level: Level, store: Store, fault: Fault, prefix: str = "") -> web.Application:
+    """Return the metadata API of a level over an open store, below a path where one is given."""
     api = _MetadataApi(level, store, fault)
     # 0 lifts the limit on bodies: one request registers all artifacts of a task.
     app = web.Application(middlewares=[errors_of(level), struck_by(fault)], client_max_size=0)
     app.add_routes(api.routes())
-    return app
+    if not prefix:
+        return app
+    whole = web.Application(client_max_size=0)
+    whole.add_subapp(prefix, app)
+    return whole
 
 
 class _MetadataApi:

@@ -60,6 +60,7 @@ class CheckoutLauncher:
         pythons: the minor versions of Python that run them, preferred first.
         mark: what the processes belong to, to find them again after a crash of the harness.
         wrong_order: whether the metadata service is started before the database is migrated.
+        prefix: the path below which they answer; empty for none.
     """
 
     def __init__(
@@ -70,7 +71,9 @@ class CheckoutLauncher:
         mark: str,
         *,
         wrong_order: bool = False,
+        prefix: str = "",
     ) -> None:
+        self._prefix = prefix
         self._clone = clone
         self._requirements = tuple(requirements)
         self._pythons = tuple(pythons)
@@ -122,7 +125,8 @@ class CheckoutLauncher:
         return running
 
     def _running(self, service: Service, database: Database, log: Path) -> _RunningCheckout:
-        return _RunningCheckout(service, self._find(service), database, log, self._mark)
+        prepared = self._find(service)
+        return _RunningCheckout(service, prepared, database, log, self._mark, prefix=self._prefix)
 
     def _find(self, service: Service) -> _Prepared:
         with self._preparing:
@@ -222,7 +226,14 @@ class _RunningCheckout:
     picks_release = False
 
     def __init__(
-        self, service: Service, prepared: _Prepared, database: Database, log: Path, mark: str
+        self,
+        service: Service,
+        prepared: _Prepared,
+        database: Database,
+        log: Path,
+        mark: str,
+        *,
+        prefix: str,
     ) -> None:
         assert service.layout is not None
         self.service = service
@@ -233,7 +244,7 @@ class _RunningCheckout:
         self._layout: Layout = service.layout
         self._prepared = prepared
         metadata_port, migration_port = free_port(), free_port()
-        self.url = f"http://{HOST}:{metadata_port}"
+        self.url = f"http://{HOST}:{metadata_port}{prefix}"
         has_migrations = self._layout.migration is not None
         self.migration_url = f"http://{HOST}:{migration_port}" if has_migrations else None
         # A mark of its own: ending one service must not end what else the run has started.
@@ -242,7 +253,7 @@ class _RunningCheckout:
             "PATH": _path(prepared.python),
             # As in images: releases take UTC for local time, so elsewhere heartbeats are hours off.
             "TZ": "UTC",
-            **service_settings(database.service_address, metadata_port, migration_port),
+            **service_settings(database.service_address, metadata_port, migration_port, prefix),
         }
         if prepared.packages is not None:
             self._env["PYTHONPATH"] = str(prepared.packages)

@@ -25,6 +25,7 @@ class ReferenceLauncher:
 
     Args:
         mark: what the processes belong to, to find them again after a crash of the harness.
+        prefix: the path below which they answer; empty for none.
     """
 
     description = "reference service, as processes"
@@ -32,8 +33,9 @@ class ReferenceLauncher:
     # One process serves both APIs, and that levels answer so is no news: it is the control.
     start_unmigrated = None
 
-    def __init__(self, mark: str) -> None:
+    def __init__(self, mark: str, prefix: str = "") -> None:
         self._mark = mark
+        self._prefix = prefix
         self._python: Path | None = None
 
     def prepare(self, services: tuple[Service, ...]) -> None:
@@ -60,14 +62,23 @@ class ReferenceLauncher:
         if self._python is None:
             self.prepare((service,))
         assert self._python is not None
-        return _RunningReference(self._python, service, database, log, self._mark)
+        return _RunningReference(
+            self._python, service, database, log, self._mark, prefix=self._prefix
+        )
 
 
 class _RunningReference:
     picks_release = False
 
     def __init__(
-        self, python: Path, service: Service, database: Database, log: Path, mark: str
+        self,
+        python: Path,
+        service: Service,
+        database: Database,
+        log: Path,
+        mark: str,
+        *,
+        prefix: str,
     ) -> None:
         self.service = service
         self.log = log
@@ -80,14 +91,14 @@ class _RunningReference:
         self.code = f"{code} on {python.parent.parent.name}" + (f" with {fault}" if fault else "")
         self._command = [str(python), "-m", "harness.stack.reference", "--level", level]
         metadata_port, migration_port = free_port(), free_port()
-        self.url = f"http://{HOST}:{metadata_port}"
+        self.url = f"http://{HOST}:{metadata_port}{prefix}"
         has_migrations = LEVELS[level].has_migrations
         self.migration_url = f"http://{HOST}:{migration_port}" if has_migrations else None
         # A mark of its own: ending one service must not end what else the run has started.
         self._mark = f"{mark}/{service.name}-{metadata_port}"
         self._env = {
             "PATH": os.environ.get("PATH", os.defpath),
-            **service_settings(database.service_address, metadata_port, migration_port),
+            **service_settings(database.service_address, metadata_port, migration_port, prefix),
         }
         if faults.VARIABLE in os.environ:
             self._env[faults.VARIABLE] = os.environ[faults.VARIABLE]

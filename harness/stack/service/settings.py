@@ -34,11 +34,21 @@ def database_settings(database: Address) -> dict[str, str]:
     }
 
 
-def service_settings(database: Address, metadata_port: int, migration_port: int) -> dict[str, str]:
-    """Return the variables a released service is configured by, and the reference service too."""
+def service_settings(
+    database: Address, metadata_port: int, migration_port: int, prefix: str = ""
+) -> dict[str, str]:
+    """Return the variables a released service is configured by, and the reference service too.
+
+    Args:
+        database: its own.
+        metadata_port: where it listens.
+        migration_port: likewise its migration service.
+        prefix: the path below which it answers, of which releases before 2.4.4 know nothing.
+    """
     return {
         **database_settings(database),
         "MF_METADATA_HOST": HOST,
         "MF_METADATA_PORT": str(metadata_port),
         "MF_MIGRATION_PORT": str(migration_port),
+        **({"PATH_PREFIX": prefix} if prefix else {}),
     }

@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from harness.core.tls import CLIENT_CERT, REQUIRE, VERIFY_FULL
+from harness.core.told import CLIENT_CERT, REQUIRE, VERIFY_FULL
 from harness.machine.errors import InfraError, UsageError
 from harness.stack.database import tls as tls_module
 from harness.stack.database.dump import dump, restore

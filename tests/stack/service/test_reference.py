@@ -69,6 +69,21 @@ def test_a_service_answers_and_is_gone_after_stop(running: RunningService):
     assert not [mark for _, mark in marked_processes() if mark.startswith(MARK)]
 
 
+def test_below_a_path_nothing_else_answers(database: Database, tmp_path: Path):
+    launcher = ReferenceLauncher(MARK, "/teams/metaflow")
+    running = launcher.start(level("2.5"), database, tmp_path / "service.log")
+    try:
+        wait_for(running)
+        above = running.url.removesuffix("/teams/metaflow")
+        assert above != running.url
+        assert not answers(above)
+        # Releases know the path of the metadata service alone.
+        assert running.migration_url
+        assert answers(running.migration_url)
+    finally:
+        running.stop()
+
+
 def test_a_restart_keeps_the_addresses_and_the_log(running: RunningService):
     wait_for(running)
     before = running.url, running.migration_url

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.stack.database.server import Address, Tls
-from harness.stack.service.settings import database_settings
+from harness.stack.service.settings import database_settings, service_settings
 
 
 def of_tls(tls: Tls | None) -> dict[str, str]:
@@ -27,3 +27,9 @@ def test_files_are_told_by_the_names_that_releases_read() -> None:
         "MF_METADATA_DB_SSL_CERT_PATH": "/me.crt",
         "MF_METADATA_DB_SSL_KEY_PATH": "/me.key",
     }
+
+
+def test_a_service_is_told_of_a_path_of_its_own_where_it_has_one() -> None:
+    address = Address("db.example", 5432, "ann", "secret", "metadata")
+    assert "PATH_PREFIX" not in service_settings(address, 1, 2)
+    assert service_settings(address, 1, 2, "/teams/metaflow")["PATH_PREFIX"] == "/teams/metaflow"
