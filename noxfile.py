@@ -69,6 +69,13 @@ def fixed_db(session: nox.Session, client: str, **_: str) -> None:
 
 
 @nox.session(default=False, requires=["plan"])
+@nox.parametrize("python,client", CHOICE.parameters("chaos"))
+def chaos(session: nox.Session, client: str, **_: str) -> None:
+    """Run a client while what it needs breaks: one fault a cell."""
+    sessions().run_client(session, "chaos", client)
+
+
+@nox.session(default=False, requires=["plan"])
 @nox.parametrize("python,client", CHOICE.parameters("local"))
 def local(session: nox.Session, client: str, **_: str) -> None:
     """Run a client alone: local metadata, no service."""

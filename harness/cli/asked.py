@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from nox._options import options
 
-CLIENT_SESSIONS = ("compat", "cross", "fixed_db", "local")
+CLIENT_SESSIONS = ("compat", "cross", "fixed_db", "chaos", "local")
 """The sessions that are parametrized by client and take the harness's options."""
 
 FULL = "full"

@@ -10,7 +10,7 @@ from packaging.utils import canonicalize_name
 
 from harness.catalog.versions import LAST_PORT
 from harness.cli.option import Value, listed
-from harness.core.scenarios import wrong_with
+from harness.core.scenarios import CHAOS, wrong_with
 from harness.machine.errors import nearest
 from harness.stack.database.server import name_too_long
 
@@ -105,6 +105,16 @@ def image(value: Value) -> str:
 def scenario(value: Value) -> str:
     """Find wrong what is no scenario."""
     return wrong_with(str(value))
+
+
+def faults(value: Value) -> str:
+    """Find a comma list wrong that names nothing, or what is no scenario of ``chaos``."""
+    names = listed(str(value))
+    for name in names:
+        if wrong_with(name) or name.partition("=")[0] not in CHAOS:
+            of_chaos = [f"{one}[=SEED]" for one in CHAOS]
+            return f"{name!r} is none{nearest(name, CHAOS)}; there are {', '.join(of_chaos)}"
+    return "" if names else f"the list is empty; there are {', '.join(CHAOS)}"
 
 
 def always(_: str) -> bool:

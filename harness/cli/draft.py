@@ -19,7 +19,13 @@ from harness.cli.parser import build_parser
 from harness.core import expectations
 from harness.core.expectations import Expectation
 from harness.core.probes import FLOWS, Probe, find_probes, packages_of, select_probes
-from harness.core.scenarios import WRONG_ORDER, awkward_beginning, lost_answers, proxy_of
+from harness.core.scenarios import (
+    WRONG_ORDER,
+    awkward_beginning,
+    fault_of,
+    lost_answers,
+    proxy_of,
+)
 from harness.machine.dependencies import Dependencies, parse_dependencies
 from harness.machine.errors import UsageError, about, nearest
 from harness.proof.declared import CHECKS as CONTRACT_CHECKS
@@ -135,8 +141,12 @@ def _check_scenario(session: str, raw: argparse.Namespace) -> None:
                 raise UsageError(
                     f"--scenario {asked} chooses the password itself; leave out {name}"
                 )
-    if asked and (lost_answers(asked) or proxy_of(asked)) and session != "compat":
-        raise UsageError(f"--scenario {asked} goes with compat, not {session}")
+    if session == "chaos":
+        return
+    of_chaos = fault_of(asked or "") is not None
+    if of_chaos or (asked and (lost_answers(asked) or proxy_of(asked)) and session != "compat"):
+        goes_with = "chaos" if of_chaos else "compat"
+        raise UsageError(f"--scenario {asked} goes with {goes_with}, not {session}")
 
 
 def _check_datastores(raw: argparse.Namespace, datastores: Sequence[str]) -> None:

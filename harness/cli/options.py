@@ -70,8 +70,8 @@ def parse_full(
 # Options that are what they are on the command line.
 _AS_GIVEN = (
     *("given", "references", "pull", "registry"),
-    *("remove_images", "dockerfile", "jobs", "timeout"),
-    *("repeat", "retries", "scenario", "database_name"),
+    *("remove_images", "dockerfile", "timeout"),
+    *("repeat", "retries", "database_name"),
     *("database_user", "database_password", "database_port", "with_service_logs"),
     *("plan", "seed", "on_failure", "migration_timeout"),
     *("database_url", "allow_existing"),
@@ -105,6 +105,9 @@ def _options(
     return Options(
         **{name: getattr(raw, name) for name in _AS_GIVEN},
         session="fixed_db" if session == FULL else session,
+        jobs=1 if session == "chaos" else raw.jobs,
+        scenario=None if session == "chaos" else raw.scenario,
+        scenarios=listed(raw.scenario) if session == "chaos" else (raw.scenario or "",),
         clients=clients,
         metaflow_checkout=place,
         services=tuple(dict.fromkeys(step.service for step in path)) if path else services,
@@ -259,5 +262,5 @@ def _services(
         # Each released code once is what a first run can take: about twenty images.
         return select_services(catalog, "groups" if text is None else text, "released")
     # A walk goes through all levels; for cells, two of a minor differ in little that clients use.
-    unasked = {"compat": "minors", "cross": "latest"}.get(session, "all")
+    unasked = {"compat": "minors", "cross": "latest", "chaos": "latest"}.get(session, "all")
     return select_services(catalog, unasked if text is None else text, "reference")

@@ -45,6 +45,14 @@ SESSIONS = {
   nox -s cross -- --metaflow 2.7.23,2.17.3,2.19.39 --pairs all
   nox -s cross -- --pairs 2.17.3:2.19.39:2.19.39       one writes, the other reads and resumes""",
     ),
+    "chaos": Session(
+        "Breaks what a run needs while it runs: it must end well, with nothing lost and nothing"
+        f" twice, or with the client's own error and be resumed. {_RUN}",
+        """examples:
+  nox -s chaos                                         every fault, each client × the newest service
+  nox -s "chaos(2.19.39)" -- --scenario service-restart,full-disk=7
+  nox -s chaos -- --checkout ../metaflow-service --service v2.5.1""",
+    ),
     "fixed_db": Session(
         _RUN,
         """examples:

@@ -83,25 +83,26 @@ def _alone(options: Options, clients: Sequence[OnPython]) -> Iterator[Cell]:
             )
         )
     for postgres, tls, stage, service, one in places:
-        for datastore in options.datastores:
-            for probe in options.probes:
-                yield Cell(
-                    options.session,
-                    one.client,
-                    service,
-                    datastore,
-                    probe,
-                    stage,
-                    python=one.python,
-                    postgres=postgres,
-                    database_tls=tls,
-                    scenario=options.scenario or "",
-                    packages=" ".join(options.packages),
-                    deps=one.deps.name,
-                    deps_build=_digests(one.deps, service),
-                    backend=_backend_name(options),
-                    asked=("python",) if one.asked else (),
-                )
+        for datastore, probe, scenario in product(
+            options.datastores, options.probes, options.scenarios
+        ):
+            yield Cell(
+                options.session,
+                one.client,
+                service,
+                datastore,
+                probe,
+                stage,
+                python=one.python,
+                postgres=postgres,
+                database_tls=tls,
+                scenario=scenario,
+                packages=" ".join(options.packages),
+                deps=one.deps.name,
+                deps_build=_digests(one.deps, service),
+                backend=_backend_name(options),
+                asked=("python",) if one.asked else (),
+            )
 
 
 def _digests(deps: Dependencies, service: Service | None) -> str:

@@ -1,4 +1,4 @@
-"""A run whose client loses answers: run through a relay, resumed until it is done, and listed."""
+"""A run through a relay that loses answers or breaks things: resumed until done, and listed."""
 
 from __future__ import annotations
 
@@ -9,23 +9,29 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
+from harness.client.acknowledged import judge_acknowledged, told_rows
 from harness.client.actions import Doer, Done, label
+from harness.client.faults import break_of, cannot_break
 from harness.client.program import ClientError, ClientTimeoutError, last_words
 from harness.client.reading import Answer, Request, differences, read_runs
 from harness.client.rows import Row, double_row, unused_task
 from harness.core.actions import FIRST_RUN, ROLES, Action
 from harness.core.outcome import CheckOutcome, Status
-from harness.core.scenarios import KINDS, Loss, lost_answers
+from harness.core.scenarios import ACKNOWLEDGED, Fault, Loss, fault_of, lost_answers
 from harness.stack.database.rows import run_rows
 from harness.stack.proxy.relay import Asked, Relay, Strike
 
 # As every release says that the service is to blame: with the headline of its error, or by the name
 # of its class at the end of a traceback.
-_OWN_ERROR = re.compile(
+OWN_ERROR = re.compile(
     r"Metaflow service error|(?<!')ServiceException\b(?!')|Metadata request \("
     r"|Metaflow service \[.*\] unreachable"
 )
+
+# As they say of a run that has stored nothing.
+_NOTHING_LEFT = re.compile(r"Resume could not find run id|Couldn't find data")
 
 # Sent by a process beside the one that does the work, which goes on without it.
 _BESIDE = {"run_heartbeat", "task_heartbeat"}
@@ -85,19 +91,31 @@ class LossyRun:
 def run_losing_answers(doer: Doer, action: Action) -> LossyRun:
     """Do the first run of a cell through a relay, until an attempt completes.
 
+    Raises:
+        InfraError, OSError: when what was broken on purpose cannot be mended.
+
     Args:
         doer: of the cell; its own surroundings lead straight to the service.
         action: the first run.
     """
     surroundings = doer.surroundings
     assert surroundings.service_url is not None, "the scenario is one of sessions with a service"
+    why = cannot_break(doer.cell.scenario)
+    if why:
+        return LossyRun(Done(wrong=CheckOutcome(Status.NOT_RUN, why)), {}, {})
     log = surroundings.logs / "relay.txt"
     evidence = {"relay": log}
     attempts: list[Attempt] = []
     losses = lost_answers(doer.cell.scenario)
-    relay = Relay(surroundings.service_url, log, losses=losses)
+    breaks = break_of(doer.cell.scenario, surroundings)
+    relay = Relay(surroundings.service_url, log, losses=losses, breaks=breaks)
+
+    def watch() -> None:
+        with relay.breaking:
+            surroundings.watch()
+
     with contextlib.closing(relay):
-        through = replace(surroundings, service_url=relay.url)
+        through = replace(surroundings, service_url=relay.url, watch=watch)
         writer = Doer(doer.cell, through, doer.deadline)
         # Each attempt but the last loses an answer of a kind: there are only so many.
         while not attempts or _goes_on(attempts[-1]):
@@ -106,10 +124,13 @@ def run_losing_answers(doer: Doer, action: Action) -> LossyRun:
             before, asked = len(relay.strikes), len(relay.asked)
             done = writer.do(one)
             attempts.append(Attempt(one.verb, done, relay.strikes[before:], relay.asked[asked:]))
+            # What is resumed, and whoever looks, finds everything mended.
+            relay.settle()
         last = attempts[-1].done
         readings = [] if last.wrong else list(_read(writer, last.run_id, relay))
         # Last, when nothing but that is left to lose.
         tags = {} if last.wrong else _change_tags(writer, last.run_id, relay)
+        relay.settle()
     evidence |= {one.name: surroundings.logs / f"{one.name}.txt" for one in readings}
     if tags:
         evidence["lossy_tag"] = surroundings.logs / "lossy_tag.txt"
@@ -118,9 +139,12 @@ def run_losing_answers(doer: Doer, action: Action) -> LossyRun:
         database, flow = surroundings.database, doer.cell.probe.flow
         if database is None:
             return ""
-        return made_twice(strike, run_id, lambda run: run_rows(database, flow, run))
+        told = told_rows(relay.asked, run_id)
+        return made_twice(strike, run_id, lambda run: run_rows(database, flow, run), told)
 
-    checks = judge(attempts, losses, doubled) | judge_readings(readings) | tags
+    checks = judge(attempts, losses, doubled, fault_of(doer.cell.scenario))
+    checks |= judge_readings(readings) | tags
+    checks[ACKNOWLEDGED] = judge_acknowledged(relay.asked, surroundings.database)
     return LossyRun(last, checks, evidence)
 
 
@@ -132,7 +156,7 @@ def _change_tags(writer: Doer, run_id: str, relay: Relay) -> dict[str, CheckOutc
     lost = relay.strikes[before:]
     # Clients before 2.7.0 and services before 2.3.0 have no such request.
     tags = _tags_of(writer, run_id) if any(one.kind.name == "tags" for one in lost) else None
-    return {one.kind.check: judge_tags(one, done, tags, is_last=one is lost[-1]) for one in lost}
+    return {one.check: judge_tags(one, done, tags, is_last=one is lost[-1]) for one in lost}
 
 
 def _tags_of(writer: Doer, run_id: str) -> Sequence[object] | None:
@@ -213,8 +237,27 @@ def next_action(first: Action, attempts: Sequence[Attempt], done: dict[str, Done
     )
 
 
+def own_error_in(fault: Fault | None) -> str:
+    """Return what matches the words of a client that says whose fault its end is."""
+    return "|".join(filter(None, [OWN_ERROR.pattern, fault.own_error if fault else ""]))
+
+
+def _left_nothing(ended: Attempt, resume: Attempt) -> bool:
+    """Tell whether a client says of a run that there is nothing to resume, and rightly.
+
+    Nothing is there when it ended before any of its artifacts, its parameters first, was stored.
+    """
+    paths = (one.path for one in ended.asked)
+    if resume.done.finished is None or any(path.endswith("/artifact") for path in paths):
+        return False
+    return bool(_NOTHING_LEFT.search(last_words(resume.done.finished.log)))
+
+
 def judge(
-    attempts: Sequence[Attempt], losses: Mapping[str, Loss], doubled: Doubled
+    attempts: Sequence[Attempt],
+    losses: Mapping[str, Loss],
+    doubled: Doubled,
+    fault: Fault | None = None,
 ) -> dict[str, CheckOutcome]:
     """Return what came of each kind of request, by the name of its check.
 
@@ -222,23 +265,24 @@ def judge(
         attempts: in order; the last one completed, or nothing could be tried any more.
         losses: which answers were to be lost, by the name of the kind.
         doubled: tells what a lost answer made twice.
+        fault: what was broken; None where answers were merely lost.
     """
     found: dict[str, CheckOutcome] = {}
     for number, attempt in enumerate(attempts):
         for strike in attempt.strikes:
             following = attempts[number + 1 :]
             if strike is attempt.ended_by:
-                outcome = _of_end(strike, attempt, following)
+                outcome = _of_end(strike, attempt, following, fault)
             elif strike.kind.name in _BESIDE:
                 outcome = _of_beat(strike, attempt)
             else:
                 twice = doubled(strike, attempt.done.run_id)
                 outcome = _failed(strike, twice) if twice else CheckOutcome(Status.PASS)
-            found[strike.kind.check] = outcome
+            found[strike.check] = outcome
     completed = attempts[-1].done.wrong is None
     return {
-        kind.check: found.get(kind.check) or _never(losses[kind.name], completed=completed)
-        for kind in KINDS
+        loss.check_of(kind): found.get(loss.check_of(kind)) or _never(loss, completed=completed)
+        for kind, loss in losses.items()
     }
 
 
@@ -253,17 +297,24 @@ def _never(loss: Loss, *, completed: bool) -> CheckOutcome:
     return CheckOutcome(Status.UNSUPPORTED, f"the client sent {few}")
 
 
-def _of_end(strike: Strike, attempt: Attempt, following: Sequence[Attempt]) -> CheckOutcome:
+def _of_end(
+    strike: Strike,
+    attempt: Attempt,
+    following: Sequence[Attempt],
+    fault: Fault | None = None,
+) -> CheckOutcome:
     """Judge the answer that ended an attempt: by the client's own error, and what came after it."""
     done = attempt.done
     assert done.wrong is not None
     if done.wrong.status is not Status.FAIL or done.finished is None:
         return CheckOutcome(done.wrong.status, f"{_lost(strike)}: {done.wrong.reason}")
     words = last_words(done.finished.log)
-    if not done.finished.code or not _OWN_ERROR.search(words):
+    if not done.finished.code or not re.search(own_error_in(fault), words):
         return _failed(strike, f"the client ends with another error than its own: {words}")
     # One that lost no answer itself fails by what the one before it left.
     if following and following[0].done.wrong is not None and not following[0].strikes:
+        if fault is not None and _left_nothing(attempt, following[0]):
+            return CheckOutcome(Status.PASS)
         return _failed(strike, f"what it left cannot be resumed: {following[0].done.wrong.reason}")
     return CheckOutcome(Status.PASS)
 
@@ -288,7 +339,7 @@ def judge_readings(readings: Sequence[Reading]) -> dict[str, CheckOutcome]:
         readings: in order; the last one lost nothing.
     """
     return {
-        strike.kind.check: _of_reading(strike, one, readings[-1].answer)
+        strike.check: _of_reading(strike, one, readings[-1].answer)
         for one in readings
         for strike in one.strikes
     }
@@ -302,7 +353,7 @@ def _of_reading(strike: Strike, reading: Reading, whole: Answer) -> CheckOutcome
     if ended and answer.late:
         return CheckOutcome(Status.TIMEOUT, f"{_lost(strike)}: {answer.error}")
     wrong = ""
-    if ended and not _OWN_ERROR.search(answer.error):
+    if ended and not OWN_ERROR.search(answer.error):
         wrong = f"the client ends with another error than its own: {answer.error}"
     elif whole.inventory is None:
         wrong = f"the run cannot be listed any more: {whole.error}"
@@ -323,6 +374,7 @@ def made_twice(
     strike: Strike,
     run_id: str,
     rows: Callable[[str], Mapping[str, Sequence[Row]]],
+    told: Mapping[str, Sequence[Row]] = MappingProxyType({}),
 ) -> str:
     """Return a sentence on what is there twice since an answer was lost; empty for nothing.
 
@@ -330,6 +382,7 @@ def made_twice(
         strike: the answer, which the attempt survived.
         run_id: of the attempt.
         rows: returns those of a run, by table.
+        told: by table, the rows of that run that the client knows to be stored.
     """
     table = strike.kind.table
     if not strike.loss.way.loses or not table or not run_id:
@@ -337,7 +390,7 @@ def made_twice(
     if table == "tasks_v3":
         return unused_task(_told(strike, "task_id"), rows(run_id))
     if table != "runs_v3":
-        return double_row(table, rows(run_id))
+        return double_row(table, rows(run_id), told.get(table, ()))
     other = _told(strike, "run_number")
     if other in {"", run_id} or not rows(other)["runs_v3"]:
         return ""

@@ -19,6 +19,7 @@ from harness.machine.plain import plain
 from harness.machine.processes import ManagedProcess, tail
 from harness.machine.secrets import KNOWN
 from harness.stack.database.server import Address
+from harness.stack.proxy.relay import Break
 
 # The last line of a traceback, with a message or without one, and what click says.
 _ERROR = re.compile(
@@ -49,6 +50,11 @@ class ClientTimeoutError(Exception):
     """A client's program was not done in time."""
 
 
+def nothing_to_break(scenario: str) -> Break:
+    """Raise InfraError: what a client runs on is none of the run's own."""
+    raise InfraError(f"{scenario}: nothing that it breaks is the run's own")
+
+
 @dataclass(frozen=True)
 class Surroundings:
     """What a client's programs run in.
@@ -67,6 +73,7 @@ class Surroundings:
         objects: lists what lies in the object store; it returns None where data is in files.
         texts: reads what is stored beside artifacts, by the end of a path; ``*`` is any part of it.
         tags: put on the run beside the probe's own.
+        breaks: returns what a scenario breaks in mid-flow of what it runs on.
         watch: raises InfraError when what a program waits for can come no more.
         cancelled: tells whether the run is being ended; then no program is started any more.
     """
@@ -84,6 +91,7 @@ class Surroundings:
     objects: Callable[[], Sequence[Row] | None] = lambda: None
     texts: Callable[[str], Sequence[str]] = lambda _: ()
     tags: tuple[str, ...] = ()
+    breaks: Callable[[str], Break] = nothing_to_break
     watch: Callable[[], None] = lambda: None
     cancelled: Callable[[], bool] = lambda: False
 

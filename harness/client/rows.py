@@ -47,6 +47,8 @@ def _text(wanted: Row) -> str:
     return ", ".join(f"{column} {value!r}" for column, value in wanted.items()) or "its id"
 
 
+_NUMBERS = {2: "two", 3: "three", 4: "four"}
+
 # What a row of a table is known by, beside its number: two of one key are one thing twice.
 _KEYS = {
     "steps_v3": ("step_name",),
@@ -55,18 +57,24 @@ _KEYS = {
 }
 
 
-def double_row(table: str, found: Mapping[str, Sequence[Row]]) -> str:
-    """Return a sentence on the first thing that a table has twice; empty for nothing.
+def double_row(table: str, found: Mapping[str, Sequence[Row]], told: Sequence[Row] = ()) -> str:
+    """Return a sentence on the first thing that a table has too often; empty for nothing.
 
     Args:
         table: of steps, artifacts or metadata; of others nothing is known.
         found: per table the rows of a run.
+        told: columns of the rows that the client knows to be stored, as often as it asked for
+            each: clients store what they know of a task twice by themselves.
     """
     columns = _KEYS.get(table, ())
-    rows = found.get(table, ())
+    rows = found.get(table, ()) if columns else ()
     keys = [{name: row[name] for name in columns if name in row} for row in rows]
-    twice = next((key for at, key in enumerate(keys) if columns and key in keys[:at]), None)
-    return f"{table} has two rows of this run with {_text(twice)}" if twice else ""
+    for key, row in zip(keys, rows, strict=True):
+        times = keys.count(key)
+        if times > 1 and times > sum(_matches(one, row) for one in told):
+            number = _NUMBERS.get(times, times)
+            return f"{table} has {number} rows of this run with {_text(key)}"
+    return ""
 
 
 def unused_task(task_id: str, found: Mapping[str, Sequence[Row]]) -> str:

@@ -19,7 +19,7 @@ from harness.catalog import records
 from harness.catalog.releases import Catalog, Service
 from harness.core.axes import AXES, Point
 from harness.core.probes import STORED, Probe
-from harness.core.scenarios import LOST_ANSWER, lost_checks, may_show, wrong_with
+from harness.core.scenarios import CHAOS, lost_checks, may_show, wrong_with
 from harness.core.told import MODES
 from harness.machine.dependencies import PINNED
 from harness.machine.errors import UsageError, nearest
@@ -254,10 +254,11 @@ def parse(
 ) -> tuple[Expectation, ...]:
     """Return the checked expectations of a list of entries; raises as ``load`` does."""
     probes, ui_checks = tuple(probes), tuple(ui_checks)
+    struck = {check.name: check for name in CHAOS for check in lost_checks(name)}.values()
     checks = {
         name
         for probe in probes
-        for check in (*probe.checks, STORED, *lost_checks(LOST_ANSWER))
+        for check in (*probe.checks, STORED, *struck)
         for name in (check.name, f"{probe.name}/{check.name}")
     }
     of_ui = {*ui_checks, *(f"{probe.name}/{name}" for probe in probes for name in ui_checks)}

@@ -18,7 +18,7 @@ from harness.core.outcome import Status
 from harness.core.path import Step
 from harness.core.probes import ROWS, STORED, Check, Probe, packages_of
 from harness.core.provenance import short
-from harness.core.scenarios import lost_answers, lost_checks
+from harness.core.scenarios import fault_of, lost_answers, lost_checks
 from harness.core.told import why_not
 
 _NAMED = 3
@@ -144,6 +144,9 @@ class Cell:
             return self.refused
         if not self.probe.is_for(self.datastore):
             return f"needs {' or '.join(self.probe.datastores)} data, this is {self.datastore}"
+        fault = fault_of(self.scenario)
+        if fault is not None and fault.local_data and self.datastore != "local":
+            return f"needs local data: {fault.words}, which S3 data never meets"
         if lost_answers(self.scenario) and self.probe.ends == FAILED:
             return "needs a run that ends well: what a lost answer did to it is told by its end"
         beside = packages_of((*self.packages.split(), *self.probe.packages))

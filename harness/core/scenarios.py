@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 from types import MappingProxyType
 
 from harness.core.probes import Check
@@ -29,6 +30,11 @@ AUTH_KEY = "auth-key"
 AUTH_HEADERS = "auth-headers"
 BODY_LIMIT = "body-limit"
 IDLE_CONNECTIONS = "idle-connections"
+SERVICE_RESTART = "service-restart"
+CUT_CONNECTIONS = "cut-connections"
+DATABASE_RESTART = "database-restart"
+BAD_NETWORK = "bad-network"
+FULL_DISK = "full-disk"
 SCENARIOS = {
     WRONG_ORDER: "the metadata service is started on the empty database before it is migrated",
     AWKWARD_PASSWORD: "the password of the database has quotes, spaces, backslashes and # % @ &",
@@ -39,6 +45,11 @@ SCENARIOS = {
     AUTH_HEADERS: "a proxy wants the headers that METAFLOW_SERVICE_HEADERS has with each request",
     BODY_LIMIT: "a proxy refuses bodies over a limit, by default the 1024 kB of nginx",
     IDLE_CONNECTIONS: "a proxy closes a connection that is used again after an idle second",
+    SERVICE_RESTART: "the service is restarted in mid-flow, around each kind of write",
+    CUT_CONNECTIONS: "the connections of the service to its database are cut, likewise",
+    DATABASE_RESTART: "the database is restarted, likewise",
+    BAD_NETWORK: "each request takes its time, and of each kind one gets lost on its way",
+    FULL_DISK: "the client can write no file any more, likewise, until it is run again",
 }
 """What can be done wrong on purpose, or stand between client and service, by its name."""
 
@@ -47,6 +58,12 @@ MIXES = ("'\"#%@& \\ ' \\\\x", "\"a b'", "# %41 @ &b=c", "\\'; :/?\\")
 
 CHECKS_BEGIN = "lost_"
 """What the names of the checks of lost answers begin with."""
+
+AMID = "amid_"
+"""What the names of the checks of faults begin with."""
+
+ACKNOWLEDGED = "acknowledged"
+"""The check that what a service said it has stored is there in the end."""
 
 
 @dataclass(frozen=True)
@@ -105,12 +122,18 @@ class Way(str, Enum):
     DELAY = "comes late"
     TRUNCATE = "is cut off"
     REPEAT = "is that to the same request made twice"
+    # Of a fault: when it strikes.
+    BEFORE = "before"
+    AFTER = "after"
 
     @property
     def loses(self) -> bool:
-        """Whether the client does not learn what the service did the first time."""
+        """Whether the client may not learn what the service did the first time."""
         return self is not Way.DELAY
 
+
+LOSING = (Way.DROP, Way.DELAY, Way.TRUNCATE, Way.REPEAT)
+"""What becomes of an answer that is lost, or late."""
 
 _NUMBERS = ("first", "second", "third", "fourth", "fifth")
 
@@ -122,14 +145,23 @@ class Loss:
     Attributes:
         way: what becomes of it.
         nth: which of them it is, from 1.
+        fault: what happens before or after it, as a sentence; empty for a mere loss.
     """
 
     way: Way
     nth: int = 1
+    fault: str = ""
 
     def of(self, words: str) -> str:
         """Return it in a sentence, as of a request that is called so."""
-        return f"the answer to the {_NUMBERS[self.nth - 1]} '{words}' {self.way.value}"
+        which = f"the {_NUMBERS[self.nth - 1]} '{words}'"
+        if self.fault:
+            return f"{self.fault} {self.way.value} {which}"
+        return f"the answer to {which} {self.way.value}"
+
+    def check_of(self, kind: str) -> str:
+        """Return the name of the check on it, by that of its kind."""
+        return (AMID if self.fault else CHECKS_BEGIN) + kind
 
 
 @dataclass(frozen=True)
@@ -155,11 +187,6 @@ class Kind:
     way: Way
     table: str = ""
     sent: int = 1
-
-    @property
-    def check(self) -> str:
-        """The name of its check."""
-        return CHECKS_BEGIN + self.name
 
 
 _FLOW = "/flows/[^/]+"
@@ -211,18 +238,93 @@ def losses(seed: int) -> Mapping[str, Loss]:
     """Return for each kind, by name, which of its answers is lost at a seed, and how."""
     drawn = random.Random(seed)  # noqa: S311 - to be the same again, not to be secret
     # Dealt, not drawn one by one: of eight cards, two of each way, seven have all four.
-    cards = [way for _ in range(2) for way in drawn.sample(list(Way) * 2, 2 * len(Way))]
+    cards = [way for _ in range(2) for way in drawn.sample(LOSING * 2, 2 * len(LOSING))]
     first = sorted(KINDS, key=lambda kind: kind.name not in _IN_EVERY_RUN)
     dealt = dict(zip((kind.name for kind in first), cards, strict=False))
     return {kind.name: Loss(dealt[kind.name], drawn.randint(1, kind.sent)) for kind in KINDS}
 
 
+@dataclass(frozen=True)
+class Fault:
+    """What breaks in mid-flow, at one request of each kind.
+
+    Attributes:
+        words: what happens, as a sentence.
+        own_error: what else a client may say of it than that the service is to blame.
+        refuses: whether nobody is answered while it lasts.
+        latency: seconds that each request takes longer, all the time.
+        local_data: whether it is about data in files.
+        reads: whether it strikes at what only reads, too.
+        ways: when it may strike; unasked these take turns.
+    """
+
+    words: str
+    own_error: str = ""
+    refuses: bool = False
+    latency: float = 0.0
+    local_data: bool = False
+    reads: bool = False
+    ways: tuple[Way, ...] = (Way.BEFORE, Way.AFTER)
+
+    @cached_property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The kinds of request that it strikes at."""
+        return KINDS if self.reads else tuple(kind for kind in KINDS if kind.table)
+
+
+FAULTS: Mapping[str, Fault] = MappingProxyType(
+    {
+        SERVICE_RESTART: Fault("the service is restarted", refuses=True),
+        # Idle ones are cut as well as those in use: after a request is before the next one.
+        CUT_CONNECTIONS: Fault("the connections to the database are cut", ways=(Way.BEFORE,)),
+        DATABASE_RESTART: Fault("the database is restarted"),
+        # One that is lost on its way back is what lost-answer is about.
+        BAD_NETWORK: Fault(
+            "the connection breaks", refuses=True, latency=0.05, reads=True, ways=(Way.BEFORE,)
+        ),
+        FULL_DISK: Fault(
+            "the disk is full",
+            own_error=r"File too large|No usable temporary directory found",
+            local_data=True,
+            ways=(Way.BEFORE,),
+        ),
+    }
+)
+"""What ``nox -s chaos`` does to a run, by the name of the scenario."""
+
+CHAOS = (LOST_ANSWER, *FAULTS)
+"""The scenarios of ``nox -s chaos``, each of which may have a seed."""
+
+
+def fault_of(scenario: str) -> Fault | None:
+    """Return what breaks in mid-flow in a scenario; None where nothing does."""
+    return FAULTS.get(scenario.partition("=")[0])
+
+
+def strikes(fault: Fault, seed: int | None) -> Mapping[str, Loss]:
+    """Return for each kind, by name, at which request of it a fault strikes, and when."""
+    drawn = random.Random(seed)  # noqa: S311 - as in losses()
+    return {
+        kind.name: Loss(fault.ways[number % len(fault.ways)], 1, fault.words)
+        if seed is None
+        else Loss(drawn.choice(fault.ways), drawn.randint(1, kind.sent), fault.words)
+        for number, kind in enumerate(fault.kinds)
+    }
+
+
 def lost_answers(scenario: str) -> Mapping[str, Loss]:
-    """Return for each kind, by name, which answer is lost in a scenario; empty where none is."""
-    name, _, seed = scenario.partition("=")
+    """Return for each kind, by name, which answer is lost in a scenario; empty where none is.
+
+    Or, of a fault, which request it strikes at.
+    """
+    name, _, text = scenario.partition("=")
+    seed = int(text) if text else None
+    fault = fault_of(scenario)
+    if fault is not None:
+        return strikes(fault, seed)
     if name != LOST_ANSWER:
         return {}
-    return losses(int(seed)) if seed else {kind.name: Loss(kind.way) for kind in KINDS}
+    return {kind.name: Loss(kind.way) for kind in KINDS} if seed is None else losses(seed)
 
 
 def may_show(declared: str, scenario: str, check: str) -> bool:
@@ -231,7 +333,8 @@ def may_show(declared: str, scenario: str, check: str) -> bool:
     It may where the answer that the check is about is lost there, too, and not only late.
     """
     name, _, seed = scenario.partition("=")
-    loss = lost_answers(scenario).get(check.removeprefix(CHECKS_BEGIN))
+    struck = lost_answers(scenario).items()
+    loss = next((loss for kind, loss in struck if loss.check_of(kind) == check), None)
     return bool(seed) and name == declared and loss is not None and loss.way.loses
 
 
@@ -249,23 +352,31 @@ def description_of(scenario: str) -> str:
 def wrong_with(scenario: str) -> str:
     """Return what is wrong with the name of a scenario; empty for nothing."""
     numbered = (
-        f"{LOST_ANSWER}=[0-9]+|{AWKWARD_PASSWORD}=[1-{len(MIXES)}]|{BODY_LIMIT}=[1-9][0-9]{{0,8}}"
+        f"({'|'.join(CHAOS)})=[0-9]+"
+        f"|{AWKWARD_PASSWORD}=[1-{len(MIXES)}]|{BODY_LIMIT}=[1-9][0-9]{{0,8}}"
     )
     if scenario in SCENARIOS or re.fullmatch(numbered, scenario, re.ASCII):
         return ""
-    of_numbers = f"{LOST_ANSWER}=SEED", f"{AWKWARD_PASSWORD}=1…{len(MIXES)}", f"{BODY_LIMIT}=KB"
+    of_seeds = (f"{name}=SEED" for name in CHAOS)
+    of_numbers = *of_seeds, f"{AWKWARD_PASSWORD}=1…{len(MIXES)}", f"{BODY_LIMIT}=KB"
     known = (*SCENARIOS, *of_numbers)
     return f"no such scenario{nearest(scenario, known)}; there are {', '.join(known)}"
 
 
 def lost_checks(scenario: str) -> tuple[Check, ...]:
-    """Return the checks of a scenario: one for each kind of request an answer to which is lost."""
+    """Return the checks of a scenario: one for each kind of request that it strikes at.
+
+    And one on all that was answered.
+    """
     words = {kind.name: kind.words for kind in KINDS}
-    return tuple(
+    struck = lost_answers(scenario)
+    checks = tuple(
         Check(
-            CHECKS_BEGIN + name,
+            loss.check_of(name),
             f"{loss.of(words[name])}: the run ends with nothing lost and nothing twice, or with"
             " the client's own error and can be resumed",
         )
-        for name, loss in lost_answers(scenario).items()
+        for name, loss in struck.items()
     )
+    kept = Check(ACKNOWLEDGED, "what the service answered that it has stored is there in the end")
+    return (*checks, kept) if struck else ()

@@ -16,7 +16,7 @@ from harness.catalog.interpreters import python_of
 from harness.catalog.releases import Client
 from harness.client.cell import CellOutcome, discard_work, not_run, run_cell
 from harness.client.environment import describe_environment, digest_of_checks
-from harness.client.program import Surroundings, last_words, request_under_way
+from harness.client.program import Surroundings, last_words, nothing_to_break, request_under_way
 from harness.client.proxied import behind_proxy
 from harness.client.reading import EarlierRun
 from harness.core.actions import ROLES
@@ -30,6 +30,7 @@ from harness.machine.processes import memory_kills
 from harness.run.folder import RunFolder
 from harness.run.record import Record
 from harness.stack.evidence import with_silence
+from harness.stack.faults import break_in
 from harness.stack.stacks import Stack
 from harness.stack.store.datastore import Datastore
 
@@ -285,6 +286,7 @@ class Clients:
             database=stack.database.address if stack and stack.database else None,
             service_log=stack.running.log if stack else None,
             tags=tuple(tags),
+            breaks=partial(break_in, stack) if stack else nothing_to_break,
             watch=self._watch(stack, kind),
             cancelled=self._cancelled,
         )

@@ -22,12 +22,13 @@ class Options(StackOptions):
     """The options of one run.
 
     Attributes:
-        session: ``compat``, ``cross``, ``fixed_db`` or ``local``.
+        session: ``compat``, ``cross``, ``fixed_db``, ``chaos`` or ``local``.
         given: the options that were given, as words of a command line, for the journal.
         references: by the name of an option, what a line holds in place of its secret.
         metaflow_checkout: where clients under development come from; None for nowhere.
         packages: requirements that are installed beside the clients.
         deps: which versions of what they require clients have.
+        scenarios: of the cells, by name; an empty one for cells without.
         timeout: seconds a cell may take.
         repeat: how often each cell runs.
         retries: how often a cell that the machine broke is done again.
@@ -53,6 +54,7 @@ class Options(StackOptions):
     probes: tuple[Probe, ...]
     packages: tuple[str, ...]
     deps: tuple[Dependencies, ...]
+    scenarios: tuple[str, ...]
     flow_dir: Path
     expectations: tuple[Expectation, ...]
     expectations_file: Path

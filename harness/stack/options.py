@@ -22,7 +22,7 @@ class StackOptions:
         postgres_image: name and tag of the database's image; None where these are tags of it.
         clone: where ``--checkout`` takes services from; None for the reference service.
         dockerfile: path in the checkout of the Dockerfile its images are built from.
-        scenario: what is done wrong on purpose; None for nothing.
+        scenario: what is done wrong on purpose in all of the run; None for nothing.
         database_tls: modes of TLS, a server for each of them; an empty one for no TLS.
         database_password: None for a random one.
         database_port: None for one the system chooses.

@@ -118,10 +118,11 @@ class Last:
     running: RunningService | None
 
 
-def database_name(base: str, service: Service) -> str:
+def database_name(base: str, service: Service, scenario: str = "") -> str:
     """Return the name of the service's own database on its server."""
     # PostgreSQL cuts long names, and a user's file may have one.
-    named = "_".join(filter(None, [service.name, service.deps.digest or service.deps.name]))
+    deps = service.deps.digest or service.deps.name
+    named = "_".join(filter(None, [service.name, deps, scenario]))
     return f"{base}_{re.sub('[^a-z0-9]+', '_', named.lower())}"
 
 
@@ -243,7 +244,7 @@ class Stacks:
     def _start(self, server: DatabaseServer, service: Service, point: Point, key: str) -> Stack:
         self.start_server(server)
         self._made[key] += 1
-        name = database_name(self._base, service)
+        name = database_name(self._base, service, point.scenario)
         if self._made[key] > 1:
             name += f"_{self._made[key]}"
         database = server.create(name)

@@ -76,14 +76,18 @@ def test_pythons_nox_was_told_to_take(monkeypatch, words, variables, pythons):
     ("words", "takers", "leaves"),
     [
         ([], ("compat",), False),
-        (["-l"], ("compat", "cross", "fixed_db", "local", "full"), False),
+        (["-l"], ("compat", "cross", "fixed_db", "chaos", "local", "full"), False),
         (["-s", "local", "compat(2.2.1)"], ("compat", "local"), False),
         (["-s", "full"], ("full",), False),
         (["-s", "tests"], (), True),
         (["-s", "tests", "compat"], ("compat",), True),
-        (["-k", "fixed_db"], ("compat", "cross", "fixed_db", "local", "full"), True),
-        (["-t", "any"], ("compat", "cross", "fixed_db", "local", "full"), True),
-        (["-l", "-k", "fixed_db"], ("compat", "cross", "fixed_db", "local", "full"), False),
+        (["-k", "fixed_db"], ("compat", "cross", "fixed_db", "chaos", "local", "full"), True),
+        (["-t", "any"], ("compat", "cross", "fixed_db", "chaos", "local", "full"), True),
+        (
+            ["-l", "-k", "fixed_db"],
+            ("compat", "cross", "fixed_db", "chaos", "local", "full"),
+            False,
+        ),
         (["-s", "compat-3.12(2.2.1)", "-P", "3.12"], ("compat",), False),
     ],
 )

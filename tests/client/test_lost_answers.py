@@ -345,6 +345,7 @@ def test_a_client_is_judged_by_how_it_takes_a_lost_answer(  # noqa: PLR0917 - fi
         "lost_create_task": "pass"
     } == {
         **dict.fromkeys((f"lost_{kind.name}" for kind in KINDS), "unsupported"),
+        "acknowledged": "not-run",
         "run": "pass",
         "good": "pass",
         "bad": "fail",

@@ -14,7 +14,11 @@ from harness.core.actions import FIRST_RUN
 from harness.core.plan import Cell, Plan
 from harness.core.probes import FLOWS, find_probes
 from harness.core.scenarios import (
+    ACKNOWLEDGED,
+    CHAOS,
+    FAULTS,
     KINDS,
+    LOSING,
     Way,
     awkward_beginning,
     kind_of,
@@ -87,7 +91,7 @@ def test_unasked_the_first_answer_to_every_write_is_lost_and_every_way_is_taken(
     writes = {kind.name: unasked[kind.name].way for kind in KINDS if kind.table}
     assert Way.DELAY not in writes.values()
     assert {writes["create_run"], writes["create_task"]} == {Way.DROP, Way.TRUNCATE}
-    assert {loss.way for loss in unasked.values()} == set(Way)
+    assert {loss.way for loss in unasked.values()} == set(LOSING)
     assert {loss.nth for loss in unasked.values()} == {1}
 
 
@@ -96,17 +100,17 @@ def test_a_seed_loses_any_answer_of_a_kind_and_every_way_in_what_all_clients_sen
     drawn = [losses(seed) for seed in range(100)]
     for one in drawn:
         assert list(one) == [kind.name for kind in KINDS]
-        assert {one[name].way for name in (*always, "read_flow", "read_step")} == set(Way)
+        assert {one[name].way for name in (*always, "read_flow", "read_step")} == set(LOSING)
     for kind in KINDS:
         of_kind = {one[kind.name].nth for one in drawn}
         assert of_kind == set(range(1, kind.sent + 1)), kind
-        assert {one[kind.name].way for one in drawn} == set(Way), kind
+        assert {one[kind.name].way for one in drawn} == set(LOSING), kind
     assert {kind.name for kind in KINDS if kind.sent > 1} >= {"create_task", "run_heartbeat"}
 
 
 def test_there_is_a_check_for_each_kind():
     checks = {check.name: check for check in lost_checks("lost-answer=7")}
-    assert set(checks) == {f"lost_{kind.name}" for kind in KINDS}
+    assert set(checks) == {ACKNOWLEDGED, *(f"lost_{kind.name}" for kind in KINDS)}
     words = {1: "first", 2: "second", 3: "third"}
     loss = losses(7)["create_task"]
     told = f"the answer to the {words[loss.nth]} 'create task' {loss.way.value}: the run ends"
@@ -139,7 +143,9 @@ def test_what_is_no_scenario(name):
     assert wrong_with(name).startswith("no such scenario (nearest: ")
     assert wrong_with(name).endswith(
         "; there are wrong-order, awkward-password, lost-answer, service-prefix, path-prefix,"
-        " auth-key, auth-headers, body-limit, idle-connections, lost-answer=SEED,"
+        " auth-key, auth-headers, body-limit, idle-connections, service-restart, cut-connections,"
+        " database-restart, bad-network, full-disk, lost-answer=SEED, service-restart=SEED,"
+        " cut-connections=SEED, database-restart=SEED, bad-network=SEED, full-disk=SEED,"
         " awkward-password=1…4, body-limit=KB"
     )
 
@@ -157,8 +163,8 @@ def test_an_awkward_password_is_the_harness_own():
         plan("--scenario", "awkward-password", "--database-password", "mine")
 
 
-def plan(*words: str) -> Plan:
-    options = parse("compat", ["--metaflow", "2.19.39", "--service", "2.5", *words], CATALOG)
+def plan(*words: str, session: str = "compat") -> Plan:
+    options = parse(session, ["--metaflow", "2.19.39", "--service", "2.5", *words], CATALOG)
     return make_plan(options, [OnPython(one, "3.11") for one in options.clients])
 
 
@@ -188,7 +194,7 @@ def test_a_cell_that_loses_answers_is_asked_what_tells_of_its_first_run():
     assert "artifacts" in names
     assert "resume" not in names
     assert "finished" not in names, "it asks for what the run printed"
-    assert names[-len(KINDS) :] == [f"lost_{kind.name}" for kind in KINDS]
+    assert names[-len(KINDS) - 1 :] == [*(f"lost_{kind.name}" for kind in KINDS), ACKNOWLEDGED]
     assert {cell.unsupported(check) for check in cell.checks} == {""}
 
 
@@ -211,3 +217,74 @@ def test_what_the_first_run_needs_its_lost_answers_need():
 def test_answers_are_lost_in_compat_alone(session):
     with pytest.raises(UsageError, match=f"--scenario lost-answer goes with compat, not {session}"):
         parse(session, ["--scenario", "lost-answer"], CATALOG)
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_strikes_at_each_kind_of_write_and_a_seed_moves_it(name):
+    fault = FAULTS[name]
+    unasked = lost_answers(name)
+    writes = {kind.name for kind in KINDS if kind.table}
+    assert set(unasked) == ({kind.name for kind in KINDS} if fault.reads else writes)
+    assert {loss.way for loss in unasked.values()} == set(fault.ways)
+    assert {(loss.nth, loss.fault) for loss in unasked.values()} == {(1, fault.words)}
+    drawn = [lost_answers(f"{name}={seed}") for seed in range(50)]
+    assert drawn[7] == lost_answers(f"{name}=7")
+    for kind in fault.kinds:
+        assert {one[kind.name].nth for one in drawn} == set(range(1, kind.sent + 1)), kind
+        assert {one[kind.name].way for one in drawn} == set(fault.ways), kind
+    assert may_show(name, f"{name}=3", "amid_create_run")
+    assert not may_show(name, name, "amid_create_run"), "it must"
+    told = {check.name: check.about for check in lost_checks(name)}["amid_create_task"]
+    way = unasked["create_task"].way.value
+    assert told.startswith(f"{fault.words} {way} the first 'create task': the run ends")
+
+
+def test_chaos_has_a_cell_for_each_fault_and_each_line_runs_its_own():
+    planned = plan("--probe", "hello", session="chaos")
+    assert [cell.scenario for cell in planned.cells] == list(CHAOS)
+    for cell in planned.cells:
+        line = planned.rerun[cell.id]
+        assert line.startswith("nox -s chaos -- ")
+        again = parse("chaos", shlex.split(line)[4:], CATALOG)
+        assert make_plan(again, [OnPython(cell.client, "3.11")]).cells == (cell,)
+    assert {cell.id for cell in planned.cells} >= {
+        "chaos/2.19.39/reference-2.5/local/hello/scenario=service-restart"
+    }
+
+
+def test_what_one_cell_breaks_no_other_runs_on_meanwhile():
+    assert parse("chaos", [], CATALOG).jobs == 1
+    with pytest.raises(UsageError, match="unknown option --jobs: it goes with compat"):
+        parse("chaos", ["--jobs", "2"], CATALOG)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            "service-restrat",
+            r"'service-restrat' is none \(nearest: service-restart, database-restart\);",
+        ),
+        ("wrong-order", "'wrong-order' is none"),
+        ("full-disk=x", "'full-disk=x' is none"),
+        (",", "the list is empty; there are lost-answer, service-restart"),
+    ],
+)
+def test_what_is_no_fault_of_chaos(given, said):
+    with pytest.raises(UsageError, match=f"--scenario {given}: {said}"):
+        parse("chaos", ["--scenario", given], CATALOG)
+
+
+@pytest.mark.parametrize("session", ["compat", "cross", "fixed_db"])
+def test_faults_go_with_chaos(session):
+    with pytest.raises(UsageError, match=f"full-disk=2 goes with chaos, not {session}"):
+        parse(session, ["--scenario", "full-disk=2"], CATALOG)
+
+
+def test_the_disk_that_gets_full_is_that_of_local_data():
+    planned = plan("--scenario", "full-disk", "--datastore", "local,s3", session="chaos")
+    told = {
+        cell.datastore: {cell.unsupported(one) for one in cell.checks} for cell in planned.cells
+    }
+    assert told["local"] == {""}
+    assert told["s3"] == {"needs local data: the disk is full, which S3 data never meets"}

@@ -27,7 +27,8 @@ def test_the_newest_client_loses_nothing_and_what_is_there_twice_is_declared(tmp
     read = ("read_flow", "read_run", "read_step", "read_task", "read_more")
     assert {statuses[f"lost_{name}"] for name in read} == {"pass"}
     assert statuses["lost_tags"] == "pass"
-    assert len(statuses) == 2 + len(KINDS)
+    assert statuses["acknowledged"] == "pass"
+    assert len(statuses) == 3 + len(KINDS)
     reason = cell["checks"]["lost_create_run"]["reason"]
     number = cell["flow_run"].partition("/")[2]
     assert reason.endswith(f"which nobody goes on with, is there beside the run {number}")

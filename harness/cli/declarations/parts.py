@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from operator import attrgetter
 
-from harness.cli.checks import always, database_name, each_of, image, image_or_tag, port, scenario
-from harness.cli.declarations.takers import RUNS, STACKS
+from harness.cli.checks import (
+    always,
+    database_name,
+    each_of,
+    faults,
+    image,
+    image_or_tag,
+    port,
+    scenario,
+)
+from harness.cli.declarations.takers import CHAOS, RUNS, SHARING, STACKS
 from harness.cli.option import Option, Role
+from harness.core import scenarios
 from harness.core.told import MODES
 from harness.machine.dependencies import WORDS
 from harness.stack.database.wheel import MAJORS
@@ -61,7 +71,7 @@ STACK = (
     SERVICE_DEPS,
     Option(
         "--scenario",
-        STACKS,
+        SHARING,
         _STACK_GROUP,
         "do something wrong on purpose: wrong-order starts the metadata service before the database"
         " is migrated (--checkout), lost-answer loses one answer to each kind of request (compat):"
@@ -73,6 +83,19 @@ STACK = (
         metavar="NAME[=NUMBER]",
         check=scenario,
         backend="embedded",
+    ),
+    Option(
+        "--scenario",
+        CHAOS,
+        _STACK_GROUP,
+        "comma list of what goes wrong, a cell each, unasked all: lost-answer loses an answer to"
+        " each kind of request; the others break something at a request for each kind of write, in"
+        " bad-network at every kind of request. It is the first, or with a SEED any",
+        Role.AXIS,
+        default=",".join(scenarios.CHAOS),
+        metavar="NAME[=SEED],…",
+        check=faults,
+        may_be_empty=True,
     ),
     Option(
         "--postgres",

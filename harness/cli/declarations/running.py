@@ -17,7 +17,7 @@ from harness.cli.checks import (
     pythons,
     requirements,
 )
-from harness.cli.declarations.takers import CROSS, RUNS, STACKS, WALKS
+from harness.cli.declarations.takers import CROSS, RUNS, SHARING, STACKS, WALKS
 from harness.cli.option import Option, Role
 from harness.core import expectations
 from harness.core.outcome import GATES
@@ -35,7 +35,7 @@ _SELECTOR = "all, minors (last patch of each minor), latest, a comma list, or ra
 _WHAT = "what to run"
 _PROBE = Option(
     "--probe",
-    ("compat", "fixed_db", "local"),
+    ("compat", "fixed_db", "chaos", "local"),
     _WHAT,
     "comma list of probes, or all",
     Role.AXIS,
@@ -131,7 +131,8 @@ SELECTION = (
         f"services: {_SELECTOR}, or groups (newest of each code group); with --checkout any"
         " git ref, too",
         Role.AXIS,
-        unasked="levels of the reference service: minors in compat, latest in cross, all in a walk;"
+        unasked="levels of the reference service: minors in compat, latest in cross and chaos, all"
+        " in a walk;"
         f" groups of released ones; with --checkout: {refs.DEFAULT}",
         metavar="SERVICES",
         may_be_empty=True,
@@ -178,7 +179,8 @@ _HOW = "how to run it"
 RUNNING = (
     Option(
         "--jobs",
-        RUNS,
+        # What one cell breaks the others would find broken.
+        (*SHARING, "local"),
         _HOW,
         "cells at a time",
         # Cells that run again together can be in each other's way as they were before.

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 WALKS = ("fixed_db", "full")
 CROSS = ("cross",)
-STACKS = ("compat", *CROSS, *WALKS)
+CHAOS = ("chaos",)
+SHARING = ("compat", *CROSS, *WALKS)
+"""Those whose stacks several cells may use at a time."""
+STACKS = (*SHARING, *CHAOS)
 RUNS = (*STACKS, "local")
 SHOWS = ("full", "ui")
 UI = ("ui",)

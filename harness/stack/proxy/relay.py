@@ -1,4 +1,4 @@
-"""A relay between client and service: it loses answers, or wants something, as proxies do."""
+"""A relay between client and service: it loses answers, wants something, or has things break."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import http.client
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
@@ -46,15 +46,19 @@ class Answer:
     body: bytes
 
 
+_NO_ANSWER = Answer(0, "", (), b"")
+
+
 @dataclass(frozen=True)
 class Strike:
-    """An answer that was lost.
+    """An answer that was lost, or a request before or after which something broke.
 
     Attributes:
         kind: of its request.
         loss: which of their answers it is, and how it was lost.
         path: of its request.
-        answer: what the client did not learn; of a repeated request, the answer to the first.
+        answer: what the client did not learn; of a repeated request, the answer to the first;
+            empty where something broke.
         at: when, by ``time.monotonic()``.
     """
 
@@ -64,12 +68,40 @@ class Strike:
     answer: Answer
     at: float = field(default_factory=time.monotonic)
 
+    @property
+    def check(self) -> str:
+        """The name of its check."""
+        return self.loss.check_of(self.kind.name)
+
 
 class Asked(NamedTuple):
-    """A request, by its path, and when it came, by ``time.monotonic()``."""
+    """A request, when it came, by ``time.monotonic()``, and whether its client has the answer."""
 
     at: float
     path: str
+    method: str = ""
+    body: bytes = b""
+    answer: Answer | None = None
+    told: bool = True
+
+
+@dataclass(frozen=True)
+class Break:
+    """What a fault does.
+
+    Attributes:
+        do: breaks something, and mends it; returns the address of the metadata API then. Raises
+            what it cannot mend.
+        is_broken: tells whether a request would find it broken; until then none is passed on.
+            None where everything is done when ``do`` returns.
+        refuses: whether nothing is passed on until it is mended.
+        latency: seconds that each request takes longer.
+    """
+
+    do: Callable[[], str]
+    is_broken: Callable[[], bool] | None = None
+    refuses: bool = False
+    latency: float = 0.0
 
 
 class Relay:
@@ -81,10 +113,12 @@ class Relay:
         service_url: of the metadata API.
         log: the file for a line on each request.
         losses: which answer is lost, and how, by the name of the kind; no other kind is touched.
+        breaks: what breaks before or after an answer; None where answers are merely lost.
         proxy: what is wanted of a request, before it is passed on.
 
     Attributes:
         url: where it has the metadata API.
+        breaking: held while something is broken on purpose: who looks whether all is well waits.
     """
 
     def __init__(
@@ -93,10 +127,15 @@ class Relay:
         log: Path,
         *,
         losses: Mapping[str, Loss] = MappingProxyType({}),
+        breaks: Break | None = None,
         proxy: Proxy = Proxy(),  # noqa: B008 - it cannot be changed
     ) -> None:
         self._service = urlsplit(service_url)
         self._losses = losses
+        self._breaks = breaks
+        self._mending: threading.Thread | None = None
+        self._unmended: Exception | None = None
+        self.breaking = threading.Lock()
         self._proxy = proxy
         self._asked: Counter[str] = Counter()
         self._log = log
@@ -128,11 +167,25 @@ class Relay:
             self._note(f"a connection that was idle for {idle:.1f} s is closed")
         return over
 
+    def settle(self) -> None:
+        """Return when everything is mended that was broken.
+
+        Raises:
+            Exception: what kept it from that.
+        """
+        if self._mending is not None:
+            self._mending.join()
+        if self._unmended is not None:
+            raise self._unmended
+
     def close(self) -> None:
         """Stop listening; what still waits for the service is answered no more."""
         self._closing.set()
         self._server.shutdown()
         self._server.server_close()
+        # The next who uses the service must find it as it was.
+        if self._mending is not None:
+            self._mending.join()
 
     def answer(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes
@@ -151,21 +204,71 @@ class Relay:
             self._note(f"{method} {path}: {refused.status} by the relay: {why}")
             return refused, None
         path = path.removeprefix(self._proxy.prefix)
-        with self._lock:
-            self._requests.append(Asked(time.monotonic(), path))
+        if self._breaks is not None:
+            self._closing.wait(self._breaks.latency)
         kind = kind_of(method, urlsplit(path).path)
         loss = self._due(kind)
-        way = loss.way if loss else None
+        is_cut = self._is_refusing()
+        if kind is not None and loss is not None and loss.way is Way.BEFORE:
+            is_cut = self._break(Strike(kind, loss, path, _NO_ANSWER))
+        if is_cut:
+            self._note(f"{method} {path}: not passed on")
+            raise ConnectionAbortedError("nothing is passed on while something is broken")
+        came = time.monotonic()
         answer = self._ask(method, path, headers, body)
-        if kind is not None and loss is not None:
-            with self._lock:
-                self._strikes.append(Strike(kind, loss, path, answer))
-        if way is Way.REPEAT:
+        with self._lock:
+            told = loss is None or loss.way not in {Way.DROP, Way.TRUNCATE}
+            self._requests.append(Asked(came, path, method, body, answer, told))
+        note = f"{method} {path}: {answer.status}"
+        if kind is None or loss is None or loss.way is Way.BEFORE:
+            self._note(note)
+            return answer, None
+        strike = Strike(kind, loss, path, answer)
+        if loss.way is Way.AFTER:
+            self._note(note)
+            self._break(strike)
+            return answer, None
+        with self._lock:
+            self._strikes.append(strike)
+        if loss.way is Way.REPEAT:
             answer = self._ask(method, path, headers, body)
-        if way is Way.DELAY:
+        if loss.way is Way.DELAY:
             self._closing.wait(DELAY_SECONDS)
-        self._note(f"{method} {path}: {answer.status}" + (f"; {way.value}" if way else ""))
-        return answer, way
+        self._note(f"{method} {path}: {answer.status}; {loss.way.value}")
+        return answer, loss.way
+
+    def _break(self, strike: Strike) -> bool:
+        """Break what is to be broken, and go on when requests find it so.
+
+        Returns:
+            Whether this very request is not to be passed on.
+        """
+        assert self._breaks is not None
+        # A client makes requests side by side, and one thing breaks after the other.
+        self.breaking.acquire()
+        with self._lock:
+            self._strikes.append(strike)
+        self._note(strike.loss.of(strike.kind.words))
+        self._mending = threading.Thread(target=self._mend, daemon=True)
+        self._mending.start()
+        is_broken = self._breaks.is_broken or (lambda: False)
+        while not self._breaks.refuses and self._mending.is_alive() and not is_broken():
+            self._mending.join(_POLL_SECONDS)
+        return self._breaks.refuses
+
+    def _mend(self) -> None:
+        assert self._breaks is not None
+        try:
+            self._service = urlsplit(self._breaks.do())
+        # Whatever it is: it is raised where the cell waits for it.
+        except Exception as error:  # noqa: BLE001
+            self._unmended = error
+        finally:
+            self.breaking.release()
+
+    def _is_refusing(self) -> bool:
+        refuses = self._breaks is not None and self._breaks.refuses
+        return refuses and self._mending is not None and self._mending.is_alive()
 
     def _refused(self, path: str, headers: Mapping[str, str], body: bytes) -> Answer | None:
         """Return what is answered to a request that is not passed on; None for one that is."""

@@ -34,6 +34,8 @@ def open_pool(conninfo: str) -> AsyncConnectionPool[AsyncConnection[Row]]:
         connection_class=AsyncConnection[Row],
         # A migration changes the tables under a running service, which a prepared plan refuses.
         kwargs={"row_factory": dict_row, "autocommit": True, "prepare_threshold": None},
+        # A connection may have been cut while it lay idle: released services notice that, too.
+        check=AsyncConnectionPool.check_connection,
         min_size=1,
         max_size=_POOL_SIZE,
         open=False,
