@@ -34,8 +34,6 @@ def open_pool(conninfo: str) -> AsyncConnectionPool[AsyncConnection[Row]]:
         connection_class=AsyncConnection[Row],
         # A migration changes the tables under a running service, which a prepared plan refuses.
         kwargs={"row_factory": dict_row, "autocommit": True, "prepare_threshold": None},
-        # A connection may have been cut while it lay idle: released services notice that, too.
-        check=AsyncConnectionPool.check_connection,
         min_size=1,
         max_size=_POOL_SIZE,
         open=False,
@@ -61,13 +59,13 @@ class Store:
 
     async def create_tables(self) -> None:
         """Create the first tables where they are missing, as the 1.0 service does at start."""
-        async with self._pool.connection() as connection:
+        async with self._own() as connection:
             for statement in schema.create_tables():
                 await connection.execute(SQL(statement))
 
     async def answers(self) -> bool:
         """Tell whether the database answers a query."""
-        async with self._pool.connection() as connection:
+        async with self._own() as connection:
             cursor = await connection.execute("SELECT 1")
             return await cursor.fetchone() is not None
 
@@ -130,7 +128,7 @@ class Store:
             SQL(", ").join(map(Placeholder, row)),
             self._columns(table),
         )
-        async with self._pool.connection() as connection, _undone(connection, when=not keep):
+        async with self._own() as connection, _undone(connection, when=not keep):
             added = await (await connection.execute(query, row)).fetchone()
         assert added is not None
         self._check_columns(table, added)
@@ -148,7 +146,7 @@ class Store:
         query = SQL("UPDATE {} SET last_heartbeat_ts = %(now)s{} WHERE {}").format(
             Identifier(table), self._also, condition
         )
-        async with self._pool.connection() as connection:
+        async with self._own() as connection:
             cursor = await connection.execute(
                 query, {**where, "now": now * unit, "old": now * unit - HEARTBEAT_SECONDS}
             )
@@ -161,7 +159,7 @@ class Store:
         Raises:
             psycopg.errors.SerializationFailure: when another one came between.
         """
-        async with self._pool.connection() as connection, connection.transaction():
+        async with self._own() as connection, connection.transaction():
             await connection.execute("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE")
             yield connection
 
@@ -180,7 +178,7 @@ class Store:
             "DELETE FROM {0} WHERE ctid ="
             " (SELECT ctid FROM {0} ORDER BY ts_epoch DESC, ctid DESC LIMIT 1)"
         ).format(Identifier(schema.ARTIFACTS))
-        async with self._pool.connection() as connection:
+        async with self._own() as connection:
             # Before the first migration there is no such table.
             with contextlib.suppress(UndefinedTable):
                 await connection.execute(query)
@@ -194,7 +192,7 @@ class Store:
         query = SQL("SELECT DISTINCT {} FROM {} WHERE {}{} ORDER BY task_id").format(
             SQL(", ").join(identity), Identifier(schema.METADATA), _equal(where), matches
         )
-        async with self._pool.connection() as connection:
+        async with self._own() as connection:
             cursor = await connection.execute(query, {**where, "pattern": pattern})
             return await cursor.fetchall()
 
@@ -205,8 +203,18 @@ class Store:
         if given is not None:
             yield given
             return
-        async with self._pool.connection() as own:
+        async with self._own() as own:
             yield own
+
+    @asynccontextmanager
+    async def _own(self) -> AsyncIterator[AsyncConnection[Row]]:
+        async with self._pool.connection() as connection:
+            try:
+                yield connection
+            finally:
+                # What cut it has cut others, too: each would cost the request it is given to.
+                if connection.broken:
+                    await self._pool.check()
 
     def _columns(self, table: str) -> Composable:
         # As 1.0 asks, which is how a newer schema breaks it.
