@@ -187,7 +187,7 @@ def _judge_run(action: Action, finished: Finished, run_id: str) -> CheckOutcome 
         how = (
             f"failed before it had a run: {failure}"
             if finished.code
-            else "ended well but wrote no run id"
+            else "ended well but wrote no run id: does its file run the flow, under __main__?"
         )
         return CheckOutcome(Status.FAIL, f"the {name} {how}")
     return None

@@ -260,7 +260,7 @@ class Plan:
             asked = ", ".join(names.pop(""))
             left_out = (f"; unsupported: {', '.join(of)}: {why}" for why, of in names.items())
             lines.append(f"{cell.id}: {asked}{''.join(left_out)}")
-        return "\n".join([*lines, f"{len(self.cells)} cells"])
+        return "\n".join([*lines, f"{len(self.cells)} cell{'' if len(self.cells) == 1 else 's'}"])
 
     def to_json(self) -> str:
         """Return what a journal says of the plan, and what each cell is asked, as one object."""

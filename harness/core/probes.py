@@ -259,7 +259,7 @@ def _probe_of(path: Path, content: bytes) -> Probe | None:
     entries = declared["CHECKS"].entries() if "CHECKS" in declared else {}
     checks = tuple(_check(source, name, entry, actions) for name, entry in entries.items())
     _refuse_reads(declared, actions, checks)
-    return Probe(
+    probe = Probe(
         name=path.stem,
         path=path,
         flow=_flow(source, declared.get("FLOW")),
@@ -273,6 +273,9 @@ def _probe_of(path: Path, content: bytes) -> Probe | None:
         covered_by=declared["COVERED_BY"].text() if "COVERED_BY" in declared else "",
         digest="",
     )
+    # Last: what is wrong with a declaration is nearer to the cause.
+    _refuse_unasked(source, checks)
+    return probe
 
 
 def _actions(declared: Mapping[str, Literal]) -> tuple[Action, ...]:
@@ -414,6 +417,15 @@ def _wants(source: Source, name: str, entry: Literal) -> tuple[str, ...]:
             f": check_{name} wants {unknown[0]!r}, and there are {', '.join(PROVIDED)}"
         )
     return tuple(wants)
+
+
+def _refuse_unasked(source: Source, checks: Sequence[Check]) -> None:
+    """Refuse a function that looks like a check's and is none: nobody would miss it."""
+    asked = {f"check_{check.name}" for check in checks}
+    for name, function in source.functions.items():
+        if name.startswith("check_") and name not in asked:
+            why = f"the function of no check: CHECKS has no {name.removeprefix('check_')!r}"
+            raise UsageError(f"{source.path}:{function.lineno}: {name} is {why}")
 
 
 def _refuse_reads(

@@ -171,7 +171,7 @@ def test_the_plan_says_what_is_left_out(catalog):
     assert Plan("compat", (), (cell,), {}).render() == (
         "compat/2.6.3/reference-2.5/local/p: "
         "; unsupported: mutate: needs client >=2.7, this is 2.6.3\n"
-        "1 cells"
+        "1 cell"
     )
 
 

@@ -88,6 +88,7 @@ def test_nothing_of_a_file_is_run(tmp_path):
         (PROBE + 'CHECKS = {1: {"about": ""}}\n', r"CHECKS\[1\]: a name with a dict"),
         (PROBE + 'CHECKS = {"a": {"about": "", "clients": ""}}\n', "unknown field 'clients'"),
         (PROBE + 'CHECKS = {"b": {"about": ""}}\n', r"no function check_b\(run\)"),
+        (PROBE, "f.py:4: check_a is the function of no check: CHECKS has no 'a'"),
         (PROBE + 'CHECKS = {"a": {"about": "", "client": "2.7+"}}\n', "client: .*2.7"),
         (PROBE + 'CHECKS = {"a": {"about": "", "service": "new"}}\n', "service: .*new"),
         (PROBE + 'CHECKS = ["a"]\n', "f.py:6: CHECKS is not a dict"),
