@@ -120,7 +120,7 @@ def test_the_plan_is_printed_and_nothing_else(tmp_path):
     asked = ("--plan", "--service", "2.5", "--probe", "hello", "--results", f"{results}")
     given = ("-s", "compat(2.2.1)", "--", *asked)
     assert nox(*given).stdout == (
-        "compat/2.2.1/reference-2.5/local/hello: run, artifacts\n1 cells\n"
+        "compat/2.2.1/reference-2.5/local/hello: run, artifacts\n1 cell\n"
     )
     assert not results.exists()
 
@@ -284,7 +284,7 @@ def test_postgres_that_is_none_is_refused(here, tmp_path):
 def test_a_session_that_cannot_take_the_options_of_another_says_so_beside_its_plan(here):
     finished = here("-s", "compat(2.2.1)", "local", "--", "--service", "2.5", "--plan")
     assert finished.returncode == 2
-    assert finished.stdout.endswith("1 cells\n")
+    assert finished.stdout.endswith("1 cell\n")
     assert "error: unknown option --service: it goes with compat" in finished.stderr
 
 
