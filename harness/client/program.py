@@ -75,6 +75,7 @@ class Surroundings:
         tags: put on the run beside the probe's own.
         breaks: returns what a scenario breaks in mid-flow of what it runs on.
         watch: raises InfraError when what a program waits for can come no more.
+        check_store: raises InfraError when the object store they were given is there no longer.
         cancelled: tells whether the run is being ended; then no program is started any more.
     """
 
@@ -93,6 +94,7 @@ class Surroundings:
     tags: tuple[str, ...] = ()
     breaks: Callable[[str], Break] = nothing_to_break
     watch: Callable[[], None] = lambda: None
+    check_store: Callable[[], None] = lambda: None
     cancelled: Callable[[], bool] = lambda: False
 
     def check_not_cancelled(self) -> None:

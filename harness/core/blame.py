@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 from harness.core.outcome import Status
-from harness.machine.errors import Ending
+from harness.machine.errors import Ending, naming_shortage, run_out
 
 _OF_ITS_OWN = {
     "SIGSEGV",
@@ -21,12 +21,6 @@ _OF_ITS_OWN = {
     "SIGTRAP",
 }
 """Signals that a program brings upon itself; all others are sent to it."""
-
-# As the system says it, in whatever program's words: what a machine has run out of.
-_RUN_OUT = re.compile(
-    r"No space left on device|Disk quota exceeded|Too many open files|Cannot allocate memory"
-    r"|\bMemoryError\b|Read-only file system"
-)
 
 # As whoever saw a process end tells it: the harness, a shell, Python, and Metaflow of a task that
 # it did not kill itself.
@@ -72,6 +66,7 @@ class Evidence:
         killed: how many processes the kernel has killed meanwhile for want of memory, of whomever.
         said: what the client said of its failure.
         left: what its programs printed, and what is stored of how its tasks ended.
+        served: what the service printed meanwhile.
     """
 
     service: str = ""
@@ -84,6 +79,7 @@ class Evidence:
     killed: int = 0
     said: str = ""
     left: str = ""
+    served: str = ""
 
     @property
     def lives(self) -> bool:
@@ -104,7 +100,8 @@ def blame(evidence: Evidence) -> Blame | None:
     What others need comes first: a service may well end because its database has gone.
     """
     if evidence.database:
-        return Blame(Status.INFRA, f"the database does not answer any more: {evidence.database}")
+        said = f"the database does not answer any more: {evidence.database}"
+        return Blame(Status.INFRA, naming_shortage(said))
     if evidence.store:
         return Blame(Status.INFRA, evidence.store)
     if evidence.ending is not None:
@@ -118,8 +115,9 @@ def _of_room(evidence: Evidence) -> Blame | None:
     if evidence.killed and _SIGKILLED.search(f"{evidence.said}\n{evidence.left}"):
         processes = "a process" if evidence.killed == 1 else f"{evidence.killed} processes"
         return Blame(Status.INFRA, f"memory ran out: the kernel killed {processes} meanwhile")
-    run_out = _RUN_OUT.search(evidence.said)
-    return Blame(Status.INFRA, f"the machine: {run_out.group()}") if run_out else None
+    # A database that cannot write answers its service so, and that its client with 500.
+    out = run_out(evidence.said) or run_out(evidence.served)
+    return Blame(Status.INFRA, f"the machine: {out}") if out else None
 
 
 def _of_kill(evidence: Evidence) -> Blame | None:

@@ -9,6 +9,9 @@ HarnessError
 from __future__ import annotations
 
 import difflib
+import errno
+import os
+import re
 import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -95,6 +98,31 @@ def of_machine(error: OSError | MemoryError) -> str:
     return "the machine: memory ran out"
 
 
+_RUN_OUT = re.compile(
+    # As the system says it, in whatever program's words.
+    r"(?P<words>No space left on device|Disk quota exceeded|Too many open files"
+    r"|Cannot allocate memory|\bMemoryError\b|Read-only file system)"
+    # PostgreSQL, of a write that came to its end too early, says no cause.
+    r"|could not write init file|Check free disk space"
+)
+
+
+def run_out(said: str) -> str:
+    """Return what the machine has run out of, by what a program said; empty for nothing."""
+    found = _RUN_OUT.search(said)
+    if found is None:
+        return ""
+    return found["words"] or os.strerror(errno.ENOSPC)
+
+
+def naming_shortage(said: str) -> str:
+    """Return what was said; where the machine ran out of something, in one line that begins so."""
+    out = run_out(said)
+    if not out or said.startswith("the machine: "):
+        return said
+    return f"the machine: {out}: {said.splitlines()[0].rstrip(':')}"
+
+
 @contextmanager
 def naming_machine() -> Iterator[None]:
     """Raise what the machine refuses in the block as an InfraError that says it in one line."""
@@ -102,6 +130,10 @@ def naming_machine() -> Iterator[None]:
         yield
     except (OSError, MemoryError) as error:
         raise InfraError(of_machine(error)) from error
+    except InfraError as error:
+        if not run_out(str(error)):
+            raise
+        raise InfraError(naming_shortage(str(error))) from error
 
 
 @contextmanager

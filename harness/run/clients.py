@@ -25,7 +25,7 @@ from harness.core.entries import Environment, Provenance
 from harness.core.outcome import Status
 from harness.core.plan import Cell
 from harness.machine.dependencies import PINNED, Dependencies
-from harness.machine.errors import InfraError, of_machine, one_line
+from harness.machine.errors import InfraError, naming_shortage, of_machine, one_line
 from harness.machine.processes import memory_kills
 from harness.run.folder import RunFolder
 from harness.run.record import Record
@@ -34,6 +34,9 @@ from harness.stack.faults import break_in
 from harness.stack.stacks import Stack
 from harness.stack.store.datastore import Datastore
 
+_WALK = "walk"
+"""What tells the data of walks from others in an object store."""
+
 
 @contextmanager
 def _breaking(outcome: CellOutcome, earlier: Sequence[EarlierRun]) -> Iterator[None]:
@@ -41,13 +44,13 @@ def _breaking(outcome: CellOutcome, earlier: Sequence[EarlierRun]) -> Iterator[N
     try:
         yield
     except InfraError as error:
-        outcome.make_infra(str(error), earlier)
+        outcome.make_infra(naming_shortage(str(error)), earlier)
     except psycopg2.OperationalError as error:
         reason = f"the database does not answer any more: {one_line(error)}"
-        outcome.make_infra(reason, earlier)
+        outcome.make_infra(naming_shortage(reason), earlier)
     except psycopg2.Error as error:
         reason = f"the database could not be read: {one_line(error)}"
-        outcome.make_infra(reason, earlier)
+        outcome.make_infra(naming_shortage(reason), earlier)
     except (OSError, MemoryError) as error:
         outcome.make_infra(of_machine(error), earlier)
 
@@ -152,8 +155,6 @@ class Clients:
                 return not_run(cell, Status.UNSUPPORTED, unsupported)
         outcome, kills = CellOutcome(cell), memory_kills()
         with _breaking(outcome, earlier):
-            if data is None:  # what others stored before is nobody's any more
-                datastore.replace_dead()
             outcome.provenance = self._provenance(cell, pythons, stack)
             straight = self._of_clients(cell, pythons, stack, data, attempt)
             surroundings = straight[cell.client]
@@ -163,9 +164,13 @@ class Clients:
                     run_cell(outcome, of_client[cell.client], earlier, of_role)
                 if not outcome.status.expected or outcome.reread_problems:
                     # What is dead fails every client: that is not the client's failure.
-                    found = self._blame(outcome, surroundings, stack, datastore, kills)
+                    found = self._blame(outcome, surroundings, stack, kills)
                     if found is not None:
                         outcome.take_blame(found, earlier)
+                if data is not None:
+                    datastore.copy(_WALK, data)
+                    # Of one that died meanwhile what the cell stored may not have been copied.
+                    surroundings.check_store()
             finally:
                 # Also when no log could be written: the room is what the next cell needs. Of a run
                 # that is being ended, its end removes all folders at once.
@@ -203,7 +208,6 @@ class Clients:
         outcome: CellOutcome,
         surroundings: Surroundings,
         stack: Stack | None,
-        datastore: Datastore,
         kills: int,
     ) -> Blame | None:
         """Return who is to blame for what did not come out well in a cell; None for its client.
@@ -212,7 +216,6 @@ class Clients:
             outcome: of the cell.
             surroundings: that it ran in.
             stack: that it ran on.
-            datastore: that it stored in.
             kills: how many processes the kernel had killed before.
         """
         wrong = [one for one in outcome.checks.values() if not one.status.expected]
@@ -224,14 +227,21 @@ class Clients:
             if late:
                 evidence = with_silence(evidence, stack.running)
         try:
-            datastore.check_alive()
+            surroundings.check_store()
         except InfraError as error:
             evidence = replace(evidence, store=str(error))
         said = " ".join(check.reason for check in wrong if check.status is Status.FAIL)
-        killed = memory_kills() - kills
-        left = _left_by(outcome, surroundings) if said else ""
-        found = blame(replace(evidence, late=late, killed=killed, said=said, left=left))
         log = outcome.evidence.get("service")
+        found = blame(
+            replace(
+                evidence,
+                late=late,
+                killed=memory_kills() - kills,
+                said=said,
+                left=_left_by(outcome, surroundings) if said else "",
+                served=log.read_text("utf-8", "replace") if log else "",
+            )
+        )
         if found is None or found.status is not Status.FAIL or log is None:
             return found
         return replace(found, sentence=f"{found.sentence}; it said last: {last_words(log)}")
@@ -264,7 +274,9 @@ class Clients:
             place: what tells that own one from others in an object store.
         """
         work, kind = self._folder.work / name, self._datastores[datastore]
-        place, folder = ("walk", data) if data else (place, work / "data")
+        place, folder = (_WALK, data) if data else (place, work / "data")
+        variables = kind.environment(client, place, folder)
+        number = kind.number
         # Runs are found by these, and the UI's sample tells by them what a run was written through.
         tags = [f"mf-version:{client.name}"]
         if stack is not None:
@@ -276,7 +288,7 @@ class Clients:
             python=python,
             work=work,
             logs=self._folder.logs_of(name),
-            datastore=kind.environment(client, place, folder),
+            datastore=variables,
             objects=partial(kind.objects, place, folder),
             texts=partial(kind.texts, place, folder),
             # The run's id comes first: by it the end of the run finds every process.
@@ -287,18 +299,19 @@ class Clients:
             service_log=stack.running.log if stack else None,
             tags=tuple(tags),
             breaks=partial(break_in, stack) if stack else nothing_to_break,
-            watch=self._watch(stack, kind),
+            watch=self._watch(stack, partial(kind.watch, number)),
+            check_store=partial(kind.check_alive, number),
             cancelled=self._cancelled,
         )
 
     @staticmethod
-    def _watch(stack: Stack | None, datastore: Datastore) -> Callable[[], None]:
+    def _watch(stack: Stack | None, watch_store: Callable[[], None]) -> Callable[[], None]:
         """Return what tells that a client waits in vain, for as long as its time-out if let."""
 
         def watch() -> None:
             if stack is not None:
                 stack.watch()
-            datastore.watch()
+            watch_store()
 
         return watch
 

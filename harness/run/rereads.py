@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import wait
 from dataclasses import replace
 from functools import partial
-from itertools import product
+from itertools import chain, count, product
 from pathlib import Path
 
 from harness.catalog.interpreters import python_of
@@ -72,9 +72,10 @@ def read_by_others(
         data: folder of the walk's data, with one for each kind.
 
     Raises:
-        InfraError: when the service or the database is dead.
+        InfraError: when service, database or object store is dead.
+        ServiceError: when the service ended by itself.
     """
-    clients = list(pythons)
+    clients, read_again = list(pythons), 0
     is_last = step == run.plan.path[-1]
     earlier = [one for one in written if one.cell.stage < step.number + is_last]
     with run.executor.pool() as pool:
@@ -99,23 +100,27 @@ def read_by_others(
             )
             read = partial(read_by_another, run, stack, surroundings, runs)
             answers.append(pool.submit(read, reader=reader, step=step))
-            stage.rereads += len(runs)
+            read_again += len(runs)
         # An error of one is told below: within the pool it would end the whole run.
         wait(answers)
+    found: list[str] = []
     known: dict[str, None] = {}
     for answer in answers:
         wrong, declared = answer.result()
-        stage.problems += wrong
+        found += wrong
         known.update(dict.fromkeys(declared))
+    # Not before: where something has died all of it is read once more.
+    stage.rereads += read_again
+    stage.problems += found
     stage.known += known
 
 
 def _listing(run: Run, stage: StageEntry, reader: Client, datastore: str) -> str:
-    """Return the name of a reader's folders: none that a killed run may have left."""
+    """Return the name of a reader's folders: none that an earlier reading has left."""
     walk = f"{stage.walk.replace('/', '-')}-" if stage.walk else ""
-    times = run.record.view.resumptions[run.folder.run]
-    again = f"__attempt-{times + 1}" if times else ""
-    return f"listing-{walk}{stage.stage:02d}-{reader.name}-{datastore}{again}"
+    first = f"listing-{walk}{stage.stage:02d}-{reader.name}-{datastore}"
+    names = chain([first], (f"{first}__attempt-{number}" for number in count(2)))
+    return next(name for name in names if not run.folder.logs_of(name).exists())
 
 
 def read_by_another(
@@ -144,7 +149,8 @@ def read_by_another(
         What it does not find as it was written, and what of it is declared, in words.
 
     Raises:
-        InfraError: when the service or the database is dead.
+        InfraError: when service, database or object store is dead.
+        ServiceError: when the service ended by itself.
     """
     surroundings.make_folders()
     cells = [
@@ -162,14 +168,27 @@ def read_by_another(
     try:
         answers = read_runs(surroundings, requests, name="listing", deadline=deadline)
     except (ClientError, ClientTimeoutError) as error:
-        # A dead service or database is infra, and not what the reader failed at.
-        stack.check_alive()
+        _check_alive(stack, surroundings)
         return [f"client {reader.name} could not read {len(written)} earlier runs: {error}"], []
     judged = [
         replace(answer, checks=run.judge_checks(cell, answer.checks))
         for cell, answer in zip(cells, answers, strict=True)
     ]
-    return told(reader.name, written, judged)
+    wrong, known = told(reader.name, written, judged)
+    if wrong:
+        _check_alive(stack, surroundings)
+    return wrong, known
+
+
+def _check_alive(stack: Stack, surroundings: Surroundings) -> None:
+    """Raise InfraError or ServiceError when what a reader needs is dead: that is no fault of its.
+
+    Args:
+        stack: that it reads through.
+        surroundings: what it runs in.
+    """
+    stack.check_alive()
+    surroundings.check_store()
 
 
 def requests_of(cells: Sequence[Cell], written: Sequence[WrittenRun], number: int) -> list[Request]:

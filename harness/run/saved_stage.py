@@ -66,8 +66,8 @@ def why_unsaved(options: Options) -> str:
     """Return why stages of a walk with these options are not saved; empty when they are."""
     if options.database_url is not None:
         return "a walk over a database of your own cannot go on: no run takes yours back"
-    if "s3" in options.datastores:
-        return "a walk with objects in S3 cannot go on: they are not saved with its stages"
+    if options.s3_root is not None:
+        return "a walk with objects in a bucket of your own cannot go on: no run takes yours back"
     return ""
 
 

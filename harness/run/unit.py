@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -92,6 +92,9 @@ class OneStack:
             found = blame(evidence)
             if found is None:
                 return
+            # First: who is at work on it must not find alive what is started again below.
+            self.stack.over.append(evidence)
+            self.stack = replace(self.stack, over=[])
             if evidence.database:
                 if self.stack.home is None:
                     raise InfraError(found.sentence)

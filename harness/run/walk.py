@@ -24,7 +24,13 @@ from harness.core.outcome import ROLLBACK, CheckOutcome, Status
 from harness.core.path import Step, service_before
 from harness.core.plan import Cell, planned_stage
 from harness.core.provenance import short
-from harness.machine.errors import HarnessError, InfraError, naming_machine, one_line
+from harness.machine.errors import (
+    HarnessError,
+    InfraError,
+    naming_machine,
+    naming_shortage,
+    one_line,
+)
 from harness.proof import contract, fingerprint, rollback, schema
 from harness.report.summary import unsafe_sentence
 from harness.run.rereads import read_by_others, runs_by_client
@@ -149,7 +155,8 @@ class Walk:
         try:
             self._measure(stage, self._walked.there, failed)
         except psycopg2.Error as error:
-            stage.problems.append(f"the database does not answer any more: {one_line(error)}")
+            said = f"the database does not answer any more: {one_line(error)}"
+            stage.problems.append(naming_shortage(said))
             failed = Status.INFRA
         if failed is Status.EXPECTED_FAIL and stage.lost:
             failed = Status.FAIL  # a failure is declared, no loss
@@ -188,7 +195,7 @@ class Walk:
             stage.problems.append(str(error))
             return Status.FAIL, True
         except (HarnessError, psycopg2.Error) as error:
-            stage.problems.append(str(error))
+            stage.problems.append(naming_shortage(str(error)))
             return (Status.FAIL if isinstance(error, MoveError) else Status.INFRA), True
         return Status.PASS, True
 
@@ -257,17 +264,7 @@ class Walk:
             self._check_contract(stage, step, stack)
             with self._watched(stage, step, stack) as watched:
                 self._run_clients(stage, step, watched)
-                # Others read through a service that lives, whatever the clients did to it.
-                watched.look()
-                read_by_others(
-                    self._run,
-                    self._pythons,
-                    stack,
-                    self._written,
-                    step=step,
-                    stage=stage,
-                    data=self._data(),
-                )
+                self._read_by_others(stage, step, watched)
                 watched.look()
             served = fingerprint.take(database.address)
         stopped = fingerprint.compare(served, database.address)
@@ -354,6 +351,31 @@ class Walk:
             units.append(Unit(cell, python, data, earlier))
         for outcome in self._run.execute(units, stack):
             self._note_cell(stage, outcome)
+
+    def _read_by_others(self, stage: StageEntry, step: Step, stack: OneStack) -> None:
+        """Let clients read what others wrote, once more where something dies meanwhile."""
+        for left in range(self._run.options.retries, -1, -1):
+            # They read through a service that lives, whatever the clients did to it.
+            stack.look()
+            try:
+                read_by_others(
+                    self._run,
+                    self._pythons,
+                    stack.stack,
+                    self._written,
+                    step=step,
+                    stage=stage,
+                    data=self._data(),
+                )
+            except InfraError as error:
+                self._run.executor.check_not_cancelled()
+                if not left:
+                    raise
+                why = str(error).splitlines()[0]
+                said = f"stage {step.number}: earlier runs were read by others once more: {why}"
+                self._run.record.note(step.service.name, said)
+            else:
+                return
 
     def _note_cell(self, stage: StageEntry, outcome: CellOutcome) -> None:
         if outcome.written is not None:

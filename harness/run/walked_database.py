@@ -5,9 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from harness.core.axes import Point
-from harness.core.blame import Evidence, blame
 from harness.core.path import Step
-from harness.machine.errors import HarnessError, InfraError
+from harness.machine.errors import HarnessError, InfraError, naming_shortage, run_out
 from harness.run.run import Run
 from harness.stack.backend import Backend
 from harness.stack.database.dump import restore
@@ -97,9 +96,8 @@ class WalkedDatabase:
         except InfraError as error:
             for server in (self.server, target):
                 server.check_alive()
-            machine = blame(Evidence(said=str(error)))
-            if machine is not None:
-                raise InfraError(f"{machine.sentence}: {error}") from error
+            if run_out(str(error)):
+                raise InfraError(naming_shortage(str(error))) from error
             raise MoveError(
                 f"the database cannot be moved to PostgreSQL {step.postgres}: {error}"
             ) from error

@@ -12,7 +12,7 @@ import requests
 
 from harness.core.blame import Evidence, blame
 from harness.core.outcome import Status
-from harness.machine.errors import EndedError, InfraError, one_line
+from harness.machine.errors import EndedError, InfraError, naming_shortage, one_line, run_out
 from harness.machine.processes import tail_note
 from harness.machine.web import ask
 from harness.stack.database.server import Address
@@ -80,6 +80,11 @@ def blaming(running: RunningService, database: Address | None) -> Iterator[None]
     """
     try:
         yield
+    except ServiceError as error:
+        # A migration, say, that fails for want of room.
+        if run_out(str(error)):
+            raise InfraError(naming_shortage(str(error))) from error
+        raise
     except InfraError as error:
         asked = _REQUEST.match(str(error))
         path = asked.group().replace(running.url, "") if asked else ""

@@ -7,7 +7,7 @@ import re
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psycopg2
@@ -38,6 +38,8 @@ class Stack:
         database: None where a service that somebody else runs came without the address of its own.
         server: version of PostgreSQL, as it says itself.
         home: the server of the database; None where nobody may look after it.
+        over: what was found when a part of it had died, and was started again; else nothing. Who
+            used it until then, in parallel, must not find it alive.
     """
 
     running: RunningService
@@ -47,6 +49,7 @@ class Stack:
     schema: int
     server: str = ""
     home: DatabaseServer | None = None
+    over: list[Evidence] = field(default_factory=list, compare=False)
 
     def evidence(self, asked: str = "") -> Evidence:
         """Ask service and database whether they live: a client's failure may not be its own.
@@ -56,6 +59,8 @@ class Stack:
         Args:
             asked: the request that was under way; empty where nobody knows.
         """
+        if self.over:
+            return replace(self.over[0], asked=asked)
         return evidence_of(self.running, self.address, asked)
 
     @property
@@ -76,6 +81,12 @@ class Stack:
         """
         if not self.is_ours:
             return
+        found = blame(self.over[0] if self.over else self._endings())
+        if found is not None and found.status is Status.INFRA:
+            raise InfraError(found.sentence)
+
+    def _endings(self) -> Evidence:
+        """Return which of service and database has ended; neither is asked anything."""
         evidence = Evidence(service=self.running.service.name)
         try:
             if self.home is not None:
@@ -86,9 +97,7 @@ class Stack:
             self.running.check_alive()
         except EndedError as error:
             evidence = replace(evidence, ending=error.ending)
-        found = blame(evidence)
-        if found is not None and found.status is Status.INFRA:
-            raise InfraError(found.sentence)
+        return evidence
 
     def check_alive(self) -> None:
         """Raise InfraError when the database is gone, or the service was killed from outside.

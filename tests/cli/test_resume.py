@@ -136,7 +136,7 @@ WALK = "20261101-120000-fixed_db-1a2b"
 @pytest.mark.parametrize(
     ("more", "why"),
     [
-        (["--datastore", "s3"], "a walk with objects in S3 cannot go on"),
+        (["--datastore", "s3", "--s3-root", "s3://b"], "a walk with objects in a bucket of your"),
         (["--database-url", "postgresql://u:p@h/d"], "a walk over a database of your own cannot"),
     ],
 )

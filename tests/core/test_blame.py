@@ -28,6 +28,11 @@ CHECK = "ended the process that made it, by signal"
         (Evidence(service="s", ending=Ending(137, True)), Status.INFRA, "more memory than"),
         (Evidence(service="s", ending=Ending(-9, removed=True)), Status.INFRA, "removed by some"),
         (Evidence(service="s", database="gone", ending=Ending(1)), Status.INFRA, "more: gone"),
+        (
+            Evidence(service="s", database="FATAL: could not write init file"),
+            Status.INFRA,
+            "the machine: No space left on device: the database does not answer any more: FATAL:",
+        ),
         (Evidence(service="s", store="no store"), Status.INFRA, "no store"),
         (Evidence(killed=1, said="exit code 137: x"), Status.INFRA, "the kernel killed a process"),
         (Evidence(killed=2, left=TASK % (-9, "false")), Status.INFRA, "the kernel killed 2"),
@@ -38,6 +43,13 @@ CHECK = "ended the process that made it, by signal"
         (Evidence(said="OSError: [Errno 28] No space left on device"), Status.INFRA, "No space"),
         (Evidence(said="OSError: [Errno 24] Too many open files"), Status.INFRA, "Too many open"),
         (Evidence(said="MemoryError"), Status.INFRA, "MemoryError"),
+        (
+            Evidence(
+                service="s", said="ServiceException: 500", served="HINT: Check free disk space."
+            ),
+            Status.INFRA,
+            "the machine: No space left on device",
+        ),
         (Evidence(service="s", late=True, silent="GET /ping"), Status.TIMEOUT, "not answer GET"),
         (Evidence(service="s", late=True), Status.TIMEOUT, "the client is slow"),
     ],

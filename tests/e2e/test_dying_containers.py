@@ -69,11 +69,13 @@ def test_it_is_replaced_and_its_cell_done_again(
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("part", ["database", "02-v2.5.0"])
-def test_in_a_walk_it_is_started_again_on_its_data(dying: Dying, part: str) -> None:
+@pytest.mark.parametrize(
+    ("part", "removed"), [("database", False), ("02-v2.5.0", False), ("02-v2.5.0", True)]
+)
+def test_in_a_walk_it_is_started_again_on_its_data(dying: Dying, part: str, removed: bool) -> None:
     second = "fixed_db__2.19.39__02-v2.5.0__"
 
-    done = dying("fixed_db", "--path", "2.0.6,v2.5.0", part=part, cell=second)
+    done = dying("fixed_db", "--path", "2.0.6,v2.5.0", part=part, cell=second, removed=removed)
 
     assert done.code == 0, done.output
     statuses = [entry["status"] for entry in done.entries if entry["kind"] == "cell"]

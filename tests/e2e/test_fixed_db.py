@@ -6,6 +6,7 @@ import dataclasses
 import io
 import shlex
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from harness.cli.options import parse
 from harness.cli.planning import OnPython, make_plan
 from harness.core.view import View
 from harness.machine.errors import UsageError
-from harness.machine.processes import marked_processes
+from harness.machine.processes import kill_marked, marked_processes, wait_until
 from harness.report.summary import stage_sentences
 from harness.report.terminal import Screen
 from harness.run.run import Run
@@ -43,6 +44,22 @@ WalkOver = Callable[..., View]
 @pytest.fixture(scope="session")
 def catalog() -> Catalog:
     return load()
+
+
+def kill_at_the_second_stage(results: Path) -> None:
+    """Kill the object store of a walk when a client has stored something at its second stage."""
+
+    def stored() -> int:
+        return sum(log.read_text().count("PUT /") for log in results.glob("*/logs/*/s3.log"))
+
+    def copied() -> bool:
+        return any(results.glob("*/work/data/*/s3/.objects/_index.json"))
+
+    wait_until(copied, seconds=120, what="the end of the first stage's cell")
+    before = stored()
+    wait_until(lambda: stored() > before, seconds=120, what="the second stage's cell")
+    run = (results / "latest").resolve().name
+    assert kill_marked(lambda mark: mark == f"{run}/s3-server")
 
 
 @pytest.fixture
@@ -117,6 +134,20 @@ def test_a_sound_walk_is_green_and_tells_every_migration(walk_over: WalkOver) ->
     verdicts = [stage.rollback for stage in view.stages]
     assert verdicts == [None, "unsafe", None, "unsafe", "unsafe", "unsafe"]
     assert [cell.status for cell in view.cells] == ["pass"] * 6
+
+
+def test_an_object_store_that_dies_is_replaced_by_one_with_all_of_it(
+    walk_over: WalkOver, tmp_path: Path
+) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        killed = pool.submit(kill_at_the_second_stage, tmp_path)
+        view = walk_over("2.3,2.5", "--datastore", "s3")
+        killed.result()
+    assert [one.status for one in view.attempts] == ["pass", "infra", "pass"]
+    assert "(SIGKILL)" in view.attempts[1].checks["run"].reason
+    # What the first stage stored is read again, values and all.
+    stages = [(stage.status, stage.rereads, stage.problems) for stage in view.stages]
+    assert stages == [("pass", 0, []), ("pass", 1, [])]
 
 
 def test_a_row_deleted_between_stages_is_named(walk_over: WalkOver) -> None:

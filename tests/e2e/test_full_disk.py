@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from harness.core.blame import blame
 from harness.core.outcome import Status
+from harness.machine.errors import InfraError, naming_machine
 from harness.machine.processes import wait_until
+from harness.stack.database.embedded import EmbeddedPostgres
+from harness.stack.evidence import evidence_of
 from tests.e2e.nox_runs import environment, finished_run, leftovers, nox, run, started
 from tests.e2e.test_ends import PLAIN
 from tests.e2e.test_resume import lines_of
@@ -30,18 +37,35 @@ FILLS = PLAIN.replace("PlainFlow", "FillsFlow").replace(
 )
 
 
-@pytest.fixture
-def small(tmp_path: Path) -> Iterator[Path]:
-    """A disk of a few megabytes."""
-    folder = tmp_path / "small"
+@contextlib.contextmanager
+def disk(folder: Path, size: str) -> Iterator[Path]:
+    """Make a small disk of its own of a folder."""
     folder.mkdir()
     if os.geteuid() != 0:
         pytest.skip("only root can mount")
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size},mode=755", "tmpfs", str(folder)]
     if subprocess.run(mount, check=False, capture_output=True).returncode:
         pytest.skip("nothing can be mounted here; tests/core/test_journal.py has a limit instead")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """Take all the room there is; return the file that has it."""
+    filler = disk / "filler"
+    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(b"x" * 4096)
+    return filler
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A disk of a few megabytes."""
+    with disk(tmp_path / "small", "4m") as folder:
+        yield folder
 
 
 def test_a_full_disk_costs_the_cell_alone_that_found_it_full(small: Path, tmp_path: Path):
@@ -61,6 +85,33 @@ def test_a_full_disk_costs_the_cell_alone_that_found_it_full(small: Path, tmp_pa
     assert leftovers(small) == []
 
 
+@pytest.mark.parametrize("size", ["2m", "20m"])
+def test_a_database_that_has_no_room_to_start_is_told_in_one_line(temporary: Path, size: str):
+    with disk(temporary / size, size) as folder:
+        server = EmbeddedPostgres(folder / "run", "tests-full-disk")
+        with pytest.raises(InfraError) as told, naming_machine():
+            server.start()
+    assert re.fullmatch("the machine: No space left on device: .*PostgreSQL .*", str(told.value))
+
+
+def test_a_database_that_has_no_room_any_more_is_told_by_that(temporary: Path):
+    with disk(temporary / "80m", "80m") as folder:
+        server = EmbeddedPostgres(folder / "run", "tests-full-disk")
+        server.start()
+        try:
+            assert server.cluster is not None
+            # As when the first connection comes after the disk is full.
+            for written in server.cluster.data.rglob("pg_internal.init"):
+                written.unlink()
+            fill(folder)
+            running: Any = SimpleNamespace(service=SimpleNamespace(name="any"))
+            found = blame(evidence_of(running, server.address))
+        finally:
+            server.stop()
+    assert found is not None
+    assert found.sentence.startswith("the machine: No space left on device: the database does not")
+
+
 @pytest.mark.exhaustive
 def test_a_disk_that_others_fill_costs_no_finished_cell_and_the_run_goes_on(
     small: Path, tmp_path: Path
@@ -68,16 +119,14 @@ def test_a_disk_that_others_fill_costs_no_finished_cell_and_the_run_goes_on(
     services = ("2.0.4", "2.3", "2.5")
     given = ("--metaflow", "2.19.39", "--service", ",".join(services), "--probe", "hello")
     words = ("-s", "compat", "--", *given, "--jobs", "1", "--results", str(small))
-    log, filler = tmp_path / "output", small / "filler"
+    log = tmp_path / "output"
 
     def one_is_done() -> bool:
         return any(b'"kind":"cell"' in line for line in lines_of(small))
 
     with started(words, log, environment()) as process:
         wait_until(one_is_done, seconds=240, what="the first cell", log=log)
-        with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
-            while True:
-                file.write(b"x" * 4096)
+        filler = fill(small)
         code = process.wait(240)
     output, before = log.read_text(encoding="utf-8"), lines_of(small)
     assert code != 0

@@ -7,7 +7,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,13 @@ WALK = Matrix(
     tuple(
         f"fixed_db/{CLIENT}/{one}/local/{PROBE}" for one in ("01-reference-2.3", "02-reference-2.5")
     ),
+)
+
+
+OBJECTS = replace(
+    WALK,
+    ids=tuple(one.replace("/local/", "/s3/") for one in WALK.ids),
+    more=("--datastore", "s3"),
 )
 
 
@@ -186,7 +193,7 @@ def assert_whole(killed: Killed, resumed: NoxRun) -> None:
     view = resumed.view
     assert view.green
     assert not any(stage.lost for stage in view.stages)
-    if killed.matrix is WALK:
+    if killed.matrix.session == "fixed_db":
         assert [(stage.stage, stage.rereads) for stage in view.stages] == [(1, 0), (2, 1)]
     for name in ("report.html", "results.json", "junit.xml", "report.md"):
         assert (resumed.folder / name).is_file(), name
@@ -253,17 +260,18 @@ def test_one_that_goes_on_may_be_killed_again(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("cells", "stages", "how", "reboot"),
+    ("matrix", "at", "how", "reboot"),
     [
-        (1, 0, signal.SIGKILL, True),
-        (1, 1, signal.SIGKILL, False),
-        pytest.param(1, 1, signal.SIGINT, False, marks=pytest.mark.exhaustive),
-        (2, 1, signal.SIGKILL, False),
+        (WALK, (1, 0), signal.SIGKILL, True),
+        (WALK, (1, 1), signal.SIGKILL, False),
+        pytest.param(WALK, (1, 1), signal.SIGINT, False, marks=pytest.mark.exhaustive),
+        (OBJECTS, (2, 1), signal.SIGKILL, False),
     ],
 )
-def test_a_killed_walk_goes_on_behind_its_last_stage(cells, stages, how, reboot, tmp_path):
-    killed = kill(WALK, tmp_path, cells=cells, stages=stages, how=how, reboot=reboot)
-    assert len(killed.of_kind("stage")) < len(WALK.ids)
+def test_a_killed_walk_goes_on_behind_its_last_stage(matrix, at, how, reboot, tmp_path):
+    cells, stages = at
+    killed = kill(matrix, tmp_path, cells=cells, stages=stages, how=how, reboot=reboot)
+    assert len(killed.of_kind("stage")) < len(matrix.ids)
     cleaned = nox("-s", "clean")
     kept = f"{killed.folder.name}: kept its journal"
     if stages:

@@ -34,6 +34,7 @@ from harness.core.outcome import Status
 from harness.core.plan import Cell
 from harness.core.probes import read_probe
 from harness.machine import locks
+from harness.machine.errors import InfraError
 from harness.proof import contract, fingerprint
 from harness.proof.requests import Exchange
 from harness.report.terminal import Screen
@@ -446,6 +447,13 @@ def test_in_a_walk_what_is_killed_is_started_again_on_the_same_data(lab, part):
     assert fingerprint.compare(before, stack.database.address) == []
     assert watched.problems == []
     assert len(watched.repaired) == 1
+    # Who used it in parallel, and has not looked yet, does not find alive what was started again.
+    watched.stack.watch()
+    for look in (stack.watch, stack.check_alive):
+        with pytest.raises(
+            InfraError, match=r"killed from outside, by SIGKILL|not answer any more"
+        ):
+            look()
 
 
 def test_in_a_walk_a_service_that_ends_by_itself_is_a_problem_of_its_stage(lab, planted):

@@ -120,6 +120,15 @@ def test_a_reader_that_breaks_is_told_unless_the_stack_is_dead(monkeypatch, tmp_
         read(tmp_path, Alive("the service is gone"))
 
 
+def test_what_a_reader_does_not_find_of_a_dead_stack_is_not_told(monkeypatch, tmp_path):
+    found = [Answer({}, None, "ServiceException: Metadata request (/flows) failed")]
+    monkeypatch.setattr(rereads, "read_runs", lambda *_, **__: found)
+    (wrong,), _ = read(tmp_path, Alive())
+    assert wrong.endswith("cannot be listed: ServiceException: Metadata request (/flows) failed")
+    with pytest.raises(InfraError, match="the service is gone"):
+        read(tmp_path, Alive("the service is gone"))
+
+
 def test_the_checks_are_made_again_on_the_first_and_the_latest_stage_of_a_client():
     (runs,) = runs_by_client([run(1), run(2), run(3)]).values()
     assert [(one.run.cell.stage, one.checked) for one in runs] == [(1, True), (2, False), (3, True)]

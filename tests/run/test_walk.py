@@ -89,7 +89,8 @@ def test_what_the_machine_refuses_ends_a_stage_as_infra_by_its_name(start, error
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        (("--datastore", "s3"), "a walk with objects in S3 cannot go on: they are not saved"),
+        (("--datastore", "s3", "--s3-root", "s3://b"), "a walk with objects in a bucket of yo"),
+        (("--datastore", "s3"), ""),
         ((), ""),
     ],
 )

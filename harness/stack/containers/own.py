@@ -275,17 +275,26 @@ class RunningContainer:
 
     def check_alive(self) -> None:
         """Raise EndedError, with the last log lines, when it does not run any more."""
-        with self._engine.doing(f"asking for the state of {self.name}"):
-            try:
-                state = self._state()
-            except NotFound:
-                ending = Ending(-signal.SIGKILL, removed=True)
-                raise EndedError(f"the container {self.name}", ending) from None
+        state = self._state_unless_removed()
+        if state is None:
+            ending = Ending(-signal.SIGKILL, removed=True)
+            raise EndedError(f"the container {self.name}", ending)
         if not state["Running"]:
             self._finish_log()
             said = f" ({state['Error']})" if state.get("Error") else ""
             ending = Ending(state["ExitCode"], out_of_memory=bool(state.get("OOMKilled")))
             raise EndedError(f"the container {self.name}", ending, f"{said}{tail_note(self.log)}")
+
+    def is_removed(self) -> bool:
+        """Tell whether somebody has removed it."""
+        return self._state_unless_removed() is None
+
+    def _state_unless_removed(self) -> _State | None:
+        with self._engine.doing(f"asking for the state of {self.name}"):
+            try:
+                return self._state()
+            except NotFound:
+                return None
 
     def write_output(self, command: tuple[list[str], dict[str, str]], file: Path) -> None:
         """Run a program in it, and write what that prints on its standard output to a file.

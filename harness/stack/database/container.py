@@ -169,6 +169,8 @@ class ContainerPostgres:
         """
         if self._container is None:
             raise InfraError(f"{self.description}, was not started, and is not started again")
+        if self._container.is_removed():
+            raise InfraError(f"{self.description}, was removed by somebody, and all data with it")
         self._container.restart()
         self._await(self._container)
 

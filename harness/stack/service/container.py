@@ -6,6 +6,7 @@ import re
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 
 from harness.catalog.releases import Service
@@ -175,7 +176,8 @@ class _RunningInContainer:
         environment = database_settings(database.service_address)
         tls = database.service_address.tls
         files = tls.files if tls else ()
-        self._container = launcher.container(image, environment, log, files)
+        self._run = partial(launcher.container, image, environment, log, files)
+        self._container = self._run()
         self._read_ports()
 
     def _read_ports(self) -> None:
@@ -187,8 +189,14 @@ class _RunningInContainer:
         )
 
     def restart(self) -> None:
-        """Restart the container, as an operator would; its addresses are other ones then."""
-        self._container.restart()
+        """Restart the container, as an operator would; its addresses are other ones then.
+
+        Where somebody has removed it another one is made.
+        """
+        if self._container.is_removed():
+            self._container = self._run()
+        else:
+            self._container.restart()
         self._read_ports()
 
     def check_alive(self) -> None:

@@ -19,6 +19,10 @@ class Datastore(Protocol):
     description: str
     """Where the data goes, in words; for the first lines printed and the journal."""
 
+    @property
+    def number(self) -> int:
+        """Which of its servers is in use, from 0: the next where one that died was replaced."""
+
     def check(self) -> None:
         """Find out whether it can be used. Called before anything of the run starts.
 
@@ -35,13 +39,26 @@ class Datastore(Protocol):
     def environment(self, client: Client, stack: str, folder: Path) -> Mapping[str, str]:
         """Return the variables that make ``client`` use it; the first call starts it.
 
+        A server of the run's own that has died is replaced, by one that has what was copied.
+
         Args:
             client: releases differ in the variables they read.
             stack: name of the stack the client works with.
             folder: a folder of the cell's or the walk's own; what shares it shares the data.
 
         Raises:
-            InfraError: when it cannot be had, or is there no longer.
+            InfraError: when it cannot be had.
+        """
+
+    def copy(self, stack: str, folder: Path) -> None:
+        """Copy what lies there into the folder, where it would go with a server of the run's own.
+
+        Args:
+            stack: as above.
+            folder: as above.
+
+        Raises:
+            InfraError: when it cannot be read or written.
         """
 
     def objects(self, stack: str, folder: Path) -> list[Stored] | None:
@@ -63,14 +80,15 @@ class Datastore(Protocol):
             InfraError: when the store cannot be asked.
         """
 
-    def check_alive(self) -> None:
-        """Raise InfraError when it is there no longer: then a cell's failure is not its own."""
+    def check_alive(self, number: int) -> None:
+        """Raise InfraError when it is there no longer: then a cell's failure is not its own.
 
-    def watch(self) -> None:
+        Args:
+            number: of the server that the cell was given.
+        """
+
+    def watch(self, number: int) -> None:
         """Raise InfraError when it has ended; unlike ``check_alive`` it is not asked anything."""
-
-    def replace_dead(self) -> None:
-        """Let the next who asks have a new one, empty, where the run's own has ended."""
 
     def stop(self) -> str:
         """Stop it, remove what it holds, and return a sentence on that; empty for nothing to say.
@@ -84,6 +102,7 @@ class LocalDatastore:
 
     name = "local"
     description = "local: a folder"
+    number = 0
 
     def check(self) -> None:
         """Do nothing: the run's folder was made already."""
@@ -104,6 +123,9 @@ class LocalDatastore:
             "METAFLOW_DATASTORE_SYSROOT_LOCAL": str(folder),
         }
 
+    def copy(self, stack: str, folder: Path) -> None:
+        """Do nothing: all of it lies in the folder."""
+
     def objects(self, stack: str, folder: Path) -> None:
         """Return None: a file that is gone shows when it is read back."""
 
@@ -112,13 +134,10 @@ class LocalDatastore:
         found = sorted(path for path in folder.glob(f"**/{pattern}") if path.is_file())
         return [path.read_text("utf-8", "replace") for path in found]
 
-    def check_alive(self) -> None:
+    def check_alive(self, number: int) -> None:
         """Do nothing: folders stay."""
 
-    def watch(self) -> None:
-        """Do nothing: folders stay."""
-
-    def replace_dead(self) -> None:
+    def watch(self, number: int) -> None:
         """Do nothing: folders stay."""
 
     def stop(self) -> str:

@@ -141,9 +141,19 @@ class ObjectStore:
         """Remove every object under ``root`` and return how many there were."""
         return self._ask("remove", root, int)
 
-    def save(self, bucket: str, folder: Path) -> Sequence[Saved]:
-        """Write every object of a bucket to a file below ``folder``; return what ``load`` needs."""
-        return self._ask("save", S3Root(bucket), list[Saved], folder=str(folder))
+    def save(self, root: S3Root, folder: Path, before: Sequence[Saved] = ()) -> Sequence[Saved]:
+        """Write every object under ``root`` to a file below ``folder``.
+
+        Args:
+            root: what is saved.
+            folder: where to.
+            before: what this returned for the same folder the last time: no object that is the
+                same still is read again.
+
+        Returns:
+            What ``load`` needs.
+        """
+        return self._ask("save", root, list[Saved], folder=str(folder), before=before)
 
     def load(self, bucket: str, folder: Path, saved: Sequence[Saved]) -> None:
         """Put into a bucket what ``save`` wrote below ``folder`` and returned."""
@@ -172,6 +182,8 @@ class ObjectStore:
             last = "\n".join(finished.stderr.splitlines()[-5:])
             raise InfraError(f"the S3 tool broke at {operation}:\n{last}")
         answer = json.loads(finished.stdout)
+        if answer.get("error") == "machine":
+            raise InfraError(f"the machine: {answer['detail']}")
         if "error" in answer:
             raise ObjectStoreError(answer["error"], answer["detail"])
         return msgspec.convert(answer["result"], result)

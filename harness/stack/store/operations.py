@@ -4,8 +4,9 @@
 and its arguments, ``endpoint`` (null for Amazon's), ``bucket`` and ``prefix``, and under ``more``
 those that not every operation has; it writes one answer to standard output: ``{"result": …}``, or
 ``{"error": kind, "detail": text}`` with one of the kinds
-``credentials``, ``unreachable``, ``missing``, ``forbidden`` and ``other``. Credentials come from
-where boto3 looks for them, and the detail never holds what a server or a file said beyond a code.
+``credentials``, ``unreachable``, ``missing``, ``forbidden``, ``other``, and ``machine`` where a
+file cannot be read or written. Credentials come from where boto3 looks for them, and the detail
+never holds what a server or a file said beyond a code.
 It imports nothing of the harness.
 """
 
@@ -18,7 +19,7 @@ import sys
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import BinaryIO, TypedDict
+from typing import BinaryIO, NamedTuple, TypedDict
 
 import boto3
 from boto3.s3.transfer import TransferConfig
@@ -50,10 +51,14 @@ _CONNECTION_ERRORS = (
 
 
 class Saved(TypedDict):
-    """An object that was saved as a file; the file is relative to the folder of all."""
+    """An object that was saved as a file; the file is relative to the folder of all.
+
+    ``etag`` is the store's own mark of what it holds: another one where that was written anew.
+    """
 
     bucket: str
     key: str
+    etag: str
     size: int
     file: str
     headers: dict[str, object]
@@ -69,12 +74,20 @@ class Request(TypedDict):
     more: dict[str, object]
 
 
-def objects(s3: BaseClient, bucket: str, prefix: str) -> Iterator[tuple[str, int]]:
-    """Yield key and size in bytes of every object whose key begins with the prefix."""
+class Listed(NamedTuple):
+    """An object as a store lists it."""
+
+    key: str
+    size: int
+    etag: str
+
+
+def objects(s3: BaseClient, bucket: str, prefix: str) -> Iterator[Listed]:
+    """Yield every object whose key begins with the prefix."""
     # One answer of S3 lists a thousand objects at most.
     for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
         for found in page.get("Contents", ()):
-            yield found["Key"], found["Size"]
+            yield Listed(found["Key"], found["Size"], found["ETag"])
 
 
 def make_bucket(s3: BaseClient, bucket: str, prefix: str) -> None:  # noqa: ARG001 - one signature for all
@@ -95,13 +108,13 @@ def check_access(s3: BaseClient, bucket: str, prefix: str) -> None:
 def list_objects(s3: BaseClient, bucket: str, prefix: str) -> list[dict[str, str | int]]:
     """Return url and size in bytes of every object under the prefix."""
     return [
-        {"url": f"s3://{bucket}/{key}", "size": size} for key, size in objects(s3, bucket, prefix)
+        {"url": f"s3://{bucket}/{one.key}", "size": one.size} for one in objects(s3, bucket, prefix)
     ]
 
 
 def texts(s3: BaseClient, bucket: str, prefix: str, pattern: str) -> list[str]:
     """Return the texts of the objects under the prefix whose keys end with a pattern."""
-    keys = [key for key, _ in objects(s3, bucket, prefix) if fnmatchcase(key, f"*/{pattern}")]
+    keys = [one.key for one in objects(s3, bucket, prefix) if fnmatchcase(one.key, f"*/{pattern}")]
     bodies = [s3.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys]
     return [body.decode("utf-8", "replace") for body in bodies]
 
@@ -111,26 +124,46 @@ def remove(s3: BaseClient, bucket: str, prefix: str) -> int:
 
     One by one because the request for many wants a checksum that not every store computes alike.
     """
-    keys = [key for key, _ in objects(s3, bucket, prefix)]
+    keys = [one.key for one in objects(s3, bucket, prefix)]
     for key in keys:
         s3.delete_object(Bucket=bucket, Key=key)
     return len(keys)
 
 
-def save(s3: BaseClient, bucket: str, prefix: str, folder: str) -> list[Saved]:
-    """Write every object under the prefix to a file below the folder, for ``load``."""
-    saved: list[Saved] = []
-    for key, size in objects(s3, bucket, prefix):
+def save(s3: BaseClient, bucket: str, prefix: str, folder: str, before: list[Saved]) -> list[Saved]:
+    """Write every object under the prefix to a file below the folder, for ``load``.
+
+    What was saved there before, and is the same still, is not read again; nor is it forgotten when
+    it is not there: a server may be empty that took the place of another.
+    """
+    saved = {one["key"]: one for one in before}
+    for key, size, etag in objects(s3, bucket, prefix):
+        there = saved.get(key)
+        if there is not None and there["etag"] == etag:
+            continue
         told = s3.get_object(Bucket=bucket, Key=key)
-        with _new_file(Path(folder), bucket, key, len(saved)) as file:
+        with _file_of(Path(folder), bucket, key, there) as file:
             shutil.copyfileobj(told["Body"], file, _CHUNK)
             name = str(Path(file.name).relative_to(folder))
-        headers = {header: told[header] for header in _HEADERS if told.get(header)}
-        saved.append(Saved(bucket=bucket, key=key, size=size, file=name, headers=headers))
-    return saved
+        saved[key] = Saved(
+            bucket=bucket,
+            key=key,
+            etag=told["ETag"],
+            size=size,
+            file=name,
+            headers={header: told[header] for header in _HEADERS if told.get(header)},
+        )
+    return list(saved.values())
 
 
-def _new_file(folder: Path, bucket: str, key: str, number: int) -> BinaryIO:
+def _file_of(folder: Path, bucket: str, key: str, before: Saved | None) -> BinaryIO:
+    """Open the file of an object: the one it has already where it was written anew."""
+    if before is not None:
+        return Path(folder, before["file"]).open("wb")
+    return _new_file(folder, bucket, key)
+
+
+def _new_file(folder: Path, bucket: str, key: str) -> BinaryIO:
     """Make the file of an object: ``BUCKET/KEY`` where that can be, else one with a number.
 
     A store may have both ``a`` and ``a/b``, and keys that are no path, or a longer one than the
@@ -143,9 +176,10 @@ def _new_file(folder: Path, bucket: str, key: str, number: int) -> BinaryIO:
             path.parent.mkdir(parents=True, exist_ok=True)
             return path.open("xb")
     # No bucket's name begins so.
-    path = folder / "_unnamed" / f"{bucket}-{number}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path.open("xb")
+    unnamed = folder / "_unnamed"
+    unnamed.mkdir(parents=True, exist_ok=True)
+    number = sum(1 for _ in unnamed.iterdir())
+    return (unnamed / f"{bucket}-{number}").open("xb")
 
 
 def load(s3: BaseClient, bucket: str, prefix: str, folder: str, saved: list[Saved]) -> int:  # noqa: ARG001 - prefix: one signature for all
@@ -180,6 +214,8 @@ def answer(request: Request) -> dict[str, object]:
         return refusal(error)
     except exceptions.BotoCoreError as error:
         return {"error": "other", "detail": type(error).__name__}
+    except OSError as error:
+        return {"error": "machine", "detail": f"{error.strerror}: {error.filename or 'a file'}"}
 
 
 def refusal(error: exceptions.ClientError) -> dict[str, object]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from packaging.specifiers import SpecifierSet
@@ -22,6 +23,9 @@ _LONGEST_BUCKET = 63
 
 _OWN_FILES = {"AWS_CONFIG_FILE": "config", "AWS_SHARED_CREDENTIALS_FILE": "credentials"}
 """Variables that name the user's configuration, each with the file in ~/.aws that it stands for."""
+
+_COPY = ".objects"
+"""The folder in a walk's own that has a copy of its objects: no flow has such a name."""
 
 _FILES = (*_OWN_FILES, "AWS_CA_BUNDLE", "AWS_WEB_IDENTITY_TOKEN_FILE")
 
@@ -56,6 +60,15 @@ def aws_files(variables: Mapping[str, str]) -> tuple[Path, ...]:
     """
     paths = (Path(variables[name]) for name in _FILES if variables.get(name))
     return tuple(path for path in paths if path.is_file())
+
+
+@contextmanager
+def _as_infra(what: str) -> Iterator[None]:
+    """Raise what a store answers in the block as an InfraError that says what could not be done."""
+    try:
+        yield
+    except ObjectStoreError as error:
+        raise InfraError(f"{what}: {error}") from error
 
 
 class S3Datastore:
@@ -117,17 +130,13 @@ class S3Datastore:
 
     def objects(self, stack: str, folder: Path) -> list[Stored]:
         """Return every object in the place of the cell or walk that ``folder`` belongs to."""
-        try:
+        with _as_infra("the object store cannot be listed"):
             return self.store.list(self._place(stack, folder))
-        except ObjectStoreError as error:
-            raise InfraError(f"the object store cannot be listed: {error}") from error
 
     def texts(self, stack: str, folder: Path, pattern: str) -> list[str]:
         """Return the texts of objects in the place of the cell or walk."""
-        try:
+        with _as_infra("the object store cannot be read"):
             return [*self.store.texts(self._place(stack, folder), pattern)]
-        except ObjectStoreError as error:
-            raise InfraError(f"the object store cannot be read: {error}") from error
 
     def _place(self, stack: str, folder: Path) -> S3Root:
         with self._lock:
@@ -178,17 +187,55 @@ class OwnS3(S3Datastore):
         super().__init__(needs=needs, work=work, listing=listing, keep=keep)
         self._server = server
         self._started = False
+        self._ends: list[str] = []
+        self._places: dict[Path, int] = {}
+        self._copying = threading.Lock()
         self.store = ObjectStore(server.endpoint, CREDENTIALS)
         self.description = f"s3: {server.description}"
 
     def check(self) -> None:
         """Do nothing: the user named nothing."""
 
+    @property
+    def number(self) -> int:
+        """How many servers have died before the one in use."""
+        return len(self._ends)
+
     def environment(self, client: Client, stack: str, folder: Path) -> Mapping[str, str]:
-        """Return the variables, unless the server died: a client would wait for it for minutes."""
+        """Return the variables, of a server that lives: for a dead one a client waits minutes."""
+        self._forget_dead()
         variables = super().environment(client, stack, folder)
-        self.check_alive()
+        self._fill(folder)
         return variables
+
+    def _forget_dead(self) -> None:
+        """Forget a server that is dead, with all it held: who asks now starts another."""
+        with self._lock:
+            if not self._started or self._broken is not None:
+                return
+            try:
+                self._server.check_alive()
+            except InfraError as error:
+                self._server.stop()
+                self._ends.append(str(error))
+                self._started = False
+                self._roots.clear()
+
+    def _fill(self, folder: Path) -> None:
+        """Put into the server what was copied of each place that it does not have yet."""
+        with self._lock:
+            self._places.setdefault(folder, -1)
+            for place in [one for one, server in self._places.items() if server != self.number]:
+                if saved.is_copied(place / _COPY):
+                    with _as_infra("the objects cannot be put into another object store"):
+                        saved.load(self.store, place / _COPY)
+                self._places[place] = self.number
+
+    def copy(self, stack: str, folder: Path) -> None:
+        """Write down what lies in a place: moto has it in memory, a container may be removed."""
+        # Cells that end at once would write the same files.
+        with self._copying, _as_infra("the objects cannot be copied"):
+            saved.copy(self.store, self._place(stack, folder), folder / _COPY)
 
     def _new_root(self, stack: str) -> S3Root:
         if not self._started:
@@ -201,25 +248,20 @@ class OwnS3(S3Datastore):
         self.store.make_bucket(bucket)
         return S3Root(bucket, "metaflow")
 
-    def check_alive(self) -> None:
+    def check_alive(self, number: int) -> None:
         """Raise InfraError when the server ended or does not answer."""
+        self._check_number(number)
         self._server.check_alive()
 
-    def watch(self) -> None:
+    def watch(self, number: int) -> None:
         """Raise InfraError when the server has ended."""
+        self._check_number(number)
         self._server.watch()
 
-    def replace_dead(self) -> None:
-        """Forget a server that is dead, with all it held: the next who asks starts another."""
-        with self._lock:
-            if not self._started or self._broken is not None:
-                return
-            try:
-                self._server.check_alive()
-            except InfraError:
-                self._server.stop()
-                self._started = False
-                self._roots.clear()
+    def _check_number(self, number: int) -> None:
+        """Raise InfraError when a server died, though another that lives is in its place."""
+        if number < self.number:
+            raise InfraError(self._ends[number])
 
     def stop(self) -> str:
         """List what it holds, save it when it is kept, and stop the server."""
@@ -281,6 +323,7 @@ class GivenS3(S3Datastore):
         keep: bool,
     ) -> None:
         super().__init__(needs=needs, work=work, listing=listing, keep=keep)
+        self.number = 0
         self._given = root
         self._root = root.under(run)
         self.store = ObjectStore(endpoint, aws_variables(environ))
@@ -313,18 +356,18 @@ class GivenS3(S3Datastore):
     def _new_root(self, stack: str) -> S3Root:
         return self._root.under(bucket_name(stack))
 
-    def check_alive(self) -> None:
+    def copy(self, stack: str, folder: Path) -> None:
+        """Do nothing: it outlives the run."""
+
+    def check_alive(self, number: int) -> None:  # noqa: ARG002 - there is one
         """Raise InfraError when the store does not answer as it did before the run."""
         try:
             self.store.check_access(self._root)
         except ObjectStoreError as error:
             raise InfraError(f"the object store broke: {self._in_words(error)}") from error
 
-    def watch(self) -> None:
+    def watch(self, number: int) -> None:
         """Do nothing: it is somebody else's, and each question would be one more request."""
-
-    def replace_dead(self) -> None:
-        """Do nothing: it is somebody else's."""
 
     def stop(self) -> str:
         """List what the run stored, and remove it unless it is kept."""

@@ -193,7 +193,7 @@ def test_what_cannot_be_saved_is_told(kept, own_server, catalog, tmp_path):
 
 def test_an_unused_store_is_never_started(embedded):
     embedded.check()
-    embedded.check_alive()
+    embedded.check_alive(0)
     assert embedded.stop() == ""
     assert not embedded._server.log.exists()
 
@@ -203,12 +203,33 @@ def test_a_dead_server_is_the_machines_fault(embedded, own_server, catalog, tmp_
     embedded.environment(newest, "reference-2.5", tmp_path / "cell")
     own_server._process.kill()
     with pytest.raises(InfraError, match="ended with exit code -9"):
-        embedded.check_alive()
-    with pytest.raises(InfraError, match="ended with exit code -9"):
-        embedded.environment(newest, "reference-2.5", tmp_path / "cell")
+        embedded.check_alive(0)
     with pytest.raises(InfraError, match="cannot be listed: unreachable"):
         embedded.objects("reference-2.5", tmp_path / "cell")
     assert "could not be listed: unreachable" in embedded.stop()
+
+
+def test_a_dead_server_is_replaced_by_one_with_what_was_copied(
+    embedded, own_server, catalog, tmp_path
+):
+    newest, folder = client(catalog, "2.19.39"), tmp_path / "walk"
+    before = embedded.environment(newest, "walk", folder)
+    root = S3Root.parse(before["METAFLOW_DATASTORE_SYSROOT_S3"], "")
+    put(embedded.store, root, "x", body="the data")
+    embedded.copy("walk", folder)
+    put(embedded.store, root, "never copied")
+    own_server._process.kill()
+    # The next who asks is another cell's; a place that others have is not forgotten.
+    after = embedded.environment(newest, "walk", tmp_path / "another")
+    assert after["METAFLOW_S3_ENDPOINT_URL"] != before["METAFLOW_S3_ENDPOINT_URL"]
+    assert embedded.objects("walk", folder) == [{"url": f"{root.url}/x", "size": 8}]
+    embedded.check_alive(embedded.number)
+    # Who was at work on the dead one does not find it alive.
+    for asks in (embedded.check_alive, embedded.watch):
+        with pytest.raises(InfraError, match="ended with exit code -9"):
+            asks(0)
+    embedded.copy("walk", tmp_path / "another")
+    assert "1 objects, 8 bytes" in embedded.stop()
 
 
 def test_a_server_that_never_starts_is_told_to_everyone(embedded, catalog, tmp_path, monkeypatch):
@@ -269,7 +290,7 @@ def test_a_forbidden_bucket_names_the_rights_and_no_credentials(make_given, guar
 
 def test_a_given_store_that_no_longer_answers_is_the_machines_fault(make_given, bucket):
     given = make_given(bucket)
-    given.check_alive()
+    given.check_alive(0)
     given.store = dataclasses.replace(given.store, endpoint="http://127.0.0.1:1")
     with pytest.raises(InfraError, match=r"the object store broke: .* cannot be reached"):
-        given.check_alive()
+        given.check_alive(0)
