@@ -111,7 +111,7 @@ def _cells(here: Nox, *words: str) -> list[str]:
     assert finished.returncode == 0, finished.stderr
     assert "Creating virtual environment" not in finished.stderr
     *lines, total = [one for one in finished.stdout.splitlines() if not one.startswith("stage ")]
-    assert total == f"{len(lines)} cells"
+    assert total == f"{len(lines)} cell{'' if len(lines) == 1 else 's'}"
     return [line.partition(":")[0] for line in lines]
 
 
