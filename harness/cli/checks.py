@@ -10,7 +10,7 @@ from packaging.utils import canonicalize_name
 
 from harness.catalog.versions import LAST_PORT
 from harness.cli.option import Value, listed
-from harness.core.scenarios import CHAOS, wrong_with
+from harness.core.scenarios import CHAOS, NO_SCENARIO, wrong_with
 from harness.machine.errors import nearest
 from harness.stack.database.server import name_too_long
 
@@ -102,9 +102,11 @@ def image(value: Value) -> str:
     return "" if fits else "not the name of an image, such as minio/minio"
 
 
-def scenario(value: Value) -> str:
-    """Find wrong what is no scenario."""
-    return wrong_with(str(value))
+def scenarios(value: Value) -> str:
+    """Find a comma list wrong that names nothing, or what is no scenario."""
+    names = listed(str(value))
+    wrong = (wrong_with(name) for name in names if name != NO_SCENARIO)
+    return next(filter(None, wrong), "" if names else "the list is empty")
 
 
 def faults(value: Value) -> str:

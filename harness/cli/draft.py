@@ -20,6 +20,7 @@ from harness.core import expectations
 from harness.core.expectations import Expectation
 from harness.core.probes import FLOWS, Probe, find_probes, packages_of, select_probes
 from harness.core.scenarios import (
+    NO_SCENARIO,
     WRONG_ORDER,
     awkward_beginning,
     fault_of,
@@ -129,10 +130,14 @@ def _probes(raw: argparse.Namespace, probes: Mapping[str, Probe]) -> tuple[Probe
 
 def _check_scenario(session: str, raw: argparse.Namespace) -> None:
     """Refuse a scenario without what it needs."""
-    asked = raw.scenario
+    for asked in filter(None, scenarios_of(raw)):
+        _check_one_scenario(session, raw, asked)
+
+
+def _check_one_scenario(session: str, raw: argparse.Namespace, asked: str) -> None:
     if asked == WRONG_ORDER and raw.checkout is None:
         raise UsageError(FROM_A_CLONE.format(name="--scenario", value=asked))
-    if asked and awkward_beginning(asked):
+    if awkward_beginning(asked):
         for name, given in (
             ("--database-password", raw.database_password),
             ("--database-url", raw.database_url),
@@ -143,10 +148,16 @@ def _check_scenario(session: str, raw: argparse.Namespace) -> None:
                 )
     if session == "chaos":
         return
-    of_chaos = fault_of(asked or "") is not None
-    if of_chaos or (asked and (lost_answers(asked) or proxy_of(asked)) and session != "compat"):
+    of_chaos = fault_of(asked) is not None
+    if of_chaos or ((lost_answers(asked) or proxy_of(asked)) and session != "compat"):
         goes_with = "chaos" if of_chaos else "compat"
         raise UsageError(f"--scenario {asked} goes with {goes_with}, not {session}")
+
+
+def scenarios_of(raw: argparse.Namespace) -> tuple[str, ...]:
+    """Return the scenarios that are asked for; an empty one for cells without."""
+    named = tuple("" if one == NO_SCENARIO else one for one in listed(raw.scenario))
+    return named or ("",)
 
 
 def _check_datastores(raw: argparse.Namespace, datastores: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ from harness.catalog.releases import Catalog, Service
 from harness.catalog.selectors import select_services
 from harness.cli.asked import FULL
 from harness.cli.declared import options_of
-from harness.cli.draft import Draft, read
+from harness.cli.draft import Draft, read, scenarios_of
 from harness.cli.option import listed
 from harness.cli.parser import for_containers
 from harness.cli.postgres import of_folders, variants_of
@@ -20,6 +20,7 @@ from harness.cli.ui_options import ui_options
 from harness.client.development import find_clients, open_metaflow
 from harness.core.pairs import make_pairs
 from harness.core.path import Step, given, moving, random_path, straight
+from harness.core.scenarios import awkward_beginning
 from harness.core.told import SINCE, why_not
 from harness.machine.errors import InfraError, UsageError, about
 from harness.run.options import Options
@@ -100,14 +101,14 @@ def _options(
     postgres = variants_of(raw, backend, catalog.postgres.tags)
     path = _path(raw, services, find, postgres) if session in {"fixed_db", FULL} else ()
     modes = listed(raw.database_tls)
-    _check_tls(raw, modes)
-    _check_told(raw, path)
+    scenarios = scenarios_of(raw)
+    _check_servers(raw, modes, scenarios)
+    _check_told(raw, path, scenarios)
     return Options(
         **{name: getattr(raw, name) for name in _AS_GIVEN},
         session="fixed_db" if session == FULL else session,
         jobs=1 if session == "chaos" else raw.jobs,
-        scenario=None if session == "chaos" else raw.scenario,
-        scenarios=listed(raw.scenario) if session == "chaos" else (raw.scenario or "",),
+        scenarios=scenarios,
         clients=clients,
         metaflow_checkout=place,
         services=tuple(dict.fromkeys(step.service for step in path)) if path else services,
@@ -227,19 +228,23 @@ def _path(
     return moving(path, postgres) if moves else path
 
 
-def _check_tls(raw: argparse.Namespace, modes: Sequence[str]) -> None:
+def _check_servers(raw: argparse.Namespace, modes: Sequence[str], scenarios: Sequence[str]) -> None:
     """Refuse several servers on one port."""
-    if len(modes) > 1 and raw.database_port is not None:
-        raise UsageError(
-            f"--database-port {raw.database_port}: one port, and --database-tls {raw.database_tls}"
-            " has several"
-        )
+    of_passwords = {awkward_beginning(scenario) for scenario in scenarios}
+    for name, value, servers in (
+        ("--database-tls", raw.database_tls, modes),
+        ("--scenario", raw.scenario, of_passwords),
+    ):
+        if len(servers) > 1 and raw.database_port is not None:
+            raise UsageError(
+                f"--database-port {raw.database_port}: one port, and {name} {value} has several"
+            )
 
 
-def _check_told(raw: argparse.Namespace, path: Sequence[Step]) -> None:
+def _check_told(raw: argparse.Namespace, path: Sequence[Step], scenarios: Sequence[str]) -> None:
     """Refuse a walk through services that cannot be told of what is around them: it ends there."""
-    for step in path:
-        if why := why_not(step.service, raw.database_tls or "", raw.scenario or ""):
+    for step, scenario in product(path, scenarios):
+        if why := why_not(step.service, raw.database_tls or "", scenario):
             asked = "--database-tls" if raw.database_tls else "--scenario"
             value = raw.database_tls or raw.scenario
             raise UsageError(f"{asked} {value}: a walk {why}: --service '>={SINCE}'")

@@ -68,24 +68,25 @@ def _cells(options: Options, clients: Sequence[OnPython]) -> Iterator[Cell]:
 
 def _alone(options: Options, clients: Sequence[OnPython]) -> Iterator[Cell]:
     """Yield a cell for each client, with nobody beside it."""
-    # A whole walk for each PostgreSQL, where each has a database of its own; one over all of them
+    # A whole walk for each PostgreSQL and what else a database has of its own; one over all of them
     # where it moves.
     walks = (",".join(options.postgres),) if options.postgres_upgrade else options.postgres
-    places: Iterable[tuple[str, str, int, Service | None, OnPython]] = (
-        (postgres, tls, step.number, step.service, one)
-        for postgres, tls, step, one in product(walks, options.database_tls, options.path, clients)
+    places: Iterable[tuple[str, str, str, int, Service | None, OnPython]] = (
+        (postgres, tls, scenario, step.number, step.service, one)
+        for postgres, tls, scenario, step, one in product(
+            walks, options.database_tls, options.scenarios, options.path, clients
+        )
     )
     if not options.path:
         places = (
-            (postgres, tls, 0, service, one)
-            for one, postgres, tls, service in product(
-                clients, options.postgres, options.database_tls, options.services or (None,)
+            (postgres, tls, scenario, 0, service, one)
+            for one, postgres, tls, service, scenario in product(
+                *(clients, options.postgres, options.database_tls),
+                *(options.services or (None,), options.scenarios),
             )
         )
-    for postgres, tls, stage, service, one in places:
-        for datastore, probe, scenario in product(
-            options.datastores, options.probes, options.scenarios
-        ):
+    for postgres, tls, scenario, stage, service, one in places:
+        for datastore, probe in product(options.datastores, options.probes):
             yield Cell(
                 options.session,
                 one.client,

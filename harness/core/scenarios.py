@@ -19,6 +19,9 @@ from harness.machine.errors import nearest
 
 # From v2.2.4 on the order does not matter, because the metadata service makes no tables any more:
 # https://github.com/Netflix/metaflow-service/pull/304
+NO_SCENARIO = "none"
+"""What stands for no scenario in a list of several."""
+
 WRONG_ORDER = "wrong-order"
 LOST_ANSWER = "lost-answer"
 # Services before 2.0.6 put it into a shell string and a DSN unquoted:

@@ -28,7 +28,6 @@ class Options(StackOptions):
         metaflow_checkout: where clients under development come from; None for nowhere.
         packages: requirements that are installed beside the clients.
         deps: which versions of what they require clients have.
-        scenarios: of the cells, by name; an empty one for cells without.
         timeout: seconds a cell may take.
         repeat: how often each cell runs.
         retries: how often a cell that the machine broke is done again.
@@ -54,7 +53,6 @@ class Options(StackOptions):
     probes: tuple[Probe, ...]
     packages: tuple[str, ...]
     deps: tuple[Dependencies, ...]
-    scenarios: tuple[str, ...]
     flow_dir: Path
     expectations: tuple[Expectation, ...]
     expectations_file: Path

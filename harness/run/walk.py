@@ -141,10 +141,14 @@ class Walk:
     def _leave(self, service: Service) -> None:
         """Start the last service once more, to stay when the run has ended."""
         log = self._logs / f"kept-{service.name}.log"
-        running = self._backend.launcher.start(service, self._walked.there, log)
+        running = self._start(service, self._walked.there, log)
         self._stacks.adopt(running)
         await_ready(running)
         self._stacks.last = Last(service, self._walked.server, self._walked.there, running)
+
+    def _start(self, service: Service, database: Database, log: Path) -> RunningService:
+        scenario = self._point.scenario if self._point else ""
+        return self._backend.launcher.start(service, database, log, scenario)
 
     def _stage(self, step: Step, previous: Service | None) -> bool:
         """Go through one stage; return whether the walk goes on."""
@@ -285,7 +289,7 @@ class Walk:
         self, service: Service, database: Database, number: int, suffix: str = ""
     ) -> Iterator[RunningService]:
         log = self._logs / f"{self._walk_prefix}{number:02d}-{service.slug}{suffix}.log"
-        running = self._backend.launcher.start(service, database, log)
+        running = self._start(service, database, log)
         try:
             yield running
         finally:

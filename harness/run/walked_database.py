@@ -114,4 +114,4 @@ class WalkedDatabase:
             postgres = step.postgres or self._point.postgres
             return self._backend.server(msgspec.structs.replace(self._point, postgres=postgres))
         by = self._backend.by_variant.items()
-        return next(server for (one, _), server in by if step.postgres in {"", one})
+        return next(server for (one, *_), server in by if step.postgres in {"", one})

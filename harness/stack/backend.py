@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness.catalog.versions import load
 from harness.core.axes import Point
-from harness.core.scenarios import WRONG_ORDER, awkward_beginning, description_of, prefix_of
+from harness.core.scenarios import awkward_beginning, description_of
 from harness.core.told import MODES
 from harness.stack.containers.engine import Engine, find_engine
 from harness.stack.containers.images import Images
@@ -48,7 +48,8 @@ class Backend:
     Attributes:
         why: the sentence on which backend this is and why it was taken; printed first.
         by_variant: where databases are made, by the PostgreSQL and the mode of TLS that were asked
-            for; each is started when the first asks for one.
+            for, and by the scenario that chooses their password; each is started when the first
+            asks for one.
         existing: the database of ``--database-url``; None when each is made by the run.
         secrets: strings that must never be recorded.
         object_store: the S3 server of ``--s3-image``; None without it.
@@ -59,7 +60,7 @@ class Backend:
 
     name: str
     why: str
-    by_variant: Mapping[tuple[str, str], DatabaseServer]
+    by_variant: Mapping[tuple[str, str, str], DatabaseServer]
     launcher: Launcher
     existing: Database | None
     secrets: tuple[str, ...]
@@ -75,7 +76,7 @@ class Backend:
 
     def server(self, point: Point) -> DatabaseServer:
         """Return the server that has the databases of a cell."""
-        return self.by_variant[point.postgres, point.database_tls]
+        return self.by_variant[point.postgres, point.database_tls, _of_password(point.scenario)]
 
 
 def choose_backend(
@@ -112,7 +113,7 @@ def _containers(
     password = options.database_password or secrets.token_urlsafe(16)
     wanted = {one: options.postgres_image or f"postgres:{one}" for one in options.postgres}
     databases = {
-        (variant, tls): ContainerPostgres(
+        (variant, tls, ""): ContainerPostgres(
             belongings,
             images,
             image,
@@ -202,29 +203,38 @@ def _processes(options: StackOptions, folder: Path, mark: str) -> Backend:
             why += f"; of the environment the harness uses {', '.join(used)}"
         password = existing.address.password
         return Backend(
-            "external", why, {("", ""): external}, launcher, existing, (password, *hidden)
+            "external", why, {("", "", ""): external}, launcher, existing, (password, *hidden)
         )
     ignore_variables()
-    beginning = awkward_beginning(options.scenario or "")
-    password = options.database_password or beginning + secrets.token_urlsafe(16)
+    passwords = {
+        name: options.database_password or awkward_beginning(name) + secrets.token_urlsafe(16)
+        for name in map(_of_password, options.scenarios)
+    }
     databases = {
-        (variant, tls): EmbeddedPostgres(
-            folder / _named("postgres", variant, tls),
+        (variant, tls, scenario): EmbeddedPostgres(
+            folder / _named("postgres", variant, tls, scenario),
             mark,
             binaries=variant or (majors_with_tls()[-1] if tls else ""),
             port=options.database_port,
             user=options.database_user,
             password=password,
-            certificates=_certificates(folder, variant, tls),
+            certificates=_certificates(folder, variant, tls, scenario=scenario),
         )
-        for variant, tls in product(options.postgres, options.database_tls)
+        for variant, tls, (scenario, password) in product(
+            options.postgres, options.database_tls, passwords.items()
+        )
     }
     postgres = " ".join(["PostgreSQL", " and ".join(filter(None, options.postgres))]).strip()
     why = f"backend: embedded ({options.backend_why}): {postgres} and the {launcher.description}"
-    if options.scenario:
-        why += f"; scenario {options.scenario}: {description_of(options.scenario)}"
+    for scenario in filter(None, options.scenarios):
+        why += f"; scenario {scenario}: {description_of(scenario)}"
     why += _by_tls(options)
-    return Backend("embedded", why, databases, launcher, None, (password, *hidden))
+    return Backend("embedded", why, databases, launcher, None, (*passwords.values(), *hidden))
+
+
+def _of_password(scenario: str) -> str:
+    """Return a scenario that chooses the password of its database; empty for all others."""
+    return scenario if awkward_beginning(scenario) else ""
 
 
 def _by_tls(options: StackOptions) -> str:
@@ -232,9 +242,11 @@ def _by_tls(options: StackOptions) -> str:
     return "".join(f"; TLS {mode}: {MODES[mode]}" for mode in filter(None, options.database_tls))
 
 
-def _certificates(work: Path, variant: str, tls: str, *names: str) -> Certificates | None:
+def _certificates(
+    work: Path, variant: str, tls: str, *names: str, scenario: str = ""
+) -> Certificates | None:
     """Return the certificates of a PostgreSQL of the run; None where no TLS is asked for."""
-    return Certificates(work / _named("tls", variant, tls), tls, names) if tls else None
+    return Certificates(work / _named("tls", variant, tls, scenario), tls, names) if tls else None
 
 
 def _named(what: str, *variants: str) -> str:
@@ -244,15 +256,12 @@ def _named(what: str, *variants: str) -> str:
 
 
 def _launcher(options: StackOptions, mark: str) -> Launcher:
-    prefix = prefix_of(options.scenario or "")
     if options.clone is None:
-        return ReferenceLauncher(mark, prefix)
+        return ReferenceLauncher(mark)
     catalog = load()
     return CheckoutLauncher(
         options.clone,
         catalog.service_requirements,
         catalog.service_pythons,
         mark,
-        wrong_order=options.scenario == WRONG_ORDER,
-        prefix=prefix,
     )

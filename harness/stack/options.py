@@ -22,7 +22,8 @@ class StackOptions:
         postgres_image: name and tag of the database's image; None where these are tags of it.
         clone: where ``--checkout`` takes services from; None for the reference service.
         dockerfile: path in the checkout of the Dockerfile its images are built from.
-        scenario: what is done wrong on purpose in all of the run; None for nothing.
+        scenarios: what is done wrong on purpose, or otherwise, in some of the cells each; an empty
+            one for nothing.
         database_tls: modes of TLS, a server for each of them; an empty one for no TLS.
         database_password: None for a random one.
         database_port: None for one the system chooses.
@@ -45,7 +46,7 @@ class StackOptions:
     postgres_image: str | None
     clone: Clone | None
     dockerfile: str
-    scenario: str | None
+    scenarios: tuple[str, ...]
     database_name: str
     database_user: str
     database_password: str | None

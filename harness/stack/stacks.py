@@ -258,7 +258,7 @@ class Stacks:
             name += f"_{self._made[key]}"
         database = server.create(name)
         log = self._logs / f"{re.sub('[/ ]', '-', key)}.log"
-        running = self._backend.launcher.start(service, database, log)
+        running = self._backend.launcher.start(service, database, log, point.scenario)
         # Before it is brought up: one that fails there is stopped with the others.
         self._running.append(running)
         with blaming(running, database.address):

@@ -64,7 +64,7 @@ def walked(servers: Mapping[str, Server], tmp_path: Path) -> WalkedDatabase:
         options=SimpleNamespace(database_name="metaflow"),
         folder=SimpleNamespace(work=tmp_path / "work"),
     )
-    by_variant = {(major, ""): server for major, server in servers.items()}
+    by_variant = {(major, "", ""): server for major, server in servers.items()}
     backend: Any = SimpleNamespace(by_variant=by_variant, existing=None)
     stacks: Any = SimpleNamespace(start_server=lambda server: started.append(server.name))
     found = WalkedDatabase(run, backend, stacks, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from operator import attrgetter
 
+from harness.cli import checks
 from harness.cli.checks import (
     always,
     database_name,
@@ -12,7 +13,6 @@ from harness.cli.checks import (
     image,
     image_or_tag,
     port,
-    scenario,
 )
 from harness.cli.declarations.takers import CHAOS, RUNS, SHARING, STACKS
 from harness.cli.option import Option, Role
@@ -73,15 +73,16 @@ STACK = (
         "--scenario",
         SHARING,
         _STACK_GROUP,
-        "do something wrong on purpose: wrong-order starts the metadata service before the database"
-        " is migrated (--checkout), lost-answer loses one answer to each kind of request (compat):"
+        "do something wrong on purpose, or what stands around, one or several, each in cells of its"
+        " own, or none. wrong-order starts the metadata service before the database is migrated"
+        " (--checkout), lost-answer loses one answer to each kind of request (compat):"
         " the first, or with a SEED any, in other ways; awkward-password gives the database one"
         " full of quotes and signs, in four mixes; service-prefix has the service answer below a"
         " path; path-prefix, auth-key, auth-headers, body-limit and idle-connections put a proxy"
         " before the service (compat)",
         Role.AXIS,
-        metavar="NAME[=NUMBER]",
-        check=scenario,
+        metavar="NAME[=NUMBER],…",
+        check=checks.scenarios,
         backend="embedded",
     ),
     Option(

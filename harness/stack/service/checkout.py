@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 from harness.catalog.interpreters import by_minor, find_interpreters
 from harness.catalog.releases import Layout, Program, Service
 from harness.catalog.versions import load
+from harness.core.scenarios import WRONG_ORDER, prefix_of
 from harness.machine.dependencies import RELEASE_DAY, Dependencies, resolved_tool
 from harness.machine.errors import InfraError, UsageError
 from harness.machine.processes import HOST, ManagedProcess, free_port
@@ -59,8 +60,6 @@ class CheckoutLauncher:
         requirements: what every one of them needs.
         pythons: the minor versions of Python that run them, preferred first.
         mark: what the processes belong to, to find them again after a crash of the harness.
-        wrong_order: whether the metadata service is started before the database is migrated.
-        prefix: the path below which they answer; empty for none.
     """
 
     def __init__(
@@ -69,16 +68,11 @@ class CheckoutLauncher:
         requirements: Sequence[str],
         pythons: Sequence[str],
         mark: str,
-        *,
-        wrong_order: bool = False,
-        prefix: str = "",
     ) -> None:
-        self._prefix = prefix
         self._clone = clone
         self._requirements = tuple(requirements)
         self._pythons = tuple(pythons)
         self._mark = mark
-        self._wrong_order = wrong_order
         # A real goose is what operators use; the harness's own needs nothing installed.
         self._goose = _find_goose()
         self._prepared: dict[Service, _Prepared] = {}
@@ -100,19 +94,21 @@ class CheckoutLauncher:
             if not service.deps.name:
                 self._find(service)
 
-    def start(self, service: Service, database: Database, log: Path) -> RunningService:
+    def start(
+        self, service: Service, database: Database, log: Path, scenario: str = ""
+    ) -> RunningService:
         """Start a service over a database: first only what migrates it, where there is such.
 
         A metadata service of 2.0.0 to v2.2.3 would create tables in an empty database, which no
         migration can deal with; so it follows with the first ``restart``. In the wrong order it
         comes first.
         """
-        running = self._running(service, database, log)
+        running = self._running(service, database, log, prefix_of(scenario))
         with log.open("a", encoding="utf-8") as output:
             output.write(f"{service.name}: goose: {self._goose or GOOSE_FOLDER / 'goose'}\n")
             output.write(f"{service.name}: {self._find(service).told}\n")
         try:
-            running.begin(wrong_order=self._wrong_order)
+            running.begin(wrong_order=scenario == WRONG_ORDER)
         except BaseException:
             running.stop()
             raise
@@ -120,13 +116,15 @@ class CheckoutLauncher:
 
     def start_unmigrated(self, service: Service, database: Database, log: Path) -> RunningService:
         """Start a metadata service alone, over a database that nobody has migrated."""
-        running = self._running(service, database, log)
+        running = self._running(service, database, log, prefix="")
         running.begin_alone()
         return running
 
-    def _running(self, service: Service, database: Database, log: Path) -> _RunningCheckout:
+    def _running(
+        self, service: Service, database: Database, log: Path, prefix: str
+    ) -> _RunningCheckout:
         prepared = self._find(service)
-        return _RunningCheckout(service, prepared, database, log, self._mark, prefix=self._prefix)
+        return _RunningCheckout(service, prepared, database, log, self._mark, prefix=prefix)
 
     def _find(self, service: Service) -> _Prepared:
         with self._preparing:

@@ -94,7 +94,13 @@ class ContainerLauncher:
             if service.image is None and service.name not in self._built:
                 self._built[service.name] = self._image_of_checkout(service)
 
-    def start(self, service: Service, database: Database, log: Path) -> RunningService:
+    def start(
+        self,
+        service: Service,
+        database: Database,
+        log: Path,
+        scenario: str = "",  # noqa: ARG002 - those of containers are the client's alone
+    ) -> RunningService:
         """Start a service over a database and return at once.
 
         Raises:

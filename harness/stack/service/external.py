@@ -125,7 +125,13 @@ class ExternalLauncher:
     def prepare(self, services: tuple[Service, ...]) -> None:
         """Do nothing: it runs."""
 
-    def start(self, service: Service, database: Database | None, log: Path) -> RunningService:  # noqa: ARG002 - it has one
+    def start(
+        self,
+        service: Service,
+        database: Database | None,  # noqa: ARG002 - it has its own
+        log: Path,
+        scenario: str = "",  # noqa: ARG002 - it runs as it is
+    ) -> RunningService:
         """Return the service as it runs."""
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_text(f"what {service.label} logs is with whoever runs it\n", encoding="utf-8")

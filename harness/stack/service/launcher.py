@@ -74,8 +74,16 @@ class Launcher(Protocol):
             InfraError: when preparing fails, with the tool's own last lines.
         """
 
-    def start(self, service: Service, database: Database, log: Path) -> RunningService:
+    def start(
+        self, service: Service, database: Database, log: Path, scenario: str = ""
+    ) -> RunningService:
         """Start ``service`` over ``database`` and return at once; readiness is the caller's.
 
         The service is not migrated: its migration endpoints answer when it is ready.
+
+        Args:
+            service: which.
+            database: of its own.
+            log: file for what it prints.
+            scenario: what is done wrong on purpose, or otherwise; empty for nothing.
         """

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from harness.catalog.releases import Service
 from harness.core.provenance import digest_of_files
+from harness.core.scenarios import prefix_of
 from harness.machine.errors import UsageError
 from harness.machine.processes import HOST, ManagedProcess, free_port
 from harness.machine.tools import ROOT, tool_python
@@ -33,9 +34,8 @@ class ReferenceLauncher:
     # One process serves both APIs, and that levels answer so is no news: it is the control.
     start_unmigrated = None
 
-    def __init__(self, mark: str, prefix: str = "") -> None:
+    def __init__(self, mark: str) -> None:
         self._mark = mark
-        self._prefix = prefix
         self._python: Path | None = None
 
     def prepare(self, services: tuple[Service, ...]) -> None:
@@ -57,13 +57,15 @@ class ReferenceLauncher:
                 )
         self._python = tool_python("reference", REQUIREMENTS)
 
-    def start(self, service: Service, database: Database, log: Path) -> RunningService:
+    def start(
+        self, service: Service, database: Database, log: Path, scenario: str = ""
+    ) -> RunningService:
         """Start a level over a database and return at once."""
         if self._python is None:
             self.prepare((service,))
         assert self._python is not None
         return _RunningReference(
-            self._python, service, database, log, self._mark, prefix=self._prefix
+            self._python, service, database, log, self._mark, prefix=prefix_of(scenario)
         )
 
 

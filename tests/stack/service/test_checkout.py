@@ -55,7 +55,7 @@ def start(runnable: Path, catalog: Catalog, tmp_path: Path, database: Database) 
     def start(
         name: str,
         *,
-        wrong_order: bool = False,
+        scenario: str = "",
         folder: Path = runnable,
         over: Database = database,
     ) -> RunningService:
@@ -65,10 +65,10 @@ def start(runnable: Path, catalog: Catalog, tmp_path: Path, database: Database) 
             catalog.service_requirements,
             catalog.service_pythons,
             mark,
-            wrong_order=wrong_order,
         )
         (service,) = select_from_clone(clone, catalog, name)
-        running = launcher.start(service, over, tmp_path / "logs" / f"{service.slug}.log")
+        log = tmp_path / "logs" / f"{service.slug}.log"
+        running = launcher.start(service, over, log, scenario)
         started.append(running)
         return running
 
@@ -117,7 +117,7 @@ def test_the_metadata_service_waits_for_the_migration(start):
 @pytest.mark.e2e
 @pytest.mark.parametrize(("tag", "breaks"), [("2.0.0", True), ("v2.3.0", False)])
 def test_the_wrong_order(start, tag, breaks):
-    running = start(tag, wrong_order=True)
+    running = start(tag, scenario="wrong-order")
     assert _answers(f"{running.url}/ping")
     if not breaks:
         bring_up(running)

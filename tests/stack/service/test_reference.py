@@ -70,8 +70,8 @@ def test_a_service_answers_and_is_gone_after_stop(running: RunningService):
 
 
 def test_below_a_path_nothing_else_answers(database: Database, tmp_path: Path):
-    launcher = ReferenceLauncher(MARK, "/teams/metaflow")
-    running = launcher.start(level("2.5"), database, tmp_path / "service.log")
+    launcher = ReferenceLauncher(MARK)
+    running = launcher.start(level("2.5"), database, tmp_path / "service.log", "service-prefix")
     try:
         wait_for(running)
         above = running.url.removesuffix("/teams/metaflow")
