@@ -6,13 +6,16 @@ one of a step; there the flow is the same without what they have not.
 """
 
 import base64
+import importlib.util
 import re
 import sys
 from pathlib import Path
 
 # Metaflow finds a card of one's own in metaflow_extensions, where Python looks for modules: this
-# one is in probe/plugins/cards/probe_card/__init__.py.
-sys.path.insert(0, str(Path(__file__).resolve().parent / "included"))
+# one is in probe/plugins/cards/probe_card/__init__.py. Before 2.5.0, which brought metaflow.cards,
+# extensions were no namespace package, and one that is ends every run with a TypeError.
+if Path(importlib.util.find_spec("metaflow").origin).with_name("cards.py").exists():
+    sys.path.insert(0, str(Path(__file__).resolve().parent / "included"))
 
 try:
     import pandas as pd

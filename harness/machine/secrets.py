@@ -105,7 +105,9 @@ _LOOKS = (
         _NAMED,
         re.compile(
             rf"(?i)(?P<name>{_NAMES})(?P<between>\\?[\"']?\s*[=:]\s*)"
-            rf"(?![\s\"'\\]|{re.escape(SECRET)}|(?:Bearer|Basic) )[^\s,;&\"'}})\]]+"
+            rf"(?![\s\"'\\]|{re.escape(SECRET)}|(?:Bearer|Basic) "
+            # What says that there is none, and what a structure begins with: its parts are seen.
+            r"|(?:null|none|true|false)\b|[{\[(])[^\s,;&\"'})\]]+"
         ),
         rf"\g<name>\g<between>{SECRET}",
     ),

@@ -82,6 +82,9 @@ def test_a_header_goes_and_what_follows_it_stays(text: str, clean: str):
         "nox -s compat -- --metaflow 2.19.39 --service reference-2.5 --probe basics",
         "AssertionError: expected 3 rows, got 2",
         "a key: value",
+        # JSON that a check reads must be JSON still.
+        '{"secretKeyRef": null, "automountServiceAccountToken": true, "tokens": [], "b": 1}',
+        '{"secretKeyRef": {"name": "x"}}',
         "compat/2.19.39/reference-2.5/local/basics",
     ],
 )
