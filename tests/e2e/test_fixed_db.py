@@ -53,7 +53,7 @@ def kill_at_the_second_stage(results: Path) -> None:
         return sum(log.read_text().count("PUT /") for log in results.glob("*/logs/*/s3.log"))
 
     def copied() -> bool:
-        return any(results.glob("*/work/data/**/.objects/_index.json"))
+        return any(results.glob("*/work/data/s3/.objects/_index.json"))
 
     wait_until(copied, seconds=240, what="the end of the first stage's cell")
     before = stored()
