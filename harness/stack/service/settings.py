@@ -18,6 +18,8 @@ def database_settings(database: Address) -> dict[str, str]:
     encrypted = {
         "MF_METADATA_DB_SSL_MODE": tls.mode,
         "MF_METADATA_DB_SSL_ROOT_CERT_PATH": tls.root,
+        # What migrates at the start of an image, run_goose.py, knows it by this name alone.
+        "MF_METADATA_DB_SSL_ROOT_CERT": tls.root,
         "MF_METADATA_DB_SSL_CERT_PATH": tls.cert,
         "MF_METADATA_DB_SSL_KEY_PATH": tls.key,
     }

@@ -5,12 +5,15 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
+import psycopg2
 import pytest
 
 from harness.catalog.versions import load
+from harness.core.told import CLIENT_CERT
 from harness.machine.errors import EndedError, InfraError
 from harness.machine.processes import free_port
 from harness.stack.containers.engine import Engine
@@ -18,6 +21,8 @@ from harness.stack.containers.images import Images
 from harness.stack.containers.own import Belongings, find
 from harness.stack.database import container as container_module
 from harness.stack.database.container import ContainerPostgres
+from harness.stack.database.server import Tls
+from harness.stack.database.tls import Certificates
 
 pytestmark = pytest.mark.docker
 NAME = f"postgres:{load().postgres.default}"
@@ -65,6 +70,29 @@ def test_databases_come_and_go_and_services_reach_them_by_name(
     postgres.stop()
     assert find(engine, belongings.run_id).containers == []
     assert find(engine, belongings.run_id).volumes == []
+
+
+def test_it_is_reached_by_tls_alone(
+    server: Callable[..., ContainerPostgres], tmp_path: Path
+) -> None:
+    certificates = Certificates(tmp_path / "tls", CLIENT_CERT, ("database",))
+    postgres = server(certificates=certificates)
+    postgres.start()
+    database = postgres.create("metaflow")
+    postgres.revive()
+
+    with closing(database.address.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
+        assert cursor.fetchone() == (True,)
+    with pytest.raises(psycopg2.OperationalError, match="no encryption"):
+        replace(database.address, tls=Tls("disable")).connect()
+    with pytest.raises(psycopg2.OperationalError, match="valid client certificate"):
+        replace(database.address, tls=Tls("require")).connect()
+    inside = database.service_address
+    assert (inside.host, inside.tls) == ("database", database.address.tls)
+    postgres.dump(database.address, tmp_path / "file")
+    assert (tmp_path / "file").stat().st_size
+    postgres.stop()
 
 
 def test_the_port_can_be_chosen(server: Callable[..., ContainerPostgres]) -> None:

@@ -24,6 +24,7 @@ def test_files_are_told_by_the_names_that_releases_read() -> None:
     assert of_tls(Tls("verify-full", "/ca.crt", "/me.crt", "/me.key")) == {
         "MF_METADATA_DB_SSL_MODE": "verify-full",
         "MF_METADATA_DB_SSL_ROOT_CERT_PATH": "/ca.crt",
+        "MF_METADATA_DB_SSL_ROOT_CERT": "/ca.crt",
         "MF_METADATA_DB_SSL_CERT_PATH": "/me.crt",
         "MF_METADATA_DB_SSL_KEY_PATH": "/me.key",
     }
