@@ -304,20 +304,15 @@ def test_two_runs_side_by_side(
     options = ["--registry", registry, "--probe", "hello", "--service", "v2.5.0"]
     # Different clients: nox itself shares one environment per client between runs.
     clients = ["2.19.39", "2.18.13"]
-    # One of them by TLS, whose certificates are files of this machine.
-    more = [[], ["--database-tls", "client-cert"]]
     runs = [
         subprocess.Popen(
-            command(
-                *("-s", "compat", "--", *options, *tls),
-                *("--results", str(place), "--metaflow", client),
-            ),
+            command("-s", "compat", "--", *options, "--results", str(place), "--metaflow", client),
             env=env,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
-        for place, client, tls in zip(places, clients, more, strict=True)
+        for place, client in zip(places, clients, strict=True)
     ]
     outputs = [process.communicate(timeout=SECONDS)[0] for process in runs]
 
