@@ -73,12 +73,22 @@ class Contracts:
             log = running.log.with_name(f"{running.log.stem}-unmigrated.log")
             early = start(running.service, empty, log)
             try:
-                await_ready(early)
-                self._early[running.url] = self._unmigrated(early, empty)
+                if self._comes_up(early, empty):
+                    self._early[running.url] = self._unmigrated(early, empty)
             finally:
                 early.stop()
         finally:
             server.drop(name)
+
+    @staticmethod
+    def _comes_up(running: RunningService, database: Database) -> bool:
+        """Tell whether it does, or ends by itself: then it does not say that it is well."""
+        try:
+            with blaming(running, database.address):
+                await_ready(running)
+        except ServiceError:
+            return False
+        return True
 
     def _unmigrated(self, running: RunningService, database: Database) -> tuple[str, ...]:
         return unmigrated.ask(running.url, database.address, self.flow("Unmigrated"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ from harness.core.axes import Point
 from harness.core.entries import Begun, Entry, StageEntry, now
 from harness.core.outcome import Status
 from harness.core.view import View
+from harness.machine.errors import EndedError, Ending, InfraError
 from harness.proof import contract, unmigrated
 from harness.run import contracts
 from harness.run.contracts import Contracts
@@ -205,3 +207,31 @@ def test_what_is_answered_before_a_migration_is_asked_on_a_database_of_its_own(
     asked.contracts.ask_unmigrated(running, database, HERE)
     assert server.said == said
     assert asked.judge(name, monkeypatch).problems == ([EARLY] if said else [])
+
+
+@pytest.mark.parametrize(("code", "broke"), [(1, False), (-9, True)])
+def test_one_that_ends_by_itself_before_a_migration_does_not_say_that_it_is_well(
+    code: int, *, broke: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    server, service = Server(), SERVICES["v2.5.1"]
+    asked = Asked((service,), {service.name: SAME})
+
+    def ended(*_: object) -> None:
+        raise EndedError("the metadata service", Ending(code))
+
+    early = SimpleNamespace(
+        service=service, url="http://early", log=tmp_path / "log", check_alive=ended, stop=list
+    )
+    asked.backend.launcher = SimpleNamespace(start_unmigrated=lambda *_: early)
+    asked.backend.server = lambda _: server
+    monkeypatch.setattr(contracts, "await_ready", ended)
+    lives = SimpleNamespace(name="db", connect=lambda: SimpleNamespace(close=list))
+    monkeypatch.setattr(server, "create", lambda _: SimpleNamespace(address=lives))
+    running: Any = SimpleNamespace(service=service, url="http://x", log=tmp_path / "a.log")
+    database: Any = SimpleNamespace(address=lives)
+    # What somebody killed is another matter.
+    with pytest.raises(InfraError, match="killed from outside") if broke else nullcontext():
+        asked.contracts.ask_unmigrated(running, database, HERE)
+    assert server.said == ["drop unmigrated_db"]
+    if not broke:
+        assert asked.judge(service.name, monkeypatch).problems == []
