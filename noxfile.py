@@ -1,7 +1,8 @@
 # /// script
 # requires-python = ">=3.10"
 # dependencies = [
-#     "nox[uv]", "docker", "jinja2", "msgspec", "packaging", "psycopg2-binary", "requests", "rich"
+#     "nox[uv]", "docker", "jinja2", "msgspec", "packaging", "psutil", "psycopg2-binary",
+#     "requests", "rich"
 # ]
 # ///
 """The sessions. Thin: choose versions, install the client, hand over to harness/.

@@ -36,6 +36,26 @@ def test_waiting_is_on_conditions_never_on_time():
     assert found == [("harness/machine/processes.py", "moments")]
 
 
+def test_whatever_is_started_bears_the_mark():
+    """Who is given variables of its own gets the mark with them; all others inherit it."""
+    given = []
+    for path in sorted((ROOT / "harness").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("subprocess."):
+                words = {one.arg: ast.unparse(one.value) for one in node.keywords}
+                given += [(path.name, words["env"])] if "env" in words else []
+    assert given == [
+        ("processes.py", "{**env, MARK: self.mark}"),
+        ("api.py", "marked({'PATH': os.environ.get('PATH', os.defpath)})"),
+        # Marked itself.
+        ("cluster.py", "clean_environment()"),
+        ("dump.py", "{**clean_environment(), 'PGPASSWORD': address.password}"),
+        # All variables but a few of git's.
+        ("git.py", "environment"),
+        ("objects.py", "marked(self.credentials)"),
+    ]
+
+
 def test_no_script_sleeps():
     scripts = sorted((ROOT / "harness" / "stack" / "goose" / "bin").iterdir())
     assert scripts

@@ -3,7 +3,7 @@
 A run that lives holds its lock (``harness.machine.locks``). What belongs to no run of this project,
 or to one of another machine that shares the Docker engine, is left alone. What was kept on purpose
 (``harness.stack.kept_stack``), and the stages that a walk goes on behind
-(``harness.run.saved_stage``), go when their run is named.
+(``harness.run.saved_stage``), go when their run is named. With ``--dry-run`` nothing goes.
 """
 
 from __future__ import annotations
@@ -12,16 +12,19 @@ import os
 import shlex
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from socket import gethostname
+from typing import NamedTuple
 
 from harness.cli.parser import build_parser
 from harness.core.entries import Begun
 from harness.core.journal import read
-from harness.machine.errors import InfraError, UsageError, nearest
+from harness.machine.errors import InfraError, UsageError, nearest, one_line
 from harness.machine.locks import claim_if_dead, is_alive, lock_path, locks
-from harness.machine.processes import kill_marked
+from harness.machine.processes import kill_marked, marked_processes
+from harness.machine.strays import kill_strays, strays
 from harness.run.saved_stage import all_saved, remove_saved
 from harness.stack.containers.engine import Engine, find_engine
 from harness.stack.containers.own import (
@@ -33,22 +36,49 @@ from harness.stack.containers.own import (
     Thing,
     find,
 )
-from harness.stack.database.cluster import end_server, remove_leftovers
+from harness.stack.database.cluster import end_server, remove_leftovers, running_server
 from harness.stack.kept_stack import EMBEDDED, Kept, all_kept, forget, run_named
-from harness.ui.data_links import restore_all
+from harness.stack.store.noted import Noted, all_noted
+from harness.stack.store.noted import forget as forget_objects
+from harness.stack.store.objects import ObjectStoreError
+from harness.stack.store.s3 import aws_variables
+from harness.ui.data_links import left_links, restore_all
 
 
-def clean(run_ids: Sequence[str] = ()) -> Iterator[str]:
+class Step(NamedTuple):
+    """Something that goes.
+
+    Attributes:
+        what: it, as the rest of a sentence that begins with "would remove".
+        do: removes it, and yields a line for each thing that was done.
+    """
+
+    what: str
+    do: Callable[[], Iterable[str]]
+
+
+def clean(run_ids: Sequence[str] = (), *, dry: bool = False) -> Iterator[str]:
     """Remove what killed runs left; yield a line for each thing that was done.
 
     Args:
         run_ids: ended runs whose kept stacks go as well, by id or results folder.
+        dry: remove nothing, and yield what would go.
 
     Raises:
         UsageError: for the id of a run that has nothing here, or whose stack a UI uses.
         InfraError: when something refuses to go.
     """
-    run_ids = [run_named(name) for name in run_ids]
+    for step in _steps([run_named(name) for name in run_ids]):
+        if isinstance(step, str):
+            yield step
+        elif dry:
+            yield f"would remove {step.what}"
+        else:
+            yield from step.do()
+
+
+def _steps(run_ids: Sequence[str]) -> Iterator[Step | str]:
+    """Yield what goes, in the order in which it has to, and lines on what stays."""
     # Found out once and first: a run that is killed meanwhile is left to the next time.
     dead = {path.stem: path for path in locks() if not is_alive(path)}
     folders = {name: Path(path.read_text(encoding="utf-8")) for name, path in dead.items()}
@@ -62,15 +92,43 @@ def clean(run_ids: Sequence[str] = ()) -> Iterator[str]:
     for one in kept.values():
         yield from _clean_kept(one, named=one.run in run_ids)
     for name in sorted(dead):
-        yield from _clean_processes(name, keep=name in kept)
+        yield _of_processes(name, folders[name], keep=name in kept)
+    yield from _of_objects(kept)
     for name, at in saved.items():
         folders[name] = at.parent
         if name in run_ids:
-            remove_saved(name, at)
-            yield f"{name}: removed the saved stages of its walk"
+            yield Step(f"{at}, the saved stages of {name}", partial(_clean_saved, name, at))
     for name, folder in sorted(folders.items()):
         if name not in run_ids and name not in kept:
             yield from _can_go_on(folder, saved.get(name))
+
+
+def _of_objects(kept: Container[str]) -> Iterator[Step]:
+    """Yield the steps that remove what killed runs stored in buckets of the user's."""
+    for name, place in all_noted().items():
+        if name not in kept and not is_alive(lock_path(name)):
+            where = f"{place.root.url} at {place.endpoint or 'Amazon S3'}"
+            yield Step(f"the objects of {name} in {where}", partial(_clean_objects, name, place))
+
+
+def _clean_saved(run_id: str, at: Path) -> Iterator[str]:
+    remove_saved(run_id, at)
+    yield f"{run_id}: removed the saved stages of its walk"
+
+
+def _clean_objects(run_id: str, place: Noted) -> Iterator[str]:
+    """Remove what a killed run stored in a bucket of the user's, or say where it is."""
+    try:
+        count = place.remove(aws_variables(os.environ))
+    except (ObjectStoreError, InfraError) as error:
+        yield (
+            f"{run_id}: its objects in {place.root.url} at {place.endpoint or 'Amazon S3'} could"
+            f" not be removed: {one_line(error)}; set the AWS variables that it had, or remove them"
+            " by hand"
+        )
+        return
+    forget_objects(run_id)
+    yield f"{run_id}: removed {count} objects in {place.root.url}"
 
 
 def _can_go_on(folder: Path, saved: Path | None) -> Iterator[str]:
@@ -100,7 +158,8 @@ def clear(run_id: str, *, containers: bool) -> Iterator[str]:
         engine = find_engine()
         with engine.doing(f"removing what {run_id} left on the engine"):
             for name, found in _by_run(find(engine, run_id)).items():
-                yield from _clean_run(engine, name, found, named=True, recorded=False)
+                for step in _clean_run(engine, name, found, named=True, recorded=False):
+                    yield from [step] if isinstance(step, str) else step.do()
         engine.close()
     if lock_path(run_id).exists():
         yield from _clean_processes(run_id, keep=False)
@@ -110,12 +169,27 @@ def clean_main(arguments: Sequence[str]) -> int:
     """Do ``nox -s clean -- RUN …`` and return 0; the errors are those of ``clean``."""
     done = False
     raw = build_parser("clean").read(arguments)
-    for line in clean(raw.runs):
+    for line in clean(raw.runs, dry=raw.dry_run):
         print(line)
         done = True
     if not done:
         print("killed runs left nothing")
     return 0
+
+
+def _of_processes(run_id: str, folder: Path, *, keep: bool) -> Step:
+    """Return the step that ends what a killed run left running."""
+    marked = [pid for pid, mark in marked_processes() if _is_of(run_id, mark)]
+    work = folder / "work"
+    others = [] if keep else [one.pid for one in strays(work) if one.pid not in marked]
+    ids = ", ".join(map(str, (*marked, *others))) or "none"
+    files = "" if keep or not work.exists() else f", and {work}"
+    what = f"the processes of {run_id} ({ids}){files}"
+    return Step(what, partial(_clean_processes, run_id, keep=keep))
+
+
+def _is_of(run_id: str, mark: str) -> bool:
+    return mark == run_id or mark.startswith(f"{run_id}/")
 
 
 def _clean_processes(run_id: str, *, keep: bool) -> Iterator[str]:
@@ -133,8 +207,9 @@ def _clean_processes(run_id: str, *, keep: bool) -> Iterator[str]:
             # The database first: asked to end, it gives its shared memory back.
             _remove_databases(work)
         # By mark, not by pid: what was noted of a killed run's processes may be anybody's by now.
-        killed = kill_marked(lambda mark: mark == run_id or mark.startswith(f"{run_id}/"))
+        killed = kill_marked(partial(_is_of, run_id))
         if not keep:
+            killed += kill_strays(work)
             _remove_folder(work)
     files = "" if keep else ", removed its working folder"
     yield f"{run_id}: ended {len(killed)} processes{files}"
@@ -163,29 +238,46 @@ def _refused(folder: Path, error: OSError) -> InfraError:
     return InfraError(f"{folder} could not be removed, and stays known to nox -s clean: {error}")
 
 
-def _clean_kept(kept: Kept, *, named: bool) -> Iterator[str]:
-    """Remove what a run kept beside its containers, or just what killed UIs left of it."""
+def _clean_kept(kept: Kept, *, named: bool) -> Iterator[Step | str]:
+    """Yield what a run kept beside its containers, or just what killed UIs left of it."""
     if kept.in_use():
         yield f"{kept.run}: left alone: a UI that runs uses it"
         return
     embedded = kept.backend == EMBEDDED
-    if embedded and end_server(Path(kept.place["home"]) / "data"):
-        yield f"{kept.run}: ended the database server that a UI left"
-    restore_all(kept.data)
+    if embedded and running_server(Path(kept.place["home"]) / "data"):
+        what = f"the database server that a UI left over what {kept.run} kept"
+        yield Step(what, partial(_end_kept_server, kept))
+    if left := left_links(kept.data):
+        yield Step(", ".join(map(str, left)), partial(_restore, kept))
     if named:
-        if embedded:
-            _remove_databases(kept.data)
-        _remove_folder(kept.data)
-        forget(kept.run)
-        what = "the kept database and the data" if embedded else "the data"
-        yield f"{kept.run}: removed {what} of its clients"
+        yield Step(f"{kept.data}, which {kept.run} kept", partial(_remove_kept, kept))
     elif embedded:
         yield f"{kept.run}: kept as asked for; remove it with: nox -s clean -- {kept.run}"
 
 
+def _restore(kept: Kept) -> Iterator[str]:
+    restore_all(kept.data)
+    return iter(())
+
+
+def _end_kept_server(kept: Kept) -> Iterator[str]:
+    if end_server(Path(kept.place["home"]) / "data"):
+        yield f"{kept.run}: ended the database server that a UI left"
+
+
+def _remove_kept(kept: Kept) -> Iterator[str]:
+    embedded = kept.backend == EMBEDDED
+    if embedded:
+        _remove_databases(kept.data)
+    _remove_folder(kept.data)
+    forget(kept.run)
+    what = "the kept database and the data" if embedded else "the data"
+    yield f"{kept.run}: removed {what} of its clients"
+
+
 def _clean_engine(
     run_ids: Sequence[str], dead: set[str], kept: Mapping[str, Kept]
-) -> Iterator[str]:
+) -> Iterator[Step | str]:
     try:
         engine = find_engine()
     except InfraError as error:
@@ -215,7 +307,7 @@ def _clean_engine(
 
 def _clean_run(
     engine: Engine, run_id: str, found: Found, *, named: bool, recorded: bool
-) -> Iterator[str]:
+) -> Iterator[Step | str]:
     labels = _labels(next(iter(found)))
     lock = Path(labels.get(LOCK_LABEL, ""))
     # Its lock is a file of that machine: whether it lives cannot be told from here.
@@ -226,13 +318,19 @@ def _clean_run(
     elif labels.get(KEEP_LABEL) == "yes" and (recorded or not lock.exists()) and not named:
         yield f"{run_id}: kept as asked for; remove it with: nox -s clean -- {run_id}"
     else:
-        # Asked again: it may have been starting something when all was listed.
-        found = find(engine, run_id)
-        found.remove()
-        yield (
-            f"{run_id}: removed {len(found.containers)} containers, {len(found.networks)} networks,"
-            f" {len(found.volumes)} volumes and {len(found.images)} images"
-        )
+        names = [str(thing.name if hasattr(thing, "name") else thing.id) for thing in found]
+        what = f"of {run_id} on the engine: {', '.join(names)}"
+        yield Step(what, partial(_remove_found, engine, run_id))
+
+
+def _remove_found(engine: Engine, run_id: str) -> Iterator[str]:
+    # Asked again: it may have been starting something when all was listed.
+    found = find(engine, run_id)
+    found.remove()
+    yield (
+        f"{run_id}: removed {len(found.containers)} containers, {len(found.networks)} networks,"
+        f" {len(found.volumes)} volumes and {len(found.images)} images"
+    )
 
 
 def _check_named(run_id: str, runs: dict[str, Found], others: set[str]) -> None:

@@ -63,7 +63,7 @@ def promised(asked: Asked) -> Iterator[tuple[str, str, str, Row]]:
     path = urlsplit(asked.path).path
     kind, parts = kind_of(asked.method, path), _PARTS.match(path)
     answer = asked.answer
-    if kind is None or parts is None or answer is None or not _is_good(answer):
+    if kind is None or parts is None or answer is None or not is_good(answer):
         return
     flow, run, step, task = (unquote(parts[name] or "") for name in ("flow", "run", "step", "task"))
     if kind.table == "runs_v3":
@@ -90,7 +90,8 @@ def _sent(body: bytes, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
             yield {name: one[name] for name in columns if name in one}
 
 
-def _is_good(answer: Answer) -> bool:
+def is_good(answer: Answer) -> bool:
+    """Tell whether a service says that it did what it was asked for."""
     return HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES
 
 

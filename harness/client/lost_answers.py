@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from harness.client.acknowledged import judge_acknowledged, told_rows
+from harness.client.acknowledged import is_good, judge_acknowledged, told_rows
 from harness.client.actions import Doer, Done, label
 from harness.client.faults import break_of, cannot_break
 from harness.client.program import ClientError, ClientTimeoutError, last_words
@@ -247,8 +247,11 @@ def _left_nothing(ended: Attempt, resume: Attempt) -> bool:
 
     Nothing is there when it ended before any of its artifacts, its parameters first, was stored.
     """
-    paths = (one.path for one in ended.asked)
-    if resume.done.finished is None or any(path.endswith("/artifact") for path in paths):
+    stored = (
+        one.path.endswith("/artifact") and one.answer is not None and is_good(one.answer)
+        for one in ended.asked
+    )
+    if resume.done.finished is None or any(stored):
         return False
     return bool(_NOTHING_LEFT.search(last_words(resume.done.finished.log)))
 

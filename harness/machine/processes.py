@@ -31,6 +31,24 @@ _POLL_SECONDS = 0.02
 _GRACE_SECONDS = 5.0
 
 
+def mark_own(mark: str) -> None:
+    """Mark what this process starts by itself from now on, without a ManagedProcess.
+
+    Args:
+        mark: what it belongs to; empty for nothing any more.
+    """
+    if mark:
+        os.environ[MARK] = mark
+    else:
+        os.environ.pop(MARK, None)
+
+
+def marked(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment with the mark of what this process starts by itself, if it has one."""
+    own = os.environ.get(MARK)
+    return {**environment, MARK: own} if own else dict(environment)
+
+
 def free_port(host: str = HOST) -> int:
     """Return a TCP port of an address of this machine: chosen by the system, and free now."""
     with socket.socket() as probe:

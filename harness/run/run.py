@@ -31,8 +31,9 @@ from harness.core.plan import Cell, Plan, conclusive, notes_on_pins
 from harness.core.provenance import with_key
 from harness.machine.errors import InfraError, UsageError, naming_machine
 from harness.machine.locks import RunLock
-from harness.machine.processes import kill_marked, raise_exit
+from harness.machine.processes import kill_marked, mark_own, raise_exit
 from harness.machine.secrets import KNOWN, from_environment
+from harness.machine.strays import kill_strays
 from harness.report.terminal import Screen
 from harness.run.clients import Clients
 from harness.run.contracts import Contracts
@@ -74,6 +75,8 @@ class Run:
             self.folder.make()
         self.folder.make_latest()
         self._lock = RunLock(self.folder.run, self.folder.path)
+        # What nox and the harness start beside: installs, dumps, questions to a store.
+        mark_own(self.folder.run)
         place = options.metaflow_checkout
         secret = (
             *(self.backend.secrets if self.backend else ()),
@@ -374,8 +377,10 @@ class Run:
         """End what is left, write the reports and print the end, with what was said last."""
         said += self._name_what_stays()
         run = self.folder.run
+        mark_own("")
         kill_marked(lambda mark: mark == run or mark.startswith(f"{run}/"))
         if not self.options.keep:
+            kill_strays(self.folder.work)
             # What refuses to go must not keep the reports from being written.
             shutil.rmtree(self.folder.work, ignore_errors=True)
         refused = self.record.end()

@@ -90,13 +90,18 @@ class DataLinks:
             raise InfraError(f"the local data in {self._data} cannot be linked: {why}") from error
 
 
+def left_links(data: Path) -> list[Path]:
+    """Return the folders of links that UIs left; see ``restore_all``."""
+    return sorted(data.glob(f"{_PREFIX}*"))
+
+
 def restore_all(data: Path) -> None:
     """Bring back what UIs took that were killed, or left running and ended since.
 
     Args:
         data: the working folder of a kept run that no UI uses any more.
     """
-    for place in data.glob(f"{_PREFIX}*"):
+    for place in left_links(data):
         _put_back(place, data)
         shutil.rmtree(place)
 

@@ -16,7 +16,7 @@ from harness.core.journal import read
 from harness.core.view import View
 from harness.machine.errors import InfraError, UsageError, nearest
 from harness.machine.locks import RunLock
-from harness.machine.processes import free_port, kill_marked, raise_exit
+from harness.machine.processes import free_port, kill_marked, mark_own, raise_exit
 from harness.machine.secrets import KNOWN, from_environment
 from harness.proof.ui.sample import sample
 from harness.proof.ui.sample_run import SampleRun
@@ -115,6 +115,8 @@ class UIRun:
         self._results.make()
         self.logs.mkdir()
         self._lock = RunLock(self.id, self.folder)
+        # A browser and its driver, questions to a store.
+        mark_own(self.id)
         self._secrets = [*from_environment(os.environ)]
         KNOWN.add(self._secrets)
         self._ending = contextlib.ExitStack()
@@ -303,7 +305,8 @@ class UIRun:
             self._ending.close()
         finally:
             # What a stop that failed, or was interrupted, has left.
-            kill_marked(lambda mark: mark.startswith(f"{self.id}/"))
+            mark_own("")
+            kill_marked(lambda mark: mark == self.id or mark.startswith(f"{self.id}/"))
             shutil.rmtree(self.folder / "work", ignore_errors=True)
             if not any(path.is_file() for path in self.folder.rglob("*")):
                 shutil.rmtree(self.folder)  # it was refused before anything was written

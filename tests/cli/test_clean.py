@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import cast
 from uuid import uuid4
 
+import psutil
 import pytest
 
 from harness.catalog.versions import load
@@ -22,7 +23,8 @@ from harness.core.journal import encode
 from harness.machine import locks
 from harness.machine.errors import InfraError, UsageError
 from harness.machine.locks import RunLock, lock_path
-from harness.machine.processes import ManagedProcess
+from harness.machine.processes import ManagedProcess, marked_processes, wait_until
+from harness.machine.strays import strays
 from harness.stack.containers.engine import Engine
 from harness.stack.containers.images import Images
 from harness.stack.containers.own import (
@@ -38,6 +40,8 @@ from harness.stack.containers.own import (
 from harness.stack.database.cluster import Cluster, end_server, remove_leftovers
 from harness.stack.database.embedded import EmbeddedPostgres
 from harness.stack.kept_stack import Kept, all_kept
+from harness.stack.store.noted import all_noted, note
+from harness.stack.store.objects import ObjectStore, ObjectStoreError, S3Root
 
 IDLE = [sys.executable, "-c", "import signal; signal.pause()"]
 
@@ -317,3 +321,114 @@ def test_containers_of_another_machine_s_run_stay(
 def test_an_unknown_run_is_an_error_that_names_those_there_are() -> None:
     with pytest.raises(UsageError, match="no-such-run has nothing here that could go"):
         list(clean(["no-such-run"]))
+
+
+LEAVES = """
+import os, sys, time
+if os.fork():
+    os._exit(0)
+os.setsid()
+with open("of-stray", "w") as file:
+    pass
+os.execve(sys.executable, [sys.executable, "-c", "import signal; signal.pause()"], {})
+"""
+
+
+@pytest.fixture
+def stray(run_id: str, tmp_path: Path) -> Iterator[psutil.Process]:
+    """A process of a run that left its session and its environment."""
+    work = tmp_path / "run" / "work"
+    work.mkdir(parents=True)
+    command = [sys.executable, "-c", LEAVES]
+    start = ManagedProcess(
+        command, env=dict(os.environ), mark=f"{run_id}/x", log=tmp_path / "log", cwd=work
+    )
+    assert start.wait(20) == 0
+
+    def found() -> list[psutil.Process]:
+        return [one for one in strays(work) if "pause" in " ".join(one.cmdline())]
+
+    wait_until(lambda: bool(found()), seconds=20, what="the stray")
+    # Its mark is gone, so it outlives whatever is ended by marks.
+    start.kill()
+    (process,) = found()
+    assert process.pid not in [pid for pid, _ in marked_processes()]
+    yield process
+    if process.is_running():
+        process.kill()
+
+
+@pytest.mark.usefixtures("no_engine")
+def test_a_process_that_left_session_and_environment_goes(
+    run_id: str, stray: psutil.Process, tmp_path: Path
+) -> None:
+    leave(run_id, tmp_path / "run")
+    assert f"{run_id}: ended 1 processes, removed its working folder" in clean()
+    psutil.wait_procs([stray], timeout=10)
+    assert not stray.is_running() or stray.status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.usefixtures("no_engine")
+def test_a_dry_run_says_what_would_go_and_removes_nothing(
+    run_id: str, stray: psutil.Process, process: ManagedProcess, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    saved = begun(run_id, folder)
+    leave(run_id, folder)
+    note(run_id, S3Root("bucket", f"p/{run_id}"), "http://127.0.0.1:1")
+    said = list(clean([run_id], dry=True))[1:]
+    ids = f"{process.pid}, {stray.pid}"
+    assert said == [
+        f"would remove the processes of {run_id} ({ids}), and {folder / 'work'}",
+        f"would remove the objects of {run_id} in s3://bucket/p/{run_id} at http://127.0.0.1:1",
+        f"would remove {saved}, the saved stages of {run_id}",
+    ]
+    assert process.poll() is None
+    assert stray.is_running()
+    assert (folder / "work").is_dir()
+    assert saved.is_dir()
+    assert {path.suffix for path in locks.RUNS.iterdir()} == {".lock", ".s3", ".saved"}
+
+
+@pytest.mark.usefixtures("no_engine")
+def test_a_dry_run_leaves_a_kept_database(kept: Kept) -> None:
+    assert f"would remove {kept.data}, which {kept.run} kept" in clean([kept.run], dry=True)
+    assert all_kept() == [kept]
+    assert Path(kept.place["home"]).is_dir()
+
+
+@pytest.mark.usefixtures("no_engine")
+def test_what_a_killed_run_stored_in_a_bucket_goes_or_is_named(
+    run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note(run_id, S3Root("bucket", f"p/{run_id}"), None)
+    asked = []
+
+    def refuse(*_: object) -> int:
+        raise ObjectStoreError("forbidden", "AccessDenied")
+
+    def remove(store: ObjectStore, root: S3Root) -> int:
+        asked.append((store.endpoint, root))
+        return 3
+
+    monkeypatch.setattr(ObjectStore, "remove", refuse)
+    (said,) = list(clean())[1:]
+    assert said.startswith(
+        f"{run_id}: its objects in s3://bucket/p/{run_id} at Amazon S3 could not"
+    )
+    assert said.endswith("AccessDenied; set the AWS variables that it had, or remove them by hand")
+    assert list(all_noted()) == [run_id]
+    monkeypatch.setattr(ObjectStore, "remove", remove)
+    assert f"{run_id}: removed 3 objects in s3://bucket/p/{run_id}" in clean()
+    assert asked == [(None, S3Root("bucket", f"p/{run_id}"))]
+    assert all_noted() == {}
+    assert list(clean())[1:] == []
+
+
+@pytest.mark.usefixtures("no_engine")
+def test_what_a_living_run_stores_in_a_bucket_is_its_own(run_id: str, tmp_path: Path) -> None:
+    lock = RunLock(run_id, tmp_path / "run")
+    note(run_id, S3Root("bucket", "p"), None)
+    assert list(clean())[1:] == []
+    assert list(all_noted()) == [run_id]
+    lock.release()

@@ -30,12 +30,13 @@ from harness.client.program import ClientError, Finished
 from harness.client.reading import Answer
 from harness.core.actions import FIRST_RUN, Action
 from harness.core.outcome import CheckOutcome, Status
-from harness.core.scenarios import KINDS, Loss, Way, lost_answers
+from harness.core.scenarios import FAULTS, KINDS, Fault, Loss, Way, lost_answers
 from harness.stack.proxy import relay
 from harness.stack.proxy.relay import Strike
 from tests.client.conftest import FLOW, MakeCell, MakeSurroundings
 from tests.stack.proxy.counting_service import Service
 
+NOTHING = relay.Answer(0, "", (), b"")
 BY_NAME = {kind.name: kind for kind in KINDS}
 FIRST = lost_answers("lost-answer")
 OWN = """Metaflow 2.19.39 executing HelloFlow for user:compat
@@ -356,3 +357,61 @@ def test_a_client_is_judged_by_how_it_takes_a_lost_answer(  # noqa: PLR0917 - fi
         assert "is dropped: the client ends with another error than its own: " in reason
     assert sum(kind.startswith(("flow", "attempt_")) for kind in outcome.evidence) == attempts
     assert outcome.evidence["relay"].read_text(encoding="utf-8").count("is dropped") == 1
+
+
+RESUME_FINDS_NOTHING = """Metaflow 2.19.39 executing HelloFlow for user:compat
+    Flow failed:
+    Resume could not find run id 7
+"""
+FAULT = FAULTS["cut-connections"]
+
+
+def broken(name: str) -> Strike:
+    return Strike(BY_NAME[name], Loss(Way.BEFORE, 1, FAULT.words), "/flows/F", NOTHING)
+
+
+def of_fault(attempts: Sequence[Attempt], fault: Fault = FAULT) -> dict[str, CheckOutcome]:
+    return judge(attempts, lost_answers("cut-connections"), lambda *_: "", fault)
+
+
+@pytest.mark.parametrize(
+    ("path", "answered", "status"),
+    [("/metadata", 200, "pass"), ("/artifact", 500, "pass"), ("/artifact", 200, "fail")],
+)
+def test_a_run_that_has_stored_nothing_need_not_be_resumed(tmp_path, path, answered, status):
+    answer = relay.Answer(answered, "", (), b"")
+    asked = (relay.Asked(1.0, TASK + path, "POST", b"", answer),)
+    attempts = [
+        dataclasses.replace(ended(tmp_path, OWN, broken("metadata")), asked=asked),
+        ended(tmp_path, RESUME_FINDS_NOTHING, verb="resume"),
+        ended(tmp_path, "", code=0),
+    ]
+    found = of_fault(attempts)["amid_metadata"]
+    assert found.status.value == status
+    if status == "fail":
+        assert found.reason.startswith(
+            "the connections to the database are cut before the first 'store metadata': what it"
+            " left cannot be resumed"
+        )
+
+
+def test_of_a_full_disk_a_client_may_end_with_the_words_of_the_system(tmp_path):
+    said = "Traceback (most recent call last):\nOSError: [Errno 27] File too large\n"
+    attempts = [ended(tmp_path, said, broken("artifacts")), ended(tmp_path, "", code=0)]
+    assert of_fault(attempts, FAULTS["full-disk"])["amid_artifacts"].status is Status.PASS
+    assert of_fault(attempts)["amid_artifacts"].status is Status.FAIL
+
+
+def test_what_a_client_stores_twice_by_itself_is_not_there_twice():
+    row = {"task_id": 2, "field_name": "user", "value": "me", "type": "user", "tags": []}
+    known = {"task_id": 2, "field_name": "user", "value": "me"}
+    lost = strike("metadata")
+
+    def twice(rows: int, told: int) -> str:
+        return made_twice(
+            lost, "1", lambda _: {"metadata_v3": [row] * rows}, {"metadata_v3": [known] * told}
+        )
+
+    assert twice(1, 0) == twice(2, 2) == ""
+    assert twice(2, 1).startswith("metadata_v3 has two rows of this run with task_id 2")
+    assert twice(3, 2).startswith("metadata_v3 has three rows of this run with task_id 2")

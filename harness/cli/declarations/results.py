@@ -116,4 +116,14 @@ COMMANDS = (
         dest="source",
     ),
     _argument("runs", "clean", "runs whose stacks go, by id or results folder", "*", str),
+    Option(
+        "--dry-run",
+        ("clean",),
+        "",
+        "remove nothing, and say what would go",
+        Role.NOT_NEEDED,
+        _NO_CELLS,
+        kind=bool,
+        default=False,
+    ),
 )

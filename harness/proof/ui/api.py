@@ -14,7 +14,7 @@ import requests
 from packaging.version import InvalidVersion, Version
 
 from harness.machine.errors import InfraError
-from harness.machine.processes import moments
+from harness.machine.processes import marked, moments
 from harness.machine.tools import tool_python
 from harness.machine.web import ask
 
@@ -127,7 +127,7 @@ class Backend:
             [str(tool_python("websocket", SEARCH_REQUIREMENTS)), str(_SEARCH)],
             input=json.dumps(request),
             # Without the variables of a proxy, which its library would ask.
-            env={"PATH": os.environ.get("PATH", os.defpath)},
+            env=marked({"PATH": os.environ.get("PATH", os.defpath)}),
             capture_output=True,
             encoding="utf-8",
             errors="replace",

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.machine.errors import InfraError, UsageError
-from harness.machine.processes import wait_until
+from harness.machine.processes import marked, wait_until
 
 _TEMPORARY = "metaflow-compat-postgres-"
 _STOP_SECONDS = 10.0
@@ -206,5 +206,5 @@ def run_as(command: list[str], user: int | None, cwd: Path) -> subprocess.Comple
 
 
 def clean_environment() -> dict[str, str]:
-    """Return a clean environment: PG* variables of the caller would change what is started."""
-    return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}
+    """Return a clean environment, with the mark: PG* of the caller would change what is started."""
+    return marked({"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"})

@@ -207,8 +207,9 @@ class Relay:
         if self._breaks is not None:
             self._closing.wait(self._breaks.latency)
         kind = kind_of(method, urlsplit(path).path)
-        loss = self._due(kind)
         is_cut = self._is_refusing()
+        # One that is not passed on is made again, and counts then.
+        loss = None if is_cut else self._due(kind)
         if kind is not None and loss is not None and loss.way is Way.BEFORE:
             is_cut = self._break(Strike(kind, loss, path, _NO_ANSWER))
         if is_cut:

@@ -34,6 +34,7 @@ LOSE_FAR_SIGNS = "lose-far-signs"
 REVERSE_LISTS = "reverse-lists"
 IGNORE_FILTERS = "ignore-filters"
 SORT_TAGS = "sort-tags"
+REPEAT_TAGS = "repeat-tags"
 STATUS_500 = "status-500"
 STATUS_500_COMMITS = "status-500-commits"
 EXIT_ON = "exit-on"
@@ -87,6 +88,7 @@ NAMES = (
     REVERSE_LISTS,
     IGNORE_FILTERS,
     SORT_TAGS,
+    REPEAT_TAGS,
     STATUS_500,
     STATUS_500_COMMITS,
     EXIT_ON,

@@ -386,7 +386,9 @@ class _MetadataApi:
                 refused = ", ".join(sorted(remove & system_tags))
                 return self._answer(f"system tags cannot be removed: {refused}", status=422)
             changed = sorted((tags - remove) | (add - system_tags))
-            if set(changed) != tags and not self._fault.loses_write(faults.TAGS):
+            if self._fault.name == faults.REPEAT_TAGS:
+                changed = sorted([*_texts(run["tags"]), *(add - system_tags)])
+            if changed != sorted(tags) and not self._fault.loses_write(faults.TAGS):
                 await self._store.set_tags(where, changed, connection)
             return self._answer({"tags": changed})
 

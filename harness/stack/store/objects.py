@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from harness.machine.errors import InfraError, UsageError
+from harness.machine.processes import marked
 from harness.machine.tools import tool_python
 
 REQUIREMENTS = ("moto[s3]==5.2.5", "flask==3.1.3", "flask-cors==6.0.5")
@@ -172,7 +173,7 @@ class ObjectStore:
             [str(tool_python("s3", REQUIREMENTS)), str(_OPERATIONS)],
             input=json.dumps(request),
             # Nothing else: boto3 heeds many more variables, which clients are not given.
-            env=dict(self.credentials),
+            env=marked(self.credentials),
             capture_output=True,
             encoding="utf-8",
             errors="replace",

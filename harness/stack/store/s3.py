@@ -14,7 +14,7 @@ from harness.catalog.releases import Client, S3Needs
 from harness.machine.errors import InfraError, UsageError
 from harness.machine.plain import plain
 from harness.machine.secrets import KNOWN
-from harness.stack.store import saved
+from harness.stack.store import noted, saved
 from harness.stack.store.objects import ObjectStore, ObjectStoreError, S3Root, Stored
 from harness.stack.store.server import CREDENTIALS, OwnServer
 
@@ -325,6 +325,7 @@ class GivenS3(S3Datastore):
         super().__init__(needs=needs, work=work, listing=listing, keep=keep)
         self.number = 0
         self._given = root
+        self._run = run
         self._root = root.under(run)
         self.store = ObjectStore(endpoint, aws_variables(environ))
         self.description = f"s3: {self._root.url} at {endpoint or 'Amazon S3'}"
@@ -354,6 +355,8 @@ class GivenS3(S3Datastore):
         return f"{words[error.kind]} ({error.detail})"
 
     def _new_root(self, stack: str) -> S3Root:
+        # Before anything is stored: a run that is killed removes nothing.
+        noted.note(self._run, self._root, self.store.endpoint)
         return self._root.under(bucket_name(stack))
 
     def copy(self, stack: str, folder: Path) -> None:
@@ -379,8 +382,9 @@ class GivenS3(S3Datastore):
             if not self._keep:
                 self.store.remove(self._root)
         except (ObjectStoreError, InfraError) as error:
-            return f"s3: {self._root.url} could not be removed, remove it by hand: {error}"
+            return f"s3: {self._root.url} could not be removed, nox -s clean tries again: {error}"
         self._roots.clear()
+        noted.forget(self._run)
         return f"{found}; {'kept' if self._keep else 'removed'}: {self._root.url}"
 
 

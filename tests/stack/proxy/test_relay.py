@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,8 +15,9 @@ import pytest
 import requests
 
 from harness.core.scenarios import Loss, Proxy, Way, proxy_of
+from harness.machine.errors import InfraError
 from harness.machine.processes import free_port
-from harness.stack.proxy.relay import Relay
+from harness.stack.proxy.relay import Break, Relay
 from tests.stack.proxy.counting_service import Service
 
 TASK = "/flows/F/runs/1/steps/start/task"
@@ -166,3 +169,119 @@ def test_an_idle_connection_is_closed_when_it_is_used_again(service, tmp_path):
             with pytest.raises(http.client.RemoteDisconnected):
                 connection.getresponse()
     assert len(service.asked) == 2
+
+
+def breaking(service: Service, way: Way, tmp_path: Path, breaks: Break) -> Relay:
+    losses = {"create_task": Loss(way, 1, "it breaks")}
+    return Relay(service.url, tmp_path / "relay.txt", losses=losses, breaks=breaks)
+
+
+def lines_of(tmp_path: Path) -> list[str]:
+    return (tmp_path / "relay.txt").read_text(encoding="utf-8").splitlines()
+
+
+def test_what_comes_while_a_service_is_restarted_is_not_passed_on(service, tmp_path):
+    mended = threading.Event()
+
+    def restart() -> str:
+        assert mended.wait(10)
+        return service.url
+
+    breaks = Break(restart, refuses=True)
+    with closing(breaking(service, Way.BEFORE, tmp_path, breaks)) as relay:
+        for path in (TASK, "/flows/F"):
+            with pytest.raises(requests.ConnectionError):
+                requests.post(relay.url + path, json={}, timeout=5)
+        assert relay.breaking.locked()
+        mended.set()
+        relay.settle()
+        assert requests.post(relay.url + TASK, json={}, timeout=5).json() == {"task_id": 1}
+    assert not relay.breaking.locked()
+    assert [(strike.check, strike.answer.body) for strike in relay.strikes] == [
+        ("amid_create_task", b"")
+    ]
+    assert lines_of(tmp_path)[:2] == [
+        "it breaks before the first 'create task'",
+        f"POST {TASK}: not passed on",
+    ]
+
+
+def test_a_request_that_is_not_passed_on_is_none_that_a_fault_strikes_at(service, tmp_path):
+    mended = threading.Event()
+
+    def restart() -> str:
+        assert mended.wait(10)
+        return service.url
+
+    losses = {name: Loss(Way.AFTER, 1, "it breaks") for name in ("create_flow", "create_task")}
+    relay = Relay(
+        service.url, tmp_path / "relay.txt", losses=losses, breaks=Break(restart, refuses=True)
+    )
+    with closing(relay):
+        requests.post(relay.url + "/flows/F", json={}, timeout=5)
+        with pytest.raises(requests.ConnectionError):
+            requests.post(relay.url + TASK, json={}, timeout=5)
+        mended.set()
+        relay.settle()
+        requests.post(relay.url + TASK, json={}, timeout=5)
+        relay.settle()
+        assert [strike.kind.name for strike in relay.strikes] == ["create_flow", "create_task"]
+
+
+def test_a_request_meets_what_is_broken_and_its_answer_is_passed_on(service, tmp_path):
+    broken, mended, told = threading.Event(), threading.Event(), []
+
+    def restart() -> str:
+        broken.set()
+        assert mended.wait(10)
+        return service.url
+
+    def is_broken() -> bool:
+        told.append(broken.is_set())
+        return broken.is_set()
+
+    with closing(breaking(service, Way.BEFORE, tmp_path, Break(restart, is_broken))) as relay:
+        assert requests.post(relay.url + TASK, json={}, timeout=5).json() == {"task_id": 1}
+        assert told[-1]
+        mended.set()
+
+
+def test_after_an_answer_it_breaks_and_goes_on_where_the_service_is_then(service, tmp_path):
+    with closing(Service()) as other:
+        breaks = Break(lambda: other.url)
+        with closing(breaking(service, Way.AFTER, tmp_path, breaks)) as relay:
+            for _ in range(2):
+                requests.post(relay.url + TASK, json={}, timeout=5)
+    assert (len(service.asked), len(other.asked)) == (1, 1)
+    assert [json.loads(strike.answer.body) for strike in relay.strikes] == [{"task_id": 1}]
+    assert [(one.path, one.told) for one in relay.asked] == [(TASK, True)] * 2
+
+
+def test_what_cannot_be_mended_is_raised_where_it_is_waited_for(service, tmp_path):
+    def restart() -> str:
+        raise InfraError("it does not come up")
+
+    with closing(breaking(service, Way.AFTER, tmp_path, Break(restart))) as relay:
+        requests.post(relay.url + TASK, json={}, timeout=5)
+        with pytest.raises(InfraError, match="it does not come up"):
+            relay.settle()
+
+
+def test_a_slow_network_costs_each_request_its_time(service, tmp_path):
+    breaks = Break(lambda: service.url, latency=0.1)
+    with closing(breaking(service, Way.BEFORE, tmp_path, breaks)) as relay:
+        started = time.monotonic()
+        requests.get(relay.url + "/ping", timeout=5)
+    assert time.monotonic() - started >= 0.1
+
+
+@pytest.mark.parametrize(("way", "told"), [(Way.DROP, False), (Way.DELAY, True)])
+def test_whether_a_client_has_an_answer_is_told(service, tmp_path, monkeypatch, way, told):
+    monkeypatch.setattr("harness.stack.proxy.relay.DELAY_SECONDS", 0.01)
+    with closing(struck(service, way, tmp_path)) as relay:
+        with contextlib.suppress(requests.RequestException):
+            requests.post(relay.url + TASK, json={}, timeout=5)
+        (asked,) = relay.asked
+    assert (asked.method, asked.body, asked.told) == ("POST", b"{}", told)
+    assert asked.answer is not None
+    assert json.loads(asked.answer.body) == {"task_id": 1}
