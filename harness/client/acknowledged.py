@@ -20,6 +20,7 @@ from harness.stack.proxy.relay import Answer, Asked
 _PARTS = re.compile(
     r"/flows/(?P<flow>[^/]+)(/runs/(?P<run>[^/]+)(/steps/(?P<step>[^/]+)(/tasks/(?P<task>[^/]+))?)?)?"
 )
+_NUMBER = re.compile(r"[0-9]{1,18}")
 # What tells a row from others of its table, as clients send it.
 _TOLD = {"artifact_v3": ("name", "attempt_id"), "metadata_v3": ("field_name", "value")}
 
@@ -68,24 +69,25 @@ def promised(asked: Asked) -> Iterator[tuple[str, str, str, Row]]:
     flow, run, step, task = (unquote(parts[name] or "") for name in ("flow", "run", "step", "task"))
     if kind.table == "runs_v3":
         run = str(_told(answer, "run_number"))
-        rows: Iterable[Row] = [{"run_number": int(run)}] if run.isdecimal() else []
+        rows: Iterable[Row] = [{"run_number": int(run)}] if _NUMBER.fullmatch(run) else []
     elif kind.table == "steps_v3":
         rows = [{"step_name": step}]
     elif kind.table == "tasks_v3":
         task = str(_told(answer, "task_id"))
-        rows = [{"step_name": step, "task_id": int(task)}] if task.isdecimal() else []
-    elif kind.table in _TOLD and task.isdecimal():
+        rows = [{"step_name": step, "task_id": int(task)}] if _NUMBER.fullmatch(task) else []
+    elif kind.table in _TOLD and _NUMBER.fullmatch(task):
         of_task = {"step_name": step, "task_id": int(task)}
         rows = [of_task | row for row in _sent(asked.body, _TOLD[kind.table])]
     else:
         rows = []
-    if run.isdecimal():
+    if _NUMBER.fullmatch(run):
         yield from ((flow, run, kind.table, row) for row in rows)
 
 
 def _sent(body: bytes, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Yield the columns of each row that a client asked to be stored."""
-    for one in _json(body, []):
+    sent = _json(body)
+    for one in sent if isinstance(sent, list) else []:
         if isinstance(one, dict):
             yield {name: one[name] for name in columns if name in one}
 
@@ -96,12 +98,14 @@ def is_good(answer: Answer) -> bool:
 
 
 def _told(answer: Answer, name: str) -> object:
-    told = _json(answer.body, {})
+    told = _json(answer.body)
     return told.get(name, "") if isinstance(told, dict) else ""
 
 
-def _json(text: bytes, otherwise: Any) -> Any:
+def _json(text: bytes) -> object:
     try:
-        return json.loads(text)
-    except ValueError:
-        return otherwise
+        found: object = json.loads(text)
+    # So deep that nobody has meant it.
+    except (ValueError, RecursionError):
+        return None
+    return found

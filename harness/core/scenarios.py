@@ -267,7 +267,8 @@ class Fault:
     latency: float = 0.0
     local_data: bool = False
     reads: bool = False
-    ways: tuple[Way, ...] = (Way.BEFORE, Way.AFTER)
+    # In this order what is stored last, artifacts, is there when a service is restarted.
+    ways: tuple[Way, ...] = (Way.AFTER, Way.BEFORE)
 
     @cached_property
     def kinds(self) -> tuple[Kind, ...]:

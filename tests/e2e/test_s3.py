@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from rich.console import Console
 
 from harness.catalog.interpreters import python_of
 from harness.catalog.versions import load
+from harness.cli.clean import clean
 from harness.cli.options import parse
 from harness.cli.planning import OnPython, make_plan
 from harness.core.entries import CellEntry
+from harness.machine import locks
 from harness.machine.processes import free_port, marked_processes, wait_until
 from harness.machine.tools import tool_python
 from harness.report.terminal import Screen
 from harness.run.run import Run
 from harness.stack.store.objects import ObjectStore, S3Root
-from harness.stack.store.s3 import OwnS3
+from harness.stack.store.s3 import GivenS3, OwnS3
 from harness.stack.store.saved import serve
 from harness.stack.store.server import CREDENTIALS, S3Server
 from tests.e2e.nox_runs import environment, nox
@@ -204,6 +208,34 @@ def test_a_bucket_the_user_names_is_used_and_left_as_it_was(alone, given, monkey
     assert all(url.startswith(f"{root.url}/{one.run.folder.run}/") for url in left)
     verb = "kept" if keep else "removed"
     assert f"{verb}: {root.url}/{one.run.folder.run}" in one.said.getvalue()
+
+
+def test_what_a_killed_run_left_in_a_bucket_of_the_users_goes_by_clean(
+    given, tmp_path, monkeypatch
+):
+    store, root = given
+    monkeypatch.setattr(locks, "RUNS", tmp_path / "runs")
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none")
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    catalog = load()
+    of_run = GivenS3(
+        root,
+        "killed",
+        store.endpoint,
+        os.environ,
+        needs=catalog.s3_needs,
+        work=tmp_path,
+        listing=tmp_path / "listing",
+        keep=False,
+    )
+    found = of_run.environment(catalog.clients[-1], "stack", tmp_path / "cell")
+    stored = found["METAFLOW_DATASTORE_SYSROOT_S3"].removeprefix("s3://")
+    for place in (stored, "given/some/prefix/killed-not"):
+        requests.put(f"{store.endpoint}/{place}/x", data=b"1", timeout=10).raise_for_status()
+    assert "killed: removed 1 objects in s3://given/some/prefix/killed" in clean()
+    assert urls(store, S3Root("given")) == ["s3://given/some/prefix/killed-not/x"]
+    assert list(clean())[1:] == []
 
 
 @pytest.mark.parametrize(
