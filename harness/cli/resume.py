@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.cli.asked import FULL
 from harness.cli.declarations.running import METAFLOW, RESUME
-from harness.cli.declared import option_of, options_of
+from harness.cli.declared import options_of
 from harness.cli.option import Option, Role
 from harness.cli.parser import Parser
 from harness.cli.secret import is_reference, read_secret
@@ -59,8 +59,10 @@ def resumed(session: str, parser: Parser, raw: argparse.Namespace) -> argparse.N
 
 def _beside(session: str) -> list[Option]:
     """Return the options that change no outcome: they may stand beside ``--resume``."""
-    free = [option for option in options_of(session) if option.role is Role.NOT_NEEDED]
-    return [option_of(session, _JOBS), *(one for one in free if one.name != RESUME.name)]
+    of_session = options_of(session)
+    free = [option for option in of_session if option.role is Role.NOT_NEEDED]
+    jobs = [option for option in of_session if option.name == _JOBS]
+    return [*jobs, *(one for one in free if one.name != RESUME.name)]
 
 
 def _folder(session: str, results: Path, text: str) -> Path:

@@ -99,6 +99,16 @@ def test_unasked_it_is_the_last_of_the_session(leave):
     assert ask(last, "--resume").resumed == last
 
 
+def test_a_session_without_jobs_goes_on_without_them(leave):
+    given = ["--probe", "hello", "--metaflow", "2.19.39", "--scenario", "service-restart=4"]
+    folder = leave(run="20261103-120000-chaos-1a2b", session="chaos", given=given)
+    options = ask(folder, "--resume", session="chaos")
+    assert (options.resumed, options.scenarios) == (folder, ("service-restart=4",))
+    assert refused(folder, "--resume", "--probe", "basics", session="chaos").endswith(
+        "beside --resume go: --plan, --results, --keep, --with-service-logs"
+    )
+
+
 def test_what_changes_no_outcome_may_stand_beside_it(leave):
     folder = leave()
     options = ask(folder, "--resume", "--jobs", "3", "--keep")
