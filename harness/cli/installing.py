@@ -22,6 +22,22 @@ from harness.machine.installer import index_trouble
 from harness.run.run import Run
 
 
+def ready(
+    session: nox.Session, run: Run, client: Client, cells: Sequence[Cell], deps: Dependencies
+) -> Path | None:
+    """Return the interpreter of a session's environment where nothing is left to be installed.
+
+    None where ``fill`` has something to do, and where only an index tells what is planned.
+    """
+    python = Path(session.virtualenv.bin) / "python"
+    minor = python_of(python)
+    wanted = run.clients.requirements(client, cells, minor, deps)
+    planned = next((cell.python for cell in cells if cell.client == client), "")
+    if deps.name or minor != planned or lacking(python, wanted) or beside(python, wanted):
+        return None
+    return python
+
+
 def fill(
     session: nox.Session, run: Run, client: Client, cells: Sequence[Cell], deps: Dependencies
 ) -> Path:

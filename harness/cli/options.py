@@ -72,7 +72,7 @@ def parse_full(
 _AS_GIVEN = (
     *("given", "references", "pull", "registry"),
     *("remove_images", "dockerfile", "timeout"),
-    *("repeat", "retries", "database_name"),
+    *("repeat", "retries", "reuse", "no_dedupe", "database_name"),
     *("database_user", "database_password", "database_port", "with_service_logs"),
     *("plan", "seed", "on_failure", "migration_timeout"),
     *("database_url", "allow_existing"),

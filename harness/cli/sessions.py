@@ -20,7 +20,7 @@ from harness.cli.asked import CLIENT_SESSIONS, FULL
 from harness.cli.choice import Choice, Chosen, exit_with
 from harness.cli.clean import clean_main, clear
 from harness.cli.commands import diff_main, report_main
-from harness.cli.installing import fill
+from harness.cli.installing import fill, ready
 from harness.cli.needs import check_environments, check_files
 from harness.cli.options import parse, parse_full
 from harness.cli.places import check_places
@@ -274,11 +274,16 @@ class Sessions:
         python = self._install(session, run, chosen, cells)
         try:
             with naming_machine():
-                outcomes = run.compat(cells, python)
+                left = run.reuse(cells, {chosen.client: python})
+                outcomes = run.compat(left, python)
         except HarnessError as error:
             session.error(str(error))
         line = client_line(run.record.view, chosen.client.name, chosen.asked, chosen.deps.name)
-        if not all(outcome.status.expected for outcome in outcomes):
+        ids, finished = {cell.id for cell in cells}, run.record.view.finished
+        # Not all of them ran, and of several attempts the view has the last.
+        statuses = [one.status for one in finished if one.id in ids]
+        statuses += [outcome.status for outcome in outcomes]
+        if not all(status.expected for status in statuses):
             session.error(line)
         run.screen.say(line)
 
@@ -324,7 +329,8 @@ class Sessions:
         if isinstance(why, str) and not session.python:
             run.skip(cells, Status.NOT_RUN, why)
             session.skip(why)
-        return fill(session, run, client, cells, chosen.deps)
+        there = ready(session, run, client, cells, chosen.deps) if run.options.reuse else None
+        return there or fill(session, run, client, cells, chosen.deps)
 
     def run_full(self, session: nox.Session) -> None:
         """Queue a walk of all clients; the verdict on it queues the UI."""
@@ -352,6 +358,11 @@ class Sessions:
                         (run.cross if name == "cross" else partial(walk, run))(prepared)
                 except HarnessError as error:
                     wrong.append(str(error))
+            try:
+                with naming_machine():
+                    run.ask_services()
+            except HarnessError as error:
+                wrong.append(str(error))
             run.end()
             if self._planned[name].ui is not None:
                 session.notify("ui", posargs=())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import platform
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path, PurePosixPath
@@ -14,7 +15,7 @@ from packaging.utils import canonicalize_name
 from harness.catalog.interpreters import python_of
 from harness.core.entries import Environment, now
 from harness.core.provenance import digest, digest_of_files
-from harness.stack import proxy
+from harness.machine.tools import ROOT
 
 
 def describe_environment(run: str, client: str, interpreter: Path) -> Environment:
@@ -127,12 +128,21 @@ def _version(home: Path) -> str:
     return ".".join(version.split(".")[:3])
 
 
+@functools.cache
+def describe_machine() -> str:
+    """Return what of a machine may decide what comes of a client: ``Linux x86_64 glibc 2.36``."""
+    libc = " ".join(platform.libc_ver())
+    return f"{platform.system()} {platform.machine()} {libc}".strip()
+
+
+_DECIDES_NOTHING = ("cli", "report", "ui")
+"""Folders of the harness: what they read is in points and settings, and they draw what came."""
+
+
 # Asked for by every cell, and the code does not change under a run.
 @functools.cache
-def digest_of_checks() -> str:
-    """Return a digest of the harness's own code that runs clients and judges what they answer.
-
-    The relay between them and a service is a part of it.
-    """
-    folders = (Path(__file__).parent, Path(proxy.__file__).parent)
+def digest_of_harness() -> str:
+    """Return a digest of all of the harness's own code that has a part in what comes of a cell."""
+    harness = ROOT / "harness"
+    folders = sorted(set(harness.iterdir()) - {harness / name for name in _DECIDES_NOTHING})
     return digest_of_files(path for folder in folders for path in sorted(folder.rglob("*.py")))

@@ -171,10 +171,15 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         service: commit, image id or digest of the code that served.
         reported: the version it told clients; None where it tells none.
         db_schema: newest applied migration; None without a database.
+        server: image id or digest of PostgreSQL's programs; empty without.
         database: whole version of PostgreSQL; empty without.
-        harness: digest of the harness's code that makes the checks.
+        store: what stored the data, and how clients were told of it; empty for folders.
+        settings: digest of what else was asked for: seconds a cell may take, names in the database;
+            empty where somebody else's part decided, too, which may change any time.
+        machine: system, architecture and C library.
+        harness: digest of the harness's code, but for what reads options and draws reports.
         key: digest of all of this, of the point and of the probe: results of one key may be taken
-            for each other.
+            for each other. Empty without settings: such a result is taken for no other.
     """
 
     python: str = ""
@@ -183,9 +188,27 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     service: str = ""
     reported: str | None = None
     db_schema: int | None = None
+    server: str = ""
     database: str = ""
+    store: str = ""
+    settings: str = ""
+    machine: str = ""
     harness: str = ""
     key: str = ""
+
+
+class Reused(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a result is from that was not obtained now, but taken from another.
+
+    Attributes:
+        run: the run that obtained it.
+        at: when.
+        service: the service that it was obtained with, where that is another one of the same code.
+    """
+
+    run: str
+    at: Moment
+    service: str = ""
 
 
 class CellEntry(PlannedCell, frozen=True, kw_only=True, tag_field="kind", tag="cell"):
@@ -200,9 +223,13 @@ class CellEntry(PlannedCell, frozen=True, kw_only=True, tag_field="kind", tag="c
         flow_run: ``FLOW/RUN``, as the client names it; empty when there never was one.
         ended: by ``FLOW/RUN`` how each run of the cell ended, ``completed`` or ``failed``, by the
             exit code of its program: what a UI must show of it. Empty where it was not let end.
-        seconds: wall time, without that of reading earlier runs again.
+        seconds: wall time, without that of reading earlier runs again; of a reused one, when it
+            was obtained.
         evidence: files to look at, by kind, relative to the journal's folder.
         provenance: all else that decided it, as far as it got.
+        undeclared: what came of those of its checks that are told otherwise because of what is
+            declared of them.
+        reused: where it was taken from; None for what ran.
     """
 
     # It takes its fields from PlannedCell, so those of every entry stand here again.
@@ -216,6 +243,23 @@ class CellEntry(PlannedCell, frozen=True, kw_only=True, tag_field="kind", tag="c
     seconds: Seconds = 0.0
     evidence: dict[str, str] = {}
     provenance: Provenance = Provenance()
+    undeclared: dict[str, CheckOutcome] = {}
+    reused: Reused | None = None
+
+
+class Answered(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a service was found to do when it was asked for its contract, before it was judged.
+
+    Attributes:
+        problems: sentences, each begins with the name of its check.
+        early: likewise of what it answered before its database was migrated; None where that was
+            not asked.
+        notes: what is worth knowing of it and is no failure.
+    """
+
+    problems: list[str]
+    early: list[str] | None = None
+    notes: list[str] = []
 
 
 class StageEntry(_Entry, kw_only=True, tag="stage"):
@@ -250,6 +294,10 @@ class StageEntry(_Entry, kw_only=True, tag="stage"):
         rollback: ``safe`` or ``unsafe``; None where the schema did not change.
         rollback_evidence: what was asked of the previous service, and what came of it.
         log: the service's log, relative to the journal's folder.
+        provenance: of a service by itself, what decided it, as for a cell.
+        answered: of a service by itself, what it was found to do; None where not everything could
+            be asked.
+        reused: of a service by itself, where this was taken from; None for one that was asked.
     """
 
     run: str
@@ -278,6 +326,9 @@ class StageEntry(_Entry, kw_only=True, tag="stage"):
     rollback: Literal["safe", "unsafe"] | None = None
     rollback_evidence: list[str] = []
     log: str = ""
+    provenance: Provenance = Provenance()
+    answered: Answered | None = None
+    reused: Reused | None = None
 
 
 class Rerun(_Entry, kw_only=True, tag="rerun"):

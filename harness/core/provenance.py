@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -11,14 +11,38 @@ import msgspec
 from harness.core.axes import Point
 from harness.core.entries import SCHEMA, PlannedCell, Provenance
 
+_OF_CLIENTS = ("client", "client_build", "python", "packages", "deps", "deps_build", "datastore")
+"""The axes that a service by itself has no part in."""
+
 
 def with_key(provenance: Provenance, cell: PlannedCell) -> Provenance:
     """Return a cell's provenance with the key made of it, of the cell's point and of its probe."""
-    point = {name: getattr(cell, name) for name in Point.__struct_fields__}
+    asked = [cell.session, cell.stage, cell.probe, cell.probe_digest]
+    return _with_key(provenance, asked, cell, Point.__struct_fields__)
+
+
+def with_key_of_service(provenance: Provenance, service: str, point: Point) -> Provenance:
+    """Return the provenance of a service by itself with its key.
+
+    Args:
+        provenance: what decided how it answers.
+        service: its name.
+        point: of any of its cells; what is of their clients is left out.
+    """
+    axes = [name for name in Point.__struct_fields__ if name not in _OF_CLIENTS]
+    point = msgspec.structs.replace(point, writer="", resumer="")
+    return _with_key(provenance, ["service", service], point, axes)
+
+
+def _with_key(
+    provenance: Provenance, asked: Sequence[object], point: Point, axes: Sequence[str]
+) -> Provenance:
+    if not provenance.settings:
+        return msgspec.structs.replace(provenance, key="")
     decided = {
         "format": SCHEMA,
-        "cell": [cell.session, cell.stage, cell.probe, cell.probe_digest],
-        "point": point,
+        "cell": asked,
+        "point": {name: getattr(point, name) for name in axes},
         # Without the key itself: making it again must give the same.
         "provenance": msgspec.structs.asdict(provenance) | {"key": ""},
     }

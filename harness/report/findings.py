@@ -17,7 +17,14 @@ from harness.core.outcome import CheckOutcome, Status
 from harness.core.view import View, green
 from harness.machine.plain import plain
 from harness.report.sides import Page, Sides, page, places
-from harness.report.summary import causes, known_count, known_lines, rollback_count, stage_lines
+from harness.report.summary import (
+    causes,
+    known_count,
+    known_lines,
+    reused_count,
+    rollback_count,
+    stage_lines,
+)
 from harness.report.text import counted, shortened, some
 
 # What several clients do, and what one does.
@@ -334,10 +341,12 @@ def headline(view: View, wrong: Sequence[Finding]) -> str:
 def asides(view: View) -> str:
     """Return what is no failure and still worth saying in one line; empty for nothing."""
     known, flaky = known_count(view), sum(map(view.flaky_stage, view.stages))
+    reused = reused_count(view)
     said = [
         counted(known, "known failure") if known else "",
         counted(flaky, "flaky service") if flaky else "",
         rollback_count(view),
+        f"{reused} of {counted(len(view.cells), 'cell')} reused" if reused else "",
     ]
     return ", ".join(filter(None, said))
 

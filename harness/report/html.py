@@ -32,6 +32,9 @@ from harness.report.summary import (
     flaky_count,
     known_sentences,
     on_postgres,
+    reused_lines,
+    reused_mark,
+    reused_words,
     tally,
     totals,
 )
@@ -85,6 +88,7 @@ def render_html(view: View, folder: Path) -> str:
             total=len(found),
             bad=sum(not green(cell) for cell in found),
             flaky=flaky_count(view),
+            reused=reused_lines(view),
             incomplete=view.incomplete,
             failures=by_signature(wrong),
             failures_shown=FAILURES_SHOWN,
@@ -173,16 +177,18 @@ class _Grid(NamedTuple):
         return any(column.service.startswith(REFERENCE) for column in self.columns)
 
     @property
-    def rows(self) -> list[tuple[str, list[tuple[Status, str, bool]]]]:
-        """Each client with its squares: status, how its checks came out, whether it is flaky."""
+    def rows(self) -> list[tuple[str, list[tuple[Status, str, str]]]]:
+        """Each client with its squares: status, how its checks came out, what marks it."""
         return [
             (client, [self._square((client, place)) for place in self.columns])
             for client in self.clients
         ]
 
-    def _square(self, key: tuple[str, _Column]) -> tuple[Status, str, bool]:
+    def _square(self, key: tuple[str, _Column]) -> tuple[Status, str, str]:
         inside = self.cells.get(key, [])
-        return worst(cell.status for cell in inside), tally(inside), key in self.flaky
+        marks = ["flaky" if key in self.flaky else "", reused_mark(inside)]
+        status = worst(cell.status for cell in inside)
+        return status, tally(inside), " ".join(filter(None, marks))
 
 
 def _grids(view: View, sides: Sides, found: Sequence[CellEntry]) -> dict[tuple[str, Page], _Grid]:
@@ -274,6 +280,8 @@ def _facts(view: View, cell: CellEntry) -> dict[str, object]:
     }
     if view.flaky(cell):
         facts["flaky"] = True
+    if cell.reused:
+        facts["reused"] = reused_words(cell)
     if view.earlier(cell):
         facts["earlier"] = [
             {"run": one.run, "at": one.at.isoformat(), "status": one.status.value}

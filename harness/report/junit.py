@@ -17,6 +17,7 @@ from harness.report.summary import (
     known_sentences,
     page_words,
     place,
+    reused_words,
     stage_sentences,
     totals,
 )
@@ -35,7 +36,13 @@ _ELEMENTS = {
 
 
 class _Case(NamedTuple):
-    """One case; ``text`` is what a server shows of it when it is not a pass."""
+    """One case.
+
+    Attributes:
+        text: what a server shows of it when it is not a pass.
+        seconds: that it took; none where it did not run.
+        reused: where it was taken from, in words; empty for what ran.
+    """
 
     classname: str
     name: str
@@ -43,6 +50,7 @@ class _Case(NamedTuple):
     reason: str
     text: str
     seconds: float
+    reused: str = ""
 
 
 def render_junit(view: View) -> str:
@@ -62,6 +70,7 @@ def render_junit(view: View) -> str:
         cases = [case for cell in found for case in _cell_cases(view, cell, told)]
         suite = _suite(root, name, cases, view.runs[found[0].run].at)
         counts = {f"cells.{status}": n for status, n in totals(found).items()}
+        counts["reused"] = sum(cell.reused is not None for cell in found)
         flaky = [view.name(cell) for cell in found if view.flaky(cell)]
         _properties(suite, counts | dict.fromkeys((f"flaky {cell}" for cell in flaky), 1))
     for name, walked in (("services", False), ("stages", True)):
@@ -83,7 +92,7 @@ def _cell_cases(view: View, cell: CellEntry, told: dict[str, str]) -> Iterable[_
     """
     where = f"{cell_words(cell)}, {page_words(cell)}"
     evidence = "".join(f"\n{kind}: {path}" for kind, path in cell.evidence.items())
-    seconds = cell.seconds
+    seconds, reused = (0.0 if cell.reused else cell.seconds), reused_words(cell)
     for name, check in cell.checks.items():
         reason = shortened(check.reason)
         if reason != check.reason and not green(check):
@@ -93,7 +102,7 @@ def _cell_cases(view: View, cell: CellEntry, told: dict[str, str]) -> Iterable[_
             reason = check.reason if first == case else f"{reason}\nin full: {first}"
         text = f"{where}\n{reason}\nrerun: {cell.rerun}{evidence}"
         # The first case carries the time of the cell: its checks are not timed apart.
-        yield _Case(view.name(cell), name, check.status, check.reason, text, seconds)
+        yield _Case(view.name(cell), name, check.status, check.reason, text, seconds, reused)
         seconds = 0.0
 
 
@@ -102,7 +111,8 @@ def _stage_case(stage: StageEntry) -> _Case:
     said = stage_sentences(stage) or bare or known_sentences(stage)
     name = place(stage).removeprefix("stage ").replace(",", "", 1) if stage.stage else stage.service
     text = "\n".join(stage_sentences(stage))
-    return _Case(stage.run, name, stage.status, said[0] if said else "", text, stage.seconds)
+    seconds, first = (0.0 if stage.reused else stage.seconds), said[0] if said else ""
+    return _Case(stage.run, name, stage.status, first, text, seconds, reused_words(stage))
 
 
 def _suite(root: ET.Element, name: str, cases: Iterable[_Case], begun: datetime) -> ET.Element:
@@ -123,6 +133,8 @@ def _suite(root: ET.Element, name: str, cases: Iterable[_Case], begun: datetime)
             outcome = ET.SubElement(element, _ELEMENTS[case.status], said)
             if _ELEMENTS[case.status] != "skipped":
                 outcome.text = plain(case.text)
+        if case.reused:
+            ET.SubElement(element, "system-out").text = case.reused
     return suite
 
 

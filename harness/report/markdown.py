@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from harness.core.axes import Side, on
 from harness.core.entries import CellEntry, StageEntry
-from harness.core.outcome import Status, worst
+from harness.core.outcome import worst
 from harness.core.view import View, green
 from harness.report.findings import (
     PLACES_SHOWN,
@@ -24,6 +24,8 @@ from harness.report.summary import (
     axes_words,
     difference_lines,
     on_postgres,
+    reused_lines,
+    reused_mark,
     totals_line,
 )
 from harness.report.text import counted, shortened
@@ -56,6 +58,7 @@ def render_markdown(view: View) -> str:
     parts += [f"**{totals_line(view)}**"]
     parts += [f"**⚠ unknown:** {escaped(line)}" for line in view.incomplete]
     parts += [f"**⚠** {escaped(line)}" for line in difference_lines(view)]
+    parts.append(_list([escaped(line) for line in reused_lines(view)]))
     sentences = [escaped(line) for line in stage_findings(view)]
     sentences += map(_failure, by_signature(found))
     parts.append(_list(sentences))
@@ -138,14 +141,11 @@ def _grids(view: View, sides: Sides) -> list[str]:
         session = sides.sessions[name]
         used = {column for _, column in squares}
         services = [column for column in session.columns if column in used]
-        alike: dict[tuple[Status, ...], list[str]] = {}
+        alike: dict[tuple[str, ...], list[str]] = {}
         for client in session.rows:
             row = tuple(_square(squares.get((client, column), ())) for column in services)
             alike.setdefault(row, []).append(client)
-        rows = [
-            (escaped(span(session.rows, clients)), *(f"{s.sign} {s.value}" for s in row))
-            for row, clients in alike.items()
-        ]
+        rows = [(escaped(span(session.rows, clients)), *row) for row, clients in alike.items()]
         words = ", ".join([name, *(session.page_words(where) or [f"{where[_DATASTORE]} data"])])
         axes = axes_words(next(iter(squares.values()))[0])
         table = _table((axes.partition(" ")[0], *map(escaped, services)), rows)
@@ -156,5 +156,6 @@ def _grids(view: View, sides: Sides) -> list[str]:
 _DATASTORE = [axis.name for axis in on(Side.PAGE)].index("datastore")
 
 
-def _square(inside: Sequence[CellEntry]) -> Status:
-    return worst(cell.status for cell in inside)
+def _square(inside: Sequence[CellEntry]) -> str:
+    status = worst(cell.status for cell in inside)
+    return f"{status.sign} {status.value} {reused_mark(inside)}".strip()

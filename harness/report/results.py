@@ -11,7 +11,7 @@ from harness.core.entries import SCHEMA, Begun, CellEntry, Environment, StageEnt
 from harness.core.outcome import Status
 from harness.core.view import View
 from harness.report.findings import Finding, findings, headline, stage_findings
-from harness.report.summary import flaky_count, totals
+from harness.report.summary import flaky_count, reused_count, totals
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -47,6 +47,8 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
         headline: the verdict in one sentence.
         totals: how many cells have each status; statuses nobody has are left out.
         flaky: cells that were red once and green when run again; also counted under their status.
+        reused: cells that were not run, but taken from where they had been; also counted under
+            their status.
         incomplete: a sentence for each run that has fewer cells than it planned, or no end.
         findings: what is wrong, the widest first.
         stage_findings: a sentence for each thing that is wrong with a stage.
@@ -61,6 +63,7 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     headline: str
     totals: dict[Status, int]
     flaky: int
+    reused: int
     incomplete: list[str]
     findings: list[Finding]
     stage_findings: list[str]
@@ -78,6 +81,7 @@ def render_results(view: View) -> str:
         headline=headline(view, found),
         totals={Status(word): count for word, count in totals(view.cells).items()},
         flaky=flaky_count(view),
+        reused=reused_count(view),
         incomplete=view.incomplete,
         findings=found,
         stage_findings=stage_findings(view),

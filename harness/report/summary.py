@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from harness.core.axes import Side, on
 from harness.core.entries import CellEntry, StageEntry
@@ -59,8 +59,64 @@ def totals_line(view: View, cells: Iterable[CellEntry] | None = None) -> str:
     counts = totals(chosen)
     words = ", ".join(f"{count} {status}" for status, count in counts.items()) or "none ran"
     flaky = sum(map(view.flaky, chosen))
-    note = f" ({flaky} flaky)" if flaky else ""
+    reused = sum(cell.reused is not None for cell in chosen)
+    notes = [f"{count} {what}" for count, what in ((flaky, "flaky"), (reused, "reused")) if count]
+    note = f" ({', '.join(notes)})" if notes else ""
     return f"{words}{note}: {counted(sum(counts.values()), 'cell')}"
+
+
+def reused_count(view: View) -> int:
+    """Return how many cells were not run, but taken from where they had been."""
+    return sum(cell.reused is not None for cell in view.finished)
+
+
+def reused_words(entry: CellEntry | StageEntry) -> str:
+    """Return where a result was taken from; empty for what ran."""
+    source = entry.reused
+    if source is None:
+        return ""
+    if source.run == entry.run:
+        return f"reused: as with {source.service}, whose code is the same"
+    other = f" with {source.service}, whose code is the same" if source.service else ""
+    return f"reused: as run {source.run} found on {source.at:%Y-%m-%d %H:%M} UTC{other}"
+
+
+def reused_lines(view: View) -> list[str]:
+    """Return a line for each run that results were taken from: how many, and of when."""
+    found: dict[tuple[str, bool], list[CellEntry | StageEntry]] = {}
+    services = [stage for stage in view.stages if not stage.stage]
+    entries: list[CellEntry | StageEntry] = [*view.finished, *services]
+    for entry in entries:
+        if entry.reused is not None:
+            source = (entry.reused.run, entry.reused.run == entry.run)
+            found.setdefault(source, []).append(entry)
+    return [
+        f"reused, not run: {_counted(taken)}, "
+        + ("as with a service of the same code" if own else f"as run {run} found on {_days(taken)}")
+        for (run, own), taken in found.items()
+    ]
+
+
+def _counted(entries: Sequence[CellEntry | StageEntry]) -> str:
+    cells = sum(isinstance(one, CellEntry) for one in entries)
+    services = len(entries) - cells
+    alone = "by itself" if services == 1 else "by themselves"
+    what = [counted(cells, "cell")] if cells else []
+    what += [f"{counted(services, 'service')} {alone}"] if services else []
+    return " and ".join(what)
+
+
+def _days(entries: Sequence[CellEntry | StageEntry]) -> str:
+    days = sorted({f"{one.reused.at:%Y-%m-%d}" for one in entries if one.reused})
+    return " to ".join(dict.fromkeys((days[0], days[-1])))
+
+
+def reused_mark(cells: Iterable[CellEntry]) -> str:
+    """Return the word of a square whose cells, or some of them, were not run."""
+    taken = [cell.reused is not None for cell in cells]
+    if not any(taken):
+        return ""
+    return "reused" if all(taken) else "partly reused"
 
 
 def tally(cells: Iterable[CellEntry], *, signs: bool = True) -> str:

@@ -35,6 +35,9 @@ from harness.report.summary import (
     difference_lines,
     gated,
     on_postgres,
+    reused_lines,
+    reused_mark,
+    reused_words,
     rollback_lines,
     tally,
     totals_line,
@@ -103,8 +106,8 @@ def _grid_table(
 
 def _square(inside: Sequence[CellEntry], *, signs: bool) -> Text:
     status, counts = worst(cell.status for cell in inside), tally(inside, signs=signs)
-    words = f"{status.shown(signs=signs)}{f' ({counts})' if counts else ''}"
-    return Text(words, style=_STYLES[status])
+    words = [status.shown(signs=signs), reused_mark(inside), f"({counts})" if counts else ""]
+    return Text(" ".join(filter(None, words)), style=_STYLES[status])
 
 
 def timeline_table(stages: Sequence[StageEntry], *, signs: bool = True) -> Table:
@@ -179,7 +182,8 @@ class Screen:
         if len({check.status for check in entry.checks.values()}) > 1:
             # A pass may hold checks that could not be asked.
             line += f"  ({tally([entry], signs=self._signs)})"
-        line += f"  {entry.seconds:.1f} s" + (f"  attempt {attempt}" if attempt > 1 else "")
+        line += f"  {reused_words(entry) or f'{entry.seconds:.1f} s'}"
+        line += f"  attempt {attempt}" if attempt > 1 else ""
         self.say(line, _STYLES[status])
 
     def stage(self, entry: StageEntry) -> None:
@@ -202,6 +206,8 @@ class Screen:
         self.say(totals_line(view))
         if asides(view):
             self.say(asides(view))
+        for line in reused_lines(view):
+            self.say(line)
         for line in view.incomplete:
             self.say(f"unknown: {line}")
         for line in difference_lines(view):
@@ -226,6 +232,8 @@ class Screen:
                 self.say(f"  the same: {other.where}{what}", "red")
             if len(failure.places) > PLACES_SHOWN:
                 self.say(f"  … and in {len(failure.places) - PLACES_SHOWN} more places")
+            if first.reused:
+                self.say(f"  {reused_words(first)}")
             self.say(f"  rerun: {first.rerun}")
             if len(failure.cells) > 1:
                 self.say(f"  … that is 1 of {len(failure.cells)} cells; all are in the results")

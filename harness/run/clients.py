@@ -10,12 +10,13 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
+import msgspec
 import psycopg2
 
 from harness.catalog.interpreters import python_of
 from harness.catalog.releases import Client
 from harness.client.cell import CellOutcome, discard_work, not_run, run_cell
-from harness.client.environment import describe_environment, digest_of_checks
+from harness.client.environment import describe_environment
 from harness.client.program import Surroundings, last_words, nothing_to_break, request_under_way
 from harness.client.proxied import behind_proxy
 from harness.client.reading import EarlierRun
@@ -31,7 +32,7 @@ from harness.run.folder import RunFolder
 from harness.run.record import Record
 from harness.stack.evidence import with_silence
 from harness.stack.faults import break_in
-from harness.stack.stacks import Stack
+from harness.stack.stacks import Served, Stack
 from harness.stack.store.datastore import Datastore
 
 _WALK = "walk"
@@ -74,6 +75,7 @@ class Clients:
         datastores: by kind.
         timeout: seconds that a cell may take.
         keep: whether working folders stay.
+        decided: what decides outcomes in all of the run.
         cancelled: tells whether the run is being ended.
     """
 
@@ -85,6 +87,7 @@ class Clients:
         *,
         timeout: float,
         keep: bool,
+        decided: Provenance,
         cancelled: Callable[[], bool],
     ) -> None:
         self._folder = folder
@@ -92,6 +95,7 @@ class Clients:
         self._datastores = datastores
         self._timeout = timeout
         self._keep = keep
+        self._decided = decided
         self._cancelled = cancelled
         self._environments: dict[Path, Environment] = {}
         self._describing = threading.Lock()
@@ -155,7 +159,7 @@ class Clients:
                 return not_run(cell, Status.UNSUPPORTED, unsupported)
         outcome, kills = CellOutcome(cell), memory_kills()
         with _breaking(outcome, earlier):
-            outcome.provenance = self._provenance(cell, pythons, stack)
+            outcome.provenance = self.provenance(cell, pythons, stack.served if stack else Served())
             straight = self._of_clients(cell, pythons, stack, data, attempt)
             surroundings = straight[cell.client]
             try:
@@ -315,21 +319,23 @@ class Clients:
 
         return watch
 
-    def _provenance(
-        self, cell: Cell, pythons: Mapping[Client, Path], stack: Stack | None
-    ) -> Provenance:
-        """Return what decides the outcome of a cell, beside its point and its probe."""
+    def provenance(self, cell: Cell, pythons: Mapping[Client, Path], served: Served) -> Provenance:
+        """Return what decides the outcome of a cell, beside its point and its probe.
+
+        Args:
+            cell: the cell.
+            pythons: the interpreters of its clients.
+            served: what they are served by.
+        """
         # The cell's own client is the first of them.
         own, *others = (self._environment(client, pythons[client]) for client in cell.clients)
-        return Provenance(
+        return msgspec.structs.replace(
+            self._decided,
             python=own.python,
             environment=own.digest,
             others={one.client: one.digest for one in others},
-            service=stack.running.code if stack else "",
-            reported=stack.reported if stack else None,
-            db_schema=stack.schema if stack else None,
-            database=stack.server if stack else "",
-            harness=digest_of_checks(),
+            store=self._datastores[cell.datastore].code(cell.client),
+            **served._asdict(),
         )
 
     def _environment(self, client: Client, python: Path) -> Environment:

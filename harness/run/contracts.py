@@ -14,8 +14,9 @@ from harness.catalog.releases import Service
 from harness.core import judging
 from harness.core.axes import Point, walk_name
 from harness.core.blame import Blame
-from harness.core.entries import StageEntry, now
+from harness.core.entries import Answered, Provenance, Reused, StageEntry, now
 from harness.core.outcome import Status
+from harness.core.provenance import with_key_of_service
 from harness.core.scenarios import WRONG_ORDER
 from harness.machine.errors import InfraError, one_line
 from harness.proof import contract, fingerprint, unmigrated
@@ -23,12 +24,14 @@ from harness.proof.declared import CHECKS
 from harness.run.folder import RunFolder
 from harness.run.options import Options
 from harness.run.record import Record
+from harness.run.reuse import Earlier
 from harness.stack.backend import Backend
 from harness.stack.database.server import Database
 from harness.stack.evidence import blaming
+from harness.stack.service.identity import reported_notes
 from harness.stack.service.launcher import RunningService, ServiceError
 from harness.stack.service.migration import await_ready
-from harness.stack.stacks import Stack
+from harness.stack.stacks import Served, Stack
 
 
 class Contracts:
@@ -39,15 +42,22 @@ class Contracts:
         folder: of the run.
         record: what services answered, and where it is written.
         backend: where services come from; None where clients run alone, and nothing is asked.
+        decided: what decides outcomes, beside what serves.
     """
 
     def __init__(
-        self, options: Options, folder: RunFolder, record: Record, backend: Backend | None
+        self,
+        options: Options,
+        folder: RunFolder,
+        record: Record,
+        backend: Backend | None,
+        decided: Provenance,
     ) -> None:
         self._options = options
         self._folder = folder
         self._record = record
         self._backend = backend
+        self._decided = decided
         self._lock = threading.Lock()
         self._early: dict[str, tuple[str, ...]] = {}
         """By a service's address, what was wrong with it before its database was migrated."""
@@ -115,6 +125,7 @@ class Contracts:
             migrations=list(stack.migration.applied),
             migration_seconds=stack.migration.seconds,
             log=str(stack.running.log.relative_to(self._folder.path)),
+            provenance=self._provenance(service, point, stack.served),
         )
         try:
             with blaming(stack.running, stack.address):
@@ -127,26 +138,115 @@ class Contracts:
             judged.seconds = round(time.monotonic() - started, 2)
             self._add(judged)
             return
-        judged.problems, judged.known = self.declared(found, service, point)
-        self._judge_early(judged, stack, point)
-        judged.problems += contract.undeclared(found, service, stack.schema)
-        judged.problems += contract.unusual(found, service)
+        early = self._early.pop(stack.running.url, None)
+        judged.seconds = round(time.monotonic() - started, 2)
         if found.complete:
             judged.observed = dict(found.observations)
+            told = None if early is None else list(early)
+            judged.answered = Answered(list(found.problems), told, list(stack.notes))
+        self._conclude(judged, found, early, service, point)
+
+    def _conclude(
+        self,
+        judged: StageEntry,
+        found: contract.Contract,
+        early: Iterable[str] | None,
+        service: Service,
+        point: Point,
+    ) -> None:
+        """Judge what a service was found to do, and record it."""
+        judged.problems, judged.known = self.declared(found, service, point)
+        if early is not None:
+            wrong, known = self._judged(early, service, point, [unmigrated.CHECK])
+            judged.problems, judged.known = wrong + judged.problems, known + judged.known
+        judged.problems += contract.undeclared(found, service, judged.schema_after or 0)
+        judged.problems += contract.unusual(found, service)
         # One after the other: of two neighbours the one that comes later sees the other.
         with self._lock:
             judged.problems += self._beside(judged, service)
-            known = Status.EXPECTED_FAIL if judged.known else Status.PASS
-            judged.status = Status.FAIL if judged.problems else known
-            judged.seconds = round(time.monotonic() - started, 2)
+            expected = Status.EXPECTED_FAIL if judged.known else Status.PASS
+            judged.status = Status.FAIL if judged.problems else expected
             self._add(judged)
+
+    def _provenance(self, service: Service, point: Point, served: Served) -> Provenance:
+        decided = msgspec.structs.replace(self._decided, **served._asdict())
+        return with_key_of_service(decided, service.name, point)
+
+    def is_told(self, service: Service, point: Point) -> bool:
+        """Tell whether the run has told already what came of the service of a cell by itself."""
+        return any(
+            (one.run, one.stage, one.walk, one.service)
+            == (self._folder.run, 0, walk_name(point), service.name)
+            for one in self._record.view.stages
+        )
+
+    def reuse(self, earlier: Earlier, service: Service, point: Point, served: Served) -> bool:
+        """Take what an earlier run found a service to do, judged by what is declared now.
+
+        Args:
+            earlier: the results of earlier runs.
+            service: the service.
+            point: of one of its cells.
+            served: what would run.
+
+        Returns:
+            Whether there is such a result.
+        """
+        provenance = self._provenance(service, point, served)
+        found = earlier.service(provenance.key, self._folder.path)
+        if found is None or found.answered is None:
+            return False
+        judged = msgspec.structs.replace(
+            found, at=now(), run=self._folder.run, provenance=provenance
+        )
+        self._judge_again(judged, service, point)
+        return True
+
+    def share(self, service: Service, same: Service, point: Point) -> bool:
+        """Take what this run found a service of the same code to do.
+
+        Args:
+            service: whose code is that of the other.
+            same: the one that was asked.
+            point: of one of its cells.
+
+        Returns:
+            Whether that one tells all there is to tell.
+        """
+        place = (self._folder.run, 0, walk_name(point), same.name)
+        stages = self._record.view.stages
+        asked = [one for one in stages if (one.run, one.stage, one.walk, one.service) == place]
+        found = asked[-1] if asked else None
+        if found is None or found.answered is None or found.lost:
+            return False
+        source = found.reused or Reused(run=found.run, at=found.at)
+        notes = reported_notes(service, found.reported, found.schema_after or 0)
+        judged = msgspec.structs.replace(
+            found,
+            at=now(),
+            service=service.name,
+            service_kind=service.kind,
+            provenance=with_key_of_service(found.provenance, service.name, point),
+            answered=msgspec.structs.replace(found.answered, notes=notes),
+            reused=msgspec.structs.replace(source, service=same.name),
+        )
+        self._judge_again(judged, service, point)
+        return True
+
+    def _judge_again(self, judged: StageEntry, service: Service, point: Point) -> None:
+        """Judge what a service was found to do elsewhere by what is declared of it here, now."""
+        assert judged.answered is not None
+        for note in judged.answered.notes:
+            self._record.note(service.name, note)
+        found = contract.Contract(judged.observed, tuple(judged.answered.problems))
+        self._conclude(judged, found, judged.answered.early, service, point)
 
     def _add(self, judged: StageEntry) -> None:
         before = self._latest.get((judged.walk, judged.service))
         if before is not None and before.status is Status.FAIL:
             # A stack that takes the place of one that died does not make good what was wrong.
             judged.problems = [*dict.fromkeys([*before.problems, *judged.problems])]
-            judged.status = Status.FAIL
+            judged.status, judged.answered = Status.FAIL, None
         self._latest[judged.walk, judged.service] = judged
         self._record.add(judged)
 
@@ -187,17 +287,15 @@ class Contracts:
         if not any(problem.startswith(found.sentence) for problem in judged.problems):
             problems = [*judged.problems, found.sentence]
             self._add(
-                msgspec.structs.replace(judged, at=now(), status=Status.FAIL, problems=problems)
+                msgspec.structs.replace(
+                    # What it answered does not tell this: no other run may go by it alone.
+                    judged,
+                    at=now(),
+                    status=Status.FAIL,
+                    problems=problems,
+                    answered=None,
+                )
             )
-
-    def _judge_early(self, judged: StageEntry, stack: Stack, point: Point) -> None:
-        """Judge what a service answered before its database was migrated, if it was asked."""
-        early = self._early.pop(stack.running.url, None)
-        if early is not None:
-            asked = [unmigrated.CHECK]
-            wrong, known = self._judged(early, stack.running.service, point, asked)
-            judged.problems = wrong + judged.problems
-            judged.known = known + judged.known
 
     def _beside(self, judged: StageEntry, service: Service) -> list[str]:
         """Compare a service with those of its neighbours that were asked before it.

@@ -31,6 +31,8 @@ class Options(StackOptions):
         timeout: seconds a cell may take.
         repeat: how often each cell runs.
         retries: how often a cell that the machine broke is done again.
+        reuse: whether results of earlier runs are taken instead of running.
+        no_dedupe: whether services of the same code are each run.
         resumed: results folder of the run that goes on; None for a run that begins.
         plan: how the plan is printed, ``text`` or ``json``; None for a run that does something.
         pairs: who reads and resumes what whom wrote, in ``cross``; empty in other sessions.
@@ -60,6 +62,8 @@ class Options(StackOptions):
     timeout: float
     repeat: int
     retries: int
+    reuse: bool
+    no_dedupe: bool
     with_service_logs: bool
     results: Path
     resumed: Path | None

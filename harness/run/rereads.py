@@ -25,6 +25,7 @@ from harness.core.entries import StageEntry
 from harness.core.outcome import Status
 from harness.core.path import Step
 from harness.core.plan import Cell
+from harness.run.judged import judge_checks
 from harness.run.run import Run
 from harness.stack.stacks import Stack
 
@@ -171,7 +172,7 @@ def read_by_another(
         _check_alive(stack, surroundings)
         return [f"client {reader.name} could not read {len(written)} earlier runs: {error}"], []
     judged = [
-        replace(answer, checks=run.judge_checks(cell, answer.checks))
+        replace(answer, checks=judge_checks(run.options.expectations, cell, answer.checks))
         for cell, answer in zip(cells, answers, strict=True)
     ]
     wrong, known = told(reader.name, written, judged)

@@ -14,7 +14,6 @@ import signal
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 
@@ -22,12 +21,9 @@ import msgspec
 
 from harness.catalog.releases import Client, Service
 from harness.client.cell import CellOutcome, not_run
-from harness.core import judging
-from harness.core.causes import known_failures
-from harness.core.entries import Begun, CellEntry, Resumed, now
-from harness.core.expectations import Judged
-from harness.core.outcome import CheckOutcome, Status
-from harness.core.plan import Cell, Plan, conclusive, notes_on_pins
+from harness.core.entries import CellEntry, now
+from harness.core.outcome import Status
+from harness.core.plan import Cell, Plan, conclusive
 from harness.core.provenance import with_key
 from harness.machine.errors import InfraError, UsageError, naming_machine
 from harness.machine.locks import RunLock
@@ -35,18 +31,21 @@ from harness.machine.processes import kill_marked, mark_own, raise_exit
 from harness.machine.secrets import KNOWN, from_environment
 from harness.machine.strays import kill_strays
 from harness.report.terminal import Screen
+from harness.run.beginning import record_start
 from harness.run.clients import Clients
 from harness.run.contracts import Contracts
 from harness.run.executor import Executor
 from harness.run.folder import RunFolder
+from harness.run.judged import judge_checks, otherwise
 from harness.run.keep import leave_stack
 from harness.run.options import Options
 from harness.run.record import Record
 from harness.run.resume import left_of, stages_done
+from harness.run.reuse import Earlier, decided_by
+from harness.run.reusing import Reusing
 from harness.run.saved_stage import remove_saved
 from harness.run.unit import StackSource, Unit, execute
 from harness.stack.backend import Backend, choose_backend
-from harness.stack.service.checkout import service_pins
 from harness.stack.service.git import Clone
 from harness.stack.service.live import LiveLogs
 from harness.stack.stacks import Stacks
@@ -96,6 +95,7 @@ class Run:
         self._told = conclusive(before)
         self._made = Counter(attempt.id for attempt in before)
         self._begun: Counter[str] = Counter()
+        decided = decided_by(options)
         self.executor = Executor(options.jobs, self._cancel)
         self.clients = Clients(
             self.folder,
@@ -103,15 +103,23 @@ class Run:
             self._datastores,
             timeout=options.timeout,
             keep=options.keep,
+            decided=decided,
             cancelled=self.executor.cancelled,
         )
-        self.contracts = Contracts(options, self.folder, self.record, self.backend)
+        self.contracts = Contracts(options, self.folder, self.record, self.backend, decided)
+        self._reusing = self._make_reusing()
         self.stacks = self._stacks()
         for datastore in self._datastores.values():
             self.screen.say(f"data: {datastore.description}")
         logs = self.folder.service_logs
         self._live = LiveLogs(logs, screen.say) if options.with_service_logs else None
-        self._record_start()
+        record_start(
+            options,
+            self.plan,
+            self.record,
+            self.backend.why if self.backend else "none",
+            [datastore.description for datastore in self._datastores.values()],
+        )
         # nox may leave out the session that ends a run: --stop-on-first-error, Ctrl-C.
         atexit.register(self.end)
         # nox ends on SIGTERM without unwinding; as an exception it unwinds like Ctrl-C.
@@ -124,6 +132,20 @@ class Run:
         backend = choose_backend(self.options, self.folder.path, self.folder.run, self.screen.say)
         self.screen.say(backend.why)
         return backend
+
+    def _make_reusing(self) -> Reusing:
+        earlier = Earlier(self.options.results) if self.options.reuse else None
+        for sentence in earlier.unread if earlier else ():
+            self.screen.say(sentence)
+        return Reusing(
+            self.options,
+            self.whole,
+            self.record,
+            earlier=earlier,
+            backend=self.backend,
+            clients=self.clients,
+            contracts=self.contracts,
+        )
 
     def _stacks(self) -> Stacks | None:
         if self.backend is None:
@@ -138,40 +160,6 @@ class Run:
             opened=self.contracts.judge,
             ended=self.contracts.note_end,
         )
-
-    def _record_start(self) -> None:
-        given = list(self.options.given)
-        if self.options.resumed is not None:
-            again = {cell.id for cell in self.plan.cells} if self.plan.path else set()
-            aside = [cell.id for cell in self.record.view.finished if cell.id in again]
-            resumed = Resumed(at=now(), run=self.folder.run, options=given, set_aside=aside)
-            self.record.add(resumed)
-            return
-        self.record.add(
-            Begun(
-                at=now(),
-                run=self.folder.run,
-                session=self.options.session,
-                options=given,
-                backend=self.backend.why if self.backend else "none",
-                datastores=[store.description for store in self._datastores.values()],
-                clients=[client.name for client in self.plan.clients],
-                services=[service.name for service in self.options.services],
-            )
-        )
-        # Before anything runs, so that what never ran is told from what was never asked for.
-        self.record.add(self.plan.entry(self.folder.run))
-        for client in self.plan.clients:
-            if client.label:
-                self.record.note("", f"Metaflow {client.name} is {client.label}")
-        for told in notes_on_pins(self.plan.cells):
-            self.record.note("", told)
-        if self.options.clone is not None and self.options.backend == "embedded":
-            for told in service_pins(self.options.services):
-                self.record.note("", told)
-        for service in self.options.services:
-            if service.label:
-                self.record.note(service.name, f"{service.name} is {service.label}")
 
     def services(self) -> tuple[Backend, Stacks]:
         """Return where services come from, and what has been started of them.
@@ -190,13 +178,13 @@ class Run:
             cells: what to run.
             python: the client's interpreter.
         """
-        if self.backend is not None:
+        if self.backend is not None and cells:
             try:
-                self.backend.launcher.prepare(self.options.services)
+                self.backend.launcher.prepare(_services(cells))
             except InfraError as error:
                 self.skip(cells, Status.INFRA, str(error))
                 raise
-        outcomes = []
+        outcomes, cells = [], self._reusing.share(cells)
         # One attempt after the other: at the same time they could be in each other's way.
         for turn in range(1, self.options.repeat + 1):
             units = [
@@ -226,14 +214,47 @@ class Run:
                 recorded already.
         """
         backend, stacks = self.services()
-        cells = [cell for cell in self.plan.cells if pythons.keys() >= set(cell.clients)]
+        ready = [cell for cell in self.plan.cells if pythons.keys() >= set(cell.clients)]
+        cells = self.reuse(ready, pythons)
+        if not cells:
+            return
         try:
-            backend.launcher.prepare(self.options.services)
+            backend.launcher.prepare(_services(cells))
         except InfraError as error:
             self.skip(cells, Status.INFRA, str(error))
             raise
-        units = [Unit(cell, pythons[cell.client], others=pythons) for cell in cells]
+        alone = self._reusing.share(cells)
+        units = [Unit(cell, pythons[cell.client], others=pythons) for cell in alone]
         self.execute(units, stacks)
+
+    def reuse(self, cells: Sequence[Cell], pythons: Mapping[Client, Path]) -> list[Cell]:
+        """Record the cells whose results earlier runs have, where that is asked for.
+
+        Args:
+            cells: those to be run.
+            pythons: the interpreters of their clients.
+
+        Returns:
+            The cells that are left to be run.
+        """
+        left = []
+        for cell in cells:
+            entry = self._reusing.take(cell, pythons)
+            if entry is None:
+                left.append(cell)
+            else:
+                self._show(entry)
+        return left
+
+    def ask_services(self) -> None:
+        """Tell of the services of cells that were not run by themselves, too.
+
+        Raises:
+            InfraError: when one does not start, or the run is being ended.
+        """
+        if self.stacks is not None:
+            self.executor.check_not_cancelled()
+            self._reusing.ask_services(self.stacks)
 
     def execute(self, units: Sequence[Unit], stacks: StackSource | None) -> list[CellOutcome]:
         """Run units in parallel, up to ``--jobs``, and record each as it ends.
@@ -272,7 +293,13 @@ class Run:
         self.record.note(cell.service.name if cell.service else cell.session, said)
 
     def _finished(self, outcome: CellOutcome) -> None:
-        entry, view = self.record_cell(outcome), self.record.view
+        entry = self.record_cell(outcome)
+        self._show(entry)
+        for taken in self._reusing.told_with(entry):
+            self._show(taken)
+
+    def _show(self, entry: CellEntry) -> None:
+        view = self.record.view
         self.record.check_written()
         attempt = sum(one.run == entry.run for one in view.earlier(entry)) + 1
         self.screen.cell(entry, view.totals.total(), view.planned, attempt)
@@ -282,43 +309,10 @@ class Run:
         for cell in cells:
             self.record_cell(not_run(cell, status, reason))
 
-    def judge_migration(
-        self, outcome: CheckOutcome, service: Service, before: Service | None
-    ) -> CheckOutcome:
-        """Judge what came of a stage's migration by what is declared of it.
-
-        Args:
-            outcome: pass, or fail with the reason.
-            service: the one that migrates.
-            before: the one that used the database last; None where nobody knows.
-        """
-        declared, today = self.options.expectations, datetime.now(timezone.utc).date()
-        return judging.judge_migration(declared, outcome, service, before, today)
-
-    def judge_checks(
-        self, cell: Cell, checks: Mapping[str, CheckOutcome]
-    ) -> dict[str, CheckOutcome]:
-        """Return what came of a cell's checks by what is declared of them."""
-        judged = Judged(
-            cell.client.version,
-            cell.service,
-            cell.probe.name,
-            writer=cell.writer.version if cell.writer else None,
-            point=cell.point,
-            doers={
-                action.name: cell.client_of(action.role).version
-                for action in cell.probe.actions
-                if action.verb != "read"
-            },
-        )
-        today = datetime.now(timezone.utc).date()
-        declared = (*known_failures(cell, checks), *self.options.expectations)
-        return judging.apply(declared, checks, judged, today)
-
     def record_cell(self, outcome: CellOutcome) -> CellEntry:
         """Judge what came of a cell by what is declared of it, and write it to the journal."""
-        cell = outcome.cell
-        outcome.checks = self.judge_checks(cell, outcome.checks)
+        cell, found = outcome.cell, outcome.checks
+        outcome.checks = judge_checks(self.options.expectations, cell, found)
         planned = self.plan.planned(cell)
         places = {kind: self.record.place(path) for kind, path in outcome.evidence.items()}
         return self.record.add(
@@ -333,6 +327,7 @@ class Run:
                 seconds=outcome.seconds,
                 evidence=places,
                 provenance=with_key(outcome.provenance, planned),
+                undeclared=otherwise(found, outcome.checks),
             )
         )
 
@@ -426,3 +421,8 @@ class Run:
             return said
         left = leave_stack(backend, stacks, self.folder, self.options, cancelled=cancelled)
         return said + left
+
+
+def _services(cells: Iterable[Cell]) -> tuple[Service, ...]:
+    """Return the services of cells, each once, in order."""
+    return tuple(dict.fromkeys(cell.service for cell in cells if cell.service is not None))

@@ -33,6 +33,7 @@ from harness.machine.errors import (
 )
 from harness.proof import contract, fingerprint, rollback, schema
 from harness.report.summary import unsafe_sentence
+from harness.run.judged import judge_migration
 from harness.run.rereads import read_by_others, runs_by_client
 from harness.run.run import Run
 from harness.run.saved_stage import SavedStages, Seen, why_unsaved
@@ -205,7 +206,9 @@ class Walk:
 
     def _note_success(self, stage: StageEntry, step: Step, previous: Service | None) -> Status:
         """Note what is wrong with a migration that went well: it may be declared to fail."""
-        judged = self._run.judge_migration(CheckOutcome(Status.PASS), step.service, previous)
+        judged = judge_migration(
+            self._run.options.expectations, CheckOutcome(Status.PASS), step.service, previous
+        )
         if judged.status is not Status.PASS:
             stage.problems.append(judged.reason)
         return judged.status
@@ -215,7 +218,7 @@ class Walk:
     ) -> Status:
         """Note that the database could not be migrated; return the status of the stage."""
         outcome = CheckOutcome(Status.FAIL, str(error))
-        judged = self._run.judge_migration(outcome, step.service, previous)
+        judged = judge_migration(self._run.options.expectations, outcome, step.service, previous)
         known = judged.status is Status.EXPECTED_FAIL
         (stage.known if known else stage.problems).append(judged.reason)
         return judged.status

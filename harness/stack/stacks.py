@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import psycopg2
 
@@ -28,6 +29,24 @@ from harness.stack.service.launcher import RunningService, ServiceError
 from harness.stack.service.migration import Migration, bring_up
 
 
+class Served(NamedTuple):
+    """What serves clients, as far as it decides what comes of them; nothing where they are alone.
+
+    Attributes:
+        service: the code of the service.
+        server: the code of PostgreSQL.
+        reported: the version that the service tells clients; None when it tells none.
+        db_schema: newest applied migration.
+        database: version of PostgreSQL, as it says itself.
+    """
+
+    service: str = ""
+    server: str = ""
+    reported: str | None = None
+    db_schema: int | None = None
+    database: str = ""
+
+
 @dataclass(frozen=True)
 class Stack:
     """A service that clients may use, over its database.
@@ -40,6 +59,7 @@ class Stack:
         home: the server of the database; None where nobody may look after it.
         over: what was found when a part of it had died, and was started again; else nothing. Who
             used it until then, in parallel, must not find it alive.
+        notes: what was noted of the service.
     """
 
     running: RunningService
@@ -50,6 +70,7 @@ class Stack:
     server: str = ""
     home: DatabaseServer | None = None
     over: list[Evidence] = field(default_factory=list, compare=False)
+    notes: tuple[str, ...] = ()
 
     def evidence(self, asked: str = "") -> Evidence:
         """Ask service and database whether they live: a client's failure may not be its own.
@@ -62,6 +83,12 @@ class Stack:
         if self.over:
             return replace(self.over[0], asked=asked)
         return evidence_of(self.running, self.address, asked)
+
+    @property
+    def served(self) -> Served:
+        """What decides what comes of its clients."""
+        server = self.home.code if self.home else ""
+        return Served(self.running.code, server, self.reported, self.schema, self.server)
 
     @property
     def address(self) -> Address | None:
@@ -266,11 +293,12 @@ class Stacks:
             migration = bring_up(running)
             schema = schema_version(database.address) or 0
             reported = identified_version(running, schema)
-        for note in identity_notes(running, reported, schema):
+        notes = identity_notes(running, reported, schema)
+        for note in notes:
             self._note(service.name, note)
         self.last = Last(service, server, database, running)
         version = server_version(database.address)
-        stack = Stack(running, database, migration, reported, schema, version, server)
+        stack = Stack(running, database, migration, reported, schema, version, server, notes=notes)
         self._opened(stack, point)
         return stack
 

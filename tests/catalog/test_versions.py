@@ -13,6 +13,7 @@ from packaging.version import Version
 
 from harness.catalog.releases import Catalog, Program
 from harness.catalog.versions import load
+from harness.core.probes import FLOWS, find_probes
 from harness.machine.errors import UsageError
 from harness.machine.tools import ROOT
 from harness.stack.reference.levels import LEVELS
@@ -141,6 +142,18 @@ def test_some_services_report_another_version_than_their_tag(catalog):
         if Version(service.reported) != service.version
     }
     assert lying == {"v2.2.4": "2.2.3", "v2.2.5": "2.2.3", "v2.3.6": "2.3.5", "v2.4.3": "2.4.2"}
+
+
+def test_what_clients_gate_on_is_the_same_in_all_of_a_code_group(catalog):
+    """A group is the same code to clients, too: they go by the version that it reports."""
+    probes = find_probes(FLOWS).values()
+    gates = {check.service for probe in probes for check in probe.checks if check.service}
+    assert ">=2.3.0" in {gate.replace(" ", "") for gate in gates}
+    for gate in gates:
+        told: dict[str, set[bool]] = {}
+        for service in catalog.released:
+            told.setdefault(service.group, set()).add(service.satisfies(gate))
+        assert {group: both for group, both in told.items() if len(both) > 1} == {}, gate
 
 
 @pytest.mark.parametrize(

@@ -148,6 +148,7 @@ def test_each_client_makes_its_checks_again_on_its_own_first_and_latest_runs(in_
 ELSEWHERE = """
 import pickle, sys
 from pathlib import Path
+from harness.core.entries import Provenance
 from harness.run.clients import Clients
 from harness.run.folder import RunFolder
 from harness.run.record import Record
@@ -158,7 +159,15 @@ folder = RunFolder(Path(sys.argv[1]), "elsewhere")
 folder.make()
 record = Record(folder.run, folder.path, [])
 stores = {"local": LocalDatastore()}
-clients = Clients(folder, record, stores, timeout=20, keep=False, cancelled=lambda: False)
+clients = Clients(
+    folder,
+    record,
+    stores,
+    timeout=20,
+    keep=False,
+    decided=Provenance(),
+    cancelled=lambda: False,
+)
 unit = pickle.load(sys.stdin.buffer)
 pickle.dump(execute(unit, clients, None), sys.stdout.buffer)
 """

@@ -16,7 +16,11 @@ WHOLE = Provenance(
     service="sha256:1",
     reported="2.5.1",
     db_schema=1,
+    server="sha256:2",
     database="16.14",
+    store="s3-1",
+    settings="cc",
+    machine="Linux x86_64",
     harness="bb",
 )
 

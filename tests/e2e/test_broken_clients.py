@@ -30,6 +30,7 @@ from harness.core.plan import Cell
 from harness.core.probes import FLOWS, find_probes
 from harness.machine.tools import tool_python
 from harness.report.terminal import Screen
+from harness.run.judged import judge_checks
 from harness.run.run import Run
 from tests.e2e.broken_lines import BROKEN, READS, Broken
 
@@ -107,7 +108,7 @@ class Whole:
 
     def red(self, probe: str, made: Mapping[str, CheckOutcome]) -> dict[str, CheckOutcome]:
         """Return the checks that are red, and not for what the release is declared to fail."""
-        checks = self._run.judge_checks(self.cell(probe), made)
+        checks = judge_checks(self._run.options.expectations, self.cell(probe), made)
         return {name: check for name, check in checks.items() if not check.status.expected}
 
     def made(self, probe: str) -> dict[str, CheckOutcome]:

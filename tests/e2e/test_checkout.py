@@ -35,6 +35,9 @@ def test_compat(clone, tmp_path):
         "v2.5.1": "released",
         "HEAD": "checkout",
     }
+    reused = {cell["service"]: cell["reused"] for cell in done.cells}
+    assert (reused["2.0.0"], reused["v2.5.1"]) == (None, None)
+    assert reused["HEAD"]["service"] == "v2.5.1", "only its README is another"
     notes = {entry["text"] for entry in done.entries if entry["kind"] == "note"}
     assert "v2.5.1 reports 2.5.0 to clients; 2.5.1 was expected" in notes
     (label,) = (note for note in notes if note.startswith("HEAD is "))

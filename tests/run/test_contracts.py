@@ -15,7 +15,7 @@ from packaging.version import Version
 from harness.catalog.releases import Service
 from harness.catalog.versions import load
 from harness.core.axes import Point
-from harness.core.entries import Begun, Entry, StageEntry, now
+from harness.core.entries import Begun, Entry, Provenance, StageEntry, now
 from harness.core.outcome import Status
 from harness.core.view import View
 from harness.machine.errors import EndedError, Ending, InfraError
@@ -73,7 +73,7 @@ class Asked:
         options = SimpleNamespace(services=services, expectations=())
         folder = SimpleNamespace(run=RUN, path=Path("/results"))
         self.backend = SimpleNamespace(launcher=None, server=None)
-        parts: tuple[Any, ...] = (options, folder, self.record, self.backend)
+        parts: tuple[Any, ...] = (options, folder, self.record, self.backend, Provenance())
         self.contracts = Contracts(*parts)
 
     def judge(self, name: str, monkeypatch: pytest.MonkeyPatch) -> StageEntry:
@@ -82,7 +82,7 @@ class Asked:
         monkeypatch.setattr(contract, "exercise", lambda *_: found)
         service = next(one for one in self._services if one.name == name)
         log = Path("/results/service.log")
-        running = SimpleNamespace(service=service, url="http://x", log=log)
+        running = SimpleNamespace(service=service, url="http://x", log=log, code="sha256:1")
         parts: tuple[Any, ...] = (running, SimpleNamespace(address=None))
         stack = Stack(*parts, Migration(None, None, 0.0), None, service.schema)
         self.contracts.judge(stack, HERE)

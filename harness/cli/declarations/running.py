@@ -176,6 +176,7 @@ SELECTION = (
 )
 
 _HOW = "how to run it"
+_MAY_CHANGE = "{name}: what {other} names may change any time, so nothing is taken for it"
 RUNNING = (
     Option(
         "--jobs",
@@ -212,6 +213,38 @@ RUNNING = (
         kind=int,
         default=1,
         check=at_least_once,
+    ),
+    Option(
+        "--reuse",
+        ("compat", "local", *CROSS),
+        _HOW,
+        "take the result of a cell from the results folder where an earlier run has one of the same"
+        " key: all that decides it, the code that ran, and every version; told as reused, by run"
+        " and day",
+        Role.NOT_NEEDED,
+        "a line runs its cell anew",
+        kind=bool,
+        default=False,
+        excludes={
+            "--repeat": "--repeat asks for a cell several times: leave out {name}",
+            "--keep": "--keep leaves what cells made, and what is reused makes nothing:"
+            " leave out {name}",
+            "--remove-images": "{name} knows a service by its image: leave out --remove-images",
+            **dict.fromkeys(("--service-url", "--s3-root"), _MAY_CHANGE),
+            "--database-password": "{name} would have to write down what tells the password of"
+            " {other}: leave one out",
+        },
+    ),
+    Option(
+        "--no-dedupe",
+        ("compat", *CROSS),
+        _HOW,
+        "run each of several services of the same code, which report the same version; unasked one"
+        " is run, and told for the others, marked so",
+        Role.NOT_NEEDED,
+        "a line runs one cell",
+        kind=bool,
+        default=False,
     ),
     Option(
         "--retries",

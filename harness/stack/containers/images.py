@@ -42,6 +42,11 @@ class Image:
     digest: str
     pulled: bool
 
+    @property
+    def code(self) -> str:
+        """What tells its content from any other: the digest, or the engine's id without one."""
+        return self.digest or self.id
+
 
 class Images:
     """The images of one run.

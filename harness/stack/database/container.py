@@ -80,6 +80,11 @@ class ContainerPostgres:
             raise InfraError("the PostgreSQL container is not started")
         return self._address
 
+    @property
+    def code(self) -> str:
+        """Digest of its image, or the engine's own id of one that was built here."""
+        return self._images.get(self._image).code
+
     programs = None
     """Those of its image are in the container."""
 

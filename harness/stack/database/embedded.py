@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import secrets
 import signal
@@ -9,6 +10,7 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
+from harness.core.provenance import digest_of_files
 from harness.machine.errors import InfraError, UsageError
 from harness.machine.processes import HOST, ManagedProcess, free_port, tail, tail_note, wait_until
 from harness.stack.database.admin import RUN_SETTINGS, answers, create_database, drop_database
@@ -90,6 +92,11 @@ class EmbeddedPostgres:
         if self._address is None:
             raise InfraError("the embedded PostgreSQL is not started")
         return self._address
+
+    @functools.cached_property
+    def code(self) -> str:
+        """Digest of the program that serves."""
+        return digest_of_files([find_binaries(self._binaries) / "postgres"])
 
     @property
     def programs(self) -> Path | None:

@@ -54,6 +54,7 @@ class ExternalPostgres:
         )
         self.description = f"PostgreSQL at {self.address.host}:{self.address.port}, external"
 
+    code = ""
     programs = None
     """They are on somebody else's machine."""
 

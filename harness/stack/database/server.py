@@ -144,6 +144,16 @@ class DatabaseServer(Protocol):
     """What runs, for the first line printed and the journal: ``PostgreSQL 16.4, embedded``."""
 
     @property
+    def code(self) -> str:
+        """Digest of its programs, or of the image they are in, which is brought or made if missing.
+
+        Empty where they are somebody else's.
+
+        Raises:
+            InfraError: when they cannot be had.
+        """
+
+    @property
     def programs(self) -> Path | None:
         """The folder of PostgreSQL's programs that came with it; None where they are elsewhere."""
 

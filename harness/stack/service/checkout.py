@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 from harness.catalog.interpreters import by_minor, find_interpreters
 from harness.catalog.releases import Layout, Program, Service
 from harness.catalog.versions import load
+from harness.core.provenance import digest_of_files
 from harness.core.scenarios import WRONG_ORDER, prefix_of
 from harness.machine.dependencies import RELEASE_DAY, Dependencies, resolved_tool
 from harness.machine.errors import InfraError, UsageError
@@ -25,7 +26,7 @@ from harness.stack.database.server import Database
 from harness.stack.service.git import CHECKOUTS, Clone
 from harness.stack.service.launcher import RunningService
 from harness.stack.service.migration import await_ready
-from harness.stack.service.refs import reported_by, requirements_of, source_of
+from harness.stack.service.refs import code_of, reported_by, requirements_of, source_of
 from harness.stack.service.settings import service_settings
 
 GOOSE_FOLDER = ROOT / "harness" / "stack" / "goose" / "bin"
@@ -44,12 +45,14 @@ class _Prepared:
 
     Attributes:
         told: what of its dependencies is told in its log.
+        code: tells what runs from any other code.
     """
 
     folder: Path
     python: Path
     packages: Path | None
     told: str
+    code: str
 
 
 class CheckoutLauncher:
@@ -93,6 +96,10 @@ class CheckoutLauncher:
             # Others are made when they are started: what cannot be had keeps no other from it.
             if not service.deps.name:
                 self._find(service)
+
+    def code(self, service: Service) -> str:
+        """Return digests of its files and environment, and the version that it will report."""
+        return self._find(service).code
 
     def start(
         self, service: Service, database: Database, log: Path, scenario: str = ""
@@ -142,7 +149,11 @@ class CheckoutLauncher:
         folder = source.lay_out()
         python, told = self._environment(service, own, self._clone.day(source.commit))
         version = reported_by(source)
-        return _Prepared(folder, python, package_folder(version) if version else None, told)
+        parts = [code_of(source, layout), f"reports {version}", python.parent.parent.name]
+        # The harness's own goose is told by the harness's digest.
+        parts += [f"goose {digest_of_files([Path(self._goose)])}"] if self._goose else []
+        packages = package_folder(version) if version else None
+        return _Prepared(folder, python, packages, told, ", ".join(parts))
 
     def _environment(self, service: Service, own: Sequence[str], day: date) -> tuple[Path, str]:
         """Return the Python of a service, and what of its dependencies is to be told.
@@ -236,8 +247,7 @@ class _RunningCheckout:
         assert service.layout is not None
         self.service = service
         self.origin = service.label
-        # Both folders are named by what is in them.
-        self.code = f"{prepared.folder.name} on {prepared.python.parent.parent.name}"
+        self.code = prepared.code
         self.log = log
         self._layout: Layout = service.layout
         self._prepared = prepared

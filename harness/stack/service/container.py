@@ -94,6 +94,13 @@ class ContainerLauncher:
             if service.image is None and service.name not in self._built:
                 self._built[service.name] = self._image_of_checkout(service)
 
+    def code(self, service: Service) -> str:
+        """Return the digest of its image, or the engine's own id of one that was built here."""
+        if service.image is None:
+            self.prepare((service,))
+            return self._built_image(service).code
+        return self._images.get(service.image).code
+
     def start(
         self,
         service: Service,
@@ -176,8 +183,8 @@ class _RunningInContainer:
     ) -> None:
         self.service = service
         self.log = log
-        self.origin = f"image {image.reference} {image.digest or image.id}"
-        self.code = image.digest or image.id
+        self.origin = f"image {image.reference} {image.code}"
+        self.code = image.code
         # Nothing of hosts and ports: in its own container it has its usual ones.
         environment = database_settings(database.service_address)
         tls = database.service_address.tls

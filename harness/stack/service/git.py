@@ -51,6 +51,9 @@ class Source(Protocol):
     def read(self, path: str) -> str | None:
         """Return the text of one file; None when there is no such file."""
 
+    def blobs(self) -> dict[str, str]:
+        """Return git's id of the content of each file, by path."""
+
     def lay_out(self) -> Path:
         """Return a folder that holds the files, made now if it is not there yet."""
 
@@ -157,6 +160,12 @@ class Commit:
         # -z: unasked git quotes names that are not ASCII.
         return _paths(self.clone.git("ls-tree", "-r", "-z", "--name-only", self.commit))
 
+    def blobs(self) -> dict[str, str]:
+        """Return git's id of the content of each file, by path."""
+        listed = self.clone.git("ls-tree", "-r", "-z", self.commit).split(b"\0")
+        lines = (os.fsdecode(line).partition("\t") for line in listed if line)
+        return {path: about.split()[2] for about, _, path in lines}
+
     def read(self, path: str) -> str | None:
         """Return the text of one file; None when there is no such file."""
         if path not in self.files:
@@ -194,6 +203,10 @@ class WorkTree:
         # A file that was deleted but not committed is listed still.
         return frozenset(path for path in _paths(listed) if (self.top / path).is_file())
 
+    def blobs(self) -> dict[str, str]:
+        """Return git's id of the content of each file, by path, as a commit would have it."""
+        return {path: _blob((self.top / path).read_bytes()) for path in self.files}
+
     def read(self, path: str) -> str | None:
         """Return the text of one file; None when there is no such file."""
         if path not in self.files:
@@ -213,6 +226,12 @@ class WorkTree:
                 shutil.copy2(self.top / path, folder / path)
 
         return lay_out(f"{self.commit}-{digest.hexdigest()[:12]}", fill)
+
+
+def _blob(content: bytes) -> str:
+    head = f"blob {len(content)}\0".encode()
+    # No secret rests on it: it is how git names contents.
+    return hashlib.sha1(head + content, usedforsecurity=False).hexdigest()
 
 
 class GitError(Exception):

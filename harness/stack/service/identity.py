@@ -5,6 +5,7 @@ Some releases say they are another one (v2.4.3 says 2.4.2), and clients believe 
 
 from __future__ import annotations
 
+from harness.catalog.releases import Service
 from harness.machine.errors import InfraError
 from harness.stack.service.launcher import RunningService
 from harness.stack.service.migration import request
@@ -58,18 +59,30 @@ def identity_notes(running: RunningService, reported: str | None, schema: int) -
         InfraError: when it does not answer.
     """
     service = running.service
+    notes = [f"{service.name} is {running.origin}"] if running.origin else []
+    notes += reported_notes(service, reported, schema)
+    return tuple(notes + _version_note(running, reported or "no version") + _start_note(running))
+
+
+def reported_notes(service: Service, reported: str | None, schema: int) -> list[str]:
+    """Return a sentence for each difference between what a service reports and its name.
+
+    Args:
+        service: that was asked for.
+        reported: the version that its code reports.
+        schema: the newest migration in its database.
+    """
     own = service.version.public
     told = reported or "no version"
-    notes = [f"{service.name} is {running.origin}"] if running.origin else []
+    notes = []
     if reported != service.reported:
         expected = service.reported or "no version"
         notes.append(f"{service.name} reports {told} to clients; {expected} was expected")
     elif service.kind == "released" and reported != own:
         notes.append(f"{service.name} reports {told} to clients, not {own}")
-    notes += _version_note(running, told)
     if schema != service.schema:
         notes.append(f"{service.name} runs on schema {schema}; {service.schema} was expected")
-    return tuple(notes + _start_note(running))
+    return notes
 
 
 def _version_note(running: RunningService, told: str) -> list[str]:

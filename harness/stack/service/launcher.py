@@ -74,6 +74,14 @@ class Launcher(Protocol):
             InfraError: when preparing fails, with the tool's own last lines.
         """
 
+    def code(self, service: Service) -> str:
+        """Return the ``code`` of a service that would be started; what that takes is made.
+
+        Raises:
+            UsageError: for a service this origin cannot provide.
+            InfraError: when it cannot be had.
+        """
+
     def start(
         self, service: Service, database: Database, log: Path, scenario: str = ""
     ) -> RunningService:

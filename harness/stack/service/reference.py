@@ -57,16 +57,32 @@ class ReferenceLauncher:
                 )
         self._python = tool_python("reference", REQUIREMENTS)
 
+    def code(self, service: Service) -> str:
+        """Return a digest of the package, with the level and the tool environment."""
+        package = ROOT / "harness" / "stack" / "reference"
+        code = digest_of_files(sorted(package.glob("*.py")))
+        # Part of what ran: results under a fault must not be taken for others.
+        fault = os.environ.get(faults.VARIABLE, "")
+        tool = self._interpreter(service).parent.parent.name
+        return f"level {service.version} of {code} on {tool}" + (f" with {fault}" if fault else "")
+
     def start(
         self, service: Service, database: Database, log: Path, scenario: str = ""
     ) -> RunningService:
         """Start a level over a database and return at once."""
+        python = self._interpreter(service)
+        return _RunningReference(
+            *(python, service, database, log),
+            mark=self._mark,
+            code=self.code(service),
+            prefix=prefix_of(scenario),
+        )
+
+    def _interpreter(self, service: Service) -> Path:
         if self._python is None:
             self.prepare((service,))
         assert self._python is not None
-        return _RunningReference(
-            self._python, service, database, log, self._mark, prefix=prefix_of(scenario)
-        )
+        return self._python
 
 
 class _RunningReference:
@@ -78,19 +94,16 @@ class _RunningReference:
         service: Service,
         database: Database,
         log: Path,
-        mark: str,
         *,
+        mark: str,
+        code: str,
         prefix: str,
     ) -> None:
         self.service = service
         self.log = log
         level = str(service.version)
         self.origin = ""
-        package = ROOT / "harness" / "stack" / "reference"
-        code = digest_of_files(sorted(package.glob("*.py")))
-        # Part of what ran: results under a fault must not be taken for others.
-        fault = os.environ.get(faults.VARIABLE, "")
-        self.code = f"{code} on {python.parent.parent.name}" + (f" with {fault}" if fault else "")
+        self.code = code
         self._command = [str(python), "-m", "harness.stack.reference", "--level", level]
         metadata_port, migration_port = free_port(), free_port()
         self.url = f"http://{HOST}:{metadata_port}{prefix}"

@@ -10,6 +10,7 @@ from packaging.version import InvalidVersion, Version
 
 from harness.catalog.releases import Catalog, Layout, Program, Service
 from harness.catalog.selectors import SERVICE_WORDS, is_name, near, select
+from harness.core.provenance import digest
 from harness.machine.errors import UsageError
 from harness.stack.service.git import HEAD, Clone, Source, WorkTree, short
 
@@ -92,6 +93,23 @@ def reported_by(source: Source) -> str | None:
             if isinstance(value, ast.Constant) and isinstance(value.value, str):
                 return value.value if _version(value.value) else None
     return None
+
+
+def code_of(source: Source, layout: Layout) -> str:
+    """Return a digest of the files that serve and migrate: equal where the code is the same.
+
+    Without the UI backend, tests, and what tells the version (``reported_by`` does).
+    """
+    programs = [file_of(one) for one in (layout.metadata, layout.migration) if one]
+    tops = {path.parts[0] for path in programs}
+    of_ui = file_of(layout.ui).parent if layout.ui else None
+    blobs = {
+        name: blob
+        for name, blob in source.blobs().items()
+        for path in [PurePosixPath(name)]
+        if path.parts[0] in tops and "tests" not in path.parts and of_ui not in path.parents
+    }
+    return digest([[str(path) for path in programs], blobs])
 
 
 def requirements_of(source: Source, programs: Iterable[Program | None]) -> tuple[str, ...]:

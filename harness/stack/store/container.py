@@ -47,6 +47,10 @@ class ContainerS3:
         self._known = known
         self._container: RunningContainer | None = None
 
+    def code(self) -> str:
+        """Return the digest of its image, or the engine's own id of one that was built here."""
+        return self._images.get(self._image).code
+
     def start(self) -> None:
         """Start the container and return when the server answers.
 

@@ -33,6 +33,15 @@ class Datastore(Protocol):
     def pins(self, client: Client, python: str) -> tuple[str, ...]:
         """Return extra requirements ``client`` needs on a minor version of Python, ``3.11``."""
 
+    def code(self, client: Client) -> str:
+        """Return what tells what stores from anything else, and how ``client`` is told to use it.
+
+        Empty for folders, and for what is somebody else's.
+
+        Raises:
+            InfraError: when it cannot be had.
+        """
+
     def unsupported(self, client: Client, python: str) -> str:
         """Return why ``client`` cannot use it on that Python; empty when it can."""
 
@@ -110,6 +119,10 @@ class LocalDatastore:
     def pins(self, client: Client, python: str) -> tuple[str, ...]:  # noqa: ARG002
         """Return nothing: every client can write files."""
         return ()
+
+    def code(self, client: Client) -> str:  # noqa: ARG002
+        """Return nothing: folders are folders."""
+        return ""
 
     def unsupported(self, client: Client, python: str) -> str:  # noqa: ARG002
         """Return nothing: every client can write files."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from packaging.specifiers import SpecifierSet
 
 from harness.catalog.releases import Client, S3Needs
+from harness.core.provenance import digest
 from harness.machine.errors import InfraError, UsageError
 from harness.machine.plain import plain
 from harness.machine.secrets import KNOWN
@@ -201,6 +202,10 @@ class OwnS3(S3Datastore):
         """How many servers have died before the one in use."""
         return len(self._ends)
 
+    def code(self, client: Client) -> str:
+        """Return what the server is, and a digest of the variables that name it to a client."""
+        return f"{self._server.code()}, {digest(self._needs(client).env)}"
+
     def environment(self, client: Client, stack: str, folder: Path) -> Mapping[str, str]:
         """Return the variables, of a server that lives: for a dead one a client waits minutes."""
         self._forget_dead()
@@ -329,6 +334,10 @@ class GivenS3(S3Datastore):
         self._root = root.under(run)
         self.store = ObjectStore(endpoint, aws_variables(environ))
         self.description = f"s3: {self._root.url} at {endpoint or 'Amazon S3'}"
+
+    def code(self, client: Client) -> str:  # noqa: ARG002 - it is somebody else's
+        """Return nothing."""
+        return ""
 
     def check(self) -> None:
         """List, write and remove where the user said.

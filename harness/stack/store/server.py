@@ -35,6 +35,13 @@ class OwnServer(Protocol):
     """Its address, no final slash; empty before start."""
     log: Path
 
+    def code(self) -> str:
+        """Return what tells the program it is from any other; what that takes is made.
+
+        Raises:
+            InfraError: when it cannot be had.
+        """
+
     def start(self) -> None:
         """Start it and return when it answers.
 
@@ -99,6 +106,10 @@ class S3Server:
         self._port = port
         self._outlives = outlives
         self._process: ManagedProcess | None = None
+
+    def code(self) -> str:
+        """Return the name of its tool environment."""
+        return tool_python("s3", REQUIREMENTS).parent.parent.name
 
     def start(self) -> None:
         """Start it and return when it answers.

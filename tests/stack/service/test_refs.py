@@ -11,6 +11,7 @@ from harness.machine.errors import UsageError
 from harness.stack.service.git import open_clone
 from harness.stack.service.refs import (
     DEFAULT,
+    code_of,
     reported_by,
     requirements_of,
     select_from_clone,
@@ -179,3 +180,27 @@ def test_a_path_needs_no_release_in_the_clone(folder, catalog):
         upstream.git(folder, "tag", "-d", tag)
     walk = parse("fixed_db", ["--checkout", str(folder), "--path", "HEAD"], catalog)
     assert [step.service.name for step in walk.path] == ["HEAD"]
+
+
+def _code(folder, catalog, name: str) -> str:
+    clone = open_clone(str(folder))
+    (service,) = select_from_clone(clone, catalog, name)
+    return code_of(source_of(clone, service), service.layout)
+
+
+def test_the_code_of_a_service_is_what_serves_and_migrates(folder, catalog):
+    was = _code(folder, catalog, "v2.5.1")
+    assert _code(folder, catalog, "HEAD") == was
+    assert _code(folder, catalog, "v2.5.0") != was
+    services = folder / "services"
+    for path in ("ui_backend_service/ui_server.py", "metadata_service/tests/test_it.py"):
+        (services / path).parent.mkdir(exist_ok=True)
+        (services / path).write_text("changed", encoding="utf-8")
+    (folder / "README.md").write_text("changed", encoding="utf-8")
+    assert _code(folder, catalog, "HEAD") == was
+    (services / "migration_service" / "more.py").write_text("changed", encoding="utf-8")
+    changed = _code(folder, catalog, "HEAD")
+    assert changed != was
+    upstream.git(folder, "add", "--all")
+    upstream.git(folder, "commit", "--quiet", "--message", "more")
+    assert _code(folder, catalog, "HEAD") == changed, "committed or not, it is the same"
