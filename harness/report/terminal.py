@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.core.entries import CellEntry, StageEntry
+from harness.core.expected import Expected, spoken
 from harness.core.outcome import Status, worst
 from harness.core.view import View, green
 from harness.machine.plain import cut, plain
@@ -152,12 +153,20 @@ class Screen:
         self.console.print(Text(plain(text), style))
 
     @contextmanager
-    def watching(self, view: View, jobs: int) -> Iterator[Live | None]:
-        """Show the grid of ``view`` while it fills; nothing of it stays behind."""
+    def watching(
+        self, view: View, jobs: int, expected: Expected | None = None
+    ) -> Iterator[Live | None]:
+        """Show the grid of ``view`` while it fills; nothing of it stays behind.
+
+        Args:
+            view: of the journal.
+            jobs: cells at a time.
+            expected: how long cells are going to take; None where no earlier run tells.
+        """
         if not self.console.is_terminal:
             yield None
             return
-        progress = _Progress(view, jobs, signs=self._signs)
+        progress = _Progress(view, jobs, expected, signs=self._signs)
         with Live(
             get_renderable=progress.render,
             console=self.console,
@@ -271,9 +280,10 @@ def _short(line: str) -> str:
 class _Progress:
     """The live view: the grid so far, and how far it is."""
 
-    def __init__(self, view: View, jobs: int, *, signs: bool) -> None:
+    def __init__(self, view: View, jobs: int, expected: Expected | None, *, signs: bool) -> None:
         self._view = view
         self._jobs = jobs
+        self._expected = expected
         self._signs = signs
         self._started = time.monotonic()
         self._tables: list[Table] = []
@@ -293,10 +303,20 @@ class _Progress:
         planned = self._view.planned
         elapsed = time.monotonic() - self._started
         line = f"{len(done)}/{planned} cells, {elapsed:.0f} s here"
-        if done:
-            mean = sum(cell.seconds for cell in done) / len(done)
-            line += f", about {(planned - len(done)) * mean / self._jobs:.0f} s to go"
+        left = self._left(done)
+        if left is not None:
+            line += f", about {spoken(left)} to go"
         return Group(*self._grids(done), Text(line))
+
+    def _left(self, done: Sequence[CellEntry]) -> float | None:
+        """Return the seconds that are left; None where nobody knows."""
+        if self._expected is not None:
+            planned = [one for run in self._view.runs for one in self._view.planned_of(run)]
+            return self._expected.left(planned, done)
+        ran = [cell.seconds for cell in done if cell.reused is None]
+        if not ran:
+            return None
+        return (self._view.planned - len(done)) * sum(ran) / len(ran) / self._jobs
 
 
 def client_line(view: View, client: str, python: str = "", deps: str = "") -> str:

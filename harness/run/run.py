@@ -22,6 +22,7 @@ import msgspec
 from harness.catalog.releases import Client, Service
 from harness.client.cell import CellOutcome, not_run
 from harness.core.entries import CellEntry, now
+from harness.core.expected import Expected, spoken
 from harness.core.outcome import Status
 from harness.core.plan import Cell, Plan, conclusive
 from harness.core.provenance import with_key
@@ -34,6 +35,7 @@ from harness.report.terminal import Screen
 from harness.run.beginning import record_start
 from harness.run.clients import Clients
 from harness.run.contracts import Contracts
+from harness.run.durations import read_durations
 from harness.run.executor import Executor
 from harness.run.folder import RunFolder
 from harness.run.judged import judge_checks, otherwise
@@ -111,6 +113,7 @@ class Run:
         self.stacks = self._stacks()
         for datastore in self._datastores.values():
             self.screen.say(f"data: {datastore.description}")
+        self._expected = self._expect()
         logs = self.folder.service_logs
         self._live = LiveLogs(logs, screen.say) if options.with_service_logs else None
         record_start(
@@ -132,6 +135,20 @@ class Run:
         backend = choose_backend(self.options, self.folder.path, self.folder.run, self.screen.say)
         self.screen.say(backend.why)
         return backend
+
+    def _expect(self) -> Expected | None:
+        """Say how long it is going to take, by what earlier runs took."""
+        expected = read_durations(self.options.results, self.options.session, self.folder.run)
+        # What a stage of a walk takes is not in its cells.
+        if expected is None or self.plan.path:
+            return None
+        planned = [self.plan.planned(cell) for cell in self.plan.cells]
+        about = spoken(self.options.repeat * expected.seconds(planned))
+        new = sum(cell.id not in expected.took for cell in planned)
+        guessed = f"; {new} of {len(planned)} by the like of them" if new else ""
+        most = ", less what is reused" if self.options.reuse else ""
+        self.screen.say(f"expected: about {about}{most}, by what earlier runs took{guessed}")
+        return expected
 
     def _make_reusing(self) -> Reusing:
         earlier = Earlier(self.options.results) if self.options.reuse else None
@@ -272,7 +289,7 @@ class Run:
         done: list[CellOutcome] = []
         left = list(units)
         self.executor.check_not_cancelled()
-        with self.screen.watching(self.record.view, self.options.jobs):
+        with self.screen.watching(self.record.view, self.options.jobs, self._expected):
             for turn in range(self.options.retries + 1):
                 numbered = [replace(unit, attempt=self._attempt(unit.cell)) for unit in left]
                 outcomes = self.executor.run(do, numbered, self._finished)
