@@ -15,7 +15,7 @@ from packaging.version import Version
 from harness.catalog.releases import Service
 from harness.catalog.versions import load
 from harness.core.axes import Point
-from harness.core.entries import Begun, Entry, Provenance, StageEntry, now
+from harness.core.entries import Begun, Entry, Note, Provenance, StageEntry, now
 from harness.core.outcome import Status
 from harness.core.view import View
 from harness.machine.errors import EndedError, Ending, InfraError
@@ -44,6 +44,10 @@ class Kept:
         """Take one more entry."""
         self.entries.append(entry)
         self.view.add(entry)
+
+    def note(self, service: str, text: str) -> None:
+        """Take what is worth knowing of a service."""
+        self.add(Note(at=now(), run=RUN, service=service, text=text))
 
 
 BEGUN = Begun(
@@ -235,3 +239,29 @@ def test_one_that_ends_by_itself_before_a_migration_does_not_say_that_it_is_well
     assert server.said == ["drop unmigrated_db"]
     if not broke:
         assert asked.judge(service.name, monkeypatch).problems == []
+
+
+def test_a_service_of_the_same_code_is_told_by_the_one_that_was_asked(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    asked = Asked(chosen("v2.4.1", "v2.4.2", "v2.4.3"), {"v2.4.1": OTHER, "v2.4.2": SAME})
+    one, other = chosen("v2.4.2", "v2.4.3")
+    assert not asked.contracts.share(other, one, HERE), "nobody has asked that one"
+    asked.judge("v2.4.2", monkeypatch)
+    assert not asked.contracts.is_told(other, HERE)
+    assert asked.contracts.share(other, one, HERE)
+    assert asked.contracts.is_told(other, HERE)
+    told = asked.record.entries[-1]
+    assert isinstance(told, StageEntry)
+    assert (told.service, told.observed, told.status) == ("v2.4.3", SAME, Status.PASS)
+    assert told.reused is not None
+    assert (told.reused.run, told.reused.service) == (RUN, "v2.4.2")
+    asked.judge("v2.4.1", monkeypatch)
+    assert not asked.record.view.green, "it has neighbours like any other"
+
+
+def test_one_that_was_not_wholly_asked_tells_of_no_other(monkeypatch: pytest.MonkeyPatch):
+    asked = Asked(chosen("v2.4.2", "v2.4.3"), {"v2.4.2": {}})
+    one, other = chosen("v2.4.2", "v2.4.3")
+    asked.judge("v2.4.2", monkeypatch)
+    assert not asked.contracts.share(other, one, HERE)
