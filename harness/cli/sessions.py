@@ -349,17 +349,13 @@ class Sessions:
         wrong = []
         for name, run in self._runs.items():
             prepared = self._planned[name].prepared
-            if prepared:
-                if self._planned[name].ui is not None:  # full itself does not go on
-                    again = f"nox -s {name} -- --resume {run.folder.run}"
-                    run.screen.say(f"cut short, this walk goes on by: {again}")
-                try:
-                    with naming_machine():
-                        (run.cross if name == "cross" else partial(walk, run))(prepared)
-                except HarnessError as error:
-                    wrong.append(str(error))
+            if prepared and self._planned[name].ui is not None:  # full itself does not go on
+                again = f"nox -s {name} -- --resume {run.folder.run}"
+                run.screen.say(f"cut short, this walk goes on by: {again}")
             try:
                 with naming_machine():
+                    if prepared:
+                        (run.cross if name == "cross" else partial(walk, run))(prepared)
                     run.ask_services()
             except HarnessError as error:
                 wrong.append(str(error))

@@ -106,11 +106,3 @@ def _clock(begun: datetime, cells: Sequence[Took], ended: datetime) -> float:
     gaps = (later[0] - earlier[1] for earlier, later in pairwise(sorted(clients)))
     whole = (ended - begun).total_seconds()
     return whole - sum(max(0.0, gap - _BETWEEN) for gap in gaps)
-
-
-def spoken(seconds: float) -> str:
-    """Return a time as people say it: ``40 s``, ``7 min``, ``2 h 5 min``."""
-    minutes = round(seconds / 60)
-    if seconds < 90:  # noqa: PLR2004 - below, minutes would be too coarse
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"  # noqa: PLR2004

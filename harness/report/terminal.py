@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.core.entries import CellEntry, StageEntry
-from harness.core.expected import Expected, spoken
+from harness.core.expected import Expected
 from harness.core.outcome import Status, worst
 from harness.core.view import View, green
 from harness.machine.plain import cut, plain
@@ -43,6 +43,7 @@ from harness.report.summary import (
     tally,
     totals_line,
 )
+from harness.report.text import spoken
 
 _STYLES = {
     Status.PASS: "green",

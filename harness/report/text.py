@@ -13,6 +13,9 @@ EXCERPT_BYTES = 20_000
 _NAMED = 2
 """How many of many names are told."""
 
+_IN_SECONDS = 15
+"""Minutes from which on nobody wants the seconds."""
+
 
 def excerpt(path: Path) -> str | None:
     """Return the end of a text file as plain text, with a note of what was left out.
@@ -54,3 +57,14 @@ def shortened(text: str, length: int = 240) -> str:
         return line
     half = (length - 3) // 2
     return f"{line[:half]} … {line[-half:]}"
+
+
+def spoken(seconds: float) -> str:
+    """Return a time as people say it: ``40 s``, ``6 min 40 s``, ``25 min``, ``2 h 5 min``."""
+    whole = round(seconds)
+    minutes, hours = whole // 60, whole // 3600
+    if not minutes:
+        return f"{whole} s"
+    if hours:
+        return f"{hours} h {minutes % 60} min"
+    return f"{minutes} min {whole % 60} s" if minutes < _IN_SECONDS else f"{minutes} min"

@@ -125,6 +125,11 @@ class Reusing:
             return None
         return earlier.served(code, server, cell.scenario)
 
+    @property
+    def took_some(self) -> bool:
+        """Whether there are cells that were not run, or will not be."""
+        return bool(self._taken or self._same)
+
     def ask_services(self, stacks: Stacks) -> None:
         """Tell of the services of taken cells by themselves: as an earlier run does, or anew.
 

@@ -22,7 +22,7 @@ import msgspec
 from harness.catalog.releases import Client, Service
 from harness.client.cell import CellOutcome, not_run
 from harness.core.entries import CellEntry, now
-from harness.core.expected import Expected, spoken
+from harness.core.expected import Expected
 from harness.core.outcome import Status
 from harness.core.plan import Cell, Plan, conclusive
 from harness.core.provenance import with_key
@@ -32,6 +32,7 @@ from harness.machine.processes import kill_marked, mark_own, raise_exit
 from harness.machine.secrets import KNOWN, from_environment
 from harness.machine.strays import kill_strays
 from harness.report.terminal import Screen
+from harness.report.text import spoken
 from harness.run.beginning import record_start
 from harness.run.clients import Clients
 from harness.run.contracts import Contracts
@@ -269,7 +270,7 @@ class Run:
         Raises:
             InfraError: when one does not start, or the run is being ended.
         """
-        if self.stacks is not None:
+        if self.stacks is not None and self._reusing.took_some:
             self.executor.check_not_cancelled()
             self._reusing.ask_services(self.stacks)
 

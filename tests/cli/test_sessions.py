@@ -277,6 +277,7 @@ def test_full_says_how_its_walk_goes_on_before_it_begins(monkeypatch):
     session: Any = SimpleNamespace(notify=lambda *_, **__: None)
     run: Any = SimpleNamespace(
         end=lambda: None,
+        ask_services=lambda: None,
         screen=SimpleNamespace(say=said.append),
         folder=SimpleNamespace(run="20260101-full"),
     )

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from harness.core.entries import CellEntry, Reused
-from harness.core.expected import Expected, Took, expected_by, spoken
+from harness.core.expected import Expected, Took, expected_by
 from tests.report import journals
 
 BEGUN = datetime(2026, 11, 1, 12, 0, tzinfo=timezone.utc)
@@ -87,10 +87,3 @@ def test_what_is_left_follows_what_has_been_seen():
     assert known.left(planned, planned) == 0
     reused = msgspec.structs.replace(planned[1], reused=Reused(run="r", at=BEGUN))
     assert known.left(planned, [reused]) == pytest.approx(22 / 2)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"), [(4.4, "4 s"), (89, "89 s"), (400, "7 min"), (7500, "2 h 5 min")]
-)
-def test_times_as_people_say_them(seconds: float, words: str):
-    assert spoken(seconds) == words

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.report.text import EXCERPT_LINES, excerpt, shortened, some
+import pytest
+
+from harness.report.text import EXCERPT_LINES, excerpt, shortened, some, spoken
 
 
 def test_many_names_are_counted():
@@ -44,3 +46,17 @@ def test_shortening_leaves_the_middle_out_and_keeps_one_line():
     assert long.startswith("start")
     assert long.endswith("end")
     assert len(long) <= 60
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (4.4, "4 s"),
+        (59.7, "1 min 0 s"),
+        (400, "6 min 40 s"),
+        (1530, "25 min"),
+        (7500, "2 h 5 min"),
+    ],
+)
+def test_times_as_people_say_them(seconds: float, words: str):
+    assert spoken(seconds) == words
