@@ -7,7 +7,7 @@ takes of each line only what it is found by, and a line whole when its result is
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -91,13 +91,11 @@ class Earlier:
 
     Args:
         results: the folder of their results.
-
-    Attributes:
-        unread: a sentence on each journal that nothing, or not all, is taken from.
+        say: called with a sentence on each journal that nothing, or not all, is taken from.
     """
 
-    def __init__(self, results: Path) -> None:
-        self.unread: list[str] = []
+    def __init__(self, results: Path, say: Callable[[str], None]) -> None:
+        self._say = say
         self._places: dict[tuple[str, str], list[_Place]] = {}
         self._served: dict[tuple[str, str, str], set[Served]] = {}
         for journal in sorted(results.glob("*/journal.jsonl")):
@@ -109,7 +107,7 @@ class Earlier:
         try:
             text = journal.read_bytes()
         except OSError as error:
-            self.unread.append(f"{journal}: nothing is taken from it: {error.strerror}")
+            self._say(f"{journal}: nothing is taken from it: {error.strerror}")
             return
         start = 0
         # What follows the last line's end was cut short, or is being written.
@@ -117,11 +115,11 @@ class Earlier:
             try:
                 found = _DECODER.decode(line)
             except msgspec.DecodeError as error:
-                self.unread.append(f"{journal}:{number}: nothing more is taken from it: {error}")
+                self._say(f"{journal}:{number}: nothing more is taken from it: {error}")
                 return
             if found.schema != SCHEMA:
                 of_before = f"of an earlier harness (journal schema {found.schema})"
-                self.unread.append(f"{journal}: nothing is taken from it: {of_before}")
+                self._say(f"{journal}: nothing is taken from it: {of_before}")
                 return
             if found.provenance.key:
                 place = _Place(journal, start, len(line))
@@ -201,7 +199,7 @@ class Earlier:
             try:
                 yield msgspec.json.decode(place.read(), type=kind), place
             except (OSError, msgspec.DecodeError) as error:
-                self.unread.append(f"{place.journal}: a result is not taken from it: {error}")
+                self._say(f"{place.journal}: a result is not taken from it: {error}")
 
 
 _DECODER = msgspec.json.Decoder(_Line)

@@ -152,9 +152,8 @@ class Run:
         return expected
 
     def _make_reusing(self) -> Reusing:
-        earlier = Earlier(self.options.results) if self.options.reuse else None
-        for sentence in earlier.unread if earlier else ():
-            self.screen.say(sentence)
+        results, say = self.options.results, self.screen.say
+        earlier = Earlier(results, say) if self.options.reuse else None
         return Reusing(
             self.options,
             self.whole,

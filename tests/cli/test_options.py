@@ -170,6 +170,12 @@ def test_packages_bring_the_probe_that_has_a_check_of_them(catalog):
         ("fixed_db", ["--on-failure", "cry"], ["--on-failure", "cry", "next"]),
         ("fixed_db", ["--gate", "rolback"], ["--gate rolback: no such gate (nearest: rollback);"]),
         ("fixed_db", ["--gate", ","], ["--gate ,: the list is empty; available: rollback"]),
+        ("compat", ["--reuse", "--repeat", "2"], ["--repeat asks for a cell several times"]),
+        ("cross", ["--reuse", "--service-url", "http://x"], ["--reuse: what --service-url names"]),
+        ("local", ["--reuse", "--s3-root", "s3://x"], ["--reuse: what --s3-root names may"]),
+        ("compat", ["--reuse", "--keep"], ["what is reused makes nothing: leave out --reuse"]),
+        ("fixed_db", ["--reuse"], ["--reuse: it goes with compat, cross, local"]),
+        ("fixed_db", ["--no-dedupe"], ["--no-dedupe: it goes with compat, cross"]),
         ("compat", ["--gate", "rollback"], ["--gate: it goes with fixed_db, full, diff;"]),
     ],
 )

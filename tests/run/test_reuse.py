@@ -51,7 +51,7 @@ def earlier(results: Path, *runs: Sequence[CellEntry], **fields: Any) -> Earlier
         folder = results / f"run-{number}"
         folder.mkdir(parents=True)
         journals.write(folder, cells, run=cells[0].run if cells else RUN, at=THEN, **fields)
-    return Earlier(results)
+    return Earlier(results, pytest.fail)
 
 
 def test_a_result_is_found_by_its_key_and_says_from_when_and_where(tmp_path: Path):
@@ -150,11 +150,22 @@ def test_a_journal_that_cannot_be_read_is_named(tmp_path: Path):
     (tmp_path / "old").mkdir()
     old = '{"kind":"run","schema":1}\n'
     (tmp_path / "old" / "journal.jsonl").write_text(old, encoding="utf-8")
-    found = earlier(tmp_path, [result()])
-    assert found.cell(KEY, tmp_path) is not None
-    broken, of_before = found.unread
+    journals.write(tmp_path / "whole", [result()], run=RUN)
+    said: list[str] = []
+    assert Earlier(tmp_path, said.append).cell(KEY, tmp_path) is not None
+    broken, of_before = said
     assert broken.startswith(f"{tmp_path / 'broken' / 'journal.jsonl'}:1: nothing more is taken")
     assert of_before.endswith("of an earlier harness (journal schema 1)")
+
+
+def test_so_is_one_with_a_result_that_cannot_be_read(tmp_path: Path):
+    journals.write(tmp_path / "whole", [result()], run=RUN)
+    journal = tmp_path / "whole" / "journal.jsonl"
+    journal.write_bytes(journal.read_bytes().replace(b'"seconds":3.21', b'"seconds":-3.2'))
+    said: list[str] = []
+    assert Earlier(tmp_path, said.append).cell(KEY, tmp_path) is None
+    (sentence,) = said
+    assert sentence.startswith(f"{journal}: a result is not taken from it: ")
 
 
 def service(**fields: Any) -> StageEntry:
