@@ -44,7 +44,9 @@ def _but_the_name(cell: Cell) -> tuple[object, ...]:
     point = msgspec.structs.replace(cell.point, service=None, build="")
     # Some checks go by the release, whatever it reports.
     asked = tuple(check.name for check in cell.checks if not cell.unsupported(check))
-    return point, cell.probe.name, cell.probe.digest, cell.stage, asked
+    # An image may be tagged as a release that it is not: who runs it finds out.
+    known = (cell.service.reported, cell.service.schema) if cell.service else ()
+    return point, cell.probe.name, cell.probe.digest, cell.stage, asked, known
 
 
 def told_with(entry: CellEntry, cell: Cell, plan: Plan) -> CellEntry:

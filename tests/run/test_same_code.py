@@ -51,6 +51,12 @@ def test_a_check_that_goes_by_the_release_keeps_them_apart():
     assert len(left) == 2
 
 
+def test_an_image_that_is_tagged_as_another_release_is_run_to_find_out():
+    cells = [cell("v2.4.2"), cell("v2.4.1")]
+    left, others = share(cells, lambda _: "one image")
+    assert (left, others) == (cells, {})
+
+
 @pytest.mark.parametrize("status", ["pass", "fail"])
 def test_the_other_says_with_which_service_it_was_run(status: str):
     one, other = cell("v2.4.2"), cell("v2.4.3")
