@@ -115,6 +115,12 @@ def clean(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", default=False)
+def bisect(session: nox.Session) -> None:
+    """Find the first release or commit where a check fails, by the fewest cells."""
+    sessions().run_command(session, "bisect")
+
+
+@nox.session(venv_backend="none", default=False)
 def report(session: nox.Session) -> None:
     """Draw the reports again, of the last run or of several put together."""
     sessions().run_command(session, "report")

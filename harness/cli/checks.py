@@ -36,6 +36,18 @@ def at_least_once(value: Value) -> str:
     return "" if isinstance(value, int) and value >= 1 else "each cell must run at least once"
 
 
+def has_a_majority(value: Value) -> str:
+    """Find a number of attempts wrong of which two outcomes may be as frequent."""
+    odd = isinstance(value, int) and value >= 1 and value % 2
+    return "" if odd else "an odd number is needed, of which there is a majority"
+
+
+def names_a_check(value: Value) -> str:
+    """Find wrong what does not name a check by its probe."""
+    probe, slash, check = str(value).partition("/")
+    return "" if probe and slash and check else "a check is named PROBE/CHECK, as basics/resume"
+
+
 def not_negative(value: Value) -> str:
     """Find a number wrong that counts less than nothing."""
     return "" if isinstance(value, int) and value >= 0 else "a number from 0 is needed"

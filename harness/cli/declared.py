@@ -9,14 +9,16 @@ from __future__ import annotations
 from harness.cli.declarations.parts import CONTAINERS, S3, STACK
 from harness.cli.declarations.results import COMMANDS, KEEPING
 from harness.cli.declarations.running import CROSSING, EXTERNAL, RUNNING, SELECTION, WALK
+from harness.cli.declarations.searching import BISECT, of_steps
 from harness.cli.declarations.ui import CHECKING, GROUND, ORIGIN, PAGE
 from harness.cli.option import Option
 
-OPTIONS = (
+_OF_RUNS = (
     *(*SELECTION, *CROSSING, *RUNNING, *STACK, *CONTAINERS, *EXTERNAL, *WALK),
     *(*GROUND, *PAGE, *ORIGIN, *CHECKING),
-    *(*S3, *KEEPING, *COMMANDS),
+    *(*S3, *KEEPING),
 )
+OPTIONS = (*_OF_RUNS, *BISECT, *of_steps(_OF_RUNS), *COMMANDS)
 """In the order of the help."""
 
 

@@ -29,7 +29,7 @@ of its line. Lines that rerun a cell hold no secret. One that was written out is
 runs nothing while a variable or file that a line names is missing, and says which, for which cells.
 The lines of `ui` name a `--database-url` without its password: that is `PGPASSWORD`.
 """
-_WITHOUT_LINES = {"report", "diff", "rerun", "clean"}
+_WITHOUT_LINES = {"bisect", "report", "diff", "rerun", "clean"}
 """Sessions no cell comes of."""
 
 

@@ -81,6 +81,14 @@ SESSIONS = {
   nox -s ui -- --check --ui-version 'v2.3.2,v2.5.1'    a grid for each of these UIs
   nox -s ui -- --database-url postgresql://USER:PASSWORD@HOST:PORT/DATABASE""",
     ),
+    "bisect": Session(
+        "Finds the first release or commit where a check fails, or the first where it passes again:"
+        " each step is one cell of compat. What cannot be tested is skipped.",
+        """examples:
+  nox -s bisect -- --check basics/resume --good 2.12.5 --bad 2.12.11
+  nox -s bisect -- --check basics/run --good v2.4.0 --bad HEAD --checkout ../metaflow-service
+  nox -s bisect -- --check basics/tags --good 2.19.38 --bad HEAD --metaflow-checkout ../metaflow""",
+    ),
     "report": Session(
         "Draws every report again. Several sources are put together; of a cell that several have,"
         " the later entry counts.",

@@ -10,17 +10,14 @@ A cell that was red and is green when the same is run again is flaky; the summar
 from __future__ import annotations
 
 import os
-import secrets
 import shlex
 import shutil
-import subprocess
-import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from datetime import datetime, timezone
 from pathlib import Path
 
 from harness.cli.declared import options_of
 from harness.cli.lines import CLIENTS, PAIRS
+from harness.cli.nested import journals_below, results_folder, run_nox
 from harness.cli.option import value_in
 from harness.cli.parser import build_parser
 from harness.cli.secret import is_reference, read_secret
@@ -30,13 +27,12 @@ from harness.core.outcome import Status
 from harness.core.view import View, green, key_of
 from harness.machine.errors import UsageError, nearest
 from harness.machine.secrets import SECRET
-from harness.machine.tools import ROOT
 from harness.report.files import write_reports
 from harness.report.merge import merge, write_journal
 from harness.report.summary import place, totals_line
 from harness.report.terminal import Screen
 from harness.report.text import counted
-from harness.run.folder import make_latest, make_private
+from harness.run.folder import make_latest
 
 _SERVICE = "--service"
 _DATABASE = "--database-url"
@@ -218,11 +214,11 @@ def rerun_main(arguments: Sequence[str]) -> int:
         if not bad:
             screen.say("nothing failed, timed out, was infra or is missing: nothing to run again")
         return int(bool(left_out))
-    folder = _folder(home.resolve().parent)
+    folder = results_folder(home.resolve().parent, "rerun")
     for words in commands(chosen):
         screen.say(f"running again: {shlex.join(words)}")
-        _run([*words, "--results", str(folder / "runs")])
-    journals = _journals(folder)
+        run_nox([*words, "--results", str(folder / "runs")])
+    journals = journals_below(folder / "runs")
     if not journals:
         shutil.rmtree(folder)
         screen.say("nothing was run again: see above")
@@ -259,33 +255,6 @@ def _told(screen: Screen, view: View, ids: Collection[str]) -> bool:
     for stage in still:
         screen.say(f"run again and not green: {_named(stage)}")
     return len(done) == len(ids) and not still and all(map(green, again))
-
-
-def _folder(results: Path) -> Path:
-    moment = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
-    folder = results / f"{moment}-rerun-{secrets.token_hex(2)}"
-    try:
-        make_private(folder)
-    except OSError as error:
-        why = error.strerror
-        raise UsageError(
-            f"{results}: the report of both runs cannot be written beside these results: {why}"
-        ) from error
-    return folder
-
-
-def _run(words: Sequence[str]) -> None:
-    """Run one nox command; its cells say how it ended, so its exit code does not."""
-    program, *rest = words
-    # The nox of this very process: the one on PATH may be too old for the noxfile.
-    command = [sys.executable, "-m", program, "--noxfile", str(ROOT / "noxfile.py"), *rest]
-    subprocess.run(command, check=False)
-
-
-def _journals(folder: Path) -> list[Path]:
-    return sorted(
-        path for path in folder.glob("runs/*/journal.jsonl") if not path.parent.is_symlink()
-    )
 
 
 def _together(source: Path, journals: Sequence[Path], folder: Path) -> View:

@@ -17,6 +17,7 @@ import nox
 from harness.catalog.releases import Catalog, Client
 from harness.catalog.versions import load
 from harness.cli.asked import CLIENT_SESSIONS, FULL
+from harness.cli.bisect import bisect_main
 from harness.cli.choice import Choice, Chosen, exit_with
 from harness.cli.clean import clean_main, clear
 from harness.cli.commands import diff_main, report_main
@@ -62,6 +63,7 @@ def ui_main(arguments: Sequence[str]) -> int:
 
 
 _COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
+    "bisect": lambda arguments: bisect_main(arguments, describe_engine),
     "clean": clean_main,
     "diff": diff_main,
     "report": report_main,

@@ -137,9 +137,9 @@ def test_results_beside_which_nothing_can_be_written_are_an_error(tmp_path: Path
         raise PermissionError(13, "Permission denied")
 
     # As root all can be written.
-    monkeypatch.setattr(rerun, "make_private", refuse)
-    monkeypatch.setattr(rerun, "_run", lambda _: pytest.fail("nothing may begin"))
-    with pytest.raises(UsageError, match=r"beside these results: Permission denied$"):
+    monkeypatch.setattr("harness.cli.nested.make_private", refuse)
+    monkeypatch.setattr(rerun, "run_nox", lambda _: pytest.fail("nothing may begin"))
+    with pytest.raises(UsageError, match=r"cannot be written there: Permission denied$"):
         rerun_main(["--from", str(tmp_path)])
 
 
@@ -165,7 +165,7 @@ def test_both_runs_are_put_together_and_flaky_is_counted(
         folder = Path(words[words.index("--results") + 1]) / "second"
         journals.write(folder, _red(again), run="second")
 
-    monkeypatch.setattr(rerun, "_run", run)
+    monkeypatch.setattr(rerun, "run_nox", run)
     assert rerun_main(["--from", str(results / "first")]) == code
     body = json.loads((results / "latest" / "results.json").read_text(encoding="utf-8"))
     assert body["flaky"] == flaky
@@ -178,7 +178,7 @@ def test_a_rerun_that_ran_nothing_is_red_and_leaves_the_results(
 ):
     results = tmp_path / "results"
     journals.write(results / "first", _red("fail", "pass"), run="first")
-    monkeypatch.setattr(rerun, "_run", lambda _: None)
+    monkeypatch.setattr(rerun, "run_nox", lambda _: None)
     assert rerun_main(["--from", str(results / "first")]) == 1
     assert "nothing was run again: see above" in capsys.readouterr().out
     assert [path.name for path in results.iterdir()] == ["first"]
@@ -195,7 +195,7 @@ def test_a_rerun_that_left_cells_out_is_red(
         folder = Path(words[words.index("--results") + 1]) / "second"
         journals.write(folder, _red("pass"), run="second")
 
-    monkeypatch.setattr(rerun, "_run", run)
+    monkeypatch.setattr(rerun, "run_nox", run)
     assert rerun_main(["--from", str(results / "first")]) == 1
     said = capsys.readouterr().out
     assert "run again: 1 pass (1 flaky): 1 cell" in said
@@ -245,7 +245,7 @@ def test_the_walk_to_a_stage_that_is_not_green_is_run_again(
         folder = Path(words[words.index("--results") + 1]) / "second"
         journals.write(folder, run="second", **_walk(again, lost if again == "fail" else ()))
 
-    monkeypatch.setattr(rerun, "_run", run)
+    monkeypatch.setattr(rerun, "run_nox", run)
     assert rerun_main(["--from", str(results / "first")]) == int(again == "fail")
     assert lines == [
         "nox -s fixed_db -- --metaflow 2.0.5,2.19.39 --path v2.2.0,v2.3.0 --probe basics"
@@ -296,7 +296,7 @@ def test_nothing_runs_while_a_secret_of_a_line_is_missing(
     other = journals.cell("2.2.13", "v2.3.0", {"run": "fail"})
     journals.write(tmp_path / "first", [other, *map(_with_password, "abcde")], run="first")
     ran: list[list[str]] = []
-    monkeypatch.setattr(rerun, "_run", ran.append)
+    monkeypatch.setattr(rerun, "run_nox", ran.append)
     monkeypatch.delenv("COMPAT_DATABASE_PASSWORD", raising=False)
     with pytest.raises(UsageError) as refused:
         rerun_main(["--from", str(tmp_path / "first")])
@@ -392,7 +392,7 @@ def test_what_was_planned_and_never_ran_is_run_again(
         cells = [cell for cell in again if cell.probe == probe]
         journals.write(folder, cells, run=probe)
 
-    monkeypatch.setattr(rerun, "_run", run)
+    monkeypatch.setattr(rerun, "run_nox", run)
     assert rerun_main(["--from", str(results / "first")]) == 0
     assert "run again: 2 pass: 2 cells" in capsys.readouterr().out
     whole = View(read(results / "latest"))

@@ -1,0 +1,78 @@
+"""What is searched for by ``bisect``; its cells are those of ``compat``, and take their options."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from harness.cli.checks import has_a_majority, names_a_check
+from harness.cli.option import Option, Role
+
+_SESSIONS = ("bisect",)
+_GROUP = "what to search"
+_WHY = "no cell comes of this session: its steps are runs of compat"
+_END = "release of a client or a service; where it is none, a commit of the checkout"
+
+BISECT = (
+    Option(
+        "--check",
+        _SESSIONS,
+        _GROUP,
+        "the check that turns: as reports name it, basics/resume",
+        Role.NOT_NEEDED,
+        _WHY,
+        metavar="PROBE/CHECK",
+        check=names_a_check,
+    ),
+    Option("--good", _SESSIONS, _GROUP, f"where it passes: {_END}", Role.NOT_NEEDED, _WHY),
+    Option("--bad", _SESSIONS, _GROUP, f"where it fails: {_END}", Role.NOT_NEEDED, _WHY),
+    Option(
+        "--metaflow",
+        _SESSIONS,
+        _GROUP,
+        "the client that stays, and services are searched",
+        Role.NOT_NEEDED,
+        _WHY,
+        metavar="CLIENT",
+        unasked="latest",
+    ),
+    Option(
+        "--service",
+        _SESSIONS,
+        _GROUP,
+        "the service that stays, and clients are searched",
+        Role.NOT_NEEDED,
+        _WHY,
+        metavar="SERVICE",
+        unasked="latest",
+    ),
+    Option(
+        "--repeat",
+        _SESSIONS,
+        _GROUP,
+        "run each step so often, and take the majority of what came of it; unasked once, and those"
+        " that the answer rests on once more: the search stops where the two differ",
+        Role.NOT_NEEDED,
+        _WHY,
+        metavar="N",
+        kind=int,
+        default=1,
+        check=has_a_majority,
+    ),
+)
+OWN = frozenset(option.name for option in BISECT)
+"""The names of options that say what is searched."""
+
+# A step is one cell; what it leaves is in the results of the search. A service that somebody else
+# runs would get the flows of all of them.
+_NOT_OF_STEPS = {
+    *("--probe", "--resume", "--plan", "--jobs", "--keep", "--with-service-logs"),
+    *("--service-url", "--database-url", "--allow-existing"),
+}
+
+
+def of_steps(options: Iterable[Option]) -> Iterator[Option]:
+    """Yield the options of ``compat`` that the steps of a search take, too."""
+    for option in options:
+        if "compat" in option.sessions and option.name not in OWN | _NOT_OF_STEPS:
+            yield replace(option, sessions=_SESSIONS)
