@@ -119,8 +119,9 @@ class Search:
         return sum(len(step.statuses) for step in self.steps.values())
 
     def _ask(self, variant: str) -> Verdict:
-        step = self.steps.setdefault(variant, Step())
+        step = self.steps.get(variant, Step())
         self._attempt(variant, step)
+        self.steps[variant] = step
         left = math.ceil(math.log2(self._bisection.left)) if self._bisection.left else 0
         title = f"{self.searched.noun} {self.searched.title(variant)}"
         self._say(f"[{self._runs}, about {left} to go] {title}: {step}{_because(step)}")

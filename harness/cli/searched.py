@@ -18,7 +18,7 @@ from harness.cli.options import parse
 from harness.cli.planning import OnPython, make_plan
 from harness.core.bisection import Verdict, line
 from harness.core.plan import Cell
-from harness.machine.errors import UsageError, about, nearest
+from harness.machine.errors import UsageError, nearest
 from harness.run.options import Options
 from harness.stack.service.git import Clone, GitError, open_clone, short
 
@@ -162,8 +162,11 @@ def _releases(raw: argparse.Namespace, side: str, words: list[str], validate: Pa
 
     ends = []
     for end in ("good", "bad"):
-        with about(f"--{end}"):
+        try:
             found = names(getattr(raw, end))
+        except UsageError as error:
+            # It was read as what a step is asked for.
+            raise UsageError(str(error).replace(f"{option}: ", f"--{end}: ", 1)) from error
         if len(found) != 1:
             raise UsageError(f"--{end} {getattr(raw, end)}: {len(found)} {side}s; name one")
         ends += found
