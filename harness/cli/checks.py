@@ -11,6 +11,7 @@ from packaging.utils import canonicalize_name
 from harness.catalog.versions import LAST_PORT
 from harness.cli.option import Value, listed
 from harness.core.scenarios import CHAOS, NO_SCENARIO, wrong_with
+from harness.core.sharding import MOST, Shard
 from harness.machine.errors import nearest
 from harness.stack.database.server import name_too_long
 
@@ -112,6 +113,15 @@ def image(value: Value) -> str:
     """Find wrong what is no name of an image."""
     fits = re.fullmatch(r"[\w.-]+(:\d+)?(/[\w.-]+)*(:[\w.-]+)?(@[\w:]+)?", str(value))
     return "" if fits else "not the name of an image, such as minio/minio"
+
+
+def shard(value: Value) -> str:
+    """Find wrong what names no part of a plan."""
+    try:
+        Shard.parse(str(value))
+    except ValueError:
+        return f"no part of several, such as 1/3, or 3 with --plan github; at most {MOST}"
+    return ""
 
 
 def scenarios(value: Value) -> str:

@@ -21,6 +21,7 @@ from harness.client.development import find_clients, open_metaflow
 from harness.core.pairs import make_pairs
 from harness.core.path import Step, given, moving, random_path, straight
 from harness.core.scenarios import awkward_beginning
+from harness.core.sharding import Shard
 from harness.core.told import SINCE, why_not
 from harness.machine.errors import InfraError, UsageError, about
 from harness.run.options import Options
@@ -141,8 +142,19 @@ def _options(
         selection=raw.service,
         gates=listed(raw.gate) or None,
         service_url=raw.service_url and raw.service_url.rstrip("/"),
+        shard=_shard(raw),
+        durations=raw.durations,
         ui_assets=raw.ui_assets.resolve() if session == FULL and raw.ui_assets else None,
     )
+
+
+def _shard(raw: argparse.Namespace) -> Shard | None:
+    shard = None if raw.shard is None else Shard.parse(raw.shard)
+    if raw.plan == "github" and (shard is None or shard.number):
+        raise UsageError("--plan github needs --shard N: how many jobs to make of the plan")
+    if raw.plan != "github" and shard is not None and not shard.number:
+        raise UsageError(f"--shard {shard}: which of them? name one, such as 1/{shard}")
+    return shard
 
 
 def _ui(

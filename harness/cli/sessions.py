@@ -27,6 +27,7 @@ from harness.cli.options import parse, parse_full
 from harness.cli.places import check_places
 from harness.cli.planning import OnPython, make_plan
 from harness.cli.rerun import rerun_main
+from harness.cli.sharding import matrix, own_part
 from harness.cli.ui_options import parse_ui
 from harness.cli.verdict import what_is_wrong
 from harness.client.development import find_clients
@@ -235,7 +236,7 @@ class Sessions:
         if not any(one.python for one in own):
             reason = self._choice.one(own[0].session, own[0].client).found
             raise UsageError(f"no selected client can run here: {reason}")
-        plan = make_plan(options, list(clients.values()))
+        plan = own_part(options, make_plan(options, list(clients.values())))
         before = view_before(options, plan)
         if options.resumed is not None and not options.plan:
             # Before its places are checked: a killed database may hold the port that was asked for.
@@ -246,6 +247,9 @@ class Sessions:
         return ClientRun(options, plan, before, shown)
 
     def _print_plans(self) -> None:
+        if any(one.options.plan == "github" for one in self._planned.values()):
+            print(matrix((one.options, one.plan) for one in self._planned.values()))
+            sys.exit(0)
         for one in self._planned.values():
             if one.options.plan == "json":
                 print(one.left.to_json())
@@ -326,7 +330,8 @@ class Sessions:
         if not cells:
             whole = self._planned[run.options.session].plan
             had_some = whole.of_client(client, chosen.asked, chosen.deps.name)
-            no_part = f"{client.name} has no part in --pairs"
+            part = f"--shard {run.options.shard}" if run.options.shard else "--pairs"
+            no_part = f"{client.name} has no part in {part}"
             session.skip("all of its cells are done" if had_some else no_part)
         if isinstance(why, str) and not session.python:
             run.skip(cells, Status.NOT_RUN, why)

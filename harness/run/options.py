@@ -12,6 +12,7 @@ from harness.core.expectations import Expectation
 from harness.core.pairs import Roles
 from harness.core.path import Step
 from harness.core.probes import Probe
+from harness.core.sharding import Shard
 from harness.machine.dependencies import Dependencies
 from harness.stack.options import StackOptions
 from harness.stack.service.git import Clone
@@ -34,7 +35,8 @@ class Options(StackOptions):
         reuse: whether results of earlier runs are taken instead of running.
         no_dedupe: whether services of the same code are each run.
         resumed: results folder of the run that goes on; None for a run that begins.
-        plan: how the plan is printed, ``text`` or ``json``; None for a run that does something.
+        plan: how the plan is printed, ``text``, ``json`` or ``github``; None for a run that does
+            something.
         pairs: who reads and resumes what whom wrote, in ``cross``; empty in other sessions.
         path: the stages of a fixed-database walk; empty in other sessions.
         seed: of a random path; None for every other.
@@ -43,6 +45,8 @@ class Options(StackOptions):
         migration_timeout: seconds a migration of a walk may take.
         gates: what of ``GATES`` turns the run red; None for none.
         allow_existing: whether the database of ``--database-url`` may have something in it.
+        shard: which part of the plan this run does; None for all of it.
+        durations: results that tell how long cells take; None where they count the same.
         ui_assets: the page that a UI over what is kept would take; None for none given.
     """
 
@@ -77,3 +81,5 @@ class Options(StackOptions):
     gates: tuple[str, ...] | None
     allow_existing: bool
     ui_assets: Path | None
+    shard: Shard | None = None
+    durations: Path | None = None

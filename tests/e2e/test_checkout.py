@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,27 @@ def test_the_wrong_order_is_reported_as_a_failure_and_as_such(clone, tmp_path):
     (bad,) = (cell for cell in done.cells if cell["status"] == "fail")
     assert "already exists" in bad["checks"]["run"]["reason"]
     assert "--scenario wrong-order" in bad["rerun"]
+
+
+def test_bisect_finds_the_commit_that_broke_a_service(clone, tmp_path):
+    planted = shutil.copytree(clone, tmp_path / "planted", symlinks=True)
+    server = planted / "services" / "metadata_service" / "server.py"
+    for number in range(5):
+        if number == 3:
+            text = server.read_text(encoding="utf-8")
+            server.write_text(f"raise SystemExit('planted')\n{text}", encoding="utf-8")
+        (planted / "README.md").write_text(f"{number}\n", encoding="utf-8")
+        upstream.git(planted, "commit", "--quiet", "--all", "--message", f"change {number}")
+    ends = ("--good", "HEAD~4", "--bad", "HEAD", "--checkout", str(planted))
+    done = run("bisect", tmp_path / "results", "--check", "hello/run", *ends)
+    assert done.code == 0, done.output
+    broken = upstream.git(planted, "rev-parse", "HEAD~1").strip()
+    assert f"first bad commit: {broken[:7]} (change 3); " in done.output
+    assert "tried 2 cells of 5 commits, 4 attempts: " in done.output
+    assert (
+        f"it shows again by: nox -s compat -- --metaflow 2.19.39 --service {broken}" in done.output
+    )
+    assert {cell["service"]: cell["status"] for cell in done.cells}[broken] == "fail"
 
 
 @pytest.mark.parametrize(

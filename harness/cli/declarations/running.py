@@ -16,8 +16,9 @@ from harness.cli.checks import (
     not_negative,
     pythons,
     requirements,
+    shard,
 )
-from harness.cli.declarations.takers import CROSS, RUNS, SHARING, STACKS, WALKS
+from harness.cli.declarations.takers import CROSS, RUNS, SHARDED, SHARING, STACKS, WALKS
 from harness.cli.option import Option, Role
 from harness.core import expectations
 from harness.core.outcome import GATES
@@ -33,6 +34,7 @@ DATASTORES = ("local", "s3")
 _SELECTOR = "all, minors (last patch of each minor), latest, a comma list, or ranges like '>=2.3'"
 
 _WHAT = "what to run"
+_ONE_CELL = "a line runs one cell"
 _PROBE = Option(
     "--probe",
     ("compat", "fixed_db", "chaos", "local"),
@@ -167,11 +169,37 @@ SELECTION = (
         "--plan",
         RUNS,
         _WHAT,
-        "print the plan and stop: as text, or as one JSON object a session",
+        "print the plan and stop: as text, as one JSON object a session, or as the matrix of a"
+        " workflow of GitHub, whose jobs run --shard N shards",
         Role.NOT_NEEDED,
         "a run that only prints its plan has no cells",
-        choices=("text", "json"),
+        choices=("text", "json", "github"),
         bare="text",
+    ),
+    Option(
+        "--shard",
+        SHARDED,
+        _WHAT,
+        "run part I of N of the plan: in compat and local what a client runs on a stack stays"
+        " together, in cross what shares a database, in fixed_db a walk; report puts the results of"
+        " all together",
+        Role.NOT_NEEDED,
+        _ONE_CELL,
+        metavar="I/N",
+        check=shard,
+    ),
+    Option(
+        "--durations",
+        SHARDED,
+        _WHAT,
+        "results folder or journal that tells how long cells take, so that shards take about as"
+        " long as each other: the same for all of them",
+        Role.NOT_NEEDED,
+        _ONE_CELL,
+        kind=Path,
+        unasked="each cell counts the same",
+        metavar="RESULTS",
+        needs={"--shard": "{name} is of no use without --shard"},
     ),
 )
 

@@ -67,6 +67,7 @@ OWN = frozenset(option.name for option in BISECT)
 # runs would get the flows of all of them.
 _NOT_OF_STEPS = {
     *("--probe", "--resume", "--plan", "--jobs", "--keep", "--with-service-logs"),
+    *("--shard", "--durations"),
     *("--service-url", "--database-url", "--allow-existing"),
 }
 

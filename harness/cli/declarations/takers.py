@@ -9,5 +9,6 @@ SHARING = ("compat", *CROSS, *WALKS)
 """Those whose stacks several cells may use at a time."""
 STACKS = (*SHARING, *CHAOS)
 RUNS = (*STACKS, "local")
+SHARDED = ("compat", *CROSS, "fixed_db", "local")
 SHOWS = ("full", "ui")
 UI = ("ui",)
