@@ -216,24 +216,15 @@ def answer(search: Search, found: Found) -> list[str]:
         wrong = f"{searched.title(found.wrong)} is {found.told[found.wrong].value}"
         return [f"nothing turns: {wrong}, and so is all that was tried"]
     first = titles[0]
-    if not found.exact:
+    if len(titles) > 1:
         first = f"one of {', '.join(titles)}: what lies before the last of them cannot be tested"
     lines = [f"first {kind} {searched.noun}: {first}; {before} is {older.value}"]
-    by_word = [
-        searched.title(one)
-        for one in (*found.before, *found.first)
-        if found.told.get(one) is Verdict.UNTESTABLE and one in _ends(searched)
-    ]
+    by_word = map(searched.title, found.unproven)
     lines += [f"by your word alone, for it could not be tested: {one}" for one in by_word]
     shows = search.steps.get(found.first[-1] if kind == "bad" else found.before[-1])
-    if shows is not None and shows.rerun:
+    if shows is not None and shows.verdict is Verdict.BAD:
         lines += [f"it shows again by: {shows.rerun}"]
     return lines
-
-
-def _ends(searched: Searched) -> tuple[str, str]:
-    names = list(searched.history)
-    return names[0], names[-1]
 
 
 def _path(search: Search) -> list[str]:

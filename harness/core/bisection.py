@@ -34,17 +34,19 @@ class Found:
         before: the ones right before those, whose verdict is that of the older end.
         told: the verdict of each variant that was asked, in the order of asking.
         wrong: the end that turned out not to be what it was said to be; empty for none.
+        unproven: the ends on whose word the answer rests, for they could not be tested.
     """
 
     first: tuple[str, ...]
     before: tuple[str, ...]
     told: Mapping[str, Verdict]
     wrong: str = ""
+    unproven: tuple[str, ...] = ()
 
     @property
     def exact(self) -> bool:
-        """Whether it is known which one is the first."""
-        return not self.wrong and len(self.first) == 1
+        """Whether it is known, and was seen, which one is the first."""
+        return not self.wrong and not self.unproven and len(self.first) == 1
 
 
 def line(variants: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -126,13 +128,15 @@ class Bisection:
         first = [self._variants[number] for number in _bits(self._candidates)]
         border = _union(self._parents[number] for number in _bits(self._candidates))
         before = [self._variants[number] for number in _bits(border & self._before)]
+        unproven = []
         for end, verdict in ((self._variants[-1], self._newer), (self._variants[0], self._older)):
-            rests = end in {self._variants[self._first_at], *before} and end not in self.told
-            if rests:
+            if end in {self._variants[self._first_at], *before} and end not in self.told:
                 self.told[end] = ask(end)
-                if self.told[end] not in {verdict, Verdict.UNTESTABLE}:
+                if self.told[end] is Verdict.UNTESTABLE:
+                    unproven.append(end)
+                elif self.told[end] is not verdict:
                     return Found(tuple(first), tuple(before), self.told, end)
-        return Found(tuple(first), tuple(before), self.told)
+        return Found(tuple(first), tuple(before), self.told, unproven=tuple(unproven))
 
 
 def _bits(members: int) -> Iterator[int]:

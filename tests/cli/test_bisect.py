@@ -145,6 +145,15 @@ def test_an_end_that_is_not_as_it_was_said_is_told(ran, tmp_path, capsys):
     assert "nothing turns: 2.12.11 is good, and so is all" in capsys.readouterr().out
 
 
+def test_an_end_that_cannot_be_tested_leaves_the_answer_unproven(ran, tmp_path, capsys):
+    ran(lambda client, _: "infra" if client == "2.12.11" else "pass")
+    assert bisect(tmp_path, *RESUME) == 1
+    output = capsys.readouterr().out
+    assert "first bad client: 2.12.11; 2.12.10 is good" in output
+    assert "by your word alone, for it could not be tested: 2.12.11" in output
+    assert "it shows again" not in output
+
+
 def test_releases_that_run_nothing_stop_the_search(ran, tmp_path, capsys):
     ran(lambda *_: "nothing")
     assert bisect(tmp_path, *RESUME) == 1

@@ -47,6 +47,8 @@ SAMPLES = {
     "--with": "pandas>=3,<4 pyarrow",
     "--service": "v2.3.0,v2.5.0",
     "--probe": "hello",
+    "--shard": "1/2",
+    "--durations": "{flows}",
     "--flow-dir": "{flows}",
     "--datastore": "s3",
     "--expectations": "{expectations}",

@@ -64,6 +64,13 @@ def test_an_end_that_is_not_what_it_was_said_to_be_is_named():
     assert not search(line(names(9)), names(9)).exact
 
 
+def test_an_end_that_cannot_be_tested_proves_nothing():
+    found = search(line(names(9)), (), ["8"])
+    assert (found.first, found.unproven, found.exact) == (("8",), ("8",), False)
+    found = search(line(names(9)), names(9)[1:], ["0"])
+    assert (found.first, found.unproven, found.exact) == (("1",), ("0",), False)
+
+
 def test_what_cannot_be_tested_leaves_as_many_as_may_be_the_first():
     found = search(line(names(12)), names(12)[5:], ["3", "4", "9"])
     assert (found.first, found.before) == (("3", "4", "5"), ("2",))

@@ -83,11 +83,12 @@ def test_bisect_finds_the_commit_that_broke_a_service(clone, tmp_path):
     for number in range(5):
         if number == 3:
             text = server.read_text(encoding="utf-8")
-            server.write_text(f"raise SystemExit('planted')\n{text}", encoding="utf-8")
+            fault = "import os; os.environ['METAFLOW_COMPAT_FAULT'] = 'lose-artifact:greeting'"
+            server.write_text(f"{fault}\n{text}", encoding="utf-8")
         (planted / "README.md").write_text(f"{number}\n", encoding="utf-8")
         upstream.git(planted, "commit", "--quiet", "--all", "--message", f"change {number}")
     ends = ("--good", "HEAD~4", "--bad", "HEAD", "--checkout", str(planted))
-    done = run("bisect", tmp_path / "results", "--check", "hello/run", *ends)
+    done = run("bisect", tmp_path / "results", "--check", "hello/artifacts", *ends)
     assert done.code == 0, done.output
     broken = upstream.git(planted, "rev-parse", "HEAD~1").strip()
     assert f"first bad commit: {broken[:7]} (change 3); " in done.output

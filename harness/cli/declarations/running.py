@@ -34,7 +34,6 @@ DATASTORES = ("local", "s3")
 _SELECTOR = "all, minors (last patch of each minor), latest, a comma list, or ranges like '>=2.3'"
 
 _WHAT = "what to run"
-_ONE_CELL = "a line runs one cell"
 _PROBE = Option(
     "--probe",
     ("compat", "fixed_db", "chaos", "local"),
@@ -183,8 +182,7 @@ SELECTION = (
         "run part I of N of the plan: in compat and local what a client runs on a stack stays"
         " together, in cross what shares a database, in fixed_db a walk; report puts the results of"
         " all together",
-        Role.NOT_NEEDED,
-        _ONE_CELL,
+        Role.AXIS,
         metavar="I/N",
         check=shard,
     ),
@@ -194,8 +192,7 @@ SELECTION = (
         _WHAT,
         "results folder or journal that tells how long cells take, so that shards take about as"
         " long as each other: the same for all of them",
-        Role.NOT_NEEDED,
-        _ONE_CELL,
+        Role.AXIS,
         kind=Path,
         unasked="each cell counts the same",
         metavar="RESULTS",
