@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -146,7 +145,8 @@ class Search:
         if not attempts:
             step.reason = _last_words(log)
             if self.searched.noun != "commit":
-                raise HarnessError(f"{shlex.join(words)} ran no cell: {step.reason}; see {log}")
+                # Without its command, which may hold a secret.
+                raise HarnessError(f"{variant} ran no cell: {step.reason}; see {log}")
         for cell in attempts:
             outcome = cell.checks.get(self.searched.check) or next(iter(cell.checks.values()))
             step.statuses.append(outcome.status)

@@ -156,8 +156,10 @@ def test_an_end_that_cannot_be_tested_leaves_the_answer_unproven(ran, tmp_path, 
 
 def test_releases_that_run_nothing_stop_the_search(ran, tmp_path, capsys):
     ran(lambda *_: "nothing")
-    assert bisect(tmp_path, *RESUME) == 1
-    assert "ran no cell: error: it went wrong" in capsys.readouterr().out
+    assert bisect(tmp_path, *RESUME, "--database-password", "not to be written") == 1
+    output = capsys.readouterr().out
+    assert "stopped: 2.12.8 ran no cell: error: it went wrong" in output
+    assert "not to be written" not in output
 
 
 def test_a_search_that_breaks_reports_what_it_has(ran, tmp_path, capsys):
