@@ -126,7 +126,7 @@ def test_packages_bring_the_probe_that_has_a_check_of_them(catalog):
             "local",
             ["--service=2.5"],
             [
-                "unknown option --service: it goes with compat, cross, chaos, fixed_db, full, bisect;",
+                "unknown option --service: it goes with compat, cross, chaos, fixed_db, full,",
                 "see: nox -s local",
             ],
         ),
