@@ -59,7 +59,7 @@ def test_a_service_whose_container_was_removed_gets_another_one(tmp_path: Path):
         made.append(_Container(len(made)))
         return made[-1]
 
-    image = SimpleNamespace(reference="any:tag", digest="sha256:0", id="0")
+    image = SimpleNamespace(reference="any:tag", code="sha256:0")
     images: Any = SimpleNamespace(use=lambda _, start: start(image))
     belongings: Any = SimpleNamespace(run=run)
     address = Address("h", 1, "u", "p", "d")
