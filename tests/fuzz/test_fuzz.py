@@ -24,6 +24,7 @@ from harness.catalog.versions import load
 from harness.cli.declared import options_of
 from harness.cli.draft import read as read_options
 from harness.cli.parser import SESSIONS, build_parser
+from harness.cli.searched import find_searched
 from harness.client.acknowledged import promised
 from harness.core import expectations, journal
 from harness.core.probes import FLOWS, find_probes, read_probe
@@ -187,6 +188,8 @@ def test_options(examples: int, session: str, tmp_path: Path, monkeypatch: pytes
         try:
             if session in {"clean", "diff", "report", "rerun", "ui"}:
                 build_parser(session).read(words)
+            elif session == "bisect":
+                find_searched(build_parser(session).read(words), CATALOG, lambda: "no engine")
             else:
                 read_options(session, words, CATALOG)
         except SystemExit as error:
