@@ -58,4 +58,5 @@ def test_a_declared_failure_that_passes_is_red(declared: NoxRun, folder: Path) -
     found = _run(folder, "", "--reuse")
     assert found.code != 0
     assert found.checks() == {"run": "pass", "artifacts": "unexpected-pass"}
-    assert "reused" not in found.output
+    assert [cell["reused"] for cell in found.cells] == [None]
+    assert "reused, not run" not in found.output
