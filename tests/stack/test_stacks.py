@@ -100,3 +100,4 @@ def test_each_kind_of_dependencies_has_a_database_of_its_own():
     ]
     names = [database_name("mf", dataclasses.replace(service, deps=deps)) for deps in given]
     assert names == ["mf_v2_5_1", "mf_v2_5_1_latest", "mf_v2_5_1_0123", "mf_v2_5_1_4567"]
+    assert database_name("mf", service, "full-disk=7") == "mf_v2_5_1_full_disk_7"
