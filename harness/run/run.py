@@ -77,8 +77,9 @@ class Run:
             self.folder.make()
         self.folder.make_latest()
         self._lock = RunLock(self.folder.run, self.folder.path)
-        # What nox and the harness start beside: installs, dumps, questions to a store.
-        mark_own(self.folder.run)
+        # What nox and the harness start beside: installs, dumps, questions to a store. Not by the
+        # bare id, which is the database server's: what ends that would end them, too.
+        mark_own(f"{self.folder.run}/own")
         place = options.metaflow_checkout
         secret = (
             *(self.backend.secrets if self.backend else ()),

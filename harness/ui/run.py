@@ -116,7 +116,7 @@ class UIRun:
         self.logs.mkdir()
         self._lock = RunLock(self.id, self.folder)
         # A browser and its driver, questions to a store.
-        mark_own(self.id)
+        mark_own(f"{self.id}/own")
         self._secrets = [*from_environment(os.environ)]
         KNOWN.add(self._secrets)
         self._ending = contextlib.ExitStack()
@@ -306,7 +306,7 @@ class UIRun:
         finally:
             # What a stop that failed, or was interrupted, has left.
             mark_own("")
-            kill_marked(lambda mark: mark == self.id or mark.startswith(f"{self.id}/"))
+            kill_marked(lambda mark: mark.startswith(f"{self.id}/"))
             shutil.rmtree(self.folder / "work", ignore_errors=True)
             if not any(path.is_file() for path in self.folder.rglob("*")):
                 shutil.rmtree(self.folder)  # it was refused before anything was written

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ from harness.machine.processes import (
     free_port,
     is_free,
     kill_marked,
+    mark_own,
+    marked,
     marked_processes,
     tail,
     tail_note,
@@ -197,3 +200,17 @@ def test_an_address_of_another_machine_has_no_free_port():
     assert not is_free(1024, "192.0.2.1")
     with pytest.raises(OSError, match="assign"):
         free_port("192.0.2.1")
+
+
+def test_what_this_process_starts_by_itself_is_marked(mark: str, monkeypatch):
+    monkeypatch.delenv(MARK, raising=False)
+    assert marked({"A": "b"}) == {"A": "b"}
+    mark_own(mark)
+    for given in (None, marked({"A": "b"})):
+        child = subprocess.Popen([sys.executable, "-c", SLEEP], env=given)
+        found = (child.pid, mark)
+        wait_until(lambda: found in marked_processes(), seconds=20, what="the mark")  # noqa: B023
+        assert kill_marked(lambda of: of == mark) == [child.pid]
+        child.wait(20)
+    mark_own("")
+    assert marked({"A": "b"}) == {"A": "b"}
