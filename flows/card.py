@@ -12,9 +12,10 @@ import sys
 from pathlib import Path
 
 # Metaflow finds a card of one's own in metaflow_extensions, where Python looks for modules: this
-# one is in probe/plugins/cards/probe_card/__init__.py. Before 2.5.0, which brought metaflow.cards,
+# one is in probe/plugins/cards/probe_card/__init__.py. Before 2.5.0, which has a module for them,
 # extensions were no namespace package, and one that is ends every run with a TypeError.
-if Path(importlib.util.find_spec("metaflow").origin).with_name("cards.py").exists():
+METAFLOW = Path(importlib.util.find_spec("metaflow").origin).parent
+if any(METAFLOW.glob("extension_support*")):
     sys.path.insert(0, str(Path(__file__).resolve().parent / "included"))
 
 try:
