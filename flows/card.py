@@ -14,8 +14,7 @@ from pathlib import Path
 # Metaflow finds a card of one's own in metaflow_extensions, where Python looks for modules: this
 # one is in probe/plugins/cards/probe_card/__init__.py. Before 2.5.0, which has a module for them,
 # extensions were no namespace package, and one that is ends every run with a TypeError.
-METAFLOW = Path(importlib.util.find_spec("metaflow").origin).parent
-if any(METAFLOW.glob("extension_support*")):
+if any(Path(importlib.util.find_spec("metaflow").origin).parent.glob("extension_support*")):
     sys.path.insert(0, str(Path(__file__).resolve().parent / "included"))
 
 try:
