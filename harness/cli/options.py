@@ -20,7 +20,7 @@ from harness.cli.ui_options import ui_options
 from harness.client.development import find_clients, open_metaflow
 from harness.core.pairs import make_pairs
 from harness.core.path import Step, given, moving, random_path, straight
-from harness.core.scenarios import awkward_beginning
+from harness.core.scenarios import awkward_beginning, of_containers
 from harness.core.sharding import Shard
 from harness.core.told import SINCE, why_not
 from harness.machine.errors import InfraError, UsageError, about
@@ -185,6 +185,9 @@ def _backend(raw: argparse.Namespace, engine: Callable[[], str] | None) -> tuple
     """Return the backend and why it is that one."""
     embedded_only = [option.name for option in raw.named if option.backend == "embedded"]
     embedded_only += of_folders(raw)
+    # A password is a container's, too, where containers are asked for by name.
+    if raw.backend == "docker" and all(map(of_containers, scenarios_of(raw))):
+        embedded_only = [name for name in embedded_only if name != "--scenario"]
     if raw.backend == "embedded":
         return "embedded", "asked for"
     if engine is None:

@@ -348,6 +348,11 @@ def awkward_beginning(scenario: str) -> str:
     return MIXES[int(number or 1) - 1] if name == AWKWARD_PASSWORD else ""
 
 
+def of_containers(scenario: str) -> bool:
+    """Tell whether a scenario, or none, is about containers as well as about processes."""
+    return not scenario or bool(awkward_beginning(scenario))
+
+
 def description_of(scenario: str) -> str:
     """Return what is done wrong in a scenario, as a sentence."""
     return SCENARIOS[scenario.partition("=")[0]]

@@ -108,23 +108,23 @@ def _containers(
     engine = find_engine()
     belongings = Belongings(engine, run_id, keep=options.keep)
     images = Images(engine, options.pull, options.registry, say)
-    # Random, because every user of this machine reaches its ports; and URL-safe: before 2.0.6 the
-    # service breaks on quotes and # (https://github.com/Netflix/metaflow-service/issues/152).
-    password = options.database_password or secrets.token_urlsafe(16)
+    passwords = _passwords(options)
     wanted = {one: options.postgres_image or f"postgres:{one}" for one in options.postgres}
     databases = {
-        (variant, tls, ""): ContainerPostgres(
+        (variant, tls, scenario): ContainerPostgres(
             belongings,
             images,
             image,
-            folder / "logs" / f"{_named('postgres', variant, tls)}.log",
+            folder / "logs" / f"{_named('postgres', variant, tls, scenario)}.log",
             user=options.database_user,
             password=password,
             port=options.database_port,
-            host=(host := _named("database", variant, tls)),
-            certificates=_certificates(folder / "work", variant, tls, host),
+            host=(host := _named("database", variant, tls, scenario)),
+            certificates=_certificates(folder / "work", variant, tls, host, scenario=scenario),
         )
-        for (variant, image), tls in product(wanted.items(), options.database_tls)
+        for (variant, image), tls, (scenario, password) in product(
+            wanted.items(), options.database_tls, passwords.items()
+        )
     }
     object_store = _object_store(options, belongings, images, folder)
     needed = [*wanted.values(), *([options.s3_image] if options.s3_image else [])]
@@ -145,7 +145,7 @@ def _containers(
 
     why = (
         f"backend: docker ({options.backend_why}): {', '.join(wanted.values())} and"
-        f" {launcher.description}{_by_tls(options)}"
+        f" {launcher.description}{_told(options)}"
     )
     return Backend(
         "docker",
@@ -153,7 +153,7 @@ def _containers(
         databases,
         launcher,
         None,
-        (password, options.clone.secret) if options.clone else (password,),
+        (*passwords.values(), *((options.clone.secret,) if options.clone else ())),
         object_store=object_store,
         outlives=True,
         cancel=belongings.kill,
@@ -206,10 +206,7 @@ def _processes(options: StackOptions, folder: Path, mark: str) -> Backend:
             "external", why, {("", "", ""): external}, launcher, existing, (password, *hidden)
         )
     ignore_variables()
-    passwords = {
-        name: options.database_password or awkward_beginning(name) + secrets.token_urlsafe(16)
-        for name in map(_of_password, options.scenarios)
-    }
+    passwords = _passwords(options)
     databases = {
         (variant, tls, scenario): EmbeddedPostgres(
             folder / _named("postgres", variant, tls, scenario),
@@ -226,9 +223,7 @@ def _processes(options: StackOptions, folder: Path, mark: str) -> Backend:
     }
     postgres = " ".join(["PostgreSQL", " and ".join(filter(None, options.postgres))]).strip()
     why = f"backend: embedded ({options.backend_why}): {postgres} and the {launcher.description}"
-    for scenario in filter(None, options.scenarios):
-        why += f"; scenario {scenario}: {description_of(scenario)}"
-    why += _by_tls(options)
+    why += _told(options)
     return Backend("embedded", why, databases, launcher, None, (*passwords.values(), *hidden))
 
 
@@ -237,9 +232,21 @@ def _of_password(scenario: str) -> str:
     return scenario if awkward_beginning(scenario) else ""
 
 
-def _by_tls(options: StackOptions) -> str:
-    """Return what is said of TLS; empty where none is asked for."""
-    return "".join(f"; TLS {mode}: {MODES[mode]}" for mode in filter(None, options.database_tls))
+def _passwords(options: StackOptions) -> dict[str, str]:
+    """Return the passwords of databases, by the scenarios that choose one; an empty one for all."""
+    # Random, because every user of this machine reaches the ports; and else URL-safe: before 2.0.6
+    # the service breaks on quotes and # (https://github.com/Netflix/metaflow-service/issues/152).
+    return {
+        name: options.database_password or awkward_beginning(name) + secrets.token_urlsafe(16)
+        for name in map(_of_password, options.scenarios)
+    }
+
+
+def _told(options: StackOptions) -> str:
+    """Return what is said of scenarios and of TLS; empty where none is asked for."""
+    said = [f"scenario {one}: {description_of(one)}" for one in filter(None, options.scenarios)]
+    said += [f"TLS {mode}: {MODES[mode]}" for mode in filter(None, options.database_tls)]
+    return "".join(f"; {one}" for one in said)
 
 
 def _certificates(

@@ -34,6 +34,16 @@ def test_each_is_a_page_of_cells_and_none_is_as_ever(catalog):
     assert SCENARIO not in lines[0]
 
 
+def test_a_password_may_be_that_of_containers_where_they_are_asked_for(catalog):
+    def of(*given: str) -> str:
+        return parse("compat", given, catalog, lambda: "an engine").backend
+
+    assert of(SCENARIO, "none,awkward-password", "--backend", "docker") == "docker"
+    assert of(SCENARIO, "none,awkward-password") == "embedded"
+    with pytest.raises(UsageError, match="--scenario goes with --backend embedded"):
+        of(SCENARIO, "awkward-password,auth-key", "--backend", "docker")
+
+
 def test_unasked_there_is_none(catalog):
     assert parse("compat", [], catalog).scenarios == ("",)
     assert parse("local", [], catalog).scenarios == ("",)

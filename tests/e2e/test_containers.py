@@ -423,6 +423,17 @@ def test_an_unknown_tag_is_infra_for_that_service_alone(
     assert "there is no such tag" in done.cells[0]["checks"]["run"]["reason"]
 
 
+def test_an_awkward_password_is_that_of_a_container_too(
+    over_containers: Callable[..., NoxRun],
+) -> None:
+    asked = ("--scenario", "none,awkward-password", "--backend", "docker")
+    done = over_containers("compat", *SMALL, "--service", "v2.5.0", *asked)
+
+    assert done.code == 0, done.output
+    assert [cell["status"] for cell in done.cells] == [Status.PASS.value] * 2
+    assert done.cells[1]["id"].endswith("/scenario=awkward-password")
+
+
 def test_another_release_than_was_asked_for_is_infra(
     over_containers: Callable[..., NoxRun],
 ) -> None:

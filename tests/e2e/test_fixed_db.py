@@ -111,12 +111,14 @@ class Meddler:
         self.description = launcher.description
         self.prepare = launcher.prepare
 
-    def start(self, service: Service, database: Database, log: Path) -> RunningService:
+    def start(
+        self, service: Service, database: Database, log: Path, scenario: str = ""
+    ) -> RunningService:
         if self._place in log.name and self._statement:
             with closing(database.address.connect()) as connection:
                 connection.cursor().execute(self._statement)
             self._statement = ""
-        return self._launcher.start(service, database, log)
+        return self._launcher.start(service, database, log, scenario)
 
 
 def said(view: View) -> str:
