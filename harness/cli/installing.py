@@ -19,6 +19,8 @@ from harness.core.plan import Cell
 from harness.machine.dependencies import Dependencies, packages_in, resolve
 from harness.machine.errors import InfraError
 from harness.machine.installer import index_trouble
+from harness.machine.plain import plain
+from harness.machine.secrets import KNOWN
 from harness.run.run import Run
 
 
@@ -110,7 +112,7 @@ def _why_not_installed(session: nox.Session, requirements: Sequence[str]) -> str
         except CommandFailed:
             output.seek(0)
             said = output.read()
-            session.log(said)
+            session.log(KNOWN.text(plain(said)))
             room = blame(Evidence(said=said))
             return room.sentence if room else index_trouble(said)
     return None

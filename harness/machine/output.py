@@ -26,6 +26,8 @@ LAST = 1_000_000
 OURS = ("$ ", "--- ", "[… ")
 """What lines begin with in a log that are the harness's own."""
 
+_LONGEST_SECRET = 10_000
+
 _CHUNK = 1 << 16
 _AT_ONCE = 16
 """Chunks that are read of who may never stop; a pipe holds one, unless somebody made it larger."""
@@ -83,8 +85,11 @@ class Output:
             self._closed = True
             left = b"".join([*self._line, *self._last])
             if self._left_out:
-                # Its first line is half of one, and may hold half of a secret.
-                left = left.partition(b"\n")[2]
+                # Its first line is half of one, and may hold half of a secret; of an endless one
+                # what is longer than any secret goes.
+                whole = left.partition(b"\n")[2] or left[_LONGEST_SECRET:]
+                self._left_out += len(left) - len(whole)
+                left = whole if whole.endswith(b"\n") else whole + b"\n"
             self._write(left)
             if self._left_out:
                 self._write_text(note(f"{self._left_out} bytes of the output are left out above"))

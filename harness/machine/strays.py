@@ -11,10 +11,10 @@ import psutil
 
 
 def strays(folder: Path) -> Iterator[psutil.Process]:
-    """Yield the processes that work in a folder: by where they are, what they run or have open.
+    """Yield the processes that work in a folder: by where they are, or what they write.
 
     So are found those that left their session and their environment, with the mark in it. Whoever
-    sits at a terminal looks at the folder, and does not belong to it.
+    sits at a terminal, or only reads, looks at the folder, and does not belong to it.
 
     Args:
         folder: of a run, and of nobody else.
@@ -29,7 +29,8 @@ def strays(folder: Path) -> Iterator[psutil.Process]:
 
 
 def _is_in(process: psutil.Process, home: Path) -> bool:
-    places = [process.cwd(), *process.cmdline(), *(file.path for file in process.open_files())]
+    written = [file.path for file in process.open_files() if getattr(file, "mode", "w") != "r"]
+    places = [process.cwd(), *written]
     return any(_is_below(place, home) for place in places)
 
 

@@ -59,4 +59,7 @@ def _restart(running: RunningService, address: Address) -> str:
 def _cut(running: RunningService, address: Address) -> str:
     with closing(address.connect()) as connection, connection.cursor() as cursor:
         cursor.execute(_CUT)
+        if not cursor.rowcount:
+            # A cell that met no fault must not pass for one that did.
+            raise InfraError(f"{running.service.name} has no connection to cut: {CUT_CONNECTIONS}")
     return running.url

@@ -129,6 +129,7 @@ def test_versions(examples: int, tmp_path: Path):
     whole["clients"] = whole["clients"][:3] + whole["clients"][-3:]
     whole["services"] = whole["services"][:3] + whole["services"][-3:]
     file = tmp_path / "versions.json"
+    load(written(file, whole))  # a good one: each of its parts is met
     hold(examples, changed(whole), lambda value: (load(written(file, value)), None)[1])
 
 
@@ -141,6 +142,7 @@ def test_expectations(examples: int, tmp_path: Path):
     def check(value: object) -> None:
         expectations.load(CATALOG, PROBES, written(file, value))
 
+    check(whole)
     hold(examples, changed(whole), check)
 
 
@@ -199,16 +201,21 @@ def test_options(examples: int, session: str, tmp_path: Path, monkeypatch: pytes
 
 
 PROBE = {
-    "CHECKS": {"good": {"about": "it", "client": ">=2.2", "wants": ["run", "rows"]}},
+    "CHECKS": {
+        "good": {"about": "it", "client": ">=2.2", "service": ">=2", "action": "again"},
+        "bad": {"about": "it", "writer": "<3", "release": ">=2", "package": "numpy"},
+    },
     "TAGS": ["a"],
-    "ENDS": "completed",
     "DATASTORES": ["local"],
     "PACKAGES": ["numpy"],
-    "SHOWS": {"step": "start", "lines": ["a"]},
+    "SHOWS": {"log": ["start", "a"], "artifact": ["x", "1"], "card": "end", "steps": {"start": 1}},
+    "FLOW": "OddFlow",
+    "COVERED_BY": "basics",
     "ACTIONS": [
-        {"resume": "again", "of": "run", "about": "it"},
-        {"command": "told", "arguments": ["status"], "about": "it"},
-        {"read": "later", "checks": ["good"]},
+        {"verb": "run", "env": {"A": "b"}, "ends": "failed"},
+        {"verb": "resume", "name": "again", "step": "end", "about": "it", "client": ">=2"},
+        {"verb": "command", "name": "told", "args": ["status", "{run.start}"], "about": "it"},
+        {"verb": "read", "name": "later", "checks": ["good"]},
     ],
 }
 
@@ -221,11 +228,13 @@ def test_probes(examples: int, tmp_path: Path):
         declared = value if isinstance(value, dict) else {"CHECKS": value}
         # A float that is none has no literal: it is a name there.
         lines = [f"{name} = {one!r}" for name, one in declared.items() if name.isidentifier()]
-        flow = "class FlowSpec: pass\nclass OddFlow(FlowSpec): pass\ndef check_good(run): pass"
-        text = "\n".join([*lines, flow])
+        flow = "class FlowSpec: pass\nclass OddFlow(FlowSpec): pass"
+        functions = "def check_good(run): pass\ndef check_bad(run, rows): pass"
+        text = "\n".join([*lines, flow, functions])
         file.write_bytes(text.encode("utf-8", "surrogatepass"))
         read_probe(file)
 
+    check(PROBE)  # which is a good one: each of its parts is met
     hold(examples, changed(PROBE), check)
 
 

@@ -47,7 +47,10 @@ def note(run: str, root: S3Root, endpoint: str | None) -> None:
     """Write down where a run stores."""
     path = _path(run)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(msgspec.json.encode(Noted(root.bucket, root.prefix, endpoint)))
+    # Whoever is killed in between leaves a whole note, or none.
+    half = path.with_suffix(".half")
+    half.write_bytes(msgspec.json.encode(Noted(root.bucket, root.prefix, endpoint)))
+    half.replace(path)
 
 
 def forget(run: str) -> None:
