@@ -333,5 +333,6 @@ def client_line(view: View, client: str, python: str = "", deps: str = "") -> st
     own = [cell for cell in all_own if python in {"", cell.python}]
     named = f"{client} on Python {python}" if python else client
     named += f" with dependencies {deps}" if deps else ""
-    bad = [column(cell) for cell in own if not green(cell)]
+    # Of several probes each has a cell there.
+    bad = dict.fromkeys(column(cell) for cell in own if not green(cell))
     return f"{named}: {totals_line(view, own)}" + (f"; red with {', '.join(bad)}" if bad else "")

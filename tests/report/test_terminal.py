@@ -211,11 +211,12 @@ def test_the_line_of_a_client_names_where_it_is_red(tmp_path):
     entries = _view(
         tmp_path,
         cell("2.2.13", "reference-2.0", FAIL),
+        cell("2.2.13", "reference-2.0", FAIL, probe="card"),
         cell("2.2.13", "reference-2.5"),
         cell("2.7.23", "reference-2.5"),
     )
     assert client_line(entries, "2.2.13") == (
-        "2.2.13: 1 fail, 1 pass: 2 cells; red with reference-2.0"
+        "2.2.13: 2 fail, 1 pass: 3 cells; red with reference-2.0"
     )
     assert client_line(entries, "2.7.23") == "2.7.23: 1 pass: 1 cell"
 
