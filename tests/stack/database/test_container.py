@@ -119,7 +119,7 @@ def test_one_that_was_killed_is_started_again_on_its_data_and_at_its_address(
         cursor.execute("SELECT n FROM t")
         assert cursor.fetchone() == (7,)
     container.remove(force=True)
-    with pytest.raises(InfraError, match="restarting the container"):
+    with pytest.raises(InfraError, match="was removed by somebody, and all data with it"):
         postgres.revive()
     postgres.stop()
 
