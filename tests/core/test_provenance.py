@@ -8,21 +8,9 @@ import pytest
 from harness.core.axes import AXES
 from harness.core.entries import PlannedCell, Provenance
 from harness.core.provenance import short, with_key
+from tests.report.journals import WHOLE
 
 CELL = PlannedCell(client="2.19.39", id="x", session="compat", probe="basics", rerun="nox")
-WHOLE = Provenance(
-    python="3.11.7",
-    environment="aa",
-    service="sha256:1",
-    reported="2.5.1",
-    db_schema=1,
-    server="sha256:2",
-    database="16.14",
-    store="s3-1",
-    settings="cc",
-    machine="Linux x86_64",
-    harness="bb",
-)
 
 
 def _key(cell: PlannedCell = CELL, provenance: Provenance = WHOLE) -> str:

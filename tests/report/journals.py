@@ -18,6 +18,7 @@ from harness.core.entries import (
     Planned,
     PlannedCell,
     PlannedStage,
+    Provenance,
     StageEntry,
     now,
 )
@@ -29,6 +30,21 @@ CLIENTS = ("2.0.5", "2.2.13", "2.7.23", "2.19.39")
 SERVICES = ("reference-1.0", "reference-2.0", "reference-2.3", "reference-2.5")
 Checks = Mapping[str, "str | tuple[str, str]"]
 PASSED = {"run": "pass", "tags": "pass", "logs": "pass"}
+
+WHOLE = Provenance(
+    python="3.11.7",
+    environment="aa",
+    service="sha256:1",
+    reported="2.5.1",
+    db_schema=1,
+    server="sha256:2",
+    database="16.14",
+    store="s3-1",
+    settings="cc",
+    machine="Linux x86_64",
+    harness="bb",
+)
+"""What decided a result, each part of it said."""
 
 
 def cell(

@@ -18,20 +18,7 @@ from harness.run.reuse import Earlier
 from harness.stack.stacks import Served
 from tests.report import journals
 
-DECIDED = Provenance(
-    python="3.11.7",
-    environment="aa",
-    others={"2.2.13": "ab"},
-    service="sha256:1",
-    reported="2.5.1",
-    db_schema=1,
-    server="sha256:2",
-    database="16.14",
-    store="s3-1",
-    settings="cc",
-    machine="Linux x86_64",
-    harness="bb",
-)
+DECIDED = msgspec.structs.replace(journals.WHOLE, others={"2.2.13": "ab"})
 SERVED = Served("sha256:1", "sha256:2", "2.5.1", 1, "16.14")
 THEN = datetime(2026, 11, 1, 12, 0, tzinfo=timezone.utc)
 RUN = "20261101-120000-compat-1a2b"
