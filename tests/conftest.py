@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
 from typing import NoReturn
 from uuid import uuid4
 
@@ -31,6 +33,7 @@ ENGINE = {
     "tests/stack/store/test_container.py",
     "tests/e2e/test_containers.py",
     "tests/e2e/test_dying_containers.py",
+    "tests/e2e/test_killed.py",
     "tests/e2e/test_resume.py",
     "tests/e2e/test_s3_image.py",
     "tests/e2e/test_ui.py",
@@ -59,6 +62,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("docker") and _file(item) not in ENGINE:
             raise pytest.UsageError(f"{_file(item)} needs the engine: name it in {__name__}.ENGINE")
+        if _file(item) not in ENGINE and _cleans(item.path):
+            raise pytest.UsageError(f"{_file(item)} cleans: name it in {__name__}.ENGINE")
         # What needs an engine, a browser or a database server runs servers of its own.
         if any(map(item.get_closest_marker, ("docker", "browser"))) or _uses_postgres(item):
             item.add_marker(pytest.mark.e2e)
@@ -67,6 +72,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _uses_postgres(item: pytest.Item) -> bool:
     return isinstance(item, pytest.Function) and "postgres" in item.fixturenames
+
+
+@cache
+def _cleans(file: Path) -> bool:
+    """Tell whether a file's tests clean up after any run, and take from others what they tell."""
+    return 'nox("-s", "clean"' in file.read_text(encoding="utf-8")
 
 
 def _place(item: pytest.Item) -> int:

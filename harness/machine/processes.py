@@ -262,18 +262,6 @@ def _own_file(path: Path) -> BinaryIO:
     return os.fdopen(os.open(path, flags, 0o600), "ab")
 
 
-def memory_kills() -> int:
-    """Return how many processes the kernel has killed since it started because memory ran out.
-
-    0 where it does not tell.
-    """
-    try:
-        counts = Path("/proc/vmstat").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in counts if line.startswith("oom_kill ")), 0)
-
-
 def marked_processes() -> Iterator[tuple[int, str]]:
     """Yield (pid, mark) of every process that carries a mark, where /proc shows environments.
 

@@ -27,7 +27,7 @@ from harness.core.outcome import Status
 from harness.core.plan import Cell
 from harness.machine.dependencies import PINNED, Dependencies
 from harness.machine.errors import InfraError, naming_shortage, of_machine, one_line
-from harness.machine.processes import memory_kills
+from harness.machine.memory import memory_kills
 from harness.run.folder import RunFolder
 from harness.run.record import Record
 from harness.stack.evidence import with_silence

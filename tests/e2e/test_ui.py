@@ -5,6 +5,7 @@ The UI backend is a stand-in in a small clone; like the real one it ends on SIGK
 
 from __future__ import annotations
 
+import re
 import shlex
 import signal
 from collections.abc import Iterator
@@ -202,7 +203,8 @@ def test_a_detached_ui_goes_on_until_it_is_cleaned(walked: Walked, tmp_path: Pat
 
     cleaned = nox("-s", "clean")
 
-    # Not that each end is told here: another test may clean at the same time.
+    assert f"{walked.kept.run}: ended the database server that a UI left" in cleaned.stdout
+    assert re.search(r"-ui-\w+: ended \d+ processes", cleaned.stdout)
     assert left(tmp_path) == []
     assert f"remove it with: nox -s clean -- {walked.kept.run}" in cleaned.stdout
     assert cluster(walked).data.is_dir()

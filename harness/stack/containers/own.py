@@ -307,16 +307,15 @@ class RunningContainer:
             InfraError: when it cannot be run, or ends with another exit code than 0, in its words.
         """
         words, variables = command
-        api, said = self._engine.client.api, b""
+        api = self._engine.client.api
         with self._engine.doing(f"running {words[0]} in the container {self.name}"):
             made = api.exec_create(self._container.id, words, environment=variables)["Id"]
-            with file.open("wb") as output:
-                for stdout, stderr in api.exec_start(made, stream=True, demux=True):
-                    output.write(stdout or b"")
-                    said += stderr or b""
+            # Whole, not as a stream: the SDK closes the connection of a stream in half only.
+            stdout, stderr = api.exec_start(made, demux=True)
+            file.write_bytes(stdout or b"")
             code = api.exec_inspect(made)["ExitCode"]
         if code:
-            why = one_line(said.decode("utf-8", "replace")) or f"exit code {code}"
+            why = one_line((stderr or b"").decode("utf-8", "replace")) or f"exit code {code}"
             raise InfraError(f"{words[0]} in the container {self.name}: {why}")
 
     def remove(self) -> None:

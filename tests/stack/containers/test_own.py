@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -10,6 +11,7 @@ import pytest
 
 from harness.catalog.versions import load
 from harness.machine.errors import EndedError, InfraError
+from harness.machine.memory import memory_kills
 from harness.machine.processes import tail, wait_until
 from harness.stack.containers.engine import Engine
 from harness.stack.containers.images import Image, Images
@@ -103,8 +105,22 @@ def test_more_memory_than_given_is_told_as_such(
 ) -> None:
     # The shell itself grows: that only a child was killed is not the container's end.
     script = "a=x; while :; do a=$a$a; done"
+    before = memory_kills()
     container = belongings.run(shell(image, script, memory="16m"), tmp_path / "log")
     assert "more memory than it is given" in last_words(container)
+    assert memory_kills() == before, "it is in no group of ours"
+
+
+def test_what_a_program_in_a_container_prints_leaves_no_connection(
+    belongings: Belongings, image: Image, tmp_path: Path
+) -> None:
+    container = belongings.run(shell(image, "sleep 600"), tmp_path / "log")
+    container.write_output((["sh", "-c", "echo $A; echo b >&2"], {"A": "a"}), tmp_path / "said")
+    assert (tmp_path / "said").read_bytes() == b"a\n"
+    with pytest.raises(InfraError, match=r"sh in the container .*: no more"):
+        container.write_output((["sh", "-c", "echo no more >&2; exit 3"], {}), tmp_path / "said")
+    # pytest raises what the collector tells of sockets that are still open.
+    gc.collect()
 
 
 def test_a_container_that_somebody_removed_is_told(
