@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 from harness.catalog.interpreters import python_of
 from harness.core.entries import Environment, now
 from harness.core.provenance import digest, digest_of_files
-from harness.machine.tools import ROOT
+from harness.machine.tools import ROOT, distributions_in
 
 
 def describe_environment(run: str, client: str, interpreter: Path) -> Environment:
@@ -45,7 +45,7 @@ def lacking(interpreter: Path, requirements: Sequence[str]) -> list[str]:
         interpreter: its Python.
         requirements: what was asked to be installed there.
     """
-    installed = {canonicalize_name(dist.metadata["Name"]): dist for dist in _found(interpreter)}
+    installed = _by_name(interpreter)
     minor = {"python_version": python_of(interpreter)}
     return [
         text
@@ -68,7 +68,7 @@ def beside(interpreter: Path, requirements: Sequence[str]) -> list[str]:
         interpreter: its Python.
         requirements: what was asked to be installed there.
     """
-    left = {canonicalize_name(dist.metadata["Name"]): dist for dist in _found(interpreter)}
+    left = _by_name(interpreter)
     reached = [Requirement(text) for text in (*requirements, "pip", "setuptools", "wheel")]
     while reached:
         wanted = reached.pop()
@@ -79,23 +79,17 @@ def beside(interpreter: Path, requirements: Sequence[str]) -> list[str]:
     return sorted(left)
 
 
-def _found(interpreter: Path) -> list[metadata.Distribution]:
-    """Return what is installed in an environment, read from outside.
-
-    Old Pythons of old clients have no importlib.metadata of their own.
-    """
-    # Not resolved: the interpreter of an environment is a link to the one it was made from.
-    home = interpreter.parent.parent
-    folder = home / "lib" / f"python{python_of(interpreter)}" / "site-packages"
-    found = metadata.distributions(path=[str(folder)])
-    return [dist for dist in found if dist.metadata["Name"]]
+def _by_name(interpreter: Path) -> dict[str, metadata.Distribution]:
+    """Return what is installed in an environment, by normalized name."""
+    found = distributions_in(interpreter)
+    return {canonicalize_name(dist.metadata["Name"]): dist for dist in found}
 
 
 def _packages(interpreter: Path) -> dict[str, str]:
     """Return the versions of what is installed in an environment, by name, in order of names."""
     found = {
         dist.metadata["Name"].lower().replace("_", "-"): _told_version(dist)
-        for dist in _found(interpreter)
+        for dist in distributions_in(interpreter)
     }
     # The order of files in a folder is not that of another machine; the digest must be.
     return dict(sorted(found.items()))

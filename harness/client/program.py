@@ -14,7 +14,7 @@ from pathlib import Path
 from harness.client.rows import Row
 from harness.core.blame import blame_client
 from harness.machine.errors import Ending, InfraError
-from harness.machine.output import OF_PROGRAM, OURS
+from harness.machine.output import OF_PROGRAM, OURS, ours
 from harness.machine.plain import plain
 from harness.machine.processes import ManagedProcess, tail
 from harness.machine.secrets import KNOWN
@@ -259,7 +259,7 @@ def _put_together(log: Path, stdout: Path, stderr: Path) -> None:
     with log.open("ab") as output:
         for path in (stdout, stderr):
             if path.exists() and path.stat().st_size:
-                output.write(f"--- {path.suffix[1:]}\n".encode() + path.read_bytes())
+                output.write(ours(path.suffix[1:]).encode() + path.read_bytes())
 
 
 def not_in_time(surroundings: Surroundings, name: str) -> ClientTimeoutError:

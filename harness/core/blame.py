@@ -57,6 +57,7 @@ class Evidence:
 
     Attributes:
         service: the service's name; empty where there is none.
+        part: what of it is asked about, where that is not the service itself.
         database: what is wrong with the database; empty for nothing.
         store: what is wrong with the object store; empty for nothing.
         ending: how the service ended; None while it runs.
@@ -70,6 +71,7 @@ class Evidence:
     """
 
     service: str = ""
+    part: str = ""
     database: str = ""
     store: str = ""
     ending: Ending | None = None
@@ -141,13 +143,13 @@ def _of_time(evidence: Evidence) -> Blame | None:
 
 
 def _of_service(evidence: Evidence, ending: Ending) -> Blame:
-    service = f"the service {evidence.service}"
+    part = evidence.part or f"the service {evidence.service}"
     if not by_itself(ending):
         told = ending.out_of_memory or ending.removed
         how = ending if told else f"was killed from outside, by {ending.signal}"
-        return Blame(Status.INFRA, f"{service} {how}")
+        return Blame(Status.INFRA, f"{part} {how}")
     asked = f"; under way: {evidence.asked}" if evidence.asked else ""
-    return Blame(Status.FAIL, f"{service} {ending} by itself, while its database lives{asked}")
+    return Blame(Status.FAIL, f"{part} {ending} by itself, while its database lives{asked}")
 
 
 def blame_client(name: str, ending: Ending) -> Blame | None:

@@ -179,8 +179,8 @@ def resolved_tool(
     released: date | None,
     *,
     fixed: Sequence[str] = (),
-) -> tuple[Path, list[str]]:
-    """Return the Python of a tool environment with what is resolved, and what that is.
+) -> Path:
+    """Return the Python of a tool environment with what is resolved.
 
     Args:
         name: a word for its folder.
@@ -201,7 +201,7 @@ def resolved_tool(
             packages = packages_in(lines)
             others = [word for line in lines if line not in packages for word in line.split(" ", 1)]
             flags = [*deps.day(released), *others]
-            return tool_python(name, packages, interpreter, flags), packages
+            return tool_python(name, packages, interpreter, flags)
         except InfraError as error:
             why.append(error)
     raise why[0]

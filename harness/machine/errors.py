@@ -16,6 +16,7 @@ import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from harness.machine.plain import plain
 
@@ -72,11 +73,21 @@ class Ending:
 
 
 class EndedError(InfraError):
-    """A part of a run that should run has ended."""
+    """A part of a run that should run has ended.
 
-    def __init__(self, what: str, ending: Ending, more: str = "") -> None:
+    Args:
+        what: the part, as in ``the UI backend of v2.5.1``.
+        ending: how it ended.
+        more: what follows in the message.
+        log: what it printed; None where nobody knows.
+    """
+
+    def __init__(self, what: str, ending: Ending, more: str = "", log: Path | None = None) -> None:
         super().__init__(f"{what} {ending}{more}")
+        self.what = what
         self.ending = ending
+        self.more = more
+        self.log = log
 
 
 def one_line(told: object) -> str:

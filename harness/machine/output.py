@@ -33,6 +33,11 @@ _AT_ONCE = 16
 """Chunks that are read of who may never stop; a pipe holds one, unless somebody made it larger."""
 
 
+def ours(text: str) -> str:
+    """Return a line of the harness's own in a program's log, which is none of its words."""
+    return f"{OURS[1]}{text}\n"
+
+
 def note(text: str) -> str:
     """Return a line of a log that says what the harness did to it."""
     return f"{OURS[-1]}{text} …]\n"

@@ -233,7 +233,7 @@ class ManagedProcess:
         """Raise EndedError with the last log lines when the process has ended."""
         code = self.poll()
         if code is not None:
-            raise EndedError(what, Ending(code), tail_note(self.log))
+            raise EndedError(what, Ending(code), tail_note(self.log), self.log)
 
     def stop(self, first: signal.Signals = signal.SIGTERM) -> None:
         """End the process and its whole tree: asked first, killed after a grace. Safe twice."""

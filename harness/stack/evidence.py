@@ -35,17 +35,24 @@ def evidence_of(running: RunningService, database: Address | None, asked: str = 
         InfraError: when nothing can be said of the service: its engine does not answer, or it
             is somebody else's and does not.
     """
-    name = running.service.name
+    evidence = Evidence(service=running.service.name, database=silence_of(database))
+    if evidence.database:
+        return evidence
+    try:
+        running.check_alive()
+    except EndedError as error:
+        return replace(evidence, ending=error.ending, asked=asked)
+    return evidence
+
+
+def silence_of(database: Address | None) -> str:
+    """Return what is wrong with a database; empty when it answers, or where nobody knows it."""
     try:
         if database is not None:
             database.connect().close()
     except psycopg2.OperationalError as error:
-        return Evidence(service=name, database=one_line(error))
-    try:
-        running.check_alive()
-    except EndedError as error:
-        return Evidence(service=name, ending=error.ending, asked=asked)
-    return Evidence(service=name)
+        return one_line(error)
+    return ""
 
 
 def with_silence(evidence: Evidence, running: RunningService) -> Evidence:

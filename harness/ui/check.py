@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from itertools import groupby
 from operator import attrgetter
+from pathlib import Path
 
 import msgspec
 from packaging.version import InvalidVersion, Version
@@ -22,6 +23,7 @@ from harness.core.entries import Begun, CellEntry, Planned, PlannedCell, now
 from harness.core.expectations import Judged
 from harness.core.outcome import CheckOutcome, Status, cell_status
 from harness.machine.errors import InfraError
+from harness.machine.processes import moments
 from harness.proof.ui.acceptance import judge
 from harness.proof.ui.checks import DATA_CHECK, UI_CHECKS
 from harness.proof.ui.page import look, taken
@@ -29,6 +31,8 @@ from harness.proof.ui.sample_run import SampleRun
 from harness.report.terminal import Screen
 from harness.run.record import Record
 from harness.stack.database.external import ExternalPostgres
+from harness.stack.database.server import Address
+from harness.ui.backend import blaming_ui
 from harness.ui.data_links import DataLinks
 from harness.ui.launcher import RunningUI
 from harness.ui.live_runs import WRITER
@@ -44,22 +48,33 @@ class Checking:
         catalog: what there is.
         screen: where to print.
         source: the run whose stack is shown; empty for another database.
+        database: which the UIs are deployed over, from this machine.
     """
 
     def __init__(
-        self, record: Record, options: UIOptions, catalog: Catalog, screen: Screen, *, source: str
+        self,
+        record: Record,
+        options: UIOptions,
+        catalog: Catalog,
+        screen: Screen,
+        *,
+        source: str,
+        database: Address,
     ) -> None:
         self._record = record
         self._options = options
         self._services = {service.name: service for service in catalog.services}
         self._screen = screen
         self._source = source
+        self._database = database
 
-    def begin(self, versions: Sequence[Service], samples: Sequence[SampleRun], over: str) -> None:
+    def begin(
+        self, versions: Mapping[Service, Sequence[str]], samples: Sequence[SampleRun], over: str
+    ) -> None:
         """Write down what is planned: every sample with every UI.
 
         Args:
-            versions: the UIs.
+            versions: the UIs, each with what is noted of it.
             samples: the runs that each must show.
             over: what they are deployed over, and where they come from, in words.
         """
@@ -82,6 +97,9 @@ class Checking:
                 asked={_probe(sample): list(UI_CHECKS) for sample in samples},
             )
         )
+        for version, notes in versions.items():
+            for note in notes:
+                self._record.note(version.name, note)
 
     def judge(
         self,
@@ -99,15 +117,19 @@ class Checking:
             links: brings back local data that it takes away; None where there is none.
 
         Raises:
-            InfraError: when the UI ends or cannot be reached.
+            ServiceError: when the UI ends by itself.
+            InfraError: when it ends otherwise, or cannot be reached.
         """
         # Client by client, so that a UI that breaks off leaves whole rows of the grid.
         for _, group in groupby(samples, key=attrgetter("client")):
-            try:
-                self._judge_client(version, running, list(group), links)
-            except InfraError:
-                running.check_alive()
-                raise
+            with blaming_ui(version.name, self._database):
+                try:
+                    self._judge_client(version, running, list(group), links)
+                except InfraError:
+                    # Connections break a moment before who had them has ended.
+                    for _ in moments(_END_SECONDS):
+                        running.check_alive()
+                    raise
 
     def _judge_client(
         self,
@@ -132,6 +154,8 @@ class Checking:
             running.page, running.api, samples, pictures, mark=f"{self._record.run}/browser"
         )
         gone += links.put_back() if links else []
+        # By what it was asked last it may have ended, and nobody waits for an answer.
+        running.check_alive()
         # One browser looks at all of them; what it takes is shared out evenly.
         each = (time.monotonic() - started) / len(samples)
         for sample, (answer, seconds), page in zip(samples, answers, pages, strict=True):
@@ -139,22 +163,27 @@ class Checking:
             if links is not None:
                 checks[DATA_CHECK] = _data_kept(sample, gone, checks["logs"])
             evidence = {"ui": running.log, **taken(sample, pictures)}
-            places = {
-                kind: str(path.relative_to(self._record.folder)) for kind, path in evidence.items()
-            }
-            self._cell(version, sample, checks, seconds + each, places)
+            self._cell(version, sample, checks, seconds + each, evidence)
 
-    def give_up(
-        self, version: Service, samples: Sequence[SampleRun], why: str
-    ) -> Sequence[SampleRun]:
-        """Write down, for every sample that was not judged in a UI, why; return these samples."""
+    def left(self, version: Service, samples: Sequence[SampleRun]) -> list[SampleRun]:
+        """Return those of the samples that have not been judged in a UI."""
         found = self._record.view.finished
         judged = {entry.id for entry in found if entry.status is not Status.INFRA}
-        left = [one for one in samples if self._planned(version, one).id not in judged]
-        for sample in left:
-            checks = dict.fromkeys(UI_CHECKS, CheckOutcome(Status.INFRA, why))
-            self._cell(version, sample, checks, 0.0, {})
-        return left
+        return [one for one in samples if self._planned(version, one).id not in judged]
+
+    def give_up(
+        self, version: Service, samples: Sequence[SampleRun], why: CheckOutcome, log: Path
+    ) -> None:
+        """Write down the same outcome of each check, for every sample that a UI was not asked for.
+
+        Args:
+            version: of the UI.
+            samples: the runs.
+            why: the outcome.
+            log: of the UI.
+        """
+        for sample in samples:
+            self._cell(version, sample, dict.fromkeys(UI_CHECKS, why), 0.0, {"ui": log})
 
     def end(self) -> int:
         """Write the reports and print the end; return 1 when something is not as expected."""
@@ -170,8 +199,11 @@ class Checking:
         sample: SampleRun,
         checks: Mapping[str, CheckOutcome],
         seconds: float,
-        evidence: Mapping[str, str],
+        evidence: Mapping[str, Path],
     ) -> None:
+        places = {
+            kind: str(path.relative_to(self._record.folder)) for kind, path in evidence.items()
+        }
         service = self._services.get(sample.service)
         checks = judging.apply(
             self._options.expectations,
@@ -189,7 +221,7 @@ class Checking:
                 checks=dict(checks),
                 flow_run=sample.pathspec,
                 seconds=round(seconds, 2),
-                evidence=dict(evidence),
+                evidence=places,
             )
         )
         self._screen.cell(entry, self._record.view.totals.total(), self._record.view.planned)
@@ -216,6 +248,7 @@ class Checking:
 
 
 _SESSION = "ui"
+_END_SECONDS = 2.0
 
 
 def _named_state(sample: SampleRun) -> str:

@@ -8,13 +8,22 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from harness.catalog.releases import Catalog, Client, Program, Service
+from packaging.requirements import Requirement
+
+from harness.catalog.releases import Catalog, Program, Service
 from harness.machine.dependencies import check_file, resolved_tool
 from harness.machine.errors import InfraError, UsageError
+from harness.machine.output import ours
 from harness.machine.processes import HOST, ManagedProcess
 from harness.machine.tools import tool_python
 from harness.stack.database.server import Database
-from harness.stack.service.checkout import find_python, find_pythons, joined, package_folder
+from harness.stack.service.checkout import (
+    find_python,
+    find_pythons,
+    joined,
+    package_folder,
+    told_packages,
+)
 from harness.stack.service.git import Clone
 from harness.stack.service.refs import file_of, reported_by, requirements_of, source_of
 from harness.ui.assets import with_assets
@@ -24,12 +33,17 @@ from harness.ui.launcher import DataSource, RunningUI
 
 @dataclass(frozen=True)
 class _Prepared:
-    """A UI backend that can be started: its files with the page, its Python, its version."""
+    """A UI backend that can be started: its files with the page, its Python, its version.
+
+    Attributes:
+        told: what of its dependencies is told in its log.
+    """
 
     folder: Path
     python: Path
     packages: Path | None
     program: Program
+    told: str
 
     def environment(self, home: Path) -> dict[str, str]:
         """Return the variables of its processes, which are started in ``home``.
@@ -107,15 +121,15 @@ class CheckoutUI:
         assert layout.ui is not None, "a version that was selected for its UI"
         source = source_of(self._clone, version)
         own = joined((), requirements_of(source, [layout.ui]))
-        python = self._environment(version, own, self._clone.day(source.commit))
+        python, told = self._environment(version, own, self._clone.day(source.commit))
         page = Path(file_of(layout.ui).parent) / "ui"
         folder = with_assets(source.lay_out(), page, self._assets)
         reported = reported_by(source)
         packages = package_folder(reported) if reported else None
-        return _Prepared(folder, python, packages, layout.ui)
+        return _Prepared(folder, python, packages, layout.ui, told)
 
-    def _environment(self, version: Service, own: Sequence[str], day: date) -> Path:
-        """Return the Python of a UI backend.
+    def _environment(self, version: Service, own: Sequence[str], day: date) -> tuple[Path, str]:
+        """Return the Python of a UI backend, and what of its dependencies is to be told.
 
         Args:
             version: of the backend.
@@ -124,21 +138,33 @@ class CheckoutUI:
         """
         deps, pythons = version.deps, self._catalog.service_pythons
         assert version.layout is not None, "a version that was selected for its UI"
-        shared = [*self._catalog.service_requirements, *self._catalog.ui_requirements]
-        wanted = [*deps.pins(shared), *version.layout.requirements]
         if deps.name:
             released = version.released or day
             found = find_pythons(pythons, deps, released)
-            return resolved_tool("ui", joined(wanted, own), found, deps, released)[0]
+            # Its own files name the rest: what they leave out is missing in its image, too.
+            shared = deps.pins(self._catalog.service_requirements)
+            wanted = joined([*shared, *version.layout.requirements], own)
+            python = resolved_tool("ui", wanted, found, deps, released)
+            return python, told_packages(deps, (), python)
+        pins = pins_of_ui(self._catalog, version)
         if version.released is not None:
-            wanted += _client_of_its_day(self._catalog.clients, version.released)
-            return tool_python("ui", wanted, find_python(pythons))
+            python = tool_python("ui", pins, find_python(pythons))
+            return python, told_packages(deps, pins, python)
         try:
-            return tool_python("ui", joined(wanted, own), find_python(pythons))
+            python = tool_python("ui", joined(pins, own), find_python(pythons))
         except InfraError as error:
             raise UsageError(
                 f"what the UI backend of {version.name} requires does not install: {error}"
             ) from error
+        return python, told_packages(deps, pins, python)
+
+    def notes(self, version: Service) -> list[str]:
+        """Return what a good UI rests on."""
+        if version.deps.name:
+            return []
+        pins = [pin for pin in pins_of_ui(self._catalog, version) if Requirement(pin).specifier]
+        told = f"{', '.join(pins)} are pinned for the UI backend of {version.name}"
+        return [f"{told}, which may not work without them: --service-deps latest tells"]
 
     def start(
         self, version: Service, source: DataSource, database: Database, port: int, log: Path
@@ -156,6 +182,9 @@ class CheckoutUI:
         prepared = self._prepared[version]
         home = self._work / f"ui-{version.slug}"
         home.mkdir(parents=True, exist_ok=True)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("a", encoding="utf-8") as output:
+            output.write(ours(f"{version.name}: {prepared.told}"))
         process = ManagedProcess(
             [str(prepared.python), "-m", prepared.program.module],
             env={**source.environment, **prepared.environment(home), **settings},
@@ -167,14 +196,20 @@ class CheckoutUI:
         return _RunningProcess(version, f"http://{HOST}:{port}", process, log)
 
 
-def _client_of_its_day(clients: Sequence[Client], day: date) -> tuple[str, ...]:
-    """Return the requirements for the client that a UI backend released on a day reads data with.
+def pins_of_ui(catalog: Catalog, version: Service) -> list[str]:
+    """Return what versions.json gives a UI backend, whatever its files ask for.
 
-    The published images were built with the newest one there was, whatever their source asks for;
-    a newer one may read otherwise (docs/findings.md).
+    To a release also the client that it reads data with. The published images were built with the
+    newest one there was, whatever their source asks for; a newer one may read otherwise
+    (docs/findings.md).
     """
-    newest = [client for client in clients if client.released <= day][-1]
-    return (f"metaflow=={newest.name}", *newest.pins)
+    assert version.layout is not None, "a version that was selected for its UI"
+    day, pins = version.released, [*catalog.service_requirements, *catalog.ui_requirements]
+    pins += version.layout.requirements
+    if day is None:
+        return pins
+    newest = [client for client in catalog.clients if client.released <= day][-1]
+    return [*pins, f"metaflow=={newest.name}", *newest.pins]
 
 
 class _RunningProcess:

@@ -126,6 +126,10 @@ class ContainerUI:
             self._image(version)
         self._page_image()
 
+    def notes(self, version: Service) -> list[str]:  # noqa: ARG002 - an image brings all it needs
+        """Return nothing."""
+        return []
+
     def start(
         self, version: Service, source: DataSource, database: Database, port: int, log: Path
     ) -> RunningUI:

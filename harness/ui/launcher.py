@@ -76,6 +76,9 @@ class UILauncher(Protocol):
             InfraError: when preparing fails.
         """
 
+    def notes(self, version: Service) -> list[str]:
+        """Return sentences on what is worth knowing of a UI, and is no failure."""
+
     def start(
         self, version: Service, source: DataSource, database: Database, port: int, log: Path
     ) -> RunningUI:

@@ -6,13 +6,14 @@ import contextlib
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 
 from harness.catalog.releases import Catalog, Service
 from harness.core.journal import read
+from harness.core.outcome import CheckOutcome, Status
 from harness.core.view import View
 from harness.machine.errors import InfraError, UsageError, nearest
 from harness.machine.locks import RunLock
@@ -29,7 +30,8 @@ from harness.stack.containers.own import Belongings
 from harness.stack.database.server import Database, ignore_variables
 from harness.stack.kept_stack import Kept, find_kept
 from harness.stack.service.image import Builder
-from harness.ui.backend import await_ui
+from harness.stack.service.launcher import ServiceError
+from harness.ui.backend import await_ui, blaming_ui
 from harness.ui.check import Checking
 from harness.ui.checkout import CheckoutUI
 from harness.ui.container import ContainerUI, PageImage
@@ -145,15 +147,21 @@ class UIRun:
             self.links.take()
         if self.options.check:
             over = f"{launcher.description}, over {source.description}"
-            return self._check(versions, database, over, partial(self._started, launcher, source))
+            rests = {one: launcher.notes(one) for one in versions}
+            started = partial(self._started, launcher, source)
+            return self._check(rests, database, over, started)
         # Several only with --check: a person looks at one page, on one port.
         (version,) = versions
-        with self._started(launcher, source, version, database) as running:
-            self.screen.say(f"{running.origin}: http://localhost:{self.options.port}")
-            if self.options.detach:
-                self._leave(running)
-            else:
-                self._wait(running)
+        try:
+            with self._started(launcher, source, version, database) as running:
+                self.screen.say(f"{running.origin}: http://localhost:{self.options.port}")
+                if self.options.detach:
+                    self._leave(running)
+                else:
+                    self._wait(running)
+        except ServiceError as error:
+            # Nothing is judged here: there is none to look at, and why.
+            raise InfraError(str(error)) from error
         return 0
 
     @contextmanager
@@ -163,27 +171,33 @@ class UIRun:
         """Start a UI, and stop it after the block unless it was left on purpose."""
         start = partial(launcher.start, version, source, database)
         try:
-            running = self._up(version, start)
+            running = self._up(version, start, database)
         except InfraError as error:
             # Some backends hang now and then while they start their workers.
             self.screen.say(f"{str(error).splitlines()[0]}: it is started once more")
-            running = self._up(version, start)
+            running = self._up(version, start, database)
         try:
             yield running
         finally:
             if not self._detached:
                 running.stop()
 
-    def _up(self, version: Service, start: Callable[[int, Path], RunningUI]) -> RunningUI:
+    def _up(
+        self, version: Service, start: Callable[[int, Path], RunningUI], database: Database
+    ) -> RunningUI:
         """Return a UI that answers; one that does not is stopped."""
         port = self.options.port or free_port()
-        running = start(port, self.logs / f"ui-{version.slug}.log")
+        running = start(port, self._log(version))
         try:
-            await_ui(running)
+            with blaming_ui(version.name, database.address):
+                await_ui(running)
         except BaseException:
             running.stop()
             raise
         return running
+
+    def _log(self, version: Service) -> Path:
+        return self.logs / f"ui-{version.slug}.log"
 
     def _ended(self) -> dict[str, str]:
         """Return how each run ended of the kept stack, as the harness saw it."""
@@ -208,12 +222,19 @@ class UIRun:
 
     def _check(
         self,
-        versions: Sequence[Service],
+        versions: Mapping[Service, Sequence[str]],
         database: Database,
         over: str,
         started: Callable[[Service, Database], AbstractContextManager[RunningUI]],
     ) -> int:
-        """Judge what each UI shows of a sample of runs, and write the reports."""
+        """Judge what each UI shows of a sample of runs, and write the reports.
+
+        Args:
+            versions: the UIs, each with what is noted of it.
+            database: that they are deployed over.
+            over: what they are deployed over, and where they come from, in words.
+            started: starts one of them.
+        """
         live = self._live_runs(database)
         with reading(database.address):
             drawn = sample(database.address, self.options.clients, ended=self._ended())
@@ -236,6 +257,7 @@ class UIRun:
             self.catalog,
             self.screen,
             source=self.kept.run if self.kept else "",
+            database=database.address,
         )
         try:
             checking.begin(versions, samples, over)
@@ -255,9 +277,13 @@ class UIRun:
         started: Callable[[], AbstractContextManager[RunningUI]],
         live: LiveRuns | None,
     ) -> None:
-        """Judge one UI; one that dies meanwhile is started once more, for what it left unjudged."""
-        left = samples
-        for last in (False, True):
+        """Judge one UI; one that ends meanwhile is started again, for what it left unjudged.
+
+        One that is killed from outside is so once. One that ends by itself has failed the runs of
+        the client that it was asked about, and only these, unless that is at its start.
+        """
+        left, killed = list(samples), False
+        while left:
             up = False
             try:
                 with started() as running:
@@ -265,15 +291,35 @@ class UIRun:
                     self.screen.say(f"{running.origin}: {running.page}")
                     with live.beating() if live else contextlib.nullcontext():
                         checking.judge(version, running, left, self.links)
+            except ServiceError as error:
+                left = checking.left(version, left)
+                asked = [one for one in left if one.client == left[0].client]
+                self._give_up(checking, version, asked if up else left, Status.FAIL, error)
             except InfraError as error:
-                self.screen.say(str(error))
-                # Said once, with the log; in each cell its cause is enough.
-                why = str(error).partition("; last lines")[0]
-                left = checking.give_up(version, left, why)
-                if up and not last:
-                    self.screen.say(f"the UI of {version.name} is started once more")
-                    continue
-            return
+                left = checking.left(version, left)
+                self._give_up(checking, version, left, Status.INFRA, error)
+                if killed or not up:
+                    return
+                killed = True
+            else:
+                return
+            left = checking.left(version, left)
+            if left:
+                self.screen.say(f"the UI of {version.name} is started once more")
+
+    def _give_up(
+        self,
+        checking: Checking,
+        version: Service,
+        samples: Sequence[SampleRun],
+        status: Status,
+        error: Exception,
+    ) -> None:
+        """Say why samples are not judged, and write it down."""
+        self.screen.say(str(error))
+        # Said once, with the log; in each cell its cause is enough.
+        why = CheckOutcome(status, str(error).partition("; last lines")[0])
+        checking.give_up(version, samples, why, self._log(version))
 
     def _wait(self, running: RunningUI) -> None:
         """Return when somebody presses Ctrl-C.

@@ -11,6 +11,8 @@ that it can be put in a stand-in clone or image. Needs psycopg2.
 card, tags, search, unreadable, dag, list, odd (a search that sends no event), matches (one whose
 matches are none).
 ``STANDIN_HANG_ONCE`` names a file: who does not find it makes it, and hangs at its start.
+``STANDIN_ENDS``, as in ``/dag:SIGSEGV`` or ``start:exit``, ends it at its start, or when a path
+with this in it is asked for.
 """
 
 from __future__ import annotations
@@ -42,6 +44,7 @@ from psycopg2.extras import RealDictCursor
 
 ASSETS = (Path(__file__).resolve().parent / "ui").resolve()
 FAULT = os.environ.get("STANDIN_FAULT", "")
+ENDS, _, HOW = os.environ.get("STANDIN_ENDS", "").partition(":")
 SCHEMA = os.environ.get("DB_SCHEMA_NAME", "public")
 WORKER_SECONDS = 900
 """A worker that a test forgot ends by itself; the real one's never do."""
@@ -260,6 +263,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer a request."""
+        end_at(self.path)
         address = urlsplit(self.path)
         parts = [unquote(part) for part in address.path.split("/") if part]
         query = {name: values[-1] for name, values in parse_qs(address.query).items()}
@@ -393,6 +397,15 @@ class Handler(BaseHTTPRequestHandler):
         sys.stderr.write(f"{datetime.now().astimezone():%H:%M:%S} {form % values}\n")
 
 
+def end_at(place: str) -> None:
+    """End where it is planted."""
+    if ENDS and ENDS in place:
+        if HOW == "exit":
+            print("ModuleNotFoundError: No module named 'planted'", file=sys.stderr, flush=True)
+            os._exit(1)
+        os.kill(os.getpid(), signal.Signals[HOW])
+
+
 def ignore_signals() -> None:
     """Do as the real one, and go on after SIGTERM and SIGINT."""
     for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -418,6 +431,7 @@ def serve() -> None:
         if once := os.environ.get("STANDIN_HANG_ONCE"):
             Path(once).touch(exist_ok=False)
             signal.pause()
+    end_at("start")
     rows("SELECT 1 FROM runs_v3 LIMIT 1")  # no database, or none of Metaflow's: it does not start
     server = ThreadingHTTPServer((host, port), Handler)
     print(

@@ -7,7 +7,7 @@ import re
 import shlex
 import signal
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -19,7 +19,7 @@ from harness.core.journal import read
 from harness.core.outcome import CheckOutcome, Status
 from harness.core.view import View
 from harness.machine import locks
-from harness.machine.errors import InfraError, UsageError
+from harness.machine.errors import EndedError, Ending, InfraError, UsageError
 from harness.machine.locks import RunLock
 from harness.machine.processes import ManagedProcess
 from harness.proof.ui.page import CHECKS as PAGE_CHECKS
@@ -69,6 +69,9 @@ class FakeLauncher:
 
     def prepare(self, versions: object) -> None:
         """Do nothing."""
+
+    def notes(self, version: object) -> list[str]:  # noqa: ARG002 - as of a launcher
+        return ["it rests on a pin"]
 
     def start(self, *given: object) -> FakeUI:
         log = given[-1]
@@ -235,7 +238,61 @@ def test_a_backend_that_dies_during_a_check_is_started_once_more(
     assert (code, last.status) == ((0, Status.PASS) if deaths == 1 else (1, Status.INFRA))
     assert first.status is Status.INFRA
     reasons = {outcome.reason for outcome in first.checks.values()}
-    assert reasons == {"the UI backend of v2.5.1 ended with exit code -9 (SIGKILL)"}
+    assert reasons == {"the UI backend of v2.5.1 was killed from outside, by SIGKILL"}
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("exit", "ended with exit code 1 by itself"),
+        ("SIGSEGV", "ended with exit code -11 (SIGSEGV) by itself"),
+        ("SIGABRT", "ended with exit code -6 (SIGABRT) by itself"),
+        ("SIGKILL", "was killed from outside, by SIGKILL"),
+    ],
+)
+def test_a_backend_that_ends_at_its_start_fails_unless_it_is_killed(
+    results, standins, written, how, said
+):
+    standins.more = {"STANDIN_ENDS": f"start:{how}"}
+    address = written.database.address
+    assert show_ui(results, "--check", "--database-url", address.url) == 1
+    cells = View(read(results / "latest")).cells
+    killed = how == "SIGKILL"
+    assert {one.status for one in cells} == {Status.INFRA if killed else Status.FAIL}
+    assert len(standins.started) == (2 if killed else 1), "what the product does is not done again"
+    (reason,) = {outcome.reason for cell in cells for outcome in cell.checks.values()}
+    assert reason.startswith(f"the UI backend of v2.5.1 {said}")
+    if how == "exit":
+        words = "ModuleNotFoundError: No module named 'planted'"
+        assert reason.endswith(f", while its database lives; it said last: {words}")
+    log = results / "latest" / cells[0].evidence["ui"]
+    assert log.is_file()
+
+
+@pytest.mark.e2e
+@pytest.mark.usefixtures("no_browser")
+def test_a_backend_that_ends_by_itself_fails_whom_it_was_asked_about(
+    results, standins, written, monkeypatch
+):
+    asked, other = replace(written.runs["card"], client="2.19.38"), written.runs["failing"]
+    monkeypatch.setattr(ui_run, "sample", lambda *_, **__: (asked, other))
+    standins.more = {"STANDIN_ENDS": f"{asked.run}/dag:SIGSEGV", "UI_ENABLED": "1"}
+    assert show_ui(results, "--check", "--database-url", written.database.address.url) == 1
+    failed, well = View(read(results / "latest")).attempts
+    assert (failed.client, failed.status) == ("2.19.38", Status.FAIL)
+    under_way = f"; under way: /flows/CardFlow/runs/{asked.run}/dag"
+    assert under_way in failed.checks["dag"].reason
+    assert (well.client, well.status, len(standins.started)) == ("2.19.39", Status.PASS, 2)
+
+
+def test_a_backend_whose_database_is_gone_is_not_to_blame():
+    gone = Address("127.0.0.1", 1, "u", "p", "d")
+    with (
+        pytest.raises(InfraError, match="the database does not answer any more"),
+        backend.blaming_ui("v2.5.1", gone),
+    ):
+        raise EndedError("the UI backend of v2.5.1", Ending(1))
 
 
 @pytest.mark.e2e

@@ -283,7 +283,8 @@ class RunningContainer:
             self._finish_log()
             said = f" ({state['Error']})" if state.get("Error") else ""
             ending = Ending(state["ExitCode"], out_of_memory=bool(state.get("OOMKilled")))
-            raise EndedError(f"the container {self.name}", ending, f"{said}{tail_note(self.log)}")
+            more = f"{said}{tail_note(self.log)}"
+            raise EndedError(f"the container {self.name}", ending, more, self.log)
 
     def is_removed(self) -> bool:
         """Tell whether somebody has removed it."""

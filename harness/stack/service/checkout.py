@@ -20,8 +20,9 @@ from harness.core.provenance import digest_of_files
 from harness.core.scenarios import WRONG_ORDER, prefix_of
 from harness.machine.dependencies import RELEASE_DAY, Dependencies, resolved_tool
 from harness.machine.errors import InfraError, UsageError
+from harness.machine.output import ours
 from harness.machine.processes import HOST, ManagedProcess, free_port
-from harness.machine.tools import ROOT, tool_python
+from harness.machine.tools import ROOT, installed_in, tool_python
 from harness.stack.database.server import Database
 from harness.stack.service.git import CHECKOUTS, Clone
 from harness.stack.service.launcher import RunningService
@@ -112,8 +113,8 @@ class CheckoutLauncher:
         """
         running = self._running(service, database, log, prefix_of(scenario))
         with log.open("a", encoding="utf-8") as output:
-            output.write(f"{service.name}: goose: {self._goose or GOOSE_FOLDER / 'goose'}\n")
-            output.write(f"{service.name}: {self._find(service).told}\n")
+            told = f"goose: {self._goose or GOOSE_FOLDER / 'goose'}", self._find(service).told
+            output.writelines(ours(f"{service.name}: {line}") for line in told)
         try:
             running.begin(wrong_order=scenario == WRONG_ORDER)
         except BaseException:
@@ -169,17 +170,29 @@ class CheckoutLauncher:
         if deps.name:
             released = service.released or day
             wanted, pythons = joined(shared, own), find_pythons(self._pythons, deps, released)
-            python, found = resolved_tool("service", wanted, pythons, deps, released)
-            return python, f"--service-deps {deps.given}: {', '.join(found)}"
-        told = f"pinned: {', '.join(shared)}"
+            python = resolved_tool("service", wanted, pythons, deps, released)
+            return python, told_packages(deps, (), python)
         if service.kind != "checkout":
-            return tool_python("service", shared, find_python(self._pythons)), told
+            python = tool_python("service", shared, find_python(self._pythons))
+            return python, told_packages(deps, shared, python)
         try:
             # What releases need is known and was tried; a ref may ask for something new.
-            wanted = joined(shared, own)
-            return tool_python("service", wanted, find_python(self._pythons)), told
+            python = tool_python("service", joined(shared, own), find_python(self._pythons))
         except InfraError as error:
             raise UsageError(f"what {service.name} requires does not install: {error}") from error
+        return python, told_packages(deps, shared, python)
+
+
+def told_packages(deps: Dependencies, pins: Sequence[str], python: Path) -> str:
+    """Return what is told of an environment: what decided its packages, and each of them.
+
+    Args:
+        deps: which versions it has.
+        pins: what is pinned; told where that is what decides.
+        python: its Python.
+    """
+    how = f"--service-deps {deps.given}" if deps.name else f"pinned: {', '.join(pins)}; installed"
+    return f"{how}: {', '.join(installed_in(python))}"
 
 
 def service_pins(services: Iterable[Service]) -> list[str]:

@@ -148,7 +148,7 @@ def test_the_log_tells_which_goose_ran(start, monkeypatch):
     running = start("v2.5.0")
     bring_up(running)
     log = running.log.read_text(encoding="utf-8")
-    assert log.startswith(f"v2.5.0: goose: {GOOSE_FOLDER / 'goose'}\n")
+    assert log.startswith(f"--- v2.5.0: goose: {GOOSE_FOLDER / 'goose'}\n")
     assert "OK   1_step.sql" in log
 
 
@@ -162,7 +162,7 @@ def test_a_goose_on_the_path_is_taken(start, monkeypatch, tmp_path):
     running = start("v2.5.0")
     bring_up(running)
     assert (tmp_path / "ran").exists()
-    assert running.log.read_text(encoding="utf-8").startswith(f"v2.5.0: goose: {real}\n")
+    assert running.log.read_text(encoding="utf-8").startswith(f"--- v2.5.0: goose: {real}\n")
 
 
 @pytest.mark.e2e
