@@ -28,7 +28,7 @@ def check_places(options: Options) -> None:
     if modes:
         check_program(modes)
     if modes and embedded:
-        check_tls(modes, options.postgres)
+        check_tls(modes, options.postgres, upgrade=options.postgres_upgrade)
     if options.service_url is not None:
         # A run that goes on finds the flows it wrote itself.
         allow = options.allow_existing or options.resumed is not None

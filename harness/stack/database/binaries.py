@@ -41,22 +41,25 @@ def majors_with_tls() -> list[str]:
     return [major for major, folder in system_majors().items() if speaks_tls(folder)]
 
 
-def check_tls(mode: str, variants: Sequence[str]) -> None:
+def check_tls(mode: str, variants: Sequence[str], *, upgrade: bool = False) -> None:
     """Refuse what TLS cannot be had with: PostgreSQLs of this machine that speak none.
 
     Args:
         mode: what is asked for.
         variants: majors or folders; an empty one for whichever of the system's speaks it.
+        upgrade: whether a walk moves from one of them to the next.
 
     Raises:
         UsageError: for the first that does not, saying how to get one that does.
     """
     here = majors_with_tls()
+    option = "--postgres-upgrade" if upgrade else "--postgres"
+    there = f"; this machine has {' and '.join(here)}" if here else ""
     get = (
-        f"; this machine has {' and '.join(here)}: --postgres {here[-1]}"
-        if here
-        else "; install the system's (apt-get install postgresql), name a folder of binaries with"
-        " --postgres, or use --backend docker"
+        f"{there}: --postgres {here[-1]}"
+        if here and not upgrade
+        else f"{there}; install the system's (apt-get install postgresql), name a folder of"
+        f" binaries with {option}, or use --backend docker"
     )
     for variant in variants:
         if variant in here or ("/" in variant and speaks_tls(find_binaries(variant))):

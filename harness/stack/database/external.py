@@ -161,6 +161,8 @@ def _parse(url: str) -> dict[str, str]:
         parts: dict[str, str] = parse_dsn(url)
         int(parts.get("port", "5432"))
     except (psycopg2.ProgrammingError, ValueError):
+        if "%00" in url:
+            raise UsageError("the database URL: nothing in it can hold a NUL (%00)") from None
         # Without the cause: libpq's own words quote the part it stumbled over.
         raise UsageError(
             f"the database URL cannot be read as {_SHAPE}; "
@@ -173,6 +175,7 @@ def _parse(url: str) -> dict[str, str]:
             f"the database URL has parameters the harness cannot pass on: {', '.join(unknown)}; "
             "leave them out (PG* variables hold for the harness itself)"
         )
+    _check_password(authority, parts)
     for name in ("user", "dbname"):
         if wrong := name_too_long(parts.get(name, "")):
             raise UsageError(f"the database URL: {name}: {wrong}")
@@ -180,6 +183,16 @@ def _parse(url: str) -> dict[str, str]:
     if missing:
         raise UsageError(f"the database URL names no {' and no '.join(missing)}; write {_SHAPE}")
     return parts
+
+
+def _check_password(authority: str, parts: Mapping[str, str]) -> None:
+    if ":@" in authority:
+        raise UsageError(
+            "the database URL has an empty password: leave out the colon, too, and it is that of"
+            " PGPASSWORD, if any"
+        )
+    if any(sign in parts.get("password", "") for sign in "\r\n"):
+        raise UsageError("the database URL: no password can hold a line break")
 
 
 def _tls(parts: Mapping[str, str]) -> Tls | None:

@@ -110,6 +110,17 @@ def test_a_postgres_with_a_word_to_refuse_tls_has_none(system: Path, tmp_path: P
         )
 
 
+def test_a_walk_that_moves_needs_tls_at_both_ends(system: Path) -> None:
+    programs(system / "usr/lib/postgresql/15/bin")
+    with pytest.raises(UsageError) as told:
+        check_tls("require", ["15", "18"], upgrade=True)
+    assert str(told.value) == (
+        "--database-tls require: the PostgreSQL 18 speaks no TLS; this machine has 15; install the"
+        " system's (apt-get install postgresql), name a folder of binaries with"
+        " --postgres-upgrade, or use --backend docker"
+    )
+
+
 def test_where_no_postgres_speaks_tls_it_is_said_how_to_get_one() -> None:
     with pytest.raises(UsageError) as told:
         check_tls("verify-full", [""])
