@@ -6,7 +6,7 @@ import os
 
 from harness.run.folder import check_results
 from harness.run.options import Options
-from harness.stack.database.binaries import check_tls, check_variants
+from harness.stack.database.binaries import check_restore, check_tls, check_variants
 from harness.stack.database.cluster import unprivileged_user
 from harness.stack.database.embedded import check_port
 from harness.stack.database.existing import check_existing
@@ -29,6 +29,8 @@ def check_places(options: Options) -> None:
         check_program(modes)
     if modes and embedded:
         check_tls(modes, options.postgres, upgrade=options.postgres_upgrade)
+    elif modes and options.postgres_upgrade:
+        check_restore(modes, options.postgres)
     if options.service_url is not None:
         # A run that goes on finds the flows it wrote itself.
         allow = options.allow_existing or options.resumed is not None

@@ -69,6 +69,29 @@ def check_tls(mode: str, variants: Sequence[str], *, upgrade: bool = False) -> N
             raise UsageError(f"--database-tls {mode}: {which} speaks no TLS{get}")
 
 
+def check_restore(mode: str, variants: Sequence[str]) -> None:
+    """Refuse a move between containers by TLS that no programs of this machine can end.
+
+    A container dumps by its own programs; what reads the file, and speaks TLS, is the system's.
+
+    Args:
+        mode: what is asked for.
+        variants: tags of the image, in the order of the walk.
+
+    Raises:
+        UsageError: where these are older than who dumps: they do not read its files.
+    """
+    here = majors_with_tls()
+    for variant in variants[:-1]:
+        if not here or int(here[-1]) < _major(variant):
+            there = f"has {' and '.join(here)}" if here else "has none"
+            raise UsageError(
+                f"--database-tls {mode}: what PostgreSQL {variant} dumps is restored by programs of"
+                f" this machine that speak TLS, as new as it, and this machine {there}; install"
+                " newer ones (apt-get install postgresql), or leave out --postgres-upgrade"
+            )
+
+
 def find_binaries(given: str = "") -> Path:
     """Return the folder that holds ``initdb`` and ``postgres``.
 

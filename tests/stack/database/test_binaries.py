@@ -9,6 +9,7 @@ import pytest
 from harness.machine.errors import InfraError, UsageError
 from harness.stack.database import binaries
 from harness.stack.database.binaries import (
+    check_restore,
     check_tls,
     check_variants,
     find_binaries,
@@ -119,6 +120,16 @@ def test_a_walk_that_moves_needs_tls_at_both_ends(system: Path) -> None:
         " system's (apt-get install postgresql), name a folder of binaries with"
         " --postgres-upgrade, or use --backend docker"
     )
+
+
+def test_what_a_container_dumps_is_restored_by_what_is_as_new_and_speaks_tls(system: Path) -> None:
+    refused = "--database-tls require: what PostgreSQL {} dumps is restored by programs of this"
+    with pytest.raises(UsageError, match=refused.format(11)):
+        check_restore("require", ["11", "15"])
+    programs(system / "usr/lib/postgresql/15/bin")
+    check_restore("require", ["11", "15-alpine", "18"])
+    with pytest.raises(UsageError, match=f"{refused.format('16')}.*this machine has 15; install"):
+        check_restore("require", ["11", "16", "18"])
 
 
 def test_where_no_postgres_speaks_tls_it_is_said_how_to_get_one() -> None:
