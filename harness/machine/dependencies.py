@@ -23,6 +23,7 @@ WORDS = ("pinned", RELEASE_DAY, LATEST)
 
 # pip's users name files of limits so; anything else is a list of what is installed.
 _CONSTRAINTS = "constraint"
+_OF_CLIENTS = "--deps"
 _INCLUDED = re.compile(r"^\s*(?:-r|-c|--requirements?|--constraints?)[\s=]*(\S+)", re.MULTILINE)
 _METAFLOW = re.compile(r"^\s*metaflow\b(?![-.])", re.IGNORECASE)
 _POSITION = re.compile(r"`([^`]+)` at position (\d+)")
@@ -94,7 +95,8 @@ def _one(option: str, text: str) -> Dependencies:
         raise UsageError(f"{option} {text}: give the file a name that means nothing else")
     content = b"\0".join(_contents(option, path.resolve(), set()))
     for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
-        if _METAFLOW.match(line) and _CONSTRAINTS in path.name:
+        # A UI backend reads with a Metaflow of its own, which its --service-deps may limit.
+        if option == _OF_CLIENTS and _METAFLOW.match(line) and _CONSTRAINTS in path.name:
             raise UsageError(
                 f"{option} {text}, line {number}: {line.strip()}: --metaflow says which client it"
                 " is: leave this line out"

@@ -129,6 +129,13 @@ def test_what_cannot_be_taken_is_one_line(tmp_path, text, said):
     assert "\n" not in str(caught.value)
 
 
+def test_limits_of_a_ui_backend_may_be_about_its_metaflow(tmp_path):
+    file = tmp_path / "my-constraints.txt"
+    file.write_text("metaflow<2.19\n", encoding="utf-8")
+    (deps,) = parse_dependencies("--service-deps", str(file))
+    assert deps.file == file
+
+
 def test_without_uv_only_what_is_pinned_can_be_had(monkeypatch):
     monkeypatch.setattr(dependencies, "find_uv", lambda: None)
     assert parse_dependencies("--deps", "pinned") == (PINNED,)
