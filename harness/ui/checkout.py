@@ -209,7 +209,7 @@ def pins_of_ui(catalog: Catalog, version: Service) -> list[str]:
     if day is None:
         return pins
     newest = [client for client in catalog.clients if client.released <= day][-1]
-    return [*pins, f"metaflow=={newest.name}", *newest.pins]
+    return list(dict.fromkeys([*pins, f"metaflow=={newest.name}", *newest.pins]))
 
 
 class _RunningProcess:

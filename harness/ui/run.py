@@ -45,7 +45,14 @@ from harness.ui.options import (
     needs_processes,
     select_versions,
 )
-from harness.ui.source import GivenDatabase, KeptContainers, KeptProcesses, check_database, reading
+from harness.ui.source import (
+    GivenDatabase,
+    KeptContainers,
+    KeptProcesses,
+    check_database,
+    check_told,
+    reading,
+)
 
 
 def show(options: UIOptions, catalog: Catalog, screen: Screen) -> int:
@@ -63,6 +70,8 @@ def show(options: UIOptions, catalog: Catalog, screen: Screen) -> int:
     versions = select_versions(options, catalog, images=not why, last=kept.service if kept else "")
     if options.port is not None:
         check_port(options.port)
+    if kept is not None:
+        check_told(kept, versions)
     with contextlib.ExitStack() as ending:
         if kept is not None:
             ending.enter_context(kept.used())

@@ -10,6 +10,7 @@ from pathlib import Path
 import psycopg2
 
 from harness.catalog.releases import Service
+from harness.core.told import SINCE, why_not
 from harness.machine.errors import InfraError, UsageError, one_line
 from harness.machine.processes import HOST
 from harness.stack.containers.engine import Engine
@@ -218,6 +219,16 @@ def reading(address: Address) -> Iterator[None]:
         raise UsageError(
             f"{where} cannot be read as user {address.user!r}: {one_line(error)}"
         ) from error
+
+
+def check_told(kept: Kept, versions: Sequence[Service]) -> None:
+    """Raise UsageError for a UI that cannot be told how a kept database is reached."""
+    for version in versions:
+        if kept.database.tls and (why := why_not(version, kept.database.tls.mode, "")):
+            raise UsageError(
+                f"--ui-version {version.name}: the database that {kept.run} kept takes TLS alone,"
+                f" and a UI backend {why}: --ui-version '>={SINCE}'"
+            )
 
 
 def check_database(

@@ -24,7 +24,7 @@ from harness.machine.locks import RunLock
 from harness.machine.processes import ManagedProcess
 from harness.proof.ui.page import CHECKS as PAGE_CHECKS
 from harness.report.terminal import Screen
-from harness.stack.database.server import Address, Database
+from harness.stack.database.server import Address, Database, Tls
 from harness.stack.kept_stack import Kept
 from harness.ui import backend, check
 from harness.ui import run as ui_run
@@ -383,6 +383,18 @@ def kept(migrated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kept:
         (one.data / "data" / name).write_text(name)
     one.write()
     return one
+
+
+def test_a_ui_that_cannot_be_told_of_tls_is_refused(results, kept: Kept):
+    replace(kept, database=replace(kept.database, tls=Tls("require"))).write()
+    words = ("--ui-version", "v2.4.3,v2.5.1", "--check", "--results", str(results))
+    with pytest.raises(UsageError) as told:
+        show(parse_ui(words, CATALOG), CATALOG, Screen())
+    assert str(told.value) == (
+        "--ui-version v2.4.3: the database that a-run kept takes TLS alone, and a UI backend needs"
+        " settings for TLS, which there are since v2.4.4, this is v2.4.3: --ui-version '>=2.4.4'"
+    )
+    assert {path.name for path in results.iterdir()} == {"earlier", "latest"}
 
 
 def test_a_kept_run_whose_results_were_deleted_is_said(results, kept, runs):
