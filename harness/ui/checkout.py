@@ -11,7 +11,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from harness.catalog.releases import Catalog, Program, Service
-from harness.machine.dependencies import check_file, resolved_tool
+from harness.machine.dependencies import resolved_tool
 from harness.machine.errors import InfraError, UsageError
 from harness.machine.output import ours
 from harness.machine.processes import HOST, ManagedProcess
@@ -104,14 +104,10 @@ class CheckoutUI:
         """Lay the releases out with the page, and make their environments.
 
         Raises:
-            UsageError: when what a ref itself requires does not install, or when a user's file of
-                dependencies does not parse or resolve.
+            UsageError: when what a ref itself requires does not install.
             InfraError: when no Python fits, or the environment cannot be made.
         """
         for version in versions:
-            if version.deps.file is not None:
-                python = find_python(self._catalog.service_pythons)
-                check_file("--service-deps", version.deps, Path(python))
             if version not in self._prepared:
                 self._prepared[version] = self._prepare(version)
 

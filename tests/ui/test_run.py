@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import signal
+import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -394,6 +395,16 @@ def test_a_ui_that_cannot_be_told_of_tls_is_refused(results, kept: Kept):
         "--ui-version v2.4.3: the database that a-run kept takes TLS alone, and a UI backend needs"
         " settings for TLS, which there are since v2.4.4, this is v2.4.3: --ui-version '>=2.4.4'"
     )
+    assert {path.name for path in results.iterdir()} == {"earlier", "latest"}
+
+
+def test_a_file_of_dependencies_that_does_not_parse_starts_nothing(results, kept, tmp_path):
+    file = tmp_path / "mine.txt"
+    file.write_text("small\nno requirement\n", encoding="utf-8")
+    subprocess.run(["git", "init", "--quiet", str(tmp_path / "clone")], check=True)
+    words = ("--checkout", str(tmp_path / "clone"), "--service-deps", str(file))
+    with pytest.raises(UsageError, match=r"^--service-deps \S+mine\.txt, line 2: Couldn't parse"):
+        show_ui(results, "--from", kept.run, *words)
     assert {path.name for path in results.iterdir()} == {"earlier", "latest"}
 
 
