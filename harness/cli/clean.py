@@ -21,6 +21,7 @@ from typing import NamedTuple
 from harness.cli.parser import build_parser
 from harness.core.entries import Begun
 from harness.core.journal import read
+from harness.machine.control_group import end_group, in_group, noted_groups
 from harness.machine.errors import InfraError, UsageError, nearest, one_line
 from harness.machine.locks import claim_if_dead, is_alive, lock_path, locks
 from harness.machine.processes import kill_marked, marked_processes
@@ -40,7 +41,8 @@ from harness.stack.database.cluster import end_server, remove_leftovers, running
 from harness.stack.kept_stack import EMBEDDED, Kept, all_kept, forget, run_named
 from harness.stack.store.noted import Noted, all_noted
 from harness.stack.store.noted import forget as forget_objects
-from harness.stack.store.objects import ObjectStoreError
+from harness.stack.store.noted import note as note_objects
+from harness.stack.store.objects import ObjectStoreError, S3Root
 from harness.stack.store.s3 import aws_variables
 from harness.ui.data_links import left_links, restore_all
 
@@ -93,7 +95,8 @@ def _steps(run_ids: Sequence[str]) -> Iterator[Step | str]:
         yield from _clean_kept(one, named=one.run in run_ids)
     for name in sorted(dead):
         yield _of_processes(name, folders[name], keep=name in kept)
-    yield from _of_objects(kept)
+    yield from _of_groups(dead)
+    yield from _of_objects(kept, run_ids)
     for name, at in saved.items():
         folders[name] = at.parent
         if name in run_ids:
@@ -103,12 +106,36 @@ def _steps(run_ids: Sequence[str]) -> Iterator[Step | str]:
             yield from _can_go_on(folder, saved.get(name))
 
 
-def _of_objects(kept: Container[str]) -> Iterator[Step]:
-    """Yield the steps that remove what killed runs stored in buckets of the user's."""
-    for name, place in all_noted().items():
-        if name not in kept and not is_alive(lock_path(name)):
+def _of_objects(kept: Mapping[str, Kept], run_ids: Sequence[str]) -> Iterator[Step]:
+    """Yield the steps that remove what killed runs, and named ones, stored in users' buckets."""
+    places = {name: place for name, place in all_noted().items() if name not in kept}
+    places |= {name: noted for name in run_ids if name in kept and (noted := _kept_in(kept[name]))}
+    for name, place in places.items():
+        if not is_alive(lock_path(name)):
             where = f"{place.root.url} at {place.endpoint or 'Amazon S3'}"
             yield Step(f"the objects of {name} in {where}", partial(_clean_objects, name, place))
+
+
+def _kept_in(kept: Kept) -> Noted | None:
+    """Return where in a bucket of the user's a run kept what it stored; None for nowhere."""
+    store = kept.stores.get("s3")
+    if store is None:
+        return None
+    root = S3Root.parse(store["root"], "kept")
+    return Noted(root.bucket, root.prefix, store["endpoint"] or None)
+
+
+def _of_groups(dead: Container[str]) -> Iterator[Step]:
+    """Yield the steps that remove the control groups that runs could not remove at their end."""
+    for name in noted_groups():
+        if name not in dead and not is_alive(lock_path(name)):
+            ids = ", ".join(map(str, in_group(name))) or "none"
+            what = f"the control group of {name}, with the processes {ids}"
+            yield Step(what, partial(_clean_group, name))
+
+
+def _clean_group(run_id: str) -> Iterator[str]:
+    yield f"{run_id}: ended {len(end_group(run_id))} processes, removed their control group"
 
 
 def _clean_saved(run_id: str, at: Path) -> Iterator[str]:
@@ -179,10 +206,10 @@ def clean_main(arguments: Sequence[str]) -> int:
 
 def _of_processes(run_id: str, folder: Path, *, keep: bool) -> Step:
     """Return the step that ends what a killed run left running."""
-    marked = [pid for pid, mark in marked_processes() if _is_of(run_id, mark)]
+    found = [pid for pid, mark in marked_processes() if _is_of(run_id, mark)] + in_group(run_id)
     work = folder / "work"
-    others = [] if keep else [one.pid for one in strays(work) if one.pid not in marked]
-    ids = ", ".join(map(str, (*marked, *others))) or "none"
+    found += [] if keep else [one.pid for one in strays(work)]
+    ids = ", ".join(map(str, dict.fromkeys(found))) or "none"
     files = "" if keep or not work.exists() else f", and {work}"
     what = f"the processes of {run_id} ({ids}){files}"
     return Step(what, partial(_clean_processes, run_id, keep=keep))
@@ -208,6 +235,7 @@ def _clean_processes(run_id: str, *, keep: bool) -> Iterator[str]:
             _remove_databases(work)
         # By mark, not by pid: what was noted of a killed run's processes may be anybody's by now.
         killed = kill_marked(partial(_is_of, run_id))
+        killed += [pid for pid in end_group(run_id) if pid not in killed]
         if not keep:
             killed += kill_strays(work)
             _remove_folder(work)
@@ -270,6 +298,9 @@ def _remove_kept(kept: Kept) -> Iterator[str]:
     if embedded:
         _remove_databases(kept.data)
     _remove_folder(kept.data)
+    if place := _kept_in(kept):
+        # Known as a killed run's are, until they are removed.
+        note_objects(kept.run, place.root, place.endpoint)
     forget(kept.run)
     what = "the kept database and the data" if embedded else "the data"
     yield f"{kept.run}: removed {what} of its clients"

@@ -34,6 +34,7 @@ from harness.client.development import find_clients
 from harness.core.outcome import Status
 from harness.core.plan import Cell, Plan
 from harness.core.view import View
+from harness.machine.control_group import enter_group
 from harness.machine.errors import HarnessError, UsageError, naming_machine
 from harness.report.terminal import Screen, client_line
 from harness.run.folder import RunFolder
@@ -318,6 +319,7 @@ class Sessions:
             try:
                 with naming_machine():
                     planned.run = Run(planned.options, planned.plan, Screen())
+                    enter_group(planned.run.folder.run)
             except HarnessError as error:
                 exit_with(error)
         return planned.run

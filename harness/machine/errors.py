@@ -13,7 +13,7 @@ import errno
 import os
 import re
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,3 +163,16 @@ def nearest(wrong: str, choices: Iterable[str]) -> str:
     # Below the library's cutoff of 0.6: names as short as versions are rarely so alike.
     close = difflib.get_close_matches(wrong, list(dict.fromkeys(choices)), n=3, cutoff=0.4)
     return f" (nearest: {', '.join(close)})" if close else ""
+
+
+def refusal(remove: Callable[[], object]) -> list[str]:
+    """Remove something; return a line on why it refuses to go, where it does.
+
+    Args:
+        remove: does it, and raises InfraError where it cannot.
+    """
+    try:
+        remove()
+    except InfraError as error:
+        return [str(error)]
+    return []

@@ -37,7 +37,10 @@ def _counts_of_group() -> Iterator[Path]:
     for line in lines:
         _, controllers, path = line.split(":", 2)
         below = path.lstrip("/")
-        if not controllers:  # the one hierarchy of version 2, whose root group has no such file
-            yield _GROUPS / below / "memory.events"
+        if not controllers:
+            # The one hierarchy of version 2. Of the nearest group that counts memory: one that was
+            # made below it (control_group.py) does not, and the root group has no such file.
+            for group in (Path(below), *Path(below).parents):
+                yield _GROUPS / group / "memory.events"
         elif "memory" in controllers.split(","):
             yield _GROUPS / "memory" / below / "memory.oom_control"

@@ -26,7 +26,8 @@ from harness.core.expected import Expected
 from harness.core.outcome import Status
 from harness.core.plan import Cell, Plan, conclusive
 from harness.core.provenance import with_key
-from harness.machine.errors import InfraError, UsageError, naming_machine
+from harness.machine.control_group import end_group
+from harness.machine.errors import InfraError, UsageError, naming_machine, refusal
 from harness.machine.locks import RunLock
 from harness.machine.processes import kill_marked, mark_own, raise_exit
 from harness.machine.secrets import KNOWN, from_environment
@@ -392,6 +393,7 @@ class Run:
         run = self.folder.run
         mark_own("")
         kill_marked(lambda mark: mark == run or mark.startswith(f"{run}/"))
+        said += refusal(partial(end_group, run))
         if not self.options.keep:
             kill_strays(self.folder.work)
             # What refuses to go must not keep the reports from being written.
@@ -408,11 +410,7 @@ class Run:
         if left_of(self.options, self.whole, self.record.view, self.folder).cells:
             kept = self.folder.saved.exists()
             return [f"kept for --resume: {self.folder.saved}"] if kept else []
-        try:
-            remove_saved(self.folder.run, self.folder.saved)
-        except InfraError as error:
-            return [str(error)]
-        return []
+        return refusal(partial(remove_saved, self.folder.run, self.folder.saved))
 
     def _end_stacks(self) -> list[str]:
         """Stop what is not kept; return lines on what is, or on what could not be stopped."""

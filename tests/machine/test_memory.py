@@ -19,6 +19,12 @@ EVENTS = "low 0\noom 5\noom_kill 3\noom_group_kill 0\n"
     [
         (V1, {"memory/job/one/memory.oom_control": KILLS}, 2),
         (V2, {"user.slice/one.scope/memory.events": EVENTS}, 3),
+        # Of one that was made below a group that counts.
+        (
+            "0::/user.slice/one.scope/metaflow-compat-run\n",
+            {"user.slice/one.scope/memory.events": EVENTS},
+            3,
+        ),
         # The root group has no count: the machine's is all there is.
         ("0::/\n", {}, 7),
         (None, {}, 7),

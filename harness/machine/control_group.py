@@ -1,0 +1,156 @@
+"""A control group for a run and all that it starts, where this process may make one below its own.
+
+No process leaves it by itself, whatever it does to its session, its environment and its folder. Of
+each run that has one a note lies beside its lock, which says where the group is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+from harness.machine import locks
+from harness.machine.errors import InfraError
+from harness.machine.processes import moments
+
+_GROUPS = Path("/sys/fs/cgroup")
+_OWN = Path("/proc/self/cgroup")
+_MEMBERS = "cgroup.procs"
+_PREFIX = "metaflow-compat-"
+_SUFFIX = ".group"
+
+# What was sent SIGKILL is gone in milliseconds, unless a disk or a network holds it.
+_GONE_SECONDS = 5.0
+
+
+def enter_group(run: str) -> None:
+    """Make the group of a run, note it, and go into it; where none is to be had nothing happens.
+
+    Args:
+        run: id of the run, which holds its lock.
+    """
+    for parent in _groups_to_share():
+        group = parent / f"{_PREFIX}{run}"
+        # Before it is there, and whole or not at all: no moment leaves a group that nobody knows.
+        half = _note(run).with_suffix(".half-group")
+        half.write_text(str(group), encoding="utf-8")
+        half.replace(_note(run))
+        # In a container, or as an ordinary user, most groups are not for this process to share.
+        with contextlib.suppress(OSError):
+            group.mkdir(exist_ok=True)
+            _move_into(group)
+            return
+        with contextlib.suppress(OSError):
+            group.rmdir()
+        if not group.exists():
+            _note(run).unlink()
+
+
+def _groups_to_share() -> Iterator[Path]:
+    """Yield the groups below which this process may make one, as cgroups(7) has it."""
+    try:
+        lines = _OWN.read_text(encoding="utf-8").splitlines()
+    except OSError:  # no Linux
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        # Of version 1 a hierarchy that counts nothing and that systemd leaves alone: in that of
+        # memory what is started would be counted apart. In version 2 what happens in a group is
+        # counted for those above it, too.
+        if controllers not in {"freezer", ""}:
+            continue
+        group = _GROUPS / controllers / path.lstrip("/")
+        # Beside that of another run of this process: when one ends the other goes on.
+        group = group.parent if group.name.startswith(_PREFIX) else group
+        # It is no group where version 2 is beside version 1, or another container's path is told.
+        if (group / _MEMBERS).exists():
+            yield group
+
+
+def in_group(run: str) -> list[int]:
+    """Return the ids of the processes in the group of a run, without this one."""
+    group = _noted(run)
+    return [] if group is None else sorted(_members(group) - {os.getpid()})
+
+
+def end_group(run: str) -> list[int]:
+    """Leave the group of a run, kill all that is left in it, and remove it. Safe twice.
+
+    Returns:
+        The ids of the processes that were killed.
+
+    Raises:
+        InfraError: when it refuses to go; it stays noted.
+    """
+    group = _noted(run)
+    if group is None:
+        return []
+    try:
+        if os.getpid() in _members(group):
+            _move_into(group.parent)
+        killed = _kill(group)
+        _remove(group)
+    except OSError as error:
+        raise InfraError(
+            f"{group} could not be removed, and stays known to nox -s clean: {error.strerror}"
+        ) from error
+    _note(run).unlink(missing_ok=True)
+    return sorted(killed)
+
+
+def noted_groups() -> list[str]:
+    """Return the runs that have a group."""
+    return [path.stem for path in sorted(locks.RUNS.glob(f"*{_SUFFIX}"))]
+
+
+def _move_into(group: Path) -> None:
+    # Not made anew: in a folder of another kind there is none.
+    with (group / _MEMBERS).open("r+", encoding="ascii") as members:
+        members.write(str(os.getpid()))
+
+
+def _members(group: Path) -> set[int]:
+    """Return the ids of the processes in a group and those below it."""
+    found: set[int] = set()
+    for file in group.rglob(_MEMBERS) if group.exists() else ():
+        # A group that somebody made below it may go meanwhile.
+        with contextlib.suppress(FileNotFoundError):
+            found.update(map(int, file.read_text(encoding="ascii").split()))
+    # 0 is one that this process cannot see: in another container.
+    return found - {0}
+
+
+def _kill(group: Path) -> set[int]:
+    killed: set[int] = set()
+    # Again and again: one that is not killed yet may have started another.
+    for _ in moments(_GONE_SECONDS):
+        left = _members(group)
+        if not left:
+            break
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        killed |= left
+    return killed
+
+
+def _remove(group: Path) -> None:
+    """Remove a group and those below it, the lowest first; what they tell goes with them."""
+    if group.exists():
+        for folder in sorted((path for path in group.rglob("*") if path.is_dir()), reverse=True):
+            folder.rmdir()
+        group.rmdir()
+
+
+def _noted(run: str) -> Path | None:
+    try:
+        return Path(_note(run).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+
+
+def _note(run: str) -> Path:
+    return locks.RUNS / f"{run}{_SUFFIX}"

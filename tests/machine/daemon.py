@@ -1,0 +1,30 @@
+"""A program whose daemon leaves all that a process can leave."""
+
+from __future__ import annotations
+
+import psutil
+
+_NAME = "daemon-of-{}"
+
+DAEMON = """
+import os, sys
+for _ in range(2):
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+os.chdir("/")
+os.closerange(0, 1024)
+waits = "import signal; signal.alarm(600); signal.pause()"
+os.execve(sys.executable, [sys.executable, "-c", waits, "daemon-of-" + NAME], {})
+"""
+"""Code below a line that sets NAME. It forks twice, has a session of its own, no file, no variable,
+and is in no folder of a run's."""
+
+
+def daemons(name: str) -> list[psutil.Process]:
+    """Return the daemons of a NAME that live."""
+    return [
+        one
+        for one in psutil.process_iter(["cmdline", "status"])
+        if _NAME.format(name) in (one.info["cmdline"] or ())
+    ]

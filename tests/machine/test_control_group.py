@@ -1,0 +1,136 @@
+"""What left session, environment and folder is found, where there are control groups."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import psutil
+import pytest
+
+from harness.machine import control_group, locks
+from harness.machine.control_group import end_group, enter_group, in_group, noted_groups
+from harness.machine.errors import InfraError
+from harness.machine.processes import marked_processes, wait_until
+from harness.machine.strays import strays
+from tests.machine.daemon import DAEMON, daemons
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setattr(locks, "RUNS", tmp_path)
+    run = f"test-{uuid4().hex[:8]}"
+    yield run
+    end_group(run)
+
+
+@pytest.fixture
+def group(run: str) -> Path:
+    """The folder of a group that this process is in."""
+    enter_group(run)
+    if noted_groups() == []:
+        pytest.skip("this process may go into no control group below its own")
+    return Path((locks.RUNS / f"{run}.group").read_text(encoding="utf-8"))
+
+
+def ended(process: psutil.Process) -> bool:
+    psutil.wait_procs([process], timeout=10)
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_daemon_that_left_everything_is_ended_with_its_group(
+    run: str, group: Path, tmp_path: Path
+):
+    program = f"NAME = {run!r}\n{DAEMON}"
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path)
+    wait_until(lambda: bool(daemons(run)), seconds=20, what="the daemon")
+    (daemon,) = daemons(run)
+    # Nothing else finds it.
+    assert daemon.pid not in [pid for pid, _ in marked_processes()]
+    assert list(strays(tmp_path)) == []
+    assert in_group(run) == [daemon.pid]
+    assert end_group(run) == [daemon.pid]
+    assert ended(daemon)
+    assert not group.exists()
+    assert (end_group(run), in_group(run), list(tmp_path.glob("*group*"))) == ([], [], [])
+
+
+def test_groups_of_two_runs_are_beside_each_other_and_go_with_what_is_below(
+    run: str, group: Path, tmp_path: Path
+):
+    first = subprocess.Popen(["sleep", "600"])
+    enter_group(f"{run}-other")
+    second = subprocess.Popen(["sleep", "600"])
+    below = group.with_name(f"{group.name}-other") / "own" / "lower"
+    below.mkdir(parents=True)
+    (below / "cgroup.procs").write_text(str(second.pid))
+    assert sorted(noted_groups()) == [run, f"{run}-other"]
+    assert end_group(run) == [first.pid]
+    assert in_group(f"{run}-other") == [second.pid]
+    assert end_group(f"{run}-other") == [second.pid]
+    assert {first.wait(), second.wait()} == {-9}
+    assert not below.parents[1].exists()
+    assert list(tmp_path.glob("*group*")) == []
+
+
+def refused(folder: Path) -> str:
+    """Groups that this process may not share: there is none, or no folder can be made there."""
+    (folder / "freezer").mkdir()
+    (folder / "freezer" / "cgroup.procs").symlink_to(folder / "absent" / "file")
+    return "6:freezer:/\n0::/\n"
+
+
+def unlike(folder: Path) -> str:
+    """A file system that takes a folder, and is none of control groups."""
+    (folder / "cgroup.procs").touch()
+    return "0::/\n"
+
+
+@pytest.mark.parametrize("told", [refused, unlike, lambda _: "6:freezer:/../..\n", None])
+def test_where_no_group_is_to_be_had_nothing_happens(
+    run: str, tmp_path: Path, monkeypatch, told: Callable[[Path], str] | None
+):
+    groups = tmp_path / "groups"
+    groups.mkdir()
+    if told is not None:
+        (tmp_path / "own").write_text(told(groups), encoding="ascii")
+    monkeypatch.setattr(control_group, "_OWN", tmp_path / "own")
+    monkeypatch.setattr(control_group, "_GROUPS", groups)
+    enter_group(run)
+    assert noted_groups() == []
+    assert not list(groups.rglob("metaflow-compat-*"))
+    assert end_group(run) == []
+
+
+def test_a_group_that_refuses_to_go_stays_noted(run: str, tmp_path: Path):
+    folder = tmp_path / "group"
+    (folder / "below").mkdir(parents=True)
+    (folder / "file").touch()
+    (tmp_path / f"{run}.group").write_text(str(folder))
+    with pytest.raises(InfraError, match=rf"^{folder} could not be removed, .* not empty$"):
+        end_group(run)
+    assert noted_groups() == [run]
+    (folder / "file").unlink()
+    folder.rmdir()
+    assert end_group(run) == []
+    assert noted_groups() == []
+
+
+def test_a_group_that_a_killed_run_did_not_get_to_make_is_none(run: str, tmp_path: Path):
+    (tmp_path / f"{run}.group").write_text(str(tmp_path / "nothing"))
+    assert in_group(run) == end_group(run) == []
+    assert noted_groups() == []
+
+
+def test_this_process_is_where_it_was(run: str, group: Path):
+    def own() -> str:
+        return Path("/proc/self/cgroup").read_text(encoding="ascii")
+
+    assert group.name in own()
+    assert os.getpid() not in in_group(run)
+    end_group(run)
+    assert group.name not in own()
