@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
+from uuid import uuid4
 
 from harness.client.acknowledged import is_good, judge_acknowledged, told_rows
 from harness.client.actions import Doer, Done, label
@@ -103,7 +104,7 @@ def run_losing_answers(doer: Doer, action: Action) -> LossyRun:
     why = cannot_break(doer.cell.scenario)
     if why:
         return LossyRun(Done(wrong=CheckOutcome(Status.NOT_RUN, why)), {}, {})
-    log = surroundings.logs / "relay.txt"
+    log, tag = surroundings.logs / "relay.txt", f"compat:{uuid4().hex[:12]}"
     evidence = {"relay": log}
     attempts: list[Attempt] = []
     losses = lost_answers(doer.cell.scenario)
@@ -115,7 +116,8 @@ def run_losing_answers(doer: Doer, action: Action) -> LossyRun:
             surroundings.watch()
 
     with contextlib.closing(relay):
-        through = replace(surroundings, service_url=relay.url, watch=watch)
+        given = (*surroundings.tags, tag)
+        through = replace(surroundings, service_url=relay.url, watch=watch, tags=given)
         writer = Doer(doer.cell, through, doer.deadline)
         # Each attempt but the last loses an answer of a kind: there are only so many.
         while not attempts or _goes_on(attempts[-1]):
@@ -144,7 +146,7 @@ def run_losing_answers(doer: Doer, action: Action) -> LossyRun:
 
     checks = judge(attempts, losses, doubled, fault_of(doer.cell.scenario))
     checks |= judge_readings(readings) | tags
-    checks[ACKNOWLEDGED] = judge_acknowledged(relay.asked, surroundings.database)
+    checks[ACKNOWLEDGED] = judge_acknowledged(relay.asked, surroundings.database, tag)
     return LossyRun(last, checks, evidence)
 
 

@@ -77,6 +77,41 @@ def double_row(table: str, found: Mapping[str, Sequence[Row]], told: Sequence[Ro
     return ""
 
 
+def other_values(table: str, known: Row, sent: Row, found: Mapping[str, Sequence[Row]]) -> str:
+    """Return a sentence on a value that is not there as it was sent; empty when all are.
+
+    Args:
+        table: that has a row which is known.
+        known: the columns that it is known by.
+        sent: others of it.
+        found: per table the rows of a run.
+    """
+    rows = [row for row in found.get(table, ()) if _matches(known, row)]
+    if not rows or any(_matches(sent, row) for row in rows):
+        return ""
+    name = next(name for name in sent if not _agrees(sent[name], rows[0].get(name)))
+    there = f"{name} {rows[0].get(name)!r} where {sent[name]!r} was sent"
+    return f"the row of {table} with {_text(known)} has {there}"
+
+
+def more_than_asked(table: str, rows: Sequence[Row], sent: Sequence[Row]) -> str:
+    """Return a sentence on the first row that is there more often than it was asked for.
+
+    Args:
+        table: of the rows.
+        rows: of a run.
+        sent: columns of each row that was asked for, as often as it was.
+    """
+    for wanted in sent:
+        times = sum(_matches(wanted, row) for row in rows)
+        asked = sum(_matches(wanted, one) for one in sent)
+        if times > 1 and times > asked:
+            number = _NUMBERS.get(times, times)
+            was = f"and {asked} {'was' if asked == 1 else 'were'} asked for"
+            return f"{table} has {number} rows of this run with {_text(wanted)}, {was}"
+    return ""
+
+
 def unused_task(task_id: str, found: Mapping[str, Sequence[Row]]) -> str:
     """Return a sentence on a task beside which another was made; empty when it was not.
 

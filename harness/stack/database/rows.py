@@ -83,6 +83,24 @@ def run_rows(address: Address, flow_id: str, run_id: str) -> dict[str, list[dict
         }
 
 
+def tagged_runs(address: Address, flow_id: str, tag: str) -> list[int]:
+    """Return the numbers of a flow's runs that have a tag, in order.
+
+    Args:
+        address: the database.
+        flow_id: name of the flow.
+        tag: of letters, digits and colons.
+    """
+    with closing(address.connect()) as connection, connection.cursor() as cursor:
+        # As text: what else a client gave a run need not be JSON that PostgreSQL can take apart.
+        cursor.execute(
+            "SELECT run_number FROM public.runs_v3"
+            " WHERE flow_id = %s AND strpos(tags::text, %s) > 0 ORDER BY run_number",
+            [flow_id, f'"{tag}"'],
+        )
+        return [int(number) for (number,) in cursor]
+
+
 def server_version(address: Address) -> str:
     """Return the version of PostgreSQL that serves a database, as it says itself."""
     with closing(address.connect()) as connection, connection.cursor() as cursor:

@@ -215,11 +215,9 @@ class Relay:
         if is_cut:
             self._note(f"{method} {path}: not passed on")
             raise ConnectionAbortedError("nothing is passed on while something is broken")
+        heard = loss is None or loss.way not in {Way.DROP, Way.TRUNCATE, Way.REPEAT}
         came = time.monotonic()
-        answer = self._ask(method, path, headers, body)
-        with self._lock:
-            told = loss is None or loss.way not in {Way.DROP, Way.TRUNCATE}
-            self._requests.append(Asked(came, path, method, body, answer, told))
+        answer = self._ask(method, path, headers, body, told=heard)
         note = f"{method} {path}: {answer.status}"
         if kind is None or loss is None or loss.way is Way.BEFORE:
             self._note(note)
@@ -232,7 +230,7 @@ class Relay:
         with self._lock:
             self._strikes.append(strike)
         if loss.way is Way.REPEAT:
-            answer = self._ask(method, path, headers, body)
+            answer = self._ask(method, path, headers, body, at=came)
         if loss.way is Way.DELAY:
             self._closing.wait(DELAY_SECONDS)
         self._note(f"{method} {path}: {answer.status}; {loss.way.value}")
@@ -298,7 +296,27 @@ class Relay:
             self._asked[kind.name] += 1
             return loss if self._asked[kind.name] == loss.nth else None
 
-    def _ask(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        *,
+        told: bool = True,
+        at: float = 0.0,
+    ) -> Answer:
+        """Pass a request on, and note it; the service may have done also what it did not answer."""
+        asked = Asked(at or time.monotonic(), path, method, body, None, told)
+        try:
+            answer = self._pass_on(method, path, headers, body)
+            asked = asked._replace(answer=answer)
+        finally:
+            with self._lock:
+                self._requests.append(asked)
+        return answer
+
+    def _pass_on(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         asked = {k: v for k, v in headers.items() if k.lower() not in _OF_THE_CONNECTION}
         host, port = str(self._service.hostname), self._service.port
         connection = http.client.HTTPConnection(host, port, timeout=_SERVICE_SECONDS)
