@@ -30,6 +30,14 @@ def test_a_service_that_loses_a_write_when_it_is_restarted(tmp_path):
     assert "hello: acknowledged" in found.output
 
 
+def test_a_service_that_stores_metadata_twice_is_named(tmp_path):
+    found = _with_fault(f"{faults.STORE_TWICE}:metadata", "service-restart", tmp_path)
+    assert [name for name, status in found.checks().items() if status != "pass"] == ["acknowledged"]
+    reason = found.cells[0]["checks"]["acknowledged"]["reason"]
+    assert reason.startswith("metadata_v3 has ")
+    assert reason.endswith(("and 1 was asked for", "were asked for"))
+
+
 def test_a_service_that_does_a_repeated_write_twice(tmp_path):
     found = _with_fault("repeat-tags", "lost-answer", tmp_path)
     red = {name for name, status in found.checks().items() if status == "fail"}

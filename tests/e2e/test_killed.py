@@ -1,4 +1,7 @@
-"""kill -9 at any moment leaves no secret in a file: they are taken out before it is written."""
+"""kill -9 at any moment leaves no secret in a file: they are taken out before it is written.
+
+Only what the product stores by itself is as it is: in a folder of its own, which goes by clean.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,19 @@ import json
 import os
 import signal
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from uuid import uuid4
 
+import psutil
 import pytest
 
 from harness.core.scenarios import MIXES
+from harness.machine.control_group import noted_groups
 from harness.machine.processes import wait_until
 from harness.machine.secrets import SECRET
 from tests.e2e.nox_runs import environment, nox, started
+from tests.machine.daemon import DAEMON, daemons
 
 pytestmark = pytest.mark.e2e
 
@@ -24,9 +31,8 @@ SECRETS = {
     "PASSWORD_OF_DATABASE": f"{MIXES[0]}of-the-database",
 }
 
-# Not in a task, whose output Metaflow itself stores beside its data.
 FLOW = """
-import json, os, sys, time
+import json, os, subprocess, sys, time
 from metaflow import FlowSpec, step
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -50,6 +56,7 @@ def tell(point):
 class TellsFlow(FlowSpec):
     @step
     def start(self):
+        tell("task")
         self.next(self.end)
 
     @step
@@ -65,6 +72,7 @@ with open(os.path.join(HERE, "secrets.json")) as file:
 
 if __name__ == "__main__":
     if "run" in sys.argv:
+        subprocess.run([sys.executable, os.path.join(HERE, "daemon.txt")], check=True)
         tell("flow")
     TellsFlow()
 """
@@ -91,16 +99,11 @@ MOMENTS: dict[str, Moment] = {
 }
 
 
-@pytest.mark.parametrize(
-    "moment",
-    [
-        *("flow", "cell"),
-        *(pytest.param(one, marks=pytest.mark.exhaustive) for one in ("begun", "service", "check")),
-    ],
-)
+@pytest.mark.parametrize("moment", MOMENTS)
 def test_no_file_has_a_secret(tmp_path: Path, temporary: Path, moment: str):
-    flows, results = tmp_path / "flows", tmp_path / "results"
+    flows, results, name = tmp_path / "flows", tmp_path / "results", uuid4().hex
     flows.mkdir()
+    (flows / "daemon.txt").write_text(f"NAME = {name!r}\n{DAEMON}", encoding="utf-8")
     (flows / "tells.py").write_text(FLOW, encoding="utf-8")
     (flows / "secrets.json").write_text(json.dumps(SECRETS), encoding="utf-8")
     (flows / f"wait-{moment}").touch()
@@ -117,11 +120,37 @@ def test_no_file_has_a_secret(tmp_path: Path, temporary: Path, moment: str):
         )
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+    (run,) = (path.name for path in results.iterdir() if not path.is_symlink())
+    grouped, ran = run in noted_groups(), moment in {"flow", "check", "cell"}
     try:
-        _check(results, log, seen=moment in {"flow", "check", "cell"})
+        _check(results, log, seen=ran)
     finally:
         cleaned = nox("-s", "clean", env=env)
+        left = _end(daemons(name))
     assert cleaned.returncode == 0, cleaned.stdout + cleaned.stderr
+    # Where there is no control group nothing finds who has left everything.
+    assert not (grouped and left)
+    assert run not in noted_groups()
+    # What the product had stored by itself is gone, too.
+    assert _told([path for path in results.rglob("*") if path.is_file()]) == []
+
+
+def _end(processes: Sequence[psutil.Process]) -> list[int]:
+    """Kill what a test started; return the ids."""
+    for one in processes:
+        one.kill()
+    return [one.pid for one in processes]
+
+
+def _told(files: Sequence[Path]) -> list[Path]:
+    """Return those that a secret is in, in whatever quoting, or half of it."""
+    texts = {path: path.read_text(encoding="utf-8", errors="replace") for path in files}
+    forms = [
+        form
+        for value in SECRETS.values()
+        for form in (value, repr(value)[1:-1], json.dumps(value)[1:-1], value[: len(value) // 2])
+    ]
+    return [path for path, text in texts.items() if any(form in text for form in forms)]
 
 
 def _check(results: Path, log: Path, *, seen: bool) -> None:
@@ -129,9 +158,9 @@ def _check(results: Path, log: Path, *, seen: bool) -> None:
     assert not stat.S_IMODE(run.stat().st_mode) & stat.S_IRWXO, "others may look into it"
     assert stat.S_IMODE((run / "journal.jsonl").stat().st_mode) == 0o600
     files = [log, *(path for path in run.rglob("*") if path.is_file())]
-    texts = {path: path.read_text(encoding="utf-8", errors="replace") for path in files}
-    for value in SECRETS.values():
-        for form in (value, repr(value)[1:-1], json.dumps(value)[1:-1], value[: len(value) // 2]):
-            assert [path for path, text in texts.items() if form in text] == []
+    # What a task printed and Metaflow stored, as it does with whatever a user's flow prints.
+    product = [path for path in files if f"{run}/work/" in str(path) and "/data/" in str(path)]
+    assert _told([path for path in files if path not in product]) == []
     # It was told, and not only kept back.
-    assert not seen or any(f"it is {SECRET} and no other" in text for text in texts.values())
+    texts = (path.read_text(encoding="utf-8", errors="replace") for path in files)
+    assert not seen or any(f"it is {SECRET} and no other" in text for text in texts)
