@@ -41,7 +41,7 @@ from harness.stack.service.launcher import ServiceError
 from tests.proof.standin import serving
 from tests.report import journals
 
-FEW, MANY = 30, 1000
+FEW, MANY = 30, 5000
 BUDGETS = [
     pytest.param(FEW, id="few"),
     pytest.param(MANY, id="many", marks=pytest.mark.exhaustive),
@@ -87,12 +87,14 @@ def hold(examples: int, strategy: st.SearchStrategy[Any], check: Callable[[Any],
 
 
 def changed(whole: object) -> st.SearchStrategy[Any]:
-    """Return what makes a few changes to a JSON value: another value, one less, one more."""
-    changes = st.lists(
-        st.tuples(st.integers(0, 2**32), st.sampled_from(["put", "cut", "add"]), VALUES),
-        min_size=1,
-        max_size=3,
-    )
+    """Return what makes a few changes to a JSON value: another one, a like one, less or more."""
+
+    def several(*kinds: str) -> st.SearchStrategy[list[tuple[int, str, Any]]]:
+        one = st.tuples(st.integers(0, 2**32), st.sampled_from(kinds), VALUES)
+        return st.lists(one, min_size=1, max_size=3)
+
+    # What is all of the right type comes further.
+    changes = several("put", "cut", "add", "like") | several("like")
     return changes.map(lambda found: _changed(whole, found))
 
 
@@ -106,7 +108,10 @@ def _changed(whole: object, changes: list[tuple[int, str, Any]]) -> Any:
         while isinstance(place[key], dict | list) and place[key] and drawn.random() < 0.85:
             place = place[key]
             key = drawn.choice(list(place) if isinstance(place, dict) else range(len(place)))
-        if what == "put" or place is top:
+        if what == "like":
+            # Of the same type: what is behind the reading of types is met, too.
+            place[key] = _like(drawn, place[key])
+        elif what == "put" or place is top:
             place[key] = value
         elif what == "cut":
             del place[key]
@@ -115,6 +120,26 @@ def _changed(whole: object, changes: list[tuple[int, str, Any]]) -> Any:
         else:
             place.insert(key, value)
     return top[0]
+
+
+_TEXTS = ("", " ", "\x00", "\ud800", "\x1b[2J", "<b>", "a/b", "../x", "2.19.39", ">=2", "x" * 3000)
+_NUMBERS = (0, -1, 1, 2**31, 2**63, -(2**70))
+
+
+def _like(drawn: random.Random, value: Any) -> Any:
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, str):
+        return drawn.choice([*_TEXTS, value * 2, value.upper(), value[1:]])
+    if isinstance(value, int | float):
+        return type(value)(drawn.choice(_NUMBERS))
+    if isinstance(value, list):
+        return drawn.choice([[], value[::-1], [*value, *value], value[1:]])
+    if isinstance(value, dict):
+        return drawn.choice(
+            [{}, dict(list(value.items())[1:]), {key.upper(): value[key] for key in value}]
+        )
+    return value
 
 
 def written(path: Path, value: object) -> Path:
@@ -197,7 +222,8 @@ def test_options(examples: int, session: str, tmp_path: Path, monkeypatch: pytes
         except SystemExit as error:
             assert error.code == 0, "it is the help"  # noqa: PT017
 
-    hold(max(examples // 4, 10), words_of(session), check)
+    # It costs next to nothing, and there is much to put together.
+    hold(5 * examples, words_of(session), check)
 
 
 PROBE = {
@@ -254,6 +280,7 @@ def test_journals(examples: int, tmp_path: Path):
         Screen(Console(file=io.StringIO())).end(view, tmp_path)
         write_reports(view, tmp_path)
 
+    check(whole)  # a good one, too
     hold(examples, changed(whole), check)
 
 
