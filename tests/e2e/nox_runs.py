@@ -16,6 +16,7 @@ from typing import Any
 
 from harness.core.journal import read
 from harness.core.view import View
+from harness.machine.control_group import noted_groups
 from harness.machine.processes import marked_processes
 from harness.machine.tools import ROOT
 
@@ -113,14 +114,15 @@ def finished_run(code: int, output: str, results: Path) -> NoxRun:
 
 
 def leftovers(results: Path) -> list[str]:
-    """Return what runs below a results folder left: processes, and their own folders."""
+    """Return what runs below a results folder left: processes, groups, and their own folders."""
     runs = [path.name for path in results.iterdir() if not path.is_symlink()]
     processes = [
         f"process {pid} of {mark}"
         for pid, mark in marked_processes()
         if mark.partition("/")[0] in runs
     ]
-    return processes + [str(path) for path in results.glob("*/work")]
+    groups = [f"the control group of {run}" for run in noted_groups() if run in runs]
+    return processes + groups + [str(path) for path in results.glob("*/work")]
 
 
 def copy_project(folder: Path) -> Path:

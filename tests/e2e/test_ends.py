@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -19,6 +20,7 @@ from tests.e2e.nox_runs import (
     run,
     started,
 )
+from tests.machine.daemon import DAEMON, daemons, has_groups
 
 pytestmark = pytest.mark.e2e
 
@@ -38,7 +40,8 @@ if __name__ == "__main__":
     PlainFlow()
 """
 
-# The step starts a program that leaves its process group, says who it is, and waits for ever.
+# The step starts a program that leaves its process group, says who it is, starts one that leaves all
+# that it can, and waits for ever.
 HANGS = """
 import subprocess, sys, time
 from metaflow import FlowSpec, step
@@ -50,6 +53,7 @@ class HangsFlow(FlowSpec):
         child = subprocess.Popen(sleep, start_new_session=True)
         with open({pids!r}, "a") as file:
             file.write("%d " % child.pid)
+        subprocess.run([sys.executable, "-c", {daemon!r}], check=True)
         time.sleep(600)
         self.next(self.end)
 
@@ -79,11 +83,12 @@ class _Flows:
     """A folder of probes: a plain flow, one that hangs and one whose task is killed."""
 
     def __init__(self, folder: Path) -> None:
+        self.name = uuid4().hex
         self.pids = folder / "pids"
         self.folder = folder / "flows"
         self.folder.mkdir()
         (self.folder / "plain.py").write_text(PLAIN, encoding="utf-8")
-        hangs = HANGS.format(pids=str(self.pids))
+        hangs = HANGS.format(pids=str(self.pids), daemon=f"NAME = {self.name!r}\n{DAEMON}")
         (self.folder / "hangs.py").write_text(hangs, encoding="utf-8")
         killed = KILLED.format(once=str(folder / "once"))
         (self.folder / "killed.py").write_text(killed, encoding="utf-8")
@@ -99,6 +104,11 @@ class _Flows:
         assert self.hanging
         for pid in self.hanging:
             assert not _sleeps(pid), f"{pid} still runs"
+        left = daemons(self.name)
+        for one in left:
+            one.kill()
+        # Where there is no control group nothing finds who has left everything.
+        assert left == [] or not has_groups(self.folder)
 
 
 def _sleeps(pid: int) -> bool:

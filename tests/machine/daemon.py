@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from uuid import uuid4
+
 import psutil
+import pytest
+
+from harness.machine import locks
+from harness.machine.control_group import end_group, enter_group, noted_groups
 
 _NAME = "daemon-of-{}"
 
@@ -19,6 +26,21 @@ os.execve(sys.executable, [sys.executable, "-c", waits, "daemon-of-" + NAME], {}
 """
 """Code below a line that sets NAME. It forks twice, has a session of its own, no file, no variable,
 and is in no folder of a run's."""
+
+
+def has_groups(folder: Path) -> bool:
+    """Tell whether a run on this machine has a control group.
+
+    Args:
+        folder: for what is noted meanwhile.
+    """
+    run = f"test-{uuid4().hex}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(locks, "RUNS", folder)
+        enter_group(run)
+        had = noted_groups() == [run]
+        end_group(run)
+    return had
 
 
 def daemons(name: str) -> list[psutil.Process]:
