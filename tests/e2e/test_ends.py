@@ -40,8 +40,8 @@ if __name__ == "__main__":
     PlainFlow()
 """
 
-# The step starts a program that leaves its process group, says who it is, starts one that leaves all
-# that it can, and waits for ever.
+# The step starts a program that leaves its process group, says who it is, and waits for ever, and a
+# daemon that leaves all it can.
 HANGS = """
 import subprocess, sys, time
 from metaflow import FlowSpec, step

@@ -41,7 +41,7 @@ from harness.stack.service.launcher import ServiceError
 from tests.proof.standin import serving
 from tests.report import journals
 
-FEW, MANY = 30, 5000
+FEW, MANY = 30, 2000
 BUDGETS = [
     pytest.param(FEW, id="few"),
     pytest.param(MANY, id="many", marks=pytest.mark.exhaustive),
