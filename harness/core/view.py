@@ -261,7 +261,9 @@ class View:
 
     def flaky_stage(self, stage: StageEntry) -> bool:
         """Tell whether a stage or service was red once, and green when the run went on."""
-        return green(stage) and any(map(red, self.earlier_stages(stage)))
+        # What the machine broke tells nothing of it, and was done again.
+        before = [one for one in self.earlier_stages(stage) if one.status is not Status.INFRA]
+        return green(stage) and any(map(red, before))
 
     def _stage_never(self, key: _StageKey) -> StageEntry:
         planned, run = self._planned_stages[key], self.runs[key[0]]

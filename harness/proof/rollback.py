@@ -6,7 +6,7 @@ start script of its image asks that one first. Source: facts about the released 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from uuid import uuid4
@@ -18,6 +18,7 @@ from harness.machine.processes import tail
 from harness.machine.web import ask
 from harness.proof.contract import Contract, exercise
 from harness.stack.database.server import Address
+from harness.stack.evidence import check_not_killed
 from harness.stack.service.launcher import RunningService
 from harness.stack.service.migration import await_answer
 
@@ -57,11 +58,16 @@ def verdict(
         address: the database.
         runs: (flow, run) as clients show them, which the service must be able to read.
         wrong: tells what of a contract is wrong: what the service never did is not the way's fault.
+
+    Raises:
+        InfraError: when the machine took the service or its database away meanwhile.
     """
-    answers = [_migration_answers(running), _starts(running)]
-    # One that does not start can neither read nor write.
-    if answers[-1].good:
-        answers += [_reads(running, runs), _writes(running, address, wrong)]
+    answers: list[_Answer] = []
+    for answer in _answers(running, address, runs, wrong):
+        # At once: what the machine took from it is back after a restart, and is not its fault.
+        if not answer.good:
+            check_not_killed(running, address)
+        answers.append(answer)
     answers.sort(key=attrgetter("good"))
     return Rollback(
         all(answer.good for answer in answers), tuple(answer.sentence for answer in answers)
@@ -72,6 +78,22 @@ def verdict(
 class _Answer:
     good: bool
     sentence: str
+
+
+def _answers(
+    running: RunningService,
+    address: Address,
+    runs: Sequence[tuple[str, str]],
+    wrong: Callable[[Contract], Sequence[str]],
+) -> Iterator[_Answer]:
+    """Yield the answer to each question, which is asked only then."""
+    yield _migration_answers(running)
+    starts = _starts(running)
+    yield starts
+    # One that does not start can neither read nor write.
+    if starts.good:
+        yield _reads(running, runs)
+        yield _writes(running, address, wrong)
 
 
 def _migration_answers(running: RunningService) -> _Answer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -307,6 +308,20 @@ class Clients:
             check_store=partial(kind.check_alive, number),
             cancelled=self._cancelled,
         )
+
+    def remove_data(self, data: Path) -> None:
+        """Remove what clients stored in a walk, in an object store of the run's own, too.
+
+        Args:
+            data: folder of the walk's data.
+
+        Raises:
+            OSError, InfraError: when that cannot be.
+        """
+        for name, datastore in self._datastores.items():
+            datastore.empty(_WALK, data / name)
+        if data.exists():
+            shutil.rmtree(data)
 
     @staticmethod
     def _watch(stack: Stack | None, watch_store: Callable[[], None]) -> Callable[[], None]:

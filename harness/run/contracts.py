@@ -26,8 +26,8 @@ from harness.run.options import Options
 from harness.run.record import Record
 from harness.run.reuse import Earlier
 from harness.stack.backend import Backend
-from harness.stack.database.server import Database
-from harness.stack.evidence import blaming
+from harness.stack.database.server import Address, Database
+from harness.stack.evidence import blaming, check_not_killed
 from harness.stack.service.identity import reported_notes
 from harness.stack.service.launcher import RunningService, ServiceError
 from harness.stack.service.migration import await_ready
@@ -101,7 +101,27 @@ class Contracts:
         return True
 
     def _unmigrated(self, running: RunningService, database: Database) -> tuple[str, ...]:
-        return unmigrated.ask(running.url, database.address, self.flow("Unmigrated"))
+        told = unmigrated.ask(running.url, database.address, self.flow("Unmigrated"))
+        if told:
+            check_not_killed(running, database.address)
+        return told
+
+    @staticmethod
+    def ask(running: RunningService, address: Address | None, flow: str) -> contract.Contract:
+        """Ask a service for its contract.
+
+        Args:
+            running: the service.
+            address: its database; None where that is not known.
+            flow: that nobody has used.
+
+        Raises:
+            InfraError: when the machine took the service or its database away meanwhile.
+        """
+        found = contract.exercise(running.url, address, flow)
+        if found.problems:
+            check_not_killed(running, address)
+        return found
 
     def flow(self, purpose: str = "Contract") -> str:
         """Return the name of the flow by which a service is asked, unasked for its contract."""
@@ -129,7 +149,7 @@ class Contracts:
         )
         try:
             with blaming(stack.running, stack.address):
-                found = contract.exercise(stack.running.url, stack.address, self.flow())
+                found = self.ask(stack.running, stack.address, self.flow())
         except (InfraError, ServiceError) as error:
             # The cells find out by themselves whether anything answers them.
             ended = isinstance(error, ServiceError)

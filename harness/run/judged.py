@@ -8,8 +8,9 @@ from datetime import date, datetime, timezone
 from harness.catalog.releases import Service
 from harness.core import judging
 from harness.core.causes import known_failures
+from harness.core.entries import StageEntry
 from harness.core.expectations import Expectation, Judged
-from harness.core.outcome import CheckOutcome
+from harness.core.outcome import CheckOutcome, Status
 from harness.core.plan import Cell
 
 
@@ -20,19 +21,25 @@ def today() -> date:
 
 def judge_migration(
     declared: Sequence[Expectation],
+    stage: StageEntry,
     outcome: CheckOutcome,
     service: Service,
     before: Service | None,
-) -> CheckOutcome:
-    """Judge what came of a stage's migration by what is declared of it.
+) -> Status:
+    """Judge what came of a stage's migration by what is declared of it, and note what is wrong.
 
     Args:
         declared: known failures.
+        stage: where it is noted.
         outcome: pass, or fail with the reason.
         service: the one that migrates.
         before: the one that used the database last; None where nobody knows.
     """
-    return judging.judge_migration(declared, outcome, service, before, today())
+    judged = judging.judge_migration(declared, outcome, service, before, today())
+    if judged.status is not Status.PASS:
+        known = judged.status is Status.EXPECTED_FAIL
+        (stage.known if known else stage.problems).append(judged.reason)
+    return judged.status
 
 
 def judge_checks(

@@ -170,6 +170,17 @@ class SavedStages:
         ]
         return Seen(written, index.left, index.observed)
 
+    def check(self, stage: int) -> None:
+        """Raise InfraError, with the reason, when nothing can become what it was behind a stage.
+
+        Args:
+            stage: its number; 0 for the beginning of the walk, which nothing need be saved of.
+        """
+        if self._unsaved:
+            raise InfraError(self._unsaved)
+        if stage and stage not in _numbers(self._own):
+            raise InfraError(f"stage {stage} is not saved")
+
     def forget_before(self, stage: int) -> None:
         """Remove what is saved of earlier stages than one."""
         for number in _numbers(self._own):

@@ -10,20 +10,16 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import psycopg2
 
 from harness.catalog.releases import Client, Service
-from harness.client.cell import CellOutcome, not_run
-from harness.client.reading import WrittenRun
 from harness.core.entries import StageEntry, now
-from harness.core.outcome import ROLLBACK, CheckOutcome, Status
+from harness.core.outcome import CheckOutcome, Status
 from harness.core.path import Step, service_before
-from harness.core.plan import Cell, planned_stage
-from harness.core.provenance import short
+from harness.core.plan import planned_stage
 from harness.machine.errors import (
     HarnessError,
     InfraError,
@@ -31,14 +27,13 @@ from harness.machine.errors import (
     naming_shortage,
     one_line,
 )
-from harness.proof import contract, fingerprint, rollback, schema
-from harness.report.summary import unsafe_sentence
+from harness.proof import contract, fingerprint, schema
 from harness.run.judged import judge_migration
-from harness.run.rereads import read_by_others, runs_by_client
 from harness.run.run import Run
 from harness.run.saved_stage import SavedStages, Seen, why_unsaved
-from harness.run.unit import OneStack, Unit
+from harness.run.walked_clients import WalkedClients
 from harness.run.walked_database import MoveError, WalkedDatabase
+from harness.run.walked_rollback import judge_rollback
 from harness.run.walked_schema import WalkedSchema
 from harness.stack.backend import Backend
 from harness.stack.database.rows import schema_version, server_version
@@ -53,6 +48,9 @@ from harness.stack.service.migration import (
     start_on_newer,
 )
 from harness.stack.stacks import Last, Stack, Stacks
+
+_UNSEEN = contract.Observed("", {})
+"""What is observed before any service was asked."""
 
 
 class Walk:
@@ -78,16 +76,19 @@ class Walk:
         self._contracts = run.contracts
         self._backend = backend
         self._stacks = stacks
-        self._pythons = dict(pythons)
+        self._clients = WalkedClients(run, pythons, name)
         self._name = name
         first = next((cell for cell in run.plan.cells if cell.walk == name), None)
         self._point = first.point if first else None
         self._walked = WalkedDatabase(run, backend, stacks, self._point)
         self._logs = run.folder.service_logs
-        self._saved = SavedStages(run.folder, name, self._data(), run.options, run.screen.say)
-        self._written: list[WrittenRun] = []
+        self._saved = SavedStages(
+            run.folder, name, self._clients.data(), run.options, run.screen.say
+        )
         self._left: fingerprint.Fingerprint | None = None
-        self._observed = contract.Observed("", {})
+        self._observed = _UNSEEN
+        self._shown: tuple[list[str], list[str]] = ([], [])
+        """What a stage that the machine broke had lost until then, and what was wrong with it."""
         self._schema = WalkedSchema(run, self._walked, self._started)
 
     def go(self, path: Sequence[Step]) -> None:
@@ -98,15 +99,17 @@ class Walk:
             with naming_machine():
                 self._prepare(path)
         except InfraError as error:
-            cells = [cell for step in path for cell in self._cells(step)]
+            cells = [cell for step in path for cell in self._clients.cells(step)]
             # One by one, for a planned cell without an entry counts as never run.
             self._run.skip(cells, Status.INFRA, str(error))
             raise
         done = self._run.done.get(self._name, 0)
         last = path[done - 1].service if done else None
         for step in path[done:]:
-            if not self._stage(step, service_before(path, step.number)):
-                rest = [cell for later in path[step.number :] for cell in self._cells(later)]
+            if not self._stage(step, path):
+                rest = [
+                    cell for later in path[step.number :] for cell in self._clients.cells(later)
+                ]
                 self._run.skip(rest, Status.NOT_RUN, f"the walk ended at stage {step.number}")
                 break
             last = step.service
@@ -121,21 +124,45 @@ class Walk:
         if self._backend.existing is not None:
             self._schema.found = schema.describe(database.address)
         elif done:
-            self._go_on(database)
+            self._go_on(done, database)
+            self._run.screen.say(f"the walk goes on behind stage {done}")
 
-    def _go_on(self, database: Database) -> None:
-        """Make everything what it was when the last stage that is done came to its end."""
-        done, cells = self._run.done[self._name], self._run.whole.cells
+    def _go_on(self, done: int, database: Database) -> None:
+        """Make everything what it was when a stage came to its end."""
         programs = self._walked.server.programs
-        seen = self._saved.load(done, database.address, cells, programs)
-        self._written, self._left, self._observed = [*seen.written], seen.left, seen.observed
-        self._run.screen.say(f"the walk goes on behind stage {done}")
+        seen = self._saved.load(done, database.address, self._run.whole.cells, programs)
+        self._clients.written = [*seen.written]
+        self._left, self._observed = seen.left, seen.observed
+
+    def _set_back(self, broken: StageEntry, step: Step, path: Sequence[Step]) -> bool:
+        """Make everything what it was when a stage began that broke; return whether it can be."""
+        if self._run.executor.cancelled():
+            return False
+        before = step.number - 1
+        why = one_line(broken.problems[-1].partition("; last lines")[0])
+        told = f"stage {step.number} was done again: {why}"
+        try:
+            with naming_machine():
+                self._saved.check(before)
+                database = self._walked.make_anew((path[max(before - 1, 0)], step))
+                self._run.clients.remove_data(self._clients.data())
+                if before:
+                    self._go_on(before, database)
+                else:
+                    self._clients.written, self._left, self._observed = [], None, _UNSEEN
+        except (HarnessError, psycopg2.Error) as error:
+            told = f"stage {step.number} is not done again: {one_line(_in_words(error))}"
+            self._run.record.note(step.service.name, told)
+            self._run.screen.say(told)
+            return False
+        self._run.record.note(step.service.name, told)
+        return True
 
     def _save(self, step: Step, database: Database) -> bool:
         """Save a stage that is done, for a walk that is cut short; return whether it is."""
         if step == self._run.plan.path[-1] or self._left is None:
             return False
-        seen = Seen(self._written, self._left, self._observed)
+        seen = Seen(self._clients.written, self._left, self._observed)
         programs = self._walked.server.programs
         return self._saved.save(step.number, database.address, seen, programs)
 
@@ -151,28 +178,46 @@ class Walk:
         scenario = self._point.scenario if self._point else ""
         return self._backend.launcher.start(service, database, log, scenario)
 
-    def _stage(self, step: Step, previous: Service | None) -> bool:
-        """Go through one stage; return whether the walk goes on."""
-        started = time.monotonic()
+    def _stage(self, step: Step, path: Sequence[Step]) -> bool:
+        """Go through a stage, anew where the machine broke it; return whether the walk goes on."""
+        self._shown = ([], [])
+        goes_on = False
+        for left in range(self._run.options.retries, -1, -1):
+            stage, goes_on = self._attempt(step, service_before(path, step.number))
+            if stage.status is not Status.INFRA or not left:
+                break
+            if not self._set_back(stage, step, path):
+                break
+        return goes_on
+
+    def _attempt(self, step: Step, previous: Service | None) -> tuple[StageEntry, bool]:
+        """Go through a stage once; return what came of it, and whether the walk goes on."""
+        started, before = time.monotonic(), self._clients.counts()
         planned = msgspec.structs.asdict(planned_stage(step, self._name))
-        stage = StageEntry(at=now(), run=self._run.folder.run, **planned)
+        # What was seen of a stage that broke is not made good by doing it again.
+        lost, problems = ([*found] for found in self._shown)
+        stage = StageEntry(
+            at=now(), run=self._run.folder.run, lost=lost, problems=problems, **planned
+        )
         failed, migrated = self._tried(stage, step, previous)
+        self._shown = [*stage.lost], stage.problems[: -1 if failed is Status.INFRA else None]
         try:
             self._measure(stage, self._walked.there, failed)
         except psycopg2.Error as error:
-            said = f"the database does not answer any more: {one_line(error)}"
-            stage.problems.append(naming_shortage(said))
+            if failed is not Status.INFRA:
+                stage.problems.append(_in_words(error))
             failed = Status.INFRA
         if failed is Status.EXPECTED_FAIL and stage.lost:
             failed = Status.FAIL  # a failure is declared, no loss
         if failed is not Status.PASS:
-            self._leave_out(step, stage, failed)
+            self._clients.leave_out(step, stage, failed, before)
         elif stage.lost or stage.problems:
             failed = Status.FAIL
         else:
-            failed = self._note_success(stage, step, previous)
+            failed = self._judge(stage, step, previous)
             if failed is Status.PASS and stage.known:
                 failed = Status.EXPECTED_FAIL
+        stage.lost, stage.problems = ([*dict.fromkeys(one)] for one in (stage.lost, stage.problems))
         stage.status = failed
         stage.at = now()
         stage.seconds = round(time.monotonic() - started, 2)
@@ -184,7 +229,7 @@ class Walk:
         # Not before: until the journal has the stage, the walk goes on behind the one before.
         if saved:
             self._saved.forget_before(step.number)
-        return goes_on
+        return stage, goes_on
 
     def _tried(
         self, stage: StageEntry, step: Step, previous: Service | None
@@ -196,32 +241,21 @@ class Walk:
         except ServiceError as error:
             # Known only when it is migrated; afterwards nothing declared of migrations holds.
             if stage.schema_after is None:
-                return self._note_failure(stage, step, previous, error), False
+                return self._judge(stage, step, previous, str(error)), False
             stage.problems.append(str(error))
             return Status.FAIL, True
         except (HarnessError, psycopg2.Error) as error:
-            stage.problems.append(naming_shortage(str(error)))
+            stage.problems.append(_in_words(error))
             return (Status.FAIL if isinstance(error, MoveError) else Status.INFRA), True
         return Status.PASS, True
 
-    def _note_success(self, stage: StageEntry, step: Step, previous: Service | None) -> Status:
-        """Note what is wrong with a migration that went well: it may be declared to fail."""
-        judged = judge_migration(
-            self._run.options.expectations, CheckOutcome(Status.PASS), step.service, previous
-        )
-        if judged.status is not Status.PASS:
-            stage.problems.append(judged.reason)
-        return judged.status
-
-    def _note_failure(
-        self, stage: StageEntry, step: Step, previous: Service | None, error: ServiceError
+    def _judge(
+        self, stage: StageEntry, step: Step, previous: Service | None, wrong: str = ""
     ) -> Status:
-        """Note that the database could not be migrated; return the status of the stage."""
-        outcome = CheckOutcome(Status.FAIL, str(error))
-        judged = judge_migration(self._run.options.expectations, outcome, step.service, previous)
-        known = judged.status is Status.EXPECTED_FAIL
-        (stage.known if known else stage.problems).append(judged.reason)
-        return judged.status
+        """Judge a migration, also one that went well: it may be declared to fail."""
+        outcome = CheckOutcome(Status.FAIL if wrong else Status.PASS, wrong)
+        declared = self._run.options.expectations
+        return judge_migration(declared, stage, outcome, step.service, previous)
 
     def _measure(self, stage: StageEntry, database: Database, failed: Status) -> None:
         """Note how the stage leaves the database."""
@@ -269,16 +303,22 @@ class Walk:
                 self._walked.server,
             )
             self._check_contract(stage, step, stack)
-            with self._watched(stage, step, stack) as watched:
-                self._run_clients(stage, step, watched)
-                self._read_by_others(stage, step, watched)
-                watched.look()
+            self._clients.go(stage, step, stack)
             served = fingerprint.take(database.address)
         stopped = fingerprint.compare(served, database.address)
         stage.lost += [f"when the service stopped: {loss}" for loss in stopped]
         # On a schema that did not change the older image finds what it brings itself.
         if previous is not None and stage.schema_after != stage.schema_before:
-            self._judge_rollback(stage, step, previous, database)
+            # The service of this stage is stopped by now: an operator swaps one for the other.
+            with self._started(previous, database, step.number, "-rollback") as older:
+                judge_rollback(
+                    self._run,
+                    stage,
+                    older,
+                    database.address,
+                    written=self._clients.written,
+                    point=self._point,
+                )
         # Compared once more, because clients and the rollback were at work meanwhile.
         in_use = [
             one
@@ -322,7 +362,7 @@ class Walk:
     def _check_contract(self, stage: StageEntry, step: Step, stack: Stack) -> None:
         # A database that was walked before has the flows of that walk.
         flow = self._contracts.flow(f"ContractStage{step.number}")
-        found = contract.exercise(stack.running.url, stack.address, flow)
+        found = self._contracts.ask(stack.running, stack.address, flow)
         wrong, known = self._contracts.declared(found, step.service, self._point)
         stage.problems += wrong
         stage.known += known
@@ -333,102 +373,12 @@ class Walk:
             self._observed = observed
             stage.observed = dict(found.observations)
 
-    def _cells(self, step: Step) -> tuple[Cell, ...]:
-        return self._run.plan.of_stage(self._name, step.number, self._pythons)
 
-    @contextmanager
-    def _watched(self, stage: StageEntry, step: Step, stack: Stack) -> Iterator[OneStack]:
-        """Yield a stage's stack, whose parts are started again; note what became of them."""
-        watched = OneStack(stack)
-        try:
-            yield watched
-        finally:
-            stage.problems += watched.problems
-            for why in watched.repaired:
-                said = f"{step.service.name}: stage {step.number}: {why}; it was started again"
-                self._run.record.note(step.service.name, said)
-
-    def _run_clients(self, stage: StageEntry, step: Step, stack: OneStack) -> None:
-        again = runs_by_client(self._written)
-        units = []
-        for cell in self._cells(step):
-            # The first cell of a client reads its earlier runs again, for all of its cells.
-            earlier = tuple(again.pop((cell.client, cell.datastore), ()))
-            data, python = self._data(cell.datastore), self._pythons[cell.client]
-            units.append(Unit(cell, python, data, earlier))
-        for outcome in self._run.execute(units, stack):
-            self._note_cell(stage, outcome)
-
-    def _read_by_others(self, stage: StageEntry, step: Step, stack: OneStack) -> None:
-        """Let clients read what others wrote, once more where something dies meanwhile."""
-        for left in range(self._run.options.retries, -1, -1):
-            # They read through a service that lives, whatever the clients did to it.
-            stack.look()
-            try:
-                read_by_others(
-                    self._run,
-                    self._pythons,
-                    stack.stack,
-                    self._written,
-                    step=step,
-                    stage=stage,
-                    data=self._data(),
-                )
-            except InfraError as error:
-                self._run.executor.check_not_cancelled()
-                if not left:
-                    raise
-                why = str(error).splitlines()[0]
-                said = f"stage {step.number}: earlier runs were read by others once more: {why}"
-                self._run.record.note(step.service.name, said)
-            else:
-                return
-
-    def _note_cell(self, stage: StageEntry, outcome: CellOutcome) -> None:
-        if outcome.written is not None:
-            self._written.append(outcome.written)
-        stage.rereads += outcome.rereads
-        stage.problems += outcome.reread_problems
-        if outcome.status is Status.INFRA and outcome.reread_problems:
-            raise InfraError(f"the earlier runs cannot be read any more: {outcome.cell.id}")
-
-    def _data(self, datastore: str = "") -> Path:
-        """Return the one folder of the walk's data: what a stage wrote, later ones read."""
-        # Walks of one run have databases of their own, and may number their runs alike.
-        own = short(self._name.replace("/", "-"))
-        return self._run.folder.work / "data" / own / datastore
-
-    def _judge_rollback(
-        self, stage: StageEntry, step: Step, previous: Service, database: Database
-    ) -> None:
-        runs = [(run.cell.probe.flow, run.run_id) for run in self._written]
-        # The service of this stage is stopped by now: an operator swaps one for the other.
-        with self._started(previous, database, step.number, "-rollback") as running:
-            verdict = rollback.verdict(
-                running,
-                database.address,
-                runs,
-                # What is declared and does not fail says nothing of a way back.
-                lambda found: self._contracts.declared(
-                    replace(found, complete=False), previous, self._point
-                )[0],
-            )
-        stage.rollback = "safe" if verdict.safe else "unsafe"
-        stage.rollback_evidence = [f"{previous.name}: {line}" for line in verdict.evidence]
-        if not verdict.safe and ROLLBACK in (self._run.options.gates or ()):
-            # As a problem of the stage it is red in every report, and nothing declares it away.
-            stage.problems.append(unsafe_sentence(stage))
-
-    def _leave_out(self, step: Step, stage: StageEntry, failed: Status) -> None:
-        """Record the cells of a stage that did not get so far."""
-        done = {entry.id for entry in self._run.record.view.finished}
-        # The stage itself holds the log's last lines: once is enough.
-        said = [*stage.known, *stage.problems][-1].partition("; last lines")[0]
-        status = Status.NOT_RUN if failed is Status.FAIL else failed
-        for cell in self._cells(step):
-            if cell.id not in done:
-                why = f"stage {step.number} failed: {said}"
-                self._run.record_cell(not_run(cell, status, why))
+def _in_words(error: Exception) -> str:
+    """Return what ended a stage in words that say what broke."""
+    if isinstance(error, psycopg2.Error):
+        return naming_shortage(f"the database does not answer any more: {one_line(error)}")
+    return naming_shortage(str(error))
 
 
 def walk(run: Run, pythons: Mapping[Client, Path]) -> None:

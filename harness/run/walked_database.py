@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from harness.core.axes import Point
@@ -73,6 +75,24 @@ class WalkedDatabase:
         database = self._backend.existing or self._create(server)
         self._place = server, database
         return database
+
+    def make_anew(self, steps: Iterable[Step]) -> Database:
+        """Make the database anew, empty, whatever has become of it, or of its server.
+
+        Args:
+            steps: the stages that it may be at; where it is at the first it is made.
+
+        Raises:
+            InfraError: when a server does not start, or refuses.
+        """
+        servers = dict.fromkeys(map(self._server_of, steps))
+        for server in servers:
+            # One that has died, or was removed, is another one from here, without any database.
+            self._stacks.start_server(server)
+            server.drop(self._run.options.database_name)
+        first = next(iter(servers))
+        self._place = first, self._create(first)
+        return self.there
 
     def move(self, step: Step) -> Database:
         """Move the database to the PostgreSQL of a stage, as an operator would: dump and restore.

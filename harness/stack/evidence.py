@@ -77,6 +77,23 @@ def _unanswered(running: RunningService) -> str:
     return ""
 
 
+def check_not_killed(running: RunningService, database: Address | None) -> None:
+    """Raise InfraError where what is wrong with a service is the machine's doing.
+
+    A service whose database was taken from it still answers, and nothing of that is its fault.
+
+    Args:
+        running: the service.
+        database: its database; None where nobody knows it.
+
+    Raises:
+        InfraError: when the database is gone, or the service was killed from outside.
+    """
+    found = blame(evidence_of(running, database))
+    if found is not None and found.status is Status.INFRA:
+        raise InfraError(found.sentence)
+
+
 @contextmanager
 def blaming(running: RunningService, database: Address | None) -> Iterator[None]:
     """Say of a block that could not go on who is to blame: the service may have ended.
@@ -91,6 +108,7 @@ def blaming(running: RunningService, database: Address | None) -> Iterator[None]
         # A migration, say, that fails for want of room.
         if run_out(str(error)):
             raise InfraError(naming_shortage(str(error))) from error
+        check_not_killed(running, database)
         raise
     except InfraError as error:
         asked = _REQUEST.match(str(error))

@@ -19,9 +19,11 @@ from harness.core.entries import Begun, Entry, Note, Provenance, StageEntry, now
 from harness.core.outcome import Status
 from harness.core.view import View
 from harness.machine.errors import EndedError, Ending, InfraError
+from harness.machine.processes import free_port
 from harness.proof import contract, unmigrated
 from harness.run import contracts
 from harness.run.contracts import Contracts
+from harness.stack.database.server import Address, Database
 from harness.stack.service.migration import Migration
 from harness.stack.stacks import Stack
 
@@ -206,11 +208,27 @@ def test_what_is_answered_before_a_migration_is_asked_on_a_database_of_its_own(
     asked.backend.server = lambda _: server
     monkeypatch.setattr(contracts, "await_ready", lambda _: None)
     monkeypatch.setattr(unmigrated, "ask", lambda *_: (EARLY,))
+    monkeypatch.setattr(contracts, "check_not_killed", lambda *_: None)
     running: Any = SimpleNamespace(service=service, url="http://x", log=Path("/results/a.log"))
     database: Any = SimpleNamespace(address=SimpleNamespace(name="db"))
     asked.contracts.ask_unmigrated(running, database, HERE)
     assert server.said == said
     assert asked.judge(name, monkeypatch).problems == ([EARLY] if said else [])
+
+
+def test_what_a_service_says_whose_database_was_taken_from_it_is_not_its_fault(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    service, gone = SERVICES["v2.5.1"], Address("127.0.0.1", free_port(), "me", "", "gone")
+    asked = Asked((service,), {service.name: SAME})
+    found = contract.Contract({}, ("run: cannot be read back: GET /flows/A answered 500",))
+    monkeypatch.setattr(contract, "exercise", lambda *_: found)
+    running: Any = SimpleNamespace(service=service, url="http://x", log=Path("/results/a.log"))
+    with pytest.raises(InfraError, match="^the database does not answer any more: "):
+        asked.contracts.ask(running, gone, "Flow")
+    monkeypatch.setattr(unmigrated, "ask", lambda *_: (EARLY,))
+    with pytest.raises(InfraError, match="^the database does not answer any more: "):
+        asked.contracts._unmigrated(running, Database(gone, gone))
 
 
 @pytest.mark.parametrize(("code", "broke"), [(1, False), (-9, True)])

@@ -108,7 +108,7 @@ def test_a_walk_that_cannot_go_on_says_so_when_it_begins(start, monkeypatch, mor
 def test_a_kill_outside_of_cells_ends_the_walk_as_infra_by_the_name_of_the_signal(
     start, monkeypatch
 ):
-    run = start()
+    run = start("--retries", "0")
     ask = Walk._check_contract
 
     def kill_and_ask(self: Walk, stage: StageEntry, step: Step, stack: Stack) -> None:

@@ -70,6 +70,19 @@ class Datastore(Protocol):
             InfraError: when it cannot be read or written.
         """
 
+    def empty(self, stack: str, folder: Path) -> None:
+        """Remove what lies there from a server of the run's own.
+
+        Of what is in the folder by then, ``environment`` puts there what was copied.
+
+        Args:
+            stack: as above.
+            folder: as above.
+
+        Raises:
+            InfraError: when it cannot be removed.
+        """
+
     def objects(self, stack: str, folder: Path) -> list[Stored] | None:
         """Return every object that clients put there; None if not listable.
 
@@ -138,6 +151,9 @@ class LocalDatastore:
 
     def copy(self, stack: str, folder: Path) -> None:
         """Do nothing: all of it lies in the folder."""
+
+    def empty(self, stack: str, folder: Path) -> None:
+        """Do nothing: who removes the folder removes all of it."""
 
     def objects(self, stack: str, folder: Path) -> None:
         """Return None: a file that is gone shows when it is read back."""

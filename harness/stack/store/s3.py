@@ -242,6 +242,15 @@ class OwnS3(S3Datastore):
         with self._copying, _as_infra("the objects cannot be copied"):
             saved.copy(self.store, self._place(stack, folder), folder / _COPY)
 
+    def empty(self, stack: str, folder: Path) -> None:
+        """Remove what lies in a place; what was copied of it is put there with its next use."""
+        if folder not in self._places:
+            return
+        self._forget_dead()
+        with _as_infra("the objects cannot be removed"):
+            self.store.remove(self._place(stack, folder))
+        self._places[folder] = -1
+
     def _new_root(self, stack: str) -> S3Root:
         if not self._started:
             # Also when it fails to start: stop() is to look after what there is of it.
@@ -370,6 +379,9 @@ class GivenS3(S3Datastore):
 
     def copy(self, stack: str, folder: Path) -> None:
         """Do nothing: it outlives the run."""
+
+    def empty(self, stack: str, folder: Path) -> None:
+        """Do nothing: the walk that asks for it is none over somebody else's."""
 
     def check_alive(self, number: int) -> None:  # noqa: ARG002 - there is one
         """Raise InfraError when the store does not answer as it did before the run."""

@@ -232,6 +232,25 @@ def test_a_dead_server_is_replaced_by_one_with_what_was_copied(
     assert "1 objects, 8 bytes" in embedded.stop()
 
 
+def test_a_place_that_is_set_back_has_what_is_copied_there_and_nothing_else(
+    embedded, catalog, tmp_path
+):
+    newest, folder = client(catalog, "2.19.39"), tmp_path / "walk"
+    embedded.empty("walk", folder)  # nobody has used it yet
+    assert embedded.stop() == ""
+    variables = embedded.environment(newest, "walk", folder)
+    root = S3Root.parse(variables["METAFLOW_DATASTORE_SYSROOT_S3"], "")
+    put(embedded.store, root, "x", body="the data")
+    embedded.copy("walk", folder)
+    put(embedded.store, root, "x", body="changed")
+    put(embedded.store, root, "of a stage that broke")
+    embedded.empty("walk", folder)
+    assert embedded.objects("walk", folder) == []
+    embedded.environment(newest, "walk", folder)
+    assert embedded.objects("walk", folder) == [{"url": f"{root.url}/x", "size": 8}]
+    embedded.stop()
+
+
 def test_a_server_that_never_starts_is_told_to_everyone(embedded, catalog, tmp_path, monkeypatch):
     monkeypatch.setattr("harness.stack.store.server.tool_python", lambda *_: Path("/bin/false"))
     for stack in ("reference-2.3", "reference-2.5"):
