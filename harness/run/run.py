@@ -49,7 +49,7 @@ from harness.run.reuse import Earlier, decided_by
 from harness.run.reusing import Reusing
 from harness.run.saved_stage import remove_saved
 from harness.run.unit import StackSource, Unit, execute
-from harness.stack.backend import Backend, choose_backend
+from harness.stack.backend import DATABASES, Backend, choose_backend
 from harness.stack.service.git import Clone
 from harness.stack.service.live import LiveLogs
 from harness.stack.stacks import Stacks
@@ -78,8 +78,8 @@ class Run:
             self.folder.make()
         self.folder.make_latest()
         self._lock = RunLock(self.folder.run, self.folder.path)
-        # What nox and the harness start beside: installs, dumps, questions to a store. Not by the
-        # bare id, which is the database server's: what ends that would end them, too.
+        # What nox and the harness start beside: installs, dumps, questions to a store. By a mark of
+        # their own: what ends a part by its mark would end them, too.
         mark_own(f"{self.folder.run}/own")
         place = options.metaflow_checkout
         secret = (
@@ -352,8 +352,9 @@ class Run:
 
     def _cancel(self) -> None:
         """End every process and part of the run, for the threads that wait for one of them."""
-        # Not what has the bare id as its mark: that is the database server, which ends in order.
-        kill_marked(lambda mark: mark.startswith(f"{self.folder.run}/"))
+        # Not the servers of databases, which end in order.
+        own, databases = f"{self.folder.run}/", f"{self.folder.run}/{DATABASES}/"
+        kill_marked(lambda mark: mark.startswith(own) and not mark.startswith(databases))
         if self.backend is not None:
             with contextlib.suppress(InfraError):  # the end will meet the same, and say so
                 self.backend.cancel()
@@ -392,7 +393,7 @@ class Run:
         said += self._name_what_stays()
         run = self.folder.run
         mark_own("")
-        kill_marked(lambda mark: mark == run or mark.startswith(f"{run}/"))
+        kill_marked(lambda mark: mark.startswith(f"{run}/"))
         said += refusal(partial(end_group, run))
         if not self.options.keep:
             kill_strays(self.folder.work)

@@ -36,6 +36,9 @@ from harness.stack.service.launcher import Launcher
 from harness.stack.service.reference import ReferenceLauncher
 from harness.stack.store.container import ContainerS3
 
+DATABASES = "databases"
+"""The beginning of the marks of a run's own servers of databases, below the run's id."""
+
 
 def _nothing() -> None:
     """Do nothing: the parts of some backends leave nothing behind."""
@@ -209,8 +212,9 @@ def _processes(options: StackOptions, folder: Path, mark: str) -> Backend:
     passwords = _passwords(options)
     databases = {
         (variant, tls, scenario): EmbeddedPostgres(
-            folder / _named("postgres", variant, tls, scenario),
-            mark,
+            folder / (name := _named("postgres", variant, tls, scenario)),
+            # A mark of its own: what starts one again must not end the others.
+            f"{mark}/{DATABASES}/{name}",
             binaries=variant or (majors_with_tls()[-1] if tls else ""),
             port=options.database_port,
             user=options.database_user,

@@ -224,10 +224,10 @@ def test_what_a_service_says_whose_database_was_taken_from_it_is_not_its_fault(
     found = contract.Contract({}, ("run: cannot be read back: GET /flows/A answered 500",))
     monkeypatch.setattr(contract, "exercise", lambda *_: found)
     running: Any = SimpleNamespace(service=service, url="http://x", log=Path("/results/a.log"))
-    with pytest.raises(InfraError, match="^the database does not answer any more: "):
+    with pytest.raises(InfraError, match=r"^the database does not answer any more: "):
         asked.contracts.ask(running, gone, "Flow")
     monkeypatch.setattr(unmigrated, "ask", lambda *_: (EARLY,))
-    with pytest.raises(InfraError, match="^the database does not answer any more: "):
+    with pytest.raises(InfraError, match=r"^the database does not answer any more: "):
         asked.contracts._unmigrated(running, Database(gone, gone))
 
 

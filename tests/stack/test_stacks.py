@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import os
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,10 +23,12 @@ from harness.machine.dependencies import Dependencies
 from harness.machine.errors import InfraError
 from harness.report.terminal import Screen
 from harness.run.run import Run
+from harness.stack.backend import choose_backend
 from harness.stack.database.embedded import EmbeddedPostgres
 from harness.stack.database.server import Database
 from harness.stack.kept_stack import all_kept
 from harness.stack.stacks import Last, Stacks, database_name
+from tests.marks import mark_of
 
 
 class _Running:
@@ -101,3 +105,23 @@ def test_each_kind_of_dependencies_has_a_database_of_its_own():
     names = [database_name("mf", dataclasses.replace(service, deps=deps)) for deps in given]
     assert names == ["mf_v2_5_1", "mf_v2_5_1_latest", "mf_v2_5_1_0123", "mf_v2_5_1_4567"]
     assert database_name("mf", service, "full-disk=7") == "mf_v2_5_1_full_disk_7"
+
+
+def test_one_server_that_is_started_again_ends_no_other_of_the_run(tmp_path: Path):
+    given = ["--scenario", "lost-answer,awkward-password", "--backend", "embedded"]
+    options = parse("compat", ["--metaflow", "2.19.39", *given], load())
+    backend = choose_backend(options, tmp_path, mark_of(tmp_path), print)
+    first, second = backend.servers
+    try:
+        for server in (first, second):
+            server.start()
+        assert isinstance(first, EmbeddedPostgres)
+        assert first._process is not None
+        os.kill(first._process.pid, signal.SIGKILL)
+        first._process.wait(10)
+        first.revive()
+        first.check_alive()
+        second.create("lives")
+    finally:
+        for server in (first, second):
+            server.stop()
