@@ -112,6 +112,7 @@ def run_losing_answers(doer: Doer, action: Action) -> LossyRun:
     relay = Relay(surroundings.service_url, log, losses=losses, breaks=breaks)
 
     def watch() -> None:
+        relay.check_alive()
         with relay.breaking:
             surroundings.watch()
 

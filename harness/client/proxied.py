@@ -31,25 +31,32 @@ def behind_proxy(
         The same, with the proxy's address, and told by settings what it wants.
 
     Raises:
-        InfraError: when a check passed though no request came through: nothing was tried.
+        InfraError: when a check passed though no request came through: nothing was tried. Or when
+            the proxy ended or broke: what came of the clients then is not theirs.
     """
     proxy = proxy_of(outcome.cell.scenario)
     if proxy is None:
         yield surroundings
         return
-    # The clients of a cell have one folder of logs.
+    # The clients of a cell have one folder of logs, and need the same.
     some = next(iter(surroundings.values()))
     assert some.service_url is not None, "the scenario is one of sessions with a service"
     log = some.logs / "proxy.txt"
     with contextlib.closing(Relay(some.service_url, log, proxy=proxy)) as relay:
+
+        def watch() -> None:
+            some.watch()
+            relay.check_alive()
+
         try:
             yield {
-                whose: replace(one, service_url=relay.url, settings=proxy.settings)
+                whose: replace(one, service_url=relay.url, settings=proxy.settings, watch=watch)
                 for whose, one in surroundings.items()
             }
         finally:
             if log.exists():
                 outcome.evidence["proxy"] = log
+        relay.check_alive()
         passed = [one for one in outcome.checks.values() if one.status is Status.PASS]
         if passed and not relay.asked:
             raise InfraError(f"{outcome.cell.id}: no request came through the proxy")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import requests
@@ -12,6 +13,7 @@ from harness.client.cell import CellOutcome
 from harness.client.proxied import behind_proxy
 from harness.core.outcome import CheckOutcome, Status
 from harness.machine.errors import InfraError
+from harness.stack.proxy.relay import Relay
 from tests.stack.proxy.counting_service import Service
 
 
@@ -49,6 +51,25 @@ def test_a_cell_that_never_asked_it_is_not_green(proxied):
         with behind_proxy(outcome, {"a": around}):
             outcome.checks = {"run": CheckOutcome(Status.PASS)}
     assert "proxy" not in outcome.evidence
+
+
+def test_a_proxy_that_ends_is_told_at_once_to_who_is_behind_it(proxied, monkeypatch):
+    outcome, around, _ = proxied
+    relays: list[Relay] = []
+
+    def kept(*given: Any, **named: Any) -> Relay:
+        relays.append(Relay(*given, **named))
+        return relays[-1]
+
+    monkeypatch.setattr("harness.client.proxied.Relay", kept)
+    behind = behind_proxy(outcome, {"a": around})
+    through = behind.__enter__()["a"]
+    through.watch()
+    relays[0]._server.shutdown()
+    relays[0]._serving.join(5)
+    for asks in (through.watch, lambda: behind.__exit__(None, None, None)):
+        with pytest.raises(InfraError, match=r"^the proxy between client and service ended$"):
+            asks()
 
 
 def test_without_such_a_scenario_all_stays(proxied):

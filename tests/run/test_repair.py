@@ -7,176 +7,38 @@ needs alive, whatever the one before it has killed.
 from __future__ import annotations
 
 import contextlib
-import io
 import itertools
 import os
 import re
 import resource
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
-from rich.console import Console
 
-from harness.catalog.versions import load
-from harness.cli.options import parse
-from harness.cli.planning import OnPython, make_plan
+from harness.client import proxied
 from harness.client.cell import CellOutcome
-from harness.core.entries import CellEntry
 from harness.core.outcome import Status
-from harness.core.plan import Cell
-from harness.core.probes import read_probe
-from harness.machine import locks
+from harness.core.scenarios import Proxy
 from harness.machine.errors import InfraError
-from harness.proof import contract, fingerprint
+from harness.proof import fingerprint
 from harness.proof.requests import Exchange
-from harness.report.terminal import Screen
 from harness.run import clients
-from harness.run.run import Run
 from harness.run.unit import OneStack, Unit
 from harness.stack import evidence
 from harness.stack.evidence import blaming
+from harness.stack.proxy.relay import Relay
 from harness.stack.reference import faults
 from harness.stack.service.launcher import ServiceError
 from harness.stack.service.migration import await_ready
-from harness.stack.stacks import Stack
-from tests.client.conftest import CLIENT, METAFLOW
+from tests.run.conftest import Lab
 
 pytestmark = pytest.mark.e2e
-
-# It asks what a client asks, once each, and gives up as clients do.
-FLOW = """
-import json, os, signal, sys, time, urllib.request
-
-class FlowSpec:
-    pass
-
-class OddFlow(FlowSpec):
-    pass
-
-def ask(path):
-    tags = [sys.argv[at + 1] for at, word in enumerate(sys.argv) if word == "--tag"]
-    data = json.dumps({{"tags": tags}}).encode()
-    request = urllib.request.Request(os.environ["METAFLOW_SERVICE_URL"] + path, data)
-    try:
-        with urllib.request.urlopen(request) as answer:
-            return json.load(answer)
-    except OSError as error:
-        if getattr(error, "code", 0) == 409:  # the flow is there already
-            return None
-        sys.exit("ServiceException: Metadata request (%s) failed" % path)
-
-def once():
-    try:
-        open({once!r}, "x")
-    except FileExistsError:
-        return False
-    return True
-
-def work():
-{work}
-
-if __name__ == "__main__":
-    work()
-    ask("/flows/OddFlow")
-    run = str(ask("/flows/OddFlow/run")["run_number"])
-    with open(sys.argv[sys.argv.index("--run-id-file") + 1], "w") as file:
-        file.write(run)
-"""
-
-
-@dataclass
-class Lab:
-    """A run that goes on, and its one cell in many shapes."""
-
-    run: Run
-    python: Path
-    folder: Path
-    number: int = 0
-
-    @property
-    def stack(self) -> Stack:
-        """The stack of the cell, alive."""
-        assert self.run.stacks is not None
-        cell = self.cell()
-        assert cell.service is not None
-        return self.run.stacks.get(cell.service, cell.point)
-
-    def cell(self, work: str = "pass") -> Cell:
-        """Return a cell whose flow does something before it asks the service."""
-        (planned,) = self.run.plan.cells
-        self.number += 1
-        path = self.folder / str(self.number) / "hello.py"
-        path.parent.mkdir()
-        once = str(self.folder / f"once-{self.number}")
-        path.write_text(FLOW.format(work=f"    {work}", once=once), encoding="utf-8")
-        probe = read_probe(path)
-        assert probe is not None
-        return replace(planned, probe=probe)
-
-    def go(self, work: str = "pass", stacks: Any = None) -> CellOutcome:
-        """Run a cell; return what came of it in the end."""
-        unit = Unit(self.cell(work), self.python)
-        (outcome,) = self.run.execute([unit], stacks or self.run.stacks)
-        return outcome
-
-    @property
-    def pids(self) -> dict[str, int]:
-        """The processes of its parts, which live."""
-        running: Any = self.stack.running
-        server: Any = self.stack.home
-        return {"service": running._process.pid, "database": server._process.pid}
-
-    @property
-    def attempts(self) -> list[CellEntry]:
-        """The entries of the cell that ran last."""
-        view = self.run.record.view
-        last = view.finished[-1]
-        return [*view.earlier(last), last]
-
-    @property
-    def service(self) -> list[str]:
-        """What is wrong with the service by itself."""
-        (stage,) = self.run.record.view.stages
-        return stage.problems
-
-    @property
-    def notes(self) -> list[str]:
-        """What was repaired."""
-        return [text for texts in self.run.record.view.notes.values() for text in texts]
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    folder = tmp_path_factory.mktemp("lab")
-    (folder / "lib" / "python3.11").mkdir(parents=True)
-    (folder / "bin").mkdir()
-    python = folder / "bin" / "python"
-    python.write_text(f'#!/bin/sh\nPYTHONPATH={folder / "lib"} exec {sys.executable} "$@"\n')
-    python.chmod(0o755)
-    given = ["--metaflow", CLIENT, "--service", "2.5", "--probe", "hello", "--timeout", "12"]
-    given += ["--backend", "embedded", "--results", str(folder / "results")]
-    options = parse("compat", given, load())
-    (service,) = options.services
-    listed = METAFLOW.replace(
-        "tags = (", f'tags = ("service_version:{service.name}", "db_version:{service.schema}", '
-    )
-    (folder / "lib" / "metaflow.py").write_text(listed, encoding="utf-8")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(locks, "RUNS", folder / "runs")
-        # Asked anew of each stack, and tested elsewhere.
-        patch.setattr(contract, "exercise", lambda *_: contract.Contract({}, ()))
-        plan = make_plan(options, [OnPython(one, "3.11") for one in options.clients])
-        run = Run(options, plan, Screen(Console(file=io.StringIO())))
-        yield Lab(run, python, folder)
-        run.end()
 
 
 def _reason(outcome: CellOutcome) -> str:
@@ -322,20 +184,52 @@ def test_a_client_that_is_killed_is_infra_by_the_name_of_the_signal(lab, name):
     )
 
 
+def test_a_proxy_that_ends_is_replaced_and_its_cell_done_again(lab, monkeypatch):
+    proxies: list[Relay] = []
+
+    def one_that_ends(*given: Any, **named: Any) -> Relay:
+        proxies.append(Relay(*given, **named))
+        if len(proxies) == 1:
+            proxies[0]._server.shutdown()
+        return proxies[-1]
+
+    monkeypatch.setattr(proxied, "Relay", one_that_ends)
+    monkeypatch.setattr(proxied, "proxy_of", lambda _: Proxy())
+    outcome = lab.go()
+    assert outcome.status is Status.PASS
+    first, second = lab.attempts
+    assert (first.status, second.status) == (Status.INFRA, Status.PASS)
+    assert first.checks["run"].reason == "the proxy between client and service ended"
+    assert first.seconds < 10, "it does not cost a whole --timeout"
+
+
 def test_a_client_that_crashes_fails(lab):
     outcome = lab.go("os.kill(os.getpid(), signal.SIGSEGV)")
     assert outcome.status is Status.FAIL
     assert len(lab.attempts) == 1
 
 
-def test_a_machine_that_runs_out_of_something_is_infra(lab):
-    outcome = lab.go("once() and open('/dev/full', 'w').write('x' * 100000)")
+def _limited(what: str, most: str, then: str) -> str:
+    """Return what a client does that is given less of something, once."""
+    hard = f"resource.getrlimit(resource.RLIMIT_{what})[1]"
+    limit = f"resource.setrlimit(resource.RLIMIT_{what}, ({most}, {hard}))"
+    return f"import resource\n    once() and ({limit}, {then})"
+
+
+@pytest.mark.parametrize(
+    ("work", "out"),
+    [
+        ("once() and open('/dev/full', 'w').write('x' * 100000)", "No space left on device"),
+        (_limited("NOFILE", "3", "open('/dev/null')"), "Too many open files"),
+        (_limited("AS", "200 << 20", "bytes(400 << 20)"), "MemoryError"),
+    ],
+    ids=["disk", "handles", "memory"],
+)
+def test_a_machine_that_runs_out_of_something_is_infra(lab, work, out):
+    outcome = lab.go(work)
     assert outcome.status is Status.PASS
     first, _ = lab.attempts
-    assert (first.status, first.checks["run"].reason) == (
-        Status.INFRA,
-        "the machine: No space left on device",
-    )
+    assert (first.status, first.checks["run"].reason) == (Status.INFRA, f"the machine: {out}")
 
 
 def test_no_more_handles_are_named_and_the_next_cell_has_its_own(lab):

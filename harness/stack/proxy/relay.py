@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import socket
+import sys
 import threading
 import time
 from collections import Counter
@@ -18,6 +20,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from harness.core.scenarios import Kind, Loss, Proxy, Way, kind_of
+from harness.machine.errors import InfraError, in_words, naming_shortage, one_line, run_out
 from harness.machine.plain import plain
 from harness.machine.processes import HOST
 from harness.machine.secrets import KNOWN
@@ -47,6 +50,8 @@ class Answer:
 
 
 _NO_ANSWER = Answer(0, "", (), b"")
+
+_WHAT = "the proxy between client and service"
 
 
 @dataclass(frozen=True)
@@ -143,10 +148,12 @@ class Relay:
         self._strikes: list[Strike] = []
         self._requests: list[Asked] = []
         self._closing = threading.Event()
-        self._server = _Server((HOST, 0), partial(_Handler, self))
+        self._broke = ""
+        self._server = _Server((HOST, 0), partial(_Handler, self), self.note_refusal)
         self.url = f"http://{HOST}:{self._server.server_address[1]}{proxy.prefix}"
         serve = partial(self._server.serve_forever, poll_interval=_POLL_SECONDS)
-        threading.Thread(target=serve, daemon=True).start()
+        self._serving = threading.Thread(target=serve, daemon=True)
+        self._serving.start()
 
     @property
     def strikes(self) -> tuple[Strike, ...]:
@@ -171,12 +178,26 @@ class Relay:
         """Return when everything is mended that was broken.
 
         Raises:
+            InfraError: when the relay itself is of no use any more.
             Exception: what kept it from that.
         """
         if self._mending is not None:
             self._mending.join()
         if self._unmended is not None:
             raise self._unmended
+        self.check_alive()
+
+    def note_refusal(self, error: BaseException) -> None:
+        """Note an error of the relay's own: whom it hit got no answer, and is not to blame."""
+        if not self._closing.is_set():
+            self._broke = self._broke or one_line(in_words(error))
+
+    def check_alive(self) -> None:
+        """Raise InfraError when a request was lost to it, or will be: it ended, or broke."""
+        if self._broke:
+            raise InfraError(naming_shortage(f"{_WHAT} broke: {self._broke}"))
+        if not self._serving.is_alive():
+            raise InfraError(f"{_WHAT} ended")
 
     def close(self) -> None:
         """Stop listening; what still waits for the service is answered no more."""
@@ -335,8 +356,28 @@ class _Server(ThreadingHTTPServer):
     # A client that was killed leaves its connections: nobody waits for their threads.
     daemon_threads = True
 
-    def handle_error(self, request: object, client_address: object) -> None:
+    def __init__(
+        self,
+        address: tuple[str, int],
+        handler: Callable[..., BaseHTTPRequestHandler],
+        note_refusal: Callable[[BaseException], None],
+    ) -> None:
+        self._note_refusal = note_refusal
+        super().__init__(address, handler)
+
+    def get_request(self) -> tuple[socket.socket, object]:
+        """Take a connection; the base class says nothing of one that it cannot take."""
+        try:
+            return super().get_request()
+        except OSError as error:
+            self._note_refusal(error)
+            raise
+
+    def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002
         """Say nothing of a connection that broke: the client does."""
+        error = sys.exc_info()[1]
+        if error is not None and not isinstance(error, ConnectionError):
+            self._note_refusal(error)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -356,7 +397,9 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         try:
             answer, way = self._relay.answer(self.command, self.path, dict(self.headers), body)
-        except (OSError, http.client.HTTPException):
+        except (OSError, http.client.HTTPException) as error:
+            if run_out(str(error)):
+                self._relay.note_refusal(error)
             # To the client, as if there were no relay: it gets no answer.
             self.close_connection = True
             return

@@ -5,11 +5,16 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
+import resource
+import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -285,3 +290,36 @@ def test_whether_a_client_has_an_answer_is_told(service, tmp_path, monkeypatch, 
     assert (asked.method, asked.body, asked.told) == ("POST", b"{}", told)
     assert asked.answer is not None
     assert json.loads(asked.answer.body) == {"task_id": 1}
+
+
+def test_what_the_machine_refuses_it_is_no_fault_of_the_client_or_the_service(service, tmp_path):
+    with closing(Relay(service.url, tmp_path / "relay.txt")) as relay:
+        client = http.client.HTTPConnection(urlsplit(relay.url).netloc, timeout=5)
+        client.request("GET", "/flows")
+        client.getresponse().read()
+        relay.check_alive()
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        free = os.open(os.devnull, os.O_RDONLY)
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+        try:
+            client.request("GET", "/flows")
+            with pytest.raises(http.client.RemoteDisconnected):
+                client.getresponse()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            client.close()
+        for asks in (relay.check_alive, relay.settle):
+            with pytest.raises(InfraError, match=r"^the machine: Too many open files: the proxy "):
+                asks()
+    assert len(service.asked) == 1
+
+
+def test_a_client_that_goes_away_is_no_fault_of_the_relay(service, tmp_path):
+    with closing(Relay(service.url, tmp_path / "relay.txt")) as relay:
+        with socket.create_connection(urlsplit(relay.url).netloc.split(":"), timeout=5) as client:
+            linger = struct.pack("ii", 1, 0)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            client.sendall(b"GET /flows HTTP/1.1\r\nContent-Length: 5\r\n\r\n")
+        requests.get(relay.url + "/flows", timeout=5)
+        relay.check_alive()
