@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import docker
@@ -123,6 +124,21 @@ class Engine:
         self.client.close()
 
 
+class _Straight(docker.APIClient):
+    """Asks an engine straight: the machine's http_proxy is for the world outside."""
+
+    def merge_environment_settings(self, *given: Any) -> Any:
+        """Merge what a request is given with the session's own alone."""
+        # The SDK asks the first time before anybody has the session.
+        self.trust_env = False
+        return super().merge_environment_settings(*given)
+
+
+class _Client(docker.DockerClient):
+    def __init__(self, **given: Any) -> None:
+        self.api = _Straight(**given)
+
+
 def find_engine(environment: Mapping[str, str] = os.environ) -> Engine:
     """Return the engine that docker's own command line would use, after it has answered.
 
@@ -137,7 +153,7 @@ def find_engine(environment: Mapping[str, str] = os.environ) -> Engine:
         )
     try:
         _knock(endpoint)
-        client = docker.DockerClient(
+        client = _Client(
             base_url=endpoint.host, tls=endpoint.tls, version="auto", timeout=_ANSWER_SECONDS
         )
         version = str(client.version()["Version"])

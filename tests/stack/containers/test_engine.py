@@ -7,7 +7,7 @@ import os
 import pwd
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from hashlib import sha256
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import pytest
 
 from harness.machine.errors import InfraError
 from harness.stack.containers.engine import Engine, find_endpoint, find_engine, next_step
+from tests.stack.containers.fake_engine import ImageEngine
 
 
 @pytest.fixture
@@ -59,6 +60,15 @@ def test_a_context_that_does_not_exist_is_named() -> None:
 def test_an_engine_of_another_machine_is_not_used(host: str) -> None:
     with pytest.raises(InfraError, match=r"not reachable on 127\.0\.0\.1"):
         find_engine({"DOCKER_HOST": host})
+
+
+def test_a_proxy_of_the_machine_does_not_come_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with closing(ImageEngine()) as fake, closing(find_engine({"DOCKER_HOST": fake.host})) as found:
+        assert found.description.startswith("Docker Engine 99.0 at ")
 
 
 def test_no_engine_says_where_it_was_looked_for(tmp_path: Path) -> None:
