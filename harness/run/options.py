@@ -31,7 +31,7 @@ class Options(StackOptions):
         deps: which versions of what they require clients have.
         timeout: seconds a cell may take.
         repeat: how often each cell runs.
-        retries: how often a cell that the machine broke is done again.
+        retries: how often a cell, or a stage of a walk, that the machine broke is done again.
         reuse: whether results of earlier runs are taken instead of running.
         no_dedupe: whether services of the same code are each run.
         resumed: results folder of the run that goes on; None for a run that begins.

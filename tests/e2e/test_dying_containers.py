@@ -84,3 +84,19 @@ def test_in_a_walk_it_is_started_again_on_its_data(dying: Dying, part: str, remo
     assert [(stage["status"], stage["lost"]) for stage in stages] == [(Status.PASS.value, [])] * 2
     notes = [entry["text"] for entry in done.entries if entry["kind"] == "note"]
     assert any(note.endswith("; it was started again") for note in notes)
+
+
+@pytest.mark.exhaustive
+def test_in_a_walk_a_removed_database_is_made_as_the_stage_before_left_it(dying: Dying) -> None:
+    second = "fixed_db__2.19.39__02-v2.5.0__"
+    path = ("--path", "2.0.6,v2.5.0")
+
+    done = dying("fixed_db", *path, part="database", cell=second, removed=True)
+
+    assert done.code == 0, done.output
+    stages = [entry for entry in done.entries if entry["kind"] == "stage"]
+    statuses = [(stage["stage"], stage["status"]) for stage in stages]
+    assert statuses == [(1, Status.PASS.value), (2, Status.INFRA.value), (2, Status.PASS.value)]
+    assert [stage["lost"] for stage in (stages[0], stages[2])] == [[], []]
+    notes = [entry["text"] for entry in done.entries if entry["kind"] == "note"]
+    assert any(note.startswith("stage 2 was done again: ") for note in notes)

@@ -275,7 +275,8 @@ RUNNING = (
         "--retries",
         RUNS,
         _HOW,
-        "do a cell again so often that the machine broke (infra), once what died is replaced",
+        "do a cell, or a stage of a walk, again so often that the machine broke (infra), once what"
+        " died is replaced",
         Role.CARRIED,
         metavar="N",
         kind=int,
