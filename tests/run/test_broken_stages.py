@@ -248,6 +248,7 @@ def test_a_stage_that_breaks_is_set_back_and_done_again(start, monkeypatch, pyth
     assert [one.rereads for one in view.stages] == [0, 1]
     assert not any(map(view.flaky_stage, view.stages))
     assert [cell.status for cell in view.finished] == [Status.PASS, Status.PASS]
+    assert [len(view.earlier(cell)) for cell in view.finished] == [1, 4]
     # What the stage wrote before it broke is set aside: of each stage there is one run.
     numbers, stored = left(run)
     assert (len(numbers), stored) == (2, numbers)
