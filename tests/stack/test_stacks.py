@@ -125,3 +125,17 @@ def test_one_server_that_is_started_again_ends_no_other_of_the_run(tmp_path: Pat
     finally:
         for server in (first, second):
             server.stop()
+
+
+def test_variables_that_lead_to_a_users_database_are_named(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("PGAPPNAME", "mine")
+    given = ["--metaflow", "2.19.39", "--path", "2.5", "--database-url", database.address.url]
+    options = parse("fixed_db", given, load())
+    backend = choose_backend(options, tmp_path, mark_of(tmp_path), print)
+    assert backend.why.endswith("; of the environment the harness uses PGAPPNAME")
+    assert os.environ["PGAPPNAME"] == "mine"
+    unasked = parse("compat", ["--metaflow", "2.19.39", "--backend", "embedded"], load())
+    assert "environment" not in choose_backend(unasked, tmp_path, mark_of(tmp_path), print).why
+    assert "PGAPPNAME" not in os.environ

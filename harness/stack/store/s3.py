@@ -343,6 +343,8 @@ class GivenS3(S3Datastore):
         self._root = root.under(run)
         self.store = ObjectStore(endpoint, aws_variables(environ))
         self.description = f"s3: {self._root.url} at {endpoint or 'Amazon S3'}"
+        if used := sorted(self.store.credentials):
+            self.description += f"; of the environment the harness uses {', '.join(used)}"
 
     def code(self, client: Client) -> str:  # noqa: ARG002 - it is somebody else's
         """Return nothing."""

@@ -139,7 +139,9 @@ def test_amazons_own_s3_asks_nothing_of_anybody(make_given, catalog):
     amazon = make_given(S3Root("b"), endpoint=None)
     oldest = client(catalog, "2.0.0")
     assert (amazon.pins(oldest, "3.9"), amazon.unsupported(oldest, "3.6")) == ((), "")
-    assert amazon.description == "s3: s3://b/run-1 at Amazon S3"
+    used = ", ".join(sorted(CREDENTIALS))
+    told = f"s3: s3://b/run-1 at Amazon S3; of the environment the harness uses {used}"
+    assert amazon.description == told
 
 
 def test_each_stack_has_a_bucket_and_each_folder_a_place(embedded, catalog, tmp_path):
