@@ -20,6 +20,7 @@ from harness.cli.asked import CLIENT_SESSIONS, FULL
 from harness.cli.bisect import bisect_main
 from harness.cli.choice import Choice, Chosen, exit_with
 from harness.cli.clean import clean_main, clear
+from harness.cli.coming import Coming, coming
 from harness.cli.commands import diff_main, report_main
 from harness.cli.installing import fill, ready
 from harness.cli.needs import check_environments, check_files
@@ -37,6 +38,7 @@ from harness.core.view import View
 from harness.machine.control_group import enter_group
 from harness.machine.errors import HarnessError, UsageError, naming_machine
 from harness.report.terminal import Screen, client_line
+from harness.run.attempts import Batch
 from harness.run.folder import RunFolder
 from harness.run.options import Options
 from harness.run.resume import left_of, view_before
@@ -74,41 +76,6 @@ _COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
 }
 
 
-@dataclass(frozen=True)
-class Coming:
-    """A session of this process.
-
-    Attributes:
-        session: its name, without parameters.
-        client: what stands in its parentheses: the client's name, perhaps with a Python; empty for
-            a session that is not parametrized by one.
-        python: as nox finds it; False where none works.
-        selected: whether it is going to run, as far as it is not queued later.
-    """
-
-    session: str
-    client: str
-    python: object
-    selected: bool
-
-
-def coming(session: nox.Session) -> list[Coming]:
-    """Return all sessions there are, and whether nox is going to run them.
-
-    Its manifest alone tells what all of its flags come to, and is private: it is asked here only.
-    """
-    manifest = session._runner.manifest  # noqa: SLF001 - see above
-    return [
-        Coming(
-            session=runner.name,
-            client=getattr(runner.func, "call_spec", {}).get("client", ""),
-            python=runner.func.python,
-            selected=selected,
-        )
-        for runner, selected in manifest.list_all_sessions()
-    ]
-
-
 def describe_engine() -> str:
     """Describe the Docker engine that answers; the first line of a run shows it.
 
@@ -132,6 +99,8 @@ class ClientRun:
         run: None until the first of its clients comes.
         prepared: the clients whose environments are ready, each with its interpreter, where the
             cells need several of them.
+        begun: by what stands in the parentheses of its session, what was begun for a client before
+            nox came to it, or what kept it from beginning; None where it is left to its session.
     """
 
     options: Options
@@ -140,6 +109,7 @@ class ClientRun:
     ui: UIOptions | None = None
     run: Run | None = None
     prepared: dict[Client, Path] = field(default_factory=dict)
+    begun: dict[str, Batch | Exception | None] = field(default_factory=dict)
 
     @property
     def left(self) -> Plan:
@@ -271,18 +241,22 @@ class Sessions:
         return replace(chosen, client=self._clients.get(name, chosen.client))
 
     def run_client(self, session: nox.Session, name: str, client_name: str) -> None:
-        """Install one client in the session's environment and run its cells.
+        """Run one client's cells in the session's environment, and meanwhile begin with the next.
 
         The session is red when a cell has an unexpected outcome, and skipped where no Python works.
         """
         chosen = self._one(name, client_name)
         run = self._start(session, name)
         cells = run.plan.of_client(chosen.client, chosen.asked, chosen.deps.name)
-        python = self._install(session, run, chosen, cells)
+        begun = self._planned[name].begun.pop(client_name, None)
         try:
-            with naming_machine():
-                left = run.reuse(cells, {chosen.client: python})
-                outcomes = run.compat(left, python)
+            if isinstance(begun, Exception):
+                # Of nox, or of the harness: it is that of this session.
+                raise begun
+            batch = begun or self._begin(session, name, client_name)
+            with naming_machine(), run.watched():
+                self._begin_others(session, name, batch)
+                outcomes = batch.outcomes()
         except HarnessError as error:
             session.error(str(error))
         line = client_line(run.record.view, chosen.client.name, chosen.asked, chosen.deps.name)
@@ -293,6 +267,34 @@ class Sessions:
         if not all(status.expected for status in statuses):
             session.error(line)
         run.screen.say(line)
+
+    def _begin(self, session: nox.Session, name: str, client_name: str) -> Batch:
+        """Install one client in the environment of its session, and let its cells begin."""
+        chosen = self._one(name, client_name)
+        run = self._runs[name]
+        cells = run.plan.of_client(chosen.client, chosen.asked, chosen.deps.name)
+        python = self._install(session, run, chosen, cells)
+        with naming_machine():
+            return run.begin(run.reuse(cells, {chosen.client: python}), python)
+
+    def _begin_others(self, session: nox.Session, name: str, own: Batch) -> None:
+        """Begin with clients whose sessions are to come, while the cells of this one run.
+
+        So no core waits for the last cell of a client, or for what is installed for the next.
+        """
+        begun = self._planned[name].begun
+        for one in coming(session):
+            if own.done:
+                return
+            if one.session != name or not one.selected or one.client in begun or one.waits:
+                continue
+            begun[one.client] = None
+            its = one.environment()
+            if its is not None:
+                try:
+                    begun[one.client] = self._begin(its, name, one.client)
+                except Exception as error:  # noqa: BLE001 - raised in its own session
+                    begun[one.client] = error
 
     def prepare_client(self, session: nox.Session, name: str, client_name: str) -> None:
         """Install one client of a session whose cells start when the last one is ready."""

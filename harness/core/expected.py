@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import pairwise
 from statistics import fmean
 
 import msgspec
@@ -102,7 +101,10 @@ def _clock(begun: datetime, cells: Sequence[Took], ended: datetime) -> float:
     for cell in cells:
         end = cell.at.timestamp()
         spans.setdefault(cell.client, []).append((end - cell.seconds, end))
-    clients = [(min(one)[0], max(end for _, end in one)) for one in spans.values()]
-    gaps = (later[0] - earlier[1] for earlier, later in pairwise(sorted(clients)))
-    whole = (ended - begun).total_seconds()
-    return whole - sum(max(0.0, gap - _BETWEEN) for gap in gaps)
+    clients = sorted((min(one)[0], max(end for _, end in one)) for one in spans.values())
+    clock, busy_until = (ended - begun).total_seconds(), clients[0][0]
+    for start, end in clients:
+        # Mostly there is no gap: the cells of a client begin while others still run.
+        clock -= max(0.0, start - busy_until - _BETWEEN)
+        busy_until = max(busy_until, end)
+    return clock

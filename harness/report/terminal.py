@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -168,12 +170,15 @@ class Screen:
             yield None
             return
         progress = _Progress(view, jobs, expected, signs=self._signs)
-        with Live(
-            get_renderable=progress.render,
-            console=self.console,
-            transient=True,
-            refresh_per_second=4,
-        ) as live:
+        with (
+            Live(
+                get_renderable=progress.render,
+                console=self.console,
+                transient=True,
+                refresh_per_second=4,
+            ) as live,
+            _lines_above(),
+        ):
             yield live
 
     def cell(self, entry: CellEntry, number: int, planned: int, attempt: int = 1) -> None:
@@ -262,6 +267,24 @@ class Screen:
         for stage in stages:
             for line in rollback_lines(stage):
                 self.say(_short(line), "red" if gated(stage) else "")
+
+
+@contextmanager
+def _lines_above() -> Iterator[None]:
+    """Let what nox logs to the terminal stand above the live view, and not amid it."""
+    moved = [
+        (handler, handler.stream)
+        for handler in logging.getLogger().handlers
+        if isinstance(handler, logging.StreamHandler) and handler.stream.isatty()
+    ]
+    for handler, _ in moved:
+        # The live view has put its own in the place of the terminal.
+        handler.setStream(sys.stderr)
+    try:
+        yield
+    finally:
+        for handler, stream in moved:
+            handler.setStream(stream)
 
 
 def _quoted(reason: str) -> str:

@@ -1,31 +1,38 @@
-"""Work in parallel: threads that share one end."""
+"""Work in parallel: threads of one run, that share one queue and one end."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from itertools import count
+from queue import PriorityQueue
 from typing import TypeVar
 
 from harness.machine.errors import InfraError
 
 T = TypeVar("T")
-U = TypeVar("U")
+
+LAST = float("inf")
+"""The rank of what is done when nothing else is left."""
 
 
 class Executor:
-    """Does units of work, up to a number of them at a time.
+    """Does work, up to a number of pieces at a time, over the whole of a run.
 
     Args:
         jobs: how many at a time.
-        cancel: ends what the units wait for, when the run is being ended.
+        cancel: ends what the work waits for, when the run is being ended.
     """
 
     def __init__(self, jobs: int, cancel: Callable[[], None]) -> None:
         self._jobs = jobs
         self._cancel = cancel
         self._cancelled = threading.Event()
+        self._queue: PriorityQueue[tuple[float, int, Callable[[], None] | None]] = PriorityQueue()
+        self._numbers = count()
+        self._threads: list[threading.Thread] = []
 
     def cancelled(self) -> bool:
         """Tell whether the run is being ended; then no program is started any more."""
@@ -36,46 +43,62 @@ class Executor:
         if self.cancelled():
             raise InfraError("the run was ended meanwhile")
 
-    def run(self, do: Callable[[U], T], units: Iterable[U], each: Callable[[T], object]) -> list[T]:
-        """Do units; return what comes of them, in the order in which they end.
+    def submit(self, do: Callable[[], T], rank: float = 0.0) -> Future[T]:
+        """Queue a piece of work; return what tells what comes of it, or what it raised.
 
         Args:
-            do: does one.
-            units: what to do.
-            each: called with what comes of one, as it ends.
+            do: does it.
+            rank: what has a lower one is begun first; of the same, what was queued first.
         """
-        results = []
-        with self.pool() as pool:
-            left = {pool.submit(do, unit) for unit in units}
+        self.check_not_cancelled()
+        future: Future[T] = Future()
+
+        def work() -> None:
             try:
-                for future in as_completed(tuple(left)):
-                    left.remove(future)
-                    # result() raises what a unit raised: nothing fails unseen.
-                    results.append(future.result())
-                    each(results[-1])
-            except BaseException:
-                # What had ended until then is lost to nobody.
-                for future in left:
-                    if future.done() and not future.cancelled() and not future.exception():
-                        with suppress(InfraError):
-                            each(future.result())
-                raise
-        return results
+                result = do()
+            except BaseException as error:  # noqa: BLE001 - raised where somebody waits for it
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        self._queue.put((rank, next(self._numbers), work))
+        if len(self._threads) < self._jobs:
+            # As daemons: nox may leave without a word, and the end of the run is what ends them.
+            self._threads.append(threading.Thread(target=self._work, daemon=True))
+            self._threads[-1].start()
+        return future
+
+    def _work(self) -> None:
+        while True:
+            _, _, work = self._queue.get()
+            if work is None:
+                return
+            if not self.cancelled():
+                work()
 
     @contextmanager
-    def pool(self) -> Iterator[ThreadPoolExecutor]:
-        """Yield the threads, awaited at the end.
+    def cancelling(self) -> Iterator[None]:
+        """End all work where the block is left by an exception, Ctrl-C above all.
 
-        An exception within, Ctrl-C above all, ends every process and part of the run: nobody
-        waits for what its threads wait for.
+        Every process and part of the run is ended, too: nobody waits for what the work waits for.
         """
-        pool = ThreadPoolExecutor(self._jobs)
         try:
-            yield pool
+            yield
         except BaseException:
-            # First: a thread whose program is killed must not start the next one.
-            self._cancelled.set()
-            self._cancel()
+            self.cancel()
             raise
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+
+    def cancel(self) -> None:
+        """End all work: leave out what is queued, and wait for the end of what is on its way."""
+        # First: work whose program is killed must not start the next one.
+        self._cancelled.set()
+        self._cancel()
+        self.close()
+
+    def close(self) -> None:
+        """Wait until everything is done that was queued. Safe to call twice."""
+        for _ in self._threads:
+            self._queue.put((LAST, next(self._numbers), None))
+        for thread in self._threads:
+            thread.join()
+        self._threads.clear()

@@ -79,7 +79,7 @@ def read_by_others(
     clients, read_again = list(pythons), 0
     is_last = step == run.plan.path[-1]
     earlier = [one for one in written if one.cell.stage < step.number + is_last]
-    with run.executor.pool() as pool:
+    with run.executor.cancelling():
         answers = []
         readers = dict.fromkeys((clients[0], clients[-1]))
         for reader, datastore in product(readers, run.options.datastores):
@@ -100,9 +100,9 @@ def read_by_others(
                 data=data / datastore,
             )
             read = partial(read_by_another, run, stack, surroundings, runs)
-            answers.append(pool.submit(read, reader=reader, step=step))
+            answers.append(run.executor.submit(partial(read, reader=reader, step=step)))
             read_again += len(runs)
-        # An error of one is told below: within the pool it would end the whole run.
+        # An error of one is told below: within the block it would end the whole run.
         wait(answers)
     found: list[str] = []
     known: dict[str, None] = {}

@@ -11,10 +11,7 @@ import contextlib
 import os
 import shutil
 import signal
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -24,7 +21,7 @@ from harness.client.cell import CellOutcome, not_run
 from harness.core.entries import CellEntry, now
 from harness.core.expected import Expected
 from harness.core.outcome import Status
-from harness.core.plan import Cell, Plan, conclusive
+from harness.core.plan import Cell, Plan
 from harness.core.provenance import with_key
 from harness.machine.control_group import end_group
 from harness.machine.errors import InfraError, UsageError, naming_machine, refusal
@@ -34,6 +31,7 @@ from harness.machine.secrets import KNOWN, from_environment
 from harness.machine.strays import kill_strays
 from harness.report.terminal import Screen
 from harness.report.text import spoken
+from harness.run.attempts import Attempts, Batch
 from harness.run.beginning import record_start
 from harness.run.clients import Clients
 from harness.run.contracts import Contracts
@@ -48,7 +46,7 @@ from harness.run.resume import left_of, stages_done
 from harness.run.reuse import Earlier, decided_by
 from harness.run.reusing import Reusing
 from harness.run.saved_stage import remove_saved
-from harness.run.unit import StackSource, Unit, execute
+from harness.run.unit import StackSource, Unit
 from harness.stack.backend import DATABASES, Backend, choose_backend
 from harness.stack.service.git import Clone
 from harness.stack.service.live import LiveLogs
@@ -92,14 +90,10 @@ class Run:
         KNOWN.add(secret)
         goes_on = options.resumed is not None
         self.record = Record(self.folder.run, self.folder.path, secret, goes_on=goes_on)
-        before = list(self.record.view.attempts)
         self.whole = plan
         self.done = stages_done(plan, self.record.view, self.folder)
         """By walk, the number of the last stage that is done."""
         self.plan = left_of(options, plan, self.record.view, self.folder)
-        self._told = conclusive(before)
-        self._made = Counter(attempt.id for attempt in before)
-        self._begun: Counter[str] = Counter()
         decided = decided_by(options)
         self.executor = Executor(options.jobs, self._cancel)
         self.clients = Clients(
@@ -117,6 +111,14 @@ class Run:
         for datastore in self._datastores.values():
             self.screen.say(f"data: {datastore.description}")
         self._expected = self._expect()
+        self.attempts = Attempts(
+            self.executor,
+            self.clients,
+            self.record,
+            retries=options.retries,
+            tell=self._finished,
+            seconds=self._seconds_of(self._expected),
+        )
         logs = self.folder.service_logs
         self._live = LiveLogs(logs, screen.say) if options.with_service_logs else None
         record_start(
@@ -152,6 +154,13 @@ class Run:
         most = ", less what is reused" if self.options.reuse else ""
         self.screen.say(f"expected: about {about}{most}, by what earlier runs took{guessed}")
         return expected
+
+    def _seconds_of(self, expected: Expected | None) -> Callable[[Cell], float] | None:
+        """Return what tells how long a cell is going to take; None for the order of the plan."""
+        # Of what is kept it is said which service used it last: always the same one.
+        if expected is None or self.options.keep:
+            return None
+        return lambda cell: expected.of(self.plan.planned(cell))
 
     def _make_reusing(self) -> Reusing:
         results, say = self.options.results, self.screen.say
@@ -190,40 +199,22 @@ class Run:
             raise UsageError(f"{self.options.session} runs clients alone: there is no service")
         return self.backend, self.stacks
 
-    def compat(self, cells: Sequence[Cell], python: Path) -> list[CellOutcome]:
-        """Run the cells of one client, each on its service's stack; return what came of each.
+    def begin(self, cells: Sequence[Cell], python: Path) -> Batch:
+        """Queue the cells of one client, each to run on its service's stack.
 
         Args:
             cells: what to run.
             python: the client's interpreter.
         """
+        self.executor.check_not_cancelled()
         if self.backend is not None and cells:
             try:
                 self.backend.launcher.prepare(_services(cells))
             except InfraError as error:
                 self.skip(cells, Status.INFRA, str(error))
                 raise
-        outcomes, cells = [], self._reusing.share(cells)
-        # One attempt after the other: at the same time they could be in each other's way.
-        for turn in range(1, self.options.repeat + 1):
-            units = [
-                Unit(cell, python)
-                for cell in cells
-                if self._told[cell.id] + turn <= self.options.repeat
-            ]
-            outcomes += self.execute(units, self.stacks)
-        return outcomes
-
-    def _attempt(self, cell: Cell) -> int:
-        """Return a number for an attempt at a cell that none had, by which its folders are named.
-
-        Args:
-            cell: what is run.
-        """
-        self._begun[cell.id] += 1
-        # A kill may have left an attempt without an entry, and its folders and objects.
-        resumed = self.record.view.resumptions[self.folder.run]
-        return self._made[cell.id] + resumed + self._begun[cell.id]
+        units = [Unit(cell, python) for cell in self._reusing.share(cells)]
+        return self.attempts.submit(units, self.stacks, self.options.repeat)
 
     def cross(self, pythons: Mapping[Client, Path]) -> None:
         """Run the cells of several clients each, all of a service in one database.
@@ -287,29 +278,20 @@ class Run:
         Returns:
             What came of the last attempt at each.
         """
-        do = partial(execute, clients=self.clients, stacks=stacks)
-        done: list[CellOutcome] = []
-        left = list(units)
-        self.executor.check_not_cancelled()
-        with self.screen.watching(self.record.view, self.options.jobs, self._expected):
-            for turn in range(self.options.retries + 1):
-                numbered = [replace(unit, attempt=self._attempt(unit.cell)) for unit in left]
-                outcomes = self.executor.run(do, numbered, self._finished)
-                broken = [one for one in outcomes if one.was_broken]
-                if turn == self.options.retries:
-                    broken = []
-                done += [one for one in outcomes if one not in broken]
-                left = [unit for unit in left if unit.cell in [one.cell for one in broken]]
-                for one in broken:
-                    self._note_again(one)
-        return done
+        with self.watched():
+            return self.attempts.submit(units, stacks).outcomes()
 
-    def _note_again(self, outcome: CellOutcome) -> None:
-        """Note that a cell is done again, which the machine broke."""
-        cell = outcome.cell
-        why = next(check.reason for check in outcome.checks.values() if check.reason)
-        said = f"{cell.id} was done again: {why.splitlines()[0]}"
-        self.record.note(cell.service.name if cell.service else cell.session, said)
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Show how far the run is while the block waits; an exception within ends the run.
+
+        Raises:
+            InfraError: when it has ended already.
+        """
+        self.executor.check_not_cancelled()
+        view, jobs = self.record.view, self.options.jobs
+        with self.executor.cancelling(), self.screen.watching(view, jobs, self._expected):
+            yield
 
     def _finished(self, outcome: CellOutcome) -> None:
         entry = self.record_cell(outcome)
@@ -366,6 +348,10 @@ class Run:
         self._ended = True
         atexit.unregister(self.end)
         signal.signal(signal.SIGTERM, self._term_before)
+        if self.attempts.busy and not self.executor.cancelled():
+            # nox was interrupted between two sessions, and those that wait do not come any more.
+            self.executor.cancel()
+        self.executor.close()
         said: list[str] = []
         with contextlib.ExitStack() as ending:
             ending.callback(self._finish, said)

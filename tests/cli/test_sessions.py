@@ -15,8 +15,9 @@ from harness.catalog.versions import load
 from harness.cli import sessions
 from harness.cli.asked import Asked
 from harness.cli.choice import Choice, choose, choose_from
+from harness.cli.coming import Coming
 from harness.cli.options import parse
-from harness.cli.sessions import Coming, Sessions
+from harness.cli.sessions import Sessions
 from harness.machine.errors import UsageError
 from harness.machine.tools import ROOT
 

@@ -66,7 +66,7 @@ def test_a_client_that_fails_over_a_living_database_has_failed(in_run, stack_ove
 
 
 def test_a_run_that_was_interrupted_starts_no_more_programs(in_run):
-    with pytest.raises(KeyboardInterrupt), in_run.run.executor.pool():
+    with pytest.raises(KeyboardInterrupt), in_run.run.executor.cancelling():
         raise KeyboardInterrupt
     outcome = in_run.run.clients.cell(in_run.cell(), in_run.python, None)
     assert outcome.status is Status.INFRA

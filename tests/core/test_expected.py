@@ -68,6 +68,12 @@ def test_what_went_into_installing_a_client_is_left_out():
     assert expected((BEGUN, cells, at(80))).seconds(cells) == pytest.approx(21)
 
 
+def test_while_a_client_is_installed_others_may_run():
+    cells = [cell("a", 60, 70, "2.2.13"), cell("a", 1, 11, "2.3.0"), cell("a", 5, 85)]
+    # Of 90 s nothing ran from 70 to 80, and what is between two clients stays.
+    assert expected((BEGUN, cells, at(90))).seconds(cells) == pytest.approx(81)
+
+
 def test_what_was_reused_or_broken_tells_no_time():
     reused = msgspec.structs.replace(cell("a", 10, 1), reused=Reused(run="r", at=BEGUN))
     assert told_by((BEGUN, [reused], at(1))) is None

@@ -718,7 +718,8 @@ def impatient(
         )
         one_run = Run(chosen, plan, Screen(Console(file=io.StringIO())))
         try:
-            (outcome,) = one_run.compat(plan.cells, newest_client)
+            with one_run.watched():
+                (outcome,) = one_run.begin(plan.cells, newest_client).outcomes()
         finally:
             one_run.end()
         return outcome

@@ -58,7 +58,8 @@ class Alone:
     def go(self) -> CellEntry:
         """Run the one cell to its end, and the run's; return the cell's entry."""
         try:
-            self.run.compat(self.run.plan.cells, self.python)
+            with self.run.watched():
+                self.run.begin(self.run.plan.cells, self.python).outcomes()
         finally:
             self.run.end()
         (cell,) = self.run.record.view.cells

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,24 @@ def test_a_terminal_shows_the_grid_while_it_fills(terminal, tmp_path):
     assert "1/4 cells" in terminal.text
     assert "about 5 s to go" in terminal.text  # 3 cells of 3.2 s, two at a time
     assert "✓ pass" in terminal.text
+
+
+def test_what_nox_logs_meanwhile_stands_above_the_grid(terminal, tmp_path):
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    handler = logging.StreamHandler(straight := Terminal())
+    logging.getLogger().addHandler(handler)
+    try:
+        with terminal.screen.watching(_view(tmp_path, cell("2.2.13", "reference-2.5")), 2):
+            logging.getLogger("nox").warning("uv pip install metaflow")
+        assert straight.getvalue() == ""
+        assert "uv pip install metaflow\n" in terminal.text
+        logging.getLogger("nox").warning("and then")
+        assert straight.getvalue() == "and then\n"
+    finally:
+        logging.getLogger().removeHandler(handler)
 
 
 def test_a_log_shows_nothing_while_it_waits(log, tmp_path):

@@ -1,4 +1,4 @@
-"""What had ended is told, whatever ends the work."""
+"""One queue for a whole run: in which order, how many at a time, and how it ends."""
 
 from __future__ import annotations
 
@@ -7,31 +7,58 @@ import threading
 import pytest
 
 from harness.machine.errors import InfraError
-from harness.run.executor import Executor
+from harness.run.executor import LAST, Executor
 
 
-def test_what_had_ended_is_told_when_one_cannot_be_written():
-    told: list[int] = []
-    # Jobs are done in order by one thread: when the third begins, two have ended.
-    third = threading.Event()
+def nothing() -> None:
+    """End nothing."""
 
-    def do(number: int) -> int:
-        if number == 2:
-            third.set()
-            executor_ends.wait(10)
-        return number
 
-    def each(number: int) -> None:
-        told.append(number)
-        if len(told) == 1:
-            assert third.wait(10)
-            raise InfraError("no room")
+def test_what_is_queued_while_all_threads_are_busy_begins_by_its_rank():
+    executor, gate, begun = Executor(1, nothing), threading.Event(), list[str]()
+    first = executor.submit(lambda: gate.wait(10))
+    for name, rank in (("last", LAST), ("b", 0.0), ("c", 0.0), ("a", -3.0)):
+        executor.submit(lambda name=name: begun.append(name), rank)  # type: ignore[misc]
+    gate.set()
+    executor.close()
+    assert first.result()
+    assert begun == ["a", "b", "c", "last"]
 
-    executor_ends = threading.Event()
-    executor = Executor(1, executor_ends.set)
+
+def test_as_many_work_at_a_time_as_may():
+    executor, both = Executor(2, nothing), threading.Barrier(2, timeout=10)
+    places = [executor.submit(both.wait) for _ in range(2)]
+    executor.close()
+    assert {one.result() for one in places} == {0, 1}
+
+
+def test_what_work_raises_is_raised_where_it_is_waited_for():
+    executor = Executor(1, nothing)
+
+    def broken() -> None:
+        raise InfraError("no room")
+
     with pytest.raises(InfraError, match="no room"):
-        executor.run(do, [0, 1, 2, 3], each)
-    assert told[:2] == [0, 1]
-    assert 3 not in told
+        executor.submit(broken).result()
+    assert executor.submit(lambda: 7).result() == 7, "and the thread goes on"
+    executor.close()
+
+
+def test_an_interrupt_ends_what_is_on_its_way_and_leaves_out_what_is_queued():
+    killed, begun, late = threading.Event(), threading.Event(), list[str]()
+    executor = Executor(1, killed.set)
+
+    def work() -> bool:
+        begun.set()
+        return killed.wait(10)
+
+    on_its_way = executor.submit(work)
+    executor.submit(lambda: late.append("began"))
+    assert begun.wait(10)
+    with pytest.raises(KeyboardInterrupt), executor.cancelling():
+        raise KeyboardInterrupt
+    assert on_its_way.result(), "it ended, and was awaited"
+    assert not late
+    assert executor.cancelled()
     with pytest.raises(InfraError, match="ended meanwhile"):
-        executor.check_not_cancelled()
+        executor.submit(nothing)
