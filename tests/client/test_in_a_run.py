@@ -18,6 +18,7 @@ from harness.client.cell import CellOutcome
 from harness.client.reading import EarlierRun, WrittenRun
 from harness.core.outcome import Status
 from harness.machine.errors import InfraError
+from harness.machine.processes import marked_processes, wait_until
 from harness.machine.tools import ROOT
 from harness.run.rereads import runs_by_client
 from harness.run.unit import Unit, execute
@@ -71,6 +72,21 @@ def test_a_run_that_was_interrupted_starts_no_more_programs(in_run):
     outcome = in_run.run.clients.cell(in_run.cell(), in_run.python, None)
     assert outcome.status is Status.INFRA
     assert outcome.checks["run"].reason == "the run was ended meanwhile"
+
+
+def test_a_run_that_ends_while_cells_are_on_their_way_waits_for_none(in_run, tmp_path):
+    begun = tmp_path / "begun"
+    waits = f'import time; open({str(begun)!r}, "x"); time.sleep(600)'
+    cell = in_run.cell(REFUSED.replace('sys.exit("ServiceException: 500")', waits))
+    batch = in_run.run.attempts.submit([Unit(cell, in_run.python)], None)
+    wait_until(begun.exists, seconds=15, what="the client")
+    # As nox ends it that is interrupted between two sessions.
+    in_run.run.end()
+    assert in_run.run.executor.cancelled()
+    with pytest.raises(InfraError, match="the run was ended meanwhile"):
+        batch.outcomes()
+    mark = f"{in_run.run.folder.run}/"
+    assert not [pid for pid, its in marked_processes() if its.startswith(mark)]
 
 
 def test_a_table_that_may_not_be_read_is_infra(in_run, stack_over, shut):
