@@ -69,7 +69,7 @@ def test_what_went_into_installing_a_client_is_left_out():
 
 
 def test_while_a_client_is_installed_others_may_run():
-    cells = [cell("a", 60, 70, "2.2.13"), cell("a", 1, 11, "2.3.0"), cell("a", 5, 85)]
+    cells = [cell("a", 60, 70, "2.2.13"), cell("a", 5, 25, "2.3.0"), cell("a", 5, 85)]
     # Of 90 s nothing ran from 70 to 80, and what is between two clients stays.
     assert expected((BEGUN, cells, at(90))).seconds(cells) == pytest.approx(81)
 
