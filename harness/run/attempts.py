@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
+from weakref import WeakSet
 
 from harness.client.cell import CellOutcome
 from harness.core.plan import Cell, conclusive
@@ -110,7 +111,8 @@ class Attempts:
         self._told = conclusive(before)
         self._made = Counter(attempt.id for attempt in before)
         self._begun: Counter[str] = Counter()
-        self._batches: list[Batch] = []
+        # What came of cells is kept no longer than somebody waits for it: there may be 50,000.
+        self._batches: WeakSet[Batch] = WeakSet()
         # One after the other: each line says how many have finished.
         self._lock = threading.RLock()
 
@@ -135,10 +137,10 @@ class Attempts:
         ]
         due = [(unit, left) for unit, left in turns if left > 0]
         batch = Batch(sum(left for _, left in due))
-        self._batches.append(batch)
+        self._batches.add(batch)
         # In this order: the first of them begins before the second is queued.
         for unit, left in sorted(due, key=lambda one: self._rank(one[0].cell)):
-            self._queue(_Due(unit, stacks, batch, left - 1, self._retries))
+            self._queue(_Due(unit, stacks, batch, left - 1, self._retries), self._rank(unit.cell))
         return batch
 
     def _rank(self, cell: Cell) -> float:
@@ -151,17 +153,14 @@ class Attempts:
         _, exponent = math.frexp(self._seconds(cell))
         return float(-exponent)
 
-    def _queue(self, due: _Due, rank: float | None = None) -> None:
-        rank = self._rank(due.unit.cell) if rank is None else rank
-        self._executor.submit(partial(self._do, due), rank)
+    def _queue(self, due: _Due, rank: float) -> None:
+        self._executor.queue(partial(self._do, due), rank)
 
     def _do(self, due: _Due) -> None:
         try:
             self._attempt(due)
-        except BaseException as error:
-            # Nothing fails unseen: it is raised where the batch is waited for.
+        except BaseException as error:  # noqa: BLE001 - raised where the batch is waited for
             due.batch.fail(error)
-            raise
 
     def _attempt(self, due: _Due) -> None:
         unit = replace(due.unit, attempt=self._number(due.unit.cell))
@@ -178,7 +177,8 @@ class Attempts:
             due.batch.tell(outcome)
             if due.more:
                 # Not before: at the same time attempts could be in each other's way.
-                self._queue(replace(due, more=due.more - 1, retries=self._retries))
+                again = replace(due, more=due.more - 1, retries=self._retries)
+                self._queue(again, self._rank(unit.cell))
 
     def _number(self, cell: Cell) -> int:
         """Return a number for an attempt at a cell that none had: its folders are named by it."""

@@ -43,14 +43,25 @@ class Executor:
         if self.cancelled():
             raise InfraError("the run was ended meanwhile")
 
-    def submit(self, do: Callable[[], T], rank: float = 0.0) -> Future[T]:
-        """Queue a piece of work; return what tells what comes of it, or what it raised.
+    def queue(self, do: Callable[[], None], rank: float = 0.0) -> None:
+        """Queue a piece of work.
 
         Args:
-            do: does it.
+            do: does it; what it raises it has to tell by itself.
             rank: what has a lower one is begun first; of the same, what was queued first.
+
+        Raises:
+            InfraError: when the run is being ended.
         """
         self.check_not_cancelled()
+        self._queue.put((rank, next(self._numbers), do))
+        if len(self._threads) < self._jobs:
+            # As daemons: nox may leave without a word, and the end of the run is what ends them.
+            self._threads.append(threading.Thread(target=self._work, daemon=True))
+            self._threads[-1].start()
+
+    def submit(self, do: Callable[[], T]) -> Future[T]:
+        """Queue a piece of work; return what tells what comes of it, or what it raised."""
         future: Future[T] = Future()
 
         def work() -> None:
@@ -61,11 +72,7 @@ class Executor:
             else:
                 future.set_result(result)
 
-        self._queue.put((rank, next(self._numbers), work))
-        if len(self._threads) < self._jobs:
-            # As daemons: nox may leave without a word, and the end of the run is what ends them.
-            self._threads.append(threading.Thread(target=self._work, daemon=True))
-            self._threads[-1].start()
+        self.queue(work)
         return future
 
     def _work(self) -> None:

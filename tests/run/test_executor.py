@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 
 import pytest
 
@@ -18,7 +19,7 @@ def test_what_is_queued_while_all_threads_are_busy_begins_by_its_rank():
     executor, gate, begun = Executor(1, nothing), threading.Event(), list[str]()
     first = executor.submit(lambda: gate.wait(10))
     for name, rank in (("last", LAST), ("b", 0.0), ("c", 0.0), ("a", -3.0)):
-        executor.submit(lambda name=name: begun.append(name), rank)  # type: ignore[misc]
+        executor.queue(partial(begun.append, name), rank)
     gate.set()
     executor.close()
     assert first.result()
