@@ -38,6 +38,14 @@ def ours(text: str) -> str:
     return f"{OURS[1]}{text}\n"
 
 
+def write_ours(log: Path, *lines: str) -> None:
+    """Append lines of the harness's own to a program's log, which nobody else may read."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    opened = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    with os.fdopen(opened, "a", encoding="utf-8") as file:
+        file.writelines(map(ours, lines))
+
+
 def note(text: str) -> str:
     """Return a line of a log that says what the harness did to it."""
     return f"{OURS[-1]}{text} …]\n"

@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 from harness.catalog.releases import Catalog, Program, Service
 from harness.machine.dependencies import resolved_tool
 from harness.machine.errors import InfraError, UsageError
-from harness.machine.output import ours
+from harness.machine.output import write_ours
 from harness.machine.processes import HOST, ManagedProcess
 from harness.machine.tools import tool_python
 from harness.stack.database.server import Database
@@ -178,9 +178,7 @@ class CheckoutUI:
         prepared = self._prepared[version]
         home = self._work / f"ui-{version.slug}"
         home.mkdir(parents=True, exist_ok=True)
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("a", encoding="utf-8") as output:
-            output.write(ours(f"{version.name}: {prepared.told}"))
+        write_ours(log, f"{version.name}: {prepared.told}")
         process = ManagedProcess(
             [str(prepared.python), "-m", prepared.program.module],
             env={**source.environment, **prepared.environment(home), **settings},

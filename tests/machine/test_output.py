@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from harness.machine.output import LAST, OF_PROGRAM, Output
+from harness.machine.output import LAST, OF_PROGRAM, Output, write_ours
 from harness.machine.processes import ManagedProcess, kill_marked, wait_until
 from harness.machine.secrets import SECRET, Secrets
 
@@ -255,3 +255,10 @@ def test_a_program_that_is_not_there_leaves_nothing_open(tmp_path: Path, mark: s
     with pytest.raises(FileNotFoundError):
         ManagedProcess(["/no/such/program"], env={}, mark=mark, log=tmp_path / "log")
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_a_line_of_the_harness_is_none_of_the_programs_words(tmp_path: Path):
+    log = tmp_path / "logs" / "service.log"
+    write_ours(log, "pinned: a<2", "goose: here")
+    assert log.read_text(encoding="utf-8") == "--- pinned: a<2\n--- goose: here\n"
+    assert log.stat().st_mode & 0o777 == 0o600

@@ -20,7 +20,7 @@ from harness.core.provenance import digest_of_files
 from harness.core.scenarios import WRONG_ORDER, prefix_of
 from harness.machine.dependencies import RELEASE_DAY, Dependencies, resolved_tool
 from harness.machine.errors import InfraError, UsageError
-from harness.machine.output import ours
+from harness.machine.output import write_ours
 from harness.machine.processes import HOST, ManagedProcess, free_port
 from harness.machine.tools import ROOT, installed_in, tool_python
 from harness.stack.database.server import Database
@@ -112,9 +112,8 @@ class CheckoutLauncher:
         comes first.
         """
         running = self._running(service, database, log, prefix_of(scenario))
-        with log.open("a", encoding="utf-8") as output:
-            told = f"goose: {self._goose or GOOSE_FOLDER / 'goose'}", self._find(service).told
-            output.writelines(ours(f"{service.name}: {line}") for line in told)
+        told = f"goose: {self._goose or GOOSE_FOLDER / 'goose'}", self._find(service).told
+        write_ours(log, *(f"{service.name}: {line}" for line in told))
         try:
             running.begin(wrong_order=scenario == WRONG_ORDER)
         except BaseException:
