@@ -148,6 +148,8 @@ def _of_service(evidence: Evidence, ending: Ending) -> Blame:
         told = ending.out_of_memory or ending.removed
         how = ending if told else f"was killed from outside, by {ending.signal}"
         return Blame(Status.INFRA, f"{part} {how}")
+    if out := run_out(evidence.served):
+        return Blame(Status.INFRA, f"the machine: {out}: {part} {ending}")
     asked = f"; under way: {evidence.asked}" if evidence.asked else ""
     return Blame(Status.FAIL, f"{part} {ending} by itself, while its database lives{asked}")
 

@@ -112,7 +112,9 @@ def of_machine(error: OSError | MemoryError) -> str:
 _RUN_OUT = re.compile(
     # As the system says it, in whatever program's words.
     r"(?P<words>No space left on device|Disk quota exceeded|Too many open files"
-    r"|Cannot allocate memory|\bMemoryError\b|Read-only file system)"
+    r"|Cannot allocate memory|\bMemoryError\b|Read-only file system"
+    # Of a port that was free when it was chosen.
+    r"|[Aa]ddress already in use)"
     # PostgreSQL, of a write that came to its end too early, says no cause.
     r"|could not write init file|Check free disk space"
 )

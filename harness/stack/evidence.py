@@ -41,7 +41,7 @@ def evidence_of(running: RunningService, database: Address | None, asked: str = 
     try:
         running.check_alive()
     except EndedError as error:
-        return replace(evidence, ending=error.ending, asked=asked)
+        return replace(evidence, ending=error.ending, asked=asked, served=str(error))
     return evidence
 
 

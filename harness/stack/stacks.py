@@ -263,8 +263,9 @@ class Stacks:
                 return self._reach(self._backend.launcher, service, point)
             except (InfraError, psycopg2.OperationalError) as error:
                 return InfraError(f"no stack for {service.name}: {one_line(error)}")
-        server = self._backend.server(point)
-        while True:
+        server, why = self._backend.server(point), ""
+        # Nothing is wrong with a service whose database, or port, was taken from it: once more.
+        for _ in range(2):
             try:
                 return self._start(server, service, point, key)
             except ServiceError as error:
@@ -273,9 +274,9 @@ class Stacks:
                 why = str(error)
             except psycopg2.OperationalError as error:
                 why = f"the database does not answer any more: {one_line(error)}"
-            # Nothing is wrong with a service whose database was taken from it.
-            if self._made[key] > 1 or not self._has_ended(server):
-                return InfraError(f"no stack for {service.name}: {why}")
+            if not self._has_ended(server) and "address already in use" not in why.lower():
+                break
+        return InfraError(f"no stack for {service.name}: {why}")
 
     def _start(self, server: DatabaseServer, service: Service, point: Point, key: str) -> Stack:
         self.start_server(server)

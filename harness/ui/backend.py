@@ -117,6 +117,7 @@ def blaming_ui(version: str, database: Address) -> Iterator[None]:
             database=silence_of(database),
             ending=error.ending,
             asked=asked["path"] if asked else "",
+            served=str(error),
         )
         found = blame(evidence)
         assert found is not None, "something ended"

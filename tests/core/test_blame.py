@@ -23,6 +23,11 @@ CHECK = "ended the process that made it, by signal"
         (Evidence(service="s", ending=Ending(-11)), Status.FAIL, "-11 (SIGSEGV) by itself"),
         # As a shell, an image's start script, tells of its child.
         (Evidence(service="s", ending=Ending(134)), Status.FAIL, "134 (SIGABRT) by itself"),
+        (
+            Evidence(service="s", ending=Ending(1), served="OSError: address already in use"),
+            Status.INFRA,
+            "the machine: address already in use: the service s ended with exit code 1",
+        ),
         (Evidence(service="s", ending=Ending(-9)), Status.INFRA, "from outside, by SIGKILL"),
         (Evidence(service="s", ending=Ending(143)), Status.INFRA, "from outside, by SIGTERM"),
         (Evidence(service="s", ending=Ending(137, True)), Status.INFRA, "more memory than"),

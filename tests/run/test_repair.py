@@ -12,6 +12,7 @@ import os
 import re
 import resource
 import signal
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -26,6 +27,7 @@ from harness.client.cell import CellOutcome
 from harness.core.outcome import Status
 from harness.core.scenarios import Proxy
 from harness.machine.errors import InfraError
+from harness.machine.processes import free_port
 from harness.proof import fingerprint
 from harness.proof.requests import Exchange
 from harness.run import clients
@@ -34,6 +36,7 @@ from harness.stack import evidence
 from harness.stack.evidence import blaming
 from harness.stack.proxy.relay import Relay
 from harness.stack.reference import faults
+from harness.stack.service import reference
 from harness.stack.service.launcher import ServiceError
 from harness.stack.service.migration import await_ready
 from tests.run.conftest import Lab
@@ -201,6 +204,16 @@ def test_a_proxy_that_ends_is_replaced_and_its_cell_done_again(lab, monkeypatch)
     assert (first.status, second.status) == (Status.INFRA, Status.PASS)
     assert first.checks["run"].reason == "the proxy between client and service ended"
     assert first.seconds < 10, "it does not cost a whole --timeout"
+
+
+def test_a_port_that_is_taken_meanwhile_is_no_fault_of_the_service(lab, monkeypatch):
+    os.kill(lab.pids["service"], signal.SIGKILL)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        ports = itertools.chain([other.getsockname()[1]], iter(free_port, None))
+        monkeypatch.setattr(reference, "free_port", lambda: next(ports))
+        outcome = lab.go()
+    assert (outcome.status, len(lab.attempts)) == (Status.PASS, 1)
 
 
 def test_a_client_that_crashes_fails(lab):
