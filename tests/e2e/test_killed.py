@@ -78,6 +78,9 @@ if __name__ == "__main__":
     TellsFlow()
 """
 
+TOLD = f"it is {SECRET} and no other"
+"""What is in a log of what was told."""
+
 Moment = Callable[[Path, Path], bool]
 """Tells by the folder of flows and that of results whether it is time to kill."""
 
@@ -91,10 +94,17 @@ def _service(_flows: Path, results: Path) -> bool:
     return any(log.stat().st_size for log in results.glob("*/logs/services/*.log"))
 
 
+def _heard(flows: Path, results: Path) -> bool:
+    """Tell whether the flow has told all, and the harness has come to write that down."""
+    logs = results.glob("*/logs/cells/*/flow.txt")
+    texts = (log.read_text(encoding="utf-8", errors="replace") for log in logs)
+    return (flows / "flow").exists() and any(TOLD in text for text in texts)
+
+
 MOMENTS: dict[str, Moment] = {
     "begun": lambda _, results: _journal(results, "planned"),
     "service": _service,
-    "flow": lambda flows, _: (flows / "flow").exists(),
+    "flow": _heard,
     "check": lambda flows, _: (flows / "check").exists(),
     "cell": lambda _, results: _journal(results, "cell"),
 }
@@ -166,4 +176,4 @@ def _check(results: Path, log: Path, *, seen: bool) -> None:
     assert [path for path in told if not re.fullmatch(product, path)] == []
     # It was told, and not only kept back.
     texts = (path.read_text(encoding="utf-8", errors="replace") for path in files)
-    assert not seen or any(f"it is {SECRET} and no other" in text for text in texts)
+    assert not seen or any(TOLD in text for text in texts)

@@ -223,7 +223,7 @@ def test_options(examples: int, session: str, tmp_path: Path, monkeypatch: pytes
             assert error.code == 0, "it is the help"  # noqa: PT017
 
     # It costs next to nothing, and there is much to put together.
-    hold(5 * examples, words_of(session), check)
+    hold(max(5 * FEW, examples), words_of(session), check)
 
 
 PROBE = {
