@@ -185,6 +185,9 @@ class Parser(argparse.ArgumentParser):
             return
         if not text and not option.may_be_empty:
             raise UsageError(f"{option.name} {text!r}: it is empty")
+        # As a journal may have it that somebody wrote: no path, program or address takes one.
+        if "\0" in text:
+            raise UsageError(f"{option.name}: it has a NUL")
         named = option.secret is not None and is_reference(text, option.secret)
         if option.secret is not None and (named or option.secret(text)):
             written = text if named else f"env:{option.variable}"

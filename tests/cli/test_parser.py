@@ -49,6 +49,11 @@ def test_an_empty_value_is_refused(session, name):
     assert refused(session, f"{name}=") == f"{name} '': it is empty"
 
 
+@pytest.mark.parametrize("name", ["--flow-dir", "--results", "--database-url", "--metaflow"])
+def test_a_nul_is_refused(name):
+    assert refused("compat", name, "a\0b") == f"{name}: it has a NUL"
+
+
 def test_what_was_given_is_written_down_as_it_was_meant():
     words = ["--versions=2.2.1", "--with-md-logs", "--timeout", "5", "--database-name=-x"]
     raw = build_parser("compat").read(words)
