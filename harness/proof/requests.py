@@ -251,7 +251,8 @@ class Exchange:
 
     def compare(self, check: str, story: object, sent: Iterable[Row], found: Sequence[Row]) -> None:
         """Note each of ``sent`` that no row or object found holds with all its fields."""
-        missing = [one for one in sent if not any(equal(one, row) for row in found)]
+        among = _Among(found)
+        missing = [one for one in sent if not among.holds(one)]
         for one in missing[:_NOTED]:
             self.note(check, f"{_difference(one, found)}: {story}")
         if len(missing) > _NOTED:
@@ -278,6 +279,28 @@ def _listed(rows: Rows) -> str:
     told = [f"{table} {shortened(row)}" for table, found in rows.items() for row in found]
     more = f", and {len(told) - _NOTED} more" if len(told) > _NOTED else ""
     return ", ".join(told[:_NOTED]) + more
+
+
+class _Among:
+    """Rows or objects, among which many are looked for: of 200 artifacts each of them."""
+
+    def __init__(self, found: Sequence[Row]) -> None:
+        self._found = found
+        self._words: dict[tuple[str, ...], set[str]] = {}
+
+    def holds(self, sent: Row) -> bool:
+        """Tell whether one of them holds all that was sent."""
+        keys = tuple(sent)
+        if keys not in self._words:
+            self._words[keys] = {_in_words(row, keys) for row in self._found}
+        if _in_words(sent, keys) in self._words[keys]:
+            return True
+        # What reads otherwise may still be equal, as 1 is to 1.0.
+        return any(equal(sent, row) for row in self._found)
+
+
+def _in_words(row: Row, keys: Iterable[str]) -> str:
+    return repr([_normal(key, row.get(key)) for key in keys])
 
 
 def equal(sent: Row, found: Row) -> bool:
