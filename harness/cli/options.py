@@ -77,6 +77,7 @@ _AS_GIVEN = (
     *("database_user", "database_password", "database_port", "with_service_logs"),
     *("plan", "seed", "on_failure", "migration_timeout"),
     *("database_url", "allow_existing"),
+    *("strategy", "verify", "verify_seed"),
 )
 
 

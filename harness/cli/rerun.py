@@ -46,7 +46,8 @@ FAILED = (Status.FAIL, Status.TIMEOUT, Status.INFRA)
 
 def failed_cells(view: View) -> list[CellEntry]:
     """Return the cells that failed, timed out or were infra, and those that are missing."""
-    return [*(cell for cell in view.finished if cell.status in FAILED), *view.missing]
+    ran = (cell for cell in view.finished if cell.inferred is None)
+    return [*(cell for cell in ran if cell.status in FAILED), *view.missing]
 
 
 def bad_stages(view: View) -> list[StageEntry]:

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
@@ -20,6 +20,7 @@ from harness.cli.asked import CLIENT_SESSIONS, FULL
 from harness.cli.bisect import bisect_main
 from harness.cli.choice import Choice, Chosen, exit_with
 from harness.cli.clean import clean_main, clear
+from harness.cli.client_run import ClientRun
 from harness.cli.coming import Coming, coming
 from harness.cli.commands import diff_main, report_main
 from harness.cli.installing import fill, ready
@@ -28,20 +29,19 @@ from harness.cli.options import parse, parse_full
 from harness.cli.places import check_places
 from harness.cli.planning import OnPython, make_plan
 from harness.cli.rerun import rerun_main
+from harness.cli.rounds import Rounds
 from harness.cli.sharding import matrix, own_part
 from harness.cli.ui_options import parse_ui
 from harness.cli.verdict import what_is_wrong
 from harness.client.development import find_clients
 from harness.core.outcome import Status
-from harness.core.plan import Cell, Plan
-from harness.core.view import View
+from harness.core.plan import Cell
 from harness.machine.control_group import enter_group
 from harness.machine.errors import HarnessError, UsageError, naming_machine
 from harness.report.terminal import Screen, client_line
 from harness.run.attempts import Batch
-from harness.run.folder import RunFolder
 from harness.run.options import Options
-from harness.run.resume import left_of, view_before
+from harness.run.resume import view_before
 from harness.run.run import Run
 from harness.run.walk import walk
 from harness.stack.containers.engine import find_engine
@@ -85,43 +85,6 @@ def describe_engine() -> str:
     engine = find_engine(os.environ)
     engine.close()
     return engine.description
-
-
-@dataclass
-class ClientRun:
-    """What becomes of all clients of one session.
-
-    Attributes:
-        options: of the run.
-        plan: what it is going to do, or was when it began.
-        before: what its journal says already; nothing in a run that begins.
-        ui: what ``full`` shows after its walk; None in other sessions.
-        run: None until the first of its clients comes.
-        prepared: the clients whose environments are ready, each with its interpreter, where the
-            cells need several of them.
-        begun: by what stands in the parentheses of its session, what was begun for a client before
-            nox came to it, or what kept it from beginning; None where it is left to its session.
-    """
-
-    options: Options
-    plan: Plan
-    before: View
-    ui: UIOptions | None = None
-    run: Run | None = None
-    prepared: dict[Client, Path] = field(default_factory=dict)
-    begun: dict[str, Batch | Exception | None] = field(default_factory=dict)
-
-    @property
-    def left(self) -> Plan:
-        """What of the plan has no outcome yet."""
-        folder = RunFolder(self.options.results, self.options.session, self.options.resumed)
-        return left_of(self.options, self.plan, self.before, folder)
-
-    @property
-    def complete(self) -> bool:
-        """Whether it is a run that came to its end, and has an outcome for each of its cells."""
-        resumed = self.options.resumed is not None
-        return resumed and not self.left.cells and not self.before.incomplete
 
 
 class Sessions:
@@ -215,7 +178,8 @@ class Sessions:
                 print(line)
         check_places(options)
         check_files(list(clients.values()), options.services)
-        return ClientRun(options, plan, before, shown)
+        rounds = Rounds(options, plan, before) if options.strategy else None
+        return ClientRun(options, plan, before, shown, rounds)
 
     def _print_plans(self) -> None:
         if any(one.options.plan == "github" for one in self._planned.values()):
@@ -247,7 +211,8 @@ class Sessions:
         """
         chosen = self._one(name, client_name)
         run = self._start(session, name)
-        cells = run.plan.of_client(chosen.client, chosen.asked, chosen.deps.name)
+        own = run.plan.of_client(chosen.client, chosen.asked, chosen.deps.name)
+        cells = self._planned[name].now(own)
         begun = self._planned[name].begun.pop(client_name, None)
         try:
             if isinstance(begun, Exception):
@@ -271,11 +236,14 @@ class Sessions:
     def _begin(self, session: nox.Session, name: str, client_name: str) -> Batch:
         """Install one client in the environment of its session, and let its cells begin."""
         chosen = self._one(name, client_name)
-        run = self._runs[name]
-        cells = run.plan.of_client(chosen.client, chosen.asked, chosen.deps.name)
-        python = self._install(session, run, chosen, cells)
+        run, planned = self._runs[name], self._planned[name]
+        own = run.plan.of_client(chosen.client, chosen.asked, chosen.deps.name)
+        cells = planned.now(own)
+        # A search that goes on may have nothing for it now, and something later.
+        python = self._install(session, run, chosen, cells or own if planned.rounds else cells)
+        planned.pythons[client_name] = python
         with naming_machine():
-            return run.begin(run.reuse(cells, {chosen.client: python}), python)
+            return run.begin(run.reuse(cells, {chosen.client: python}), lambda _: python)
 
     def _begin_others(self, session: nox.Session, name: str, own: Batch) -> None:
         """Begin with clients whose sessions are to come, while the cells of this one run.
@@ -359,12 +327,15 @@ class Sessions:
             session.error("nothing ran: no client's session came so far, or none was asked for")
         wrong = []
         for name, run in self._runs.items():
-            prepared = self._planned[name].prepared
+            planned = self._planned[name]
+            prepared, rounds = planned.prepared, planned.rounds
             if prepared and self._planned[name].ui is not None:  # full itself does not go on
                 again = f"nox -s {name} -- --resume {run.folder.run}"
                 run.screen.say(f"cut short, this walk goes on by: {again}")
             try:
                 with naming_machine():
+                    if rounds:
+                        rounds.finish(run, planned.pythons)
                     if prepared:
                         (run.cross if name == "cross" else partial(walk, run))(prepared)
                     run.ask_services()
@@ -373,7 +344,7 @@ class Sessions:
             run.end()
             if self._planned[name].ui is not None:
                 session.notify("ui", posargs=())
-            wrong += filter(None, [what_is_wrong(name, run, bool(prepared))])
+            wrong += filter(None, [what_is_wrong(name, run, bool(prepared or rounds))])
         if wrong:
             session.error("; ".join(wrong))
 

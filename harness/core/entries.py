@@ -211,6 +211,16 @@ class Reused(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     service: str = ""
 
 
+class Inferred(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Of what a result was inferred that was not obtained.
+
+    Attributes:
+        beside: ids of the nearest cells of the run that ran, or were reused, and came out so.
+    """
+
+    beside: list[str]
+
+
 class CellEntry(PlannedCell, frozen=True, kw_only=True, tag_field="kind", tag="cell"):
     """What came of a cell.
 
@@ -230,6 +240,7 @@ class CellEntry(PlannedCell, frozen=True, kw_only=True, tag_field="kind", tag="c
         undeclared: what came of those of its checks that are told otherwise because of what is
             declared of them.
         reused: where it was taken from; None for what ran.
+        inferred: of what it was inferred, where nobody ran it; None for everything else.
     """
 
     # It takes its fields from PlannedCell, so those of every entry stand here again.
@@ -245,6 +256,7 @@ class CellEntry(PlannedCell, frozen=True, kw_only=True, tag_field="kind", tag="c
     provenance: Provenance = Provenance()
     undeclared: dict[str, CheckOutcome] = {}
     reused: Reused | None = None
+    inferred: Inferred | None = None
 
 
 class Answered(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -9,7 +9,7 @@ from statistics import fmean
 
 import msgspec
 
-from harness.core.entries import CellEntry, PlannedCell, Reused
+from harness.core.entries import CellEntry, Inferred, PlannedCell, Reused
 from harness.core.outcome import Status
 
 _UNTOLD = {Status.INFRA, Status.NOT_RUN}
@@ -28,6 +28,7 @@ class Took(msgspec.Struct, frozen=True):
     status: Status
     seconds: float
     reused: Reused | None = None
+    inferred: Inferred | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Expected:
 
         Those that are show whether this run is slower than the one that tells, or faster.
         """
-        ran = [cell for cell in finished if cell.reused is None and cell.status not in _UNTOLD]
+        ran = [cell for cell in finished if _ran(cell)]
         through = {cell.id for cell in finished}
         were = sum(map(self.of, ran))
         slower = sum(cell.seconds for cell in ran) / were if were else 1.0
@@ -81,7 +82,7 @@ def expected_by(runs: Iterable[tuple[datetime, Sequence[Took], datetime]]) -> Ex
     of_probe: dict[str, dict[str, float]] = {}
     pace = 0.0
     for begun, cells, ended in runs:
-        ran = [one for one in cells if one.reused is None and one.status not in _UNTOLD]
+        ran = [one for one in cells if _ran(one)]
         for cell in ran:
             if cell.seconds:
                 took.setdefault(cell.id, cell.seconds)
@@ -93,6 +94,11 @@ def expected_by(runs: Iterable[tuple[datetime, Sequence[Took], datetime]]) -> Ex
     if not pace:
         return None
     return Expected(pace, took, {probe: fmean(of.values()) for probe, of in of_probe.items()})
+
+
+def _ran(cell: CellEntry | Took) -> bool:
+    """Tell whether a cell ran, and tells how long such a one takes."""
+    return cell.reused is None and cell.inferred is None and cell.status not in _UNTOLD
 
 
 def _clock(begun: datetime, cells: Sequence[Took], ended: datetime) -> float:

@@ -314,7 +314,11 @@ def conclusive(attempts: Iterable[CellEntry]) -> Counter[str]:
     Those do not where the harness broke, or where nothing ran.
     """
     nothing = {Status.INFRA, Status.NOT_RUN}
-    return Counter(attempt.id for attempt in attempts if attempt.status not in nothing)
+    return Counter(
+        attempt.id
+        for attempt in attempts
+        if attempt.status not in nothing and attempt.inferred is None
+    )
 
 
 def notes_on_pins(cells: Iterable[Cell]) -> list[str]:

@@ -22,7 +22,7 @@ _VARIANTS = {axis.name for axis in AXES}
 _OF_CELLS = {"cell", "planned"}
 """In entries of these kinds, such fields are variants; elsewhere one may be a sentence."""
 
-_WHOLE = {"evidence", "log", "provenance", "packages", "reused"}
+_WHOLE = {"evidence", "log", "provenance", "packages", "reused", "inferred"}
 """Such fields of an entry, with all that is in them; within it they may be names of checks."""
 
 

@@ -118,9 +118,15 @@ class View:
     def _add_cell(self, entry: CellEntry) -> None:
         key = key_of(entry)
         attempts = self._attempts.setdefault(key, [])
+        if attempts and entry.inferred is not None and attempts[-1].inferred is None:
+            # What ran outweighs what is inferred, whichever comes last.
+            return
         if attempts:
             # A cell counts once, by its last entry.
             self.totals[attempts[-1].status] -= 1
+            if attempts[-1].inferred is not None:
+                # That was no attempt.
+                attempts.clear()
         else:
             # A new cell may share its id with another, and then both need longer names.
             self._names = None

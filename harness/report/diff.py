@@ -65,35 +65,48 @@ def compare(old: View, new: View, *, rollback: bool = False) -> Difference:
         rollback: whether a step that cannot be taken back any more is red, whatever its stage is.
     """
     sides, sides_old = Sides(new), Sides(old)
-    before, after = _by_key(old, sides_old), _by_key(new, sides)
-    # By key, not by id: the number of a stage is part of an id.
+    before, _ = _by_key(old, sides_old)
+    after, inferred = _by_key(new, sides)
+    # By key, not by id: the number of a stage is part of an id. What is inferred is no result: it
+    # is neither compared nor new.
     both = [(before[key], cell) for key, cell in after.items() if key in before]
     only_new = [cell for key, cell in after.items() if key not in before]
-    only_old = [cell for key, cell in before.items() if key not in after]
+    only_old = [c for key, c in before.items() if key not in after and key not in inferred]
+    # What was green and ran is not known to be green where it is inferred.
+    open_ = [c for key, c in inferred.items() if key in before and green(before[key])]
     stages_red, stages_green, stages_new_red = _stages(old, new, rollback=rollback)
     return Difference(
         became_red=(*stages_red, *_worse(new, sides, both)),
         became_green=(*stages_green, *_better(sides, both)),
         new_red=(*stages_new_red, *_by_status(sides, (c for c in only_new if not green(c)))),
-        unknown=tuple(new.incomplete),
+        unknown=(*new.incomplete, *_not_run(open_)),
         new=_by_status(sides, filter(green, only_new)),
         gone=_by_status(sides_old, only_old),
     )
 
 
-def _by_key(view: View, sides: Sides) -> Cells:
-    """Return cells by what makes them the same in both journals.
+def _by_key(view: View, sides: Sides) -> tuple[Cells, Cells]:
+    """Return cells by what makes them the same in both journals: those that ran, the inferred ones.
 
     That is not the number of the stage, which changes when a walk gets another service, but for
     a service that the walk comes back to; and of circumstances only what tells several cells of
     one name apart.
     """
-    keys: dict[tuple[str, ...], CellEntry] = {}
+    ran: dict[tuple[str, ...], CellEntry] = {}
+    inferred: dict[tuple[str, ...], CellEntry] = {}
     for cell in view.cells:
         told = view.name(cell).removeprefix(cell.id)
         named = cell.id.replace(f"/{cell.stage:02d}-", "/", 1) if cell.stage else cell.id
+        keys = ran if cell.inferred is None else inferred
         keys[named, sides.service(cell), told] = cell
-    return keys
+    return ran, inferred
+
+
+def _not_run(cells: Sequence[CellEntry]) -> list[str]:
+    """Return a sentence on cells that ran before, and now are inferred."""
+    if not cells:
+        return []
+    return [f"{counted(len(cells), 'cell')} that ran before, such as {cells[0].id}: inferred now"]
 
 
 def _worse(

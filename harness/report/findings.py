@@ -19,6 +19,7 @@ from harness.machine.plain import plain
 from harness.report.sides import Page, Sides, page, places
 from harness.report.summary import (
     causes,
+    inferred_count,
     known_count,
     known_lines,
     reused_count,
@@ -72,8 +73,9 @@ class Finding:
         signature: equal for findings that are the same failure, whatever their probe and place.
         clients: names, in the grid's order; every one of them is concerned with every service.
         services: names, in the grid's order.
-        where: the rectangle in words: ``clients 2.0.5–2.2.13 fail on services ≥ v2.3.0``.
-        cells: names of the cells.
+        where: the rectangle in words: ``clients 2.0.5–2.2.13 fail on services ≥ v2.3.0``; and how
+            many of its cells are inferred.
+        cells: names of the cells, those that ran first.
     """
 
     session: str
@@ -228,7 +230,11 @@ class _Key(NamedTuple):
 
 
 def _finding(view: View, sides: Sides, key: _Key, inside: Sequence[CellEntry]) -> Finding:
-    first = inside[0]
+    # What is shown of it, and run again, is what ran.
+    in_order = sorted(inside, key=lambda cell: cell.inferred is not None)
+    first = in_order[0]
+    inferred = sum(cell.inferred is not None for cell in inside)
+    note = f" ({inferred} of {counted(len(inside), 'cell')} inferred)" if inferred else ""
     # What gives no reason is the same failure for the same check only.
     about = (key.signature,) if key.signature else (first.probe, *key.checks)
     return Finding(
@@ -241,8 +247,8 @@ def _finding(view: View, sides: Sides, key: _Key, inside: Sequence[CellEntry]) -
         signature="\n".join((key.status.value, *about)),
         clients=tuple(dict.fromkeys(map(sides.row, inside))),
         services=tuple(dict.fromkeys(map(sides.service, inside))),
-        where=sides.where(inside, *VERBS[key.status]),
-        cells=tuple(map(view.name, inside)),
+        where=sides.where(inside, *VERBS[key.status]) + note,
+        cells=tuple(map(view.name, in_order)),
     )
 
 
@@ -341,12 +347,13 @@ def headline(view: View, wrong: Sequence[Finding]) -> str:
 def asides(view: View) -> str:
     """Return what is no failure and still worth saying in one line; empty for nothing."""
     known, flaky = known_count(view), sum(map(view.flaky_stage, view.stages))
-    reused = reused_count(view)
+    reused, inferred = reused_count(view), inferred_count(view)
     said = [
         counted(known, "known failure") if known else "",
         counted(flaky, "flaky service") if flaky else "",
         rollback_count(view),
         f"{reused} of {counted(len(view.cells), 'cell')} reused" if reused else "",
+        f"{inferred} of {counted(len(view.cells), 'cell')} inferred" if inferred else "",
     ]
     return ", ".join(filter(None, said))
 

@@ -32,9 +32,9 @@ from harness.report.summary import (
     flaky_count,
     known_sentences,
     on_postgres,
-    reused_lines,
-    reused_mark,
-    reused_words,
+    source_lines,
+    source_mark,
+    source_words,
     tally,
     totals,
 )
@@ -88,7 +88,7 @@ def render_html(view: View, folder: Path) -> str:
             total=len(found),
             bad=sum(not green(cell) for cell in found),
             flaky=flaky_count(view),
-            reused=reused_lines(view),
+            sources=source_lines(view),
             incomplete=view.incomplete,
             failures=by_signature(wrong),
             failures_shown=FAILURES_SHOWN,
@@ -186,7 +186,7 @@ class _Grid(NamedTuple):
 
     def _square(self, key: tuple[str, _Column]) -> tuple[Status, str, str]:
         inside = self.cells.get(key, [])
-        marks = ["flaky" if key in self.flaky else "", reused_mark(inside)]
+        marks = ["flaky" if key in self.flaky else "", source_mark(inside)]
         status = worst(cell.status for cell in inside)
         return status, tally(inside), " ".join(filter(None, marks))
 
@@ -280,8 +280,9 @@ def _facts(view: View, cell: CellEntry) -> dict[str, object]:
     }
     if view.flaky(cell):
         facts["flaky"] = True
-    if cell.reused:
-        facts["reused"] = reused_words(cell)
+    if source_words(cell):
+        facts["source"] = source_words(cell)
+        facts["mark"] = source_mark([cell])
     if view.earlier(cell):
         facts["earlier"] = [
             {"run": one.run, "at": one.at.isoformat(), "status": one.status.value}

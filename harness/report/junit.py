@@ -17,7 +17,7 @@ from harness.report.summary import (
     known_sentences,
     page_words,
     place,
-    reused_words,
+    source_words,
     stage_sentences,
     totals,
 )
@@ -41,7 +41,8 @@ class _Case(NamedTuple):
     Attributes:
         text: what a server shows of it when it is not a pass.
         seconds: that it took; none where it did not run.
-        reused: where it was taken from, in words; empty for what ran.
+        source: where it was taken from, in words; empty for what ran.
+        inferred: whether nobody ran it, here or elsewhere: to a server it is skipped.
     """
 
     classname: str
@@ -50,7 +51,8 @@ class _Case(NamedTuple):
     reason: str
     text: str
     seconds: float
-    reused: str = ""
+    source: str = ""
+    inferred: bool = False
 
 
 def render_junit(view: View) -> str:
@@ -71,6 +73,7 @@ def render_junit(view: View) -> str:
         suite = _suite(root, name, cases, view.runs[found[0].run].at)
         counts = {f"cells.{status}": n for status, n in totals(found).items()}
         counts["reused"] = sum(cell.reused is not None for cell in found)
+        counts["inferred"] = sum(cell.inferred is not None for cell in found)
         flaky = [view.name(cell) for cell in found if view.flaky(cell)]
         _properties(suite, counts | dict.fromkeys((f"flaky {cell}" for cell in flaky), 1))
     for name, walked in (("services", False), ("stages", True)):
@@ -92,7 +95,8 @@ def _cell_cases(view: View, cell: CellEntry, told: dict[str, str]) -> Iterable[_
     """
     where = f"{cell_words(cell)}, {page_words(cell)}"
     evidence = "".join(f"\n{kind}: {path}" for kind, path in cell.evidence.items())
-    seconds, reused = (0.0 if cell.reused else cell.seconds), reused_words(cell)
+    seconds, source = (0.0 if cell.reused else cell.seconds), source_words(cell)
+    inferred = cell.inferred is not None
     for name, check in cell.checks.items():
         reason = shortened(check.reason)
         if reason != check.reason and not green(check):
@@ -102,7 +106,9 @@ def _cell_cases(view: View, cell: CellEntry, told: dict[str, str]) -> Iterable[_
             reason = check.reason if first == case else f"{reason}\nin full: {first}"
         text = f"{where}\n{reason}\nrerun: {cell.rerun}{evidence}"
         # The first case carries the time of the cell: its checks are not timed apart.
-        yield _Case(view.name(cell), name, check.status, check.reason, text, seconds, reused)
+        yield _Case(
+            *(view.name(cell), name, check.status, check.reason, text, seconds, source), inferred
+        )
         seconds = 0.0
 
 
@@ -112,7 +118,7 @@ def _stage_case(stage: StageEntry) -> _Case:
     name = place(stage).removeprefix("stage ").replace(",", "", 1) if stage.stage else stage.service
     text = "\n".join(stage_sentences(stage))
     seconds, first = (0.0 if stage.reused else stage.seconds), said[0] if said else ""
-    return _Case(stage.run, name, stage.status, first, text, seconds, reused_words(stage))
+    return _Case(stage.run, name, stage.status, first, text, seconds, source_words(stage))
 
 
 def _suite(root: ET.Element, name: str, cases: Iterable[_Case], begun: datetime) -> ET.Element:
@@ -125,16 +131,18 @@ def _suite(root: ET.Element, name: str, cases: Iterable[_Case], begun: datetime)
             "testcase",
             {"classname": case.classname, "name": case.name, "time": f"{case.seconds:.2f}"},
         )
-        if case.status in _ELEMENTS:
+        kind = "skipped" if case.inferred else _ELEMENTS.get(case.status)
+        if kind is not None:
+            words = f"{case.status.value}: {case.reason}"
             said = {
-                "type": case.status.value,
-                "message": shortened(f"{case.status.value}: {case.reason}"),
+                "type": "inferred" if case.inferred else case.status.value,
+                "message": shortened(f"inferred, not run: {words}" if case.inferred else words),
             }
-            outcome = ET.SubElement(element, _ELEMENTS[case.status], said)
-            if _ELEMENTS[case.status] != "skipped":
+            outcome = ET.SubElement(element, kind, said)
+            if kind != "skipped":
                 outcome.text = plain(case.text)
-        if case.reused:
-            ET.SubElement(element, "system-out").text = case.reused
+        if case.source:
+            ET.SubElement(element, "system-out").text = case.source
     return suite
 
 

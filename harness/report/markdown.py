@@ -24,8 +24,8 @@ from harness.report.summary import (
     axes_words,
     difference_lines,
     on_postgres,
-    reused_lines,
-    reused_mark,
+    source_lines,
+    source_mark,
     totals_line,
 )
 from harness.report.text import counted, shortened
@@ -58,7 +58,7 @@ def render_markdown(view: View) -> str:
     parts += [f"**{totals_line(view)}**"]
     parts += [f"**⚠ unknown:** {escaped(line)}" for line in view.incomplete]
     parts += [f"**⚠** {escaped(line)}" for line in difference_lines(view)]
-    parts.append(_list([escaped(line) for line in reused_lines(view)]))
+    parts.append(_list([escaped(line) for line in source_lines(view)]))
     sentences = [escaped(line) for line in stage_findings(view)]
     sentences += map(_failure, by_signature(found))
     parts.append(_list(sentences))
@@ -68,7 +68,7 @@ def render_markdown(view: View) -> str:
         parts.append(_folded("Known failures", known))
     parts += _grids(view, sides)
     parts.append(_list([escaped(text) for texts in view.notes.values() for text in texts]))
-    bad = [cell for cell in view.cells if not green(cell)]
+    bad = [cell for cell in view.cells if not green(cell) and cell.inferred is None]
     # What is not shown need not be made: there may be 60,000.
     lines = [f"{escaped(view.name(cell))}: {code(cell.rerun)}" for cell in bad[: SHOWN + 1]]
     if lines:
@@ -158,4 +158,4 @@ _DATASTORE = [axis.name for axis in on(Side.PAGE)].index("datastore")
 
 def _square(inside: Sequence[CellEntry]) -> str:
     status = worst(cell.status for cell in inside)
-    return f"{status.sign} {status.value} {reused_mark(inside)}".strip()
+    return f"{status.sign} {status.value} {source_mark(inside)}".strip()

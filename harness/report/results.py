@@ -11,7 +11,7 @@ from harness.core.entries import SCHEMA, Begun, CellEntry, Environment, StageEnt
 from harness.core.outcome import Status
 from harness.core.view import View
 from harness.report.findings import Finding, findings, headline, stage_findings
-from harness.report.summary import flaky_count, reused_count, totals
+from harness.report.summary import flaky_count, inferred_count, reused_count, totals
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -49,6 +49,7 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
         flaky: cells that were red once and green when run again; also counted under their status.
         reused: cells that were not run, but taken from where they had been; also counted under
             their status.
+        inferred: cells that nobody ran, but were inferred from those around them; likewise.
         incomplete: a sentence for each run that has fewer cells than it planned, or no end.
         findings: what is wrong, the widest first.
         stage_findings: a sentence for each thing that is wrong with a stage.
@@ -64,6 +65,7 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     totals: dict[Status, int]
     flaky: int
     reused: int
+    inferred: int
     incomplete: list[str]
     findings: list[Finding]
     stage_findings: list[str]
@@ -82,6 +84,7 @@ def render_results(view: View) -> str:
         totals={Status(word): count for word, count in totals(view.cells).items()},
         flaky=flaky_count(view),
         reused=reused_count(view),
+        inferred=inferred_count(view),
         incomplete=view.incomplete,
         findings=found,
         stage_findings=stage_findings(view),

@@ -60,7 +60,9 @@ def totals_line(view: View, cells: Iterable[CellEntry] | None = None) -> str:
     words = ", ".join(f"{count} {status}" for status, count in counts.items()) or "none ran"
     flaky = sum(map(view.flaky, chosen))
     reused = sum(cell.reused is not None for cell in chosen)
-    notes = [f"{count} {what}" for count, what in ((flaky, "flaky"), (reused, "reused")) if count]
+    inferred = sum(cell.inferred is not None for cell in chosen)
+    told = ((flaky, "flaky"), (reused, "reused"), (inferred, "inferred"))
+    notes = [f"{count} {what}" for count, what in told if count]
     note = f" ({', '.join(notes)})" if notes else ""
     return f"{words}{note}: {counted(sum(counts.values()), 'cell')}"
 
@@ -70,8 +72,16 @@ def reused_count(view: View) -> int:
     return sum(cell.reused is not None for cell in view.finished)
 
 
-def reused_words(entry: CellEntry | StageEntry) -> str:
-    """Return where a result was taken from; empty for what ran."""
+def inferred_count(view: View) -> int:
+    """Return how many cells nobody ran, but were inferred from those beside them."""
+    return sum(cell.inferred is not None for cell in view.finished)
+
+
+def source_words(entry: CellEntry | StageEntry) -> str:
+    """Return where a result is from that was not obtained; empty for what ran."""
+    if isinstance(entry, CellEntry) and entry.inferred is not None:
+        beside = ", ".join(entry.inferred.beside)
+        return f"inferred, not run: as {beside}" if beside else "inferred, not run"
     source = entry.reused
     if source is None:
         return ""
@@ -81,8 +91,8 @@ def reused_words(entry: CellEntry | StageEntry) -> str:
     return f"reused: as run {source.run} found on {source.at:%Y-%m-%d %H:%M} UTC{other}"
 
 
-def reused_lines(view: View) -> list[str]:
-    """Return a line for each run that results were taken from: how many, and of when."""
+def source_lines(view: View) -> list[str]:
+    """Return a line for each run that results were taken from, and one on what is inferred."""
     found: dict[tuple[str, bool], list[CellEntry | StageEntry]] = {}
     services = [stage for stage in view.stages if not stage.stage]
     entries: list[CellEntry | StageEntry] = [*view.finished, *services]
@@ -90,11 +100,14 @@ def reused_lines(view: View) -> list[str]:
         if entry.reused is not None:
             source = (entry.reused.run, entry.reused.run == entry.run)
             found.setdefault(source, []).append(entry)
-    return [
+    reused = [
         f"reused, not run: {_counted(taken)}, "
         + ("as with a service of the same code" if own else f"as run {run} found on {_days(taken)}")
         for (run, own), taken in found.items()
     ]
+    count = inferred_count(view)
+    what = f"inferred, not run: {counted(count, 'cell')}, from those that ran around them"
+    return [*reused, what] if count else reused
 
 
 def _counted(entries: Sequence[CellEntry | StageEntry]) -> str:
@@ -111,12 +124,14 @@ def _days(entries: Sequence[CellEntry | StageEntry]) -> str:
     return " to ".join(dict.fromkeys((days[0], days[-1])))
 
 
-def reused_mark(cells: Iterable[CellEntry]) -> str:
-    """Return the word of a square whose cells, or some of them, were not run."""
-    taken = [cell.reused is not None for cell in cells]
-    if not any(taken):
-        return ""
-    return "reused" if all(taken) else "partly reused"
+def source_mark(cells: Sequence[CellEntry]) -> str:
+    """Return the words of a square whose cells, or some of them, were not run."""
+    marks = []
+    for word in ("reused", "inferred"):
+        count = sum(getattr(cell, word) is not None for cell in cells)
+        if count:
+            marks.append(word if count == len(cells) else f"partly {word}")
+    return " ".join(marks)
 
 
 def tally(cells: Iterable[CellEntry], *, signs: bool = True) -> str:

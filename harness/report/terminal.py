@@ -38,10 +38,10 @@ from harness.report.summary import (
     difference_lines,
     gated,
     on_postgres,
-    reused_lines,
-    reused_mark,
-    reused_words,
     rollback_lines,
+    source_lines,
+    source_mark,
+    source_words,
     tally,
     totals_line,
 )
@@ -110,7 +110,7 @@ def _grid_table(
 
 def _square(inside: Sequence[CellEntry], *, signs: bool) -> Text:
     status, counts = worst(cell.status for cell in inside), tally(inside, signs=signs)
-    words = [status.shown(signs=signs), reused_mark(inside), f"({counts})" if counts else ""]
+    words = [status.shown(signs=signs), source_mark(inside), f"({counts})" if counts else ""]
     return Text(" ".join(filter(None, words)), style=_STYLES[status])
 
 
@@ -197,7 +197,7 @@ class Screen:
         if len({check.status for check in entry.checks.values()}) > 1:
             # A pass may hold checks that could not be asked.
             line += f"  ({tally([entry], signs=self._signs)})"
-        line += f"  {reused_words(entry) or f'{entry.seconds:.1f} s'}"
+        line += f"  {source_words(entry) or f'{entry.seconds:.1f} s'}"
         line += f"  attempt {attempt}" if attempt > 1 else ""
         self.say(line, _STYLES[status])
 
@@ -221,7 +221,7 @@ class Screen:
         self.say(totals_line(view))
         if asides(view):
             self.say(asides(view))
-        for line in reused_lines(view):
+        for line in source_lines(view):
             self.say(line)
         for line in view.incomplete:
             self.say(f"unknown: {line}")
@@ -247,8 +247,8 @@ class Screen:
                 self.say(f"  the same: {other.where}{what}", "red")
             if len(failure.places) > PLACES_SHOWN:
                 self.say(f"  … and in {len(failure.places) - PLACES_SHOWN} more places")
-            if first.reused:
-                self.say(f"  {reused_words(first)}")
+            if source_words(first):
+                self.say(f"  {source_words(first)}")
             self.say(f"  rerun: {first.rerun}")
             if len(failure.cells) > 1:
                 self.say(f"  … that is 1 of {len(failure.cells)} cells; all are in the results")
@@ -337,7 +337,7 @@ class _Progress:
         if self._expected is not None:
             planned = [one for run in self._view.runs for one in self._view.planned_of(run)]
             return self._expected.left(planned, done)
-        ran = [cell.seconds for cell in done if cell.reused is None]
+        ran = [cell.seconds for cell in done if not source_words(cell)]
         if not ran:
             return None
         return (self._view.planned - len(done)) * sum(ran) / len(ran) / self._jobs

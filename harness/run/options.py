@@ -47,6 +47,10 @@ class Options(StackOptions):
         allow_existing: whether the database of ``--database-url`` may have something in it.
         shard: which part of the plan this run does; None for all of it.
         durations: results that tell how long cells take; None where they count the same.
+        strategy: ``boundaries`` where only the cells run that tell where checks change; None for
+            all of them.
+        verify: how many cells that are inferred run in the end.
+        verify_seed: which ones; None for any.
         ui_assets: the page that a UI over what is kept would take; None for none given.
     """
 
@@ -83,3 +87,6 @@ class Options(StackOptions):
     ui_assets: Path | None
     shard: Shard | None = None
     durations: Path | None = None
+    strategy: str | None = None
+    verify: int = 0
+    verify_seed: int | None = None

@@ -145,8 +145,8 @@ class Run:
     def _expect(self) -> Expected | None:
         """Say how long it is going to take, by what earlier runs took."""
         expected = read_durations(self.options.results, self.options.session, self.folder.run)
-        # What a stage of a walk takes is not in its cells.
-        if expected is None or self.plan.path:
+        # What a stage of a walk takes is not in its cells; of a search nobody knows how many run.
+        if expected is None or self.plan.path or self.options.strategy:
             return None
         planned = [self.plan.planned(cell) for cell in self.plan.cells]
         about = spoken(self.options.repeat * expected.seconds(planned))
@@ -200,12 +200,12 @@ class Run:
             raise UsageError(f"{self.options.session} runs clients alone: there is no service")
         return self.backend, self.stacks
 
-    def begin(self, cells: Sequence[Cell], python: Path) -> Batch:
-        """Queue the cells of one client, each to run on its service's stack.
+    def begin(self, cells: Sequence[Cell], python_of: Callable[[Cell], Path]) -> Batch:
+        """Queue cells of one client each, to run on its service's stack.
 
         Args:
             cells: what to run.
-            python: the client's interpreter.
+            python_of: returns the interpreter of a cell's client.
         """
         self.executor.check_not_cancelled()
         if self.backend is not None and cells:
@@ -214,7 +214,7 @@ class Run:
             except InfraError as error:
                 self.skip(cells, Status.INFRA, str(error))
                 raise
-        units = [Unit(cell, python) for cell in self._reusing.share(cells)]
+        units = [Unit(cell, python_of(cell)) for cell in self._reusing.share(cells)]
         return self.attempts.submit(units, self.stacks, self.options.repeat)
 
     def cross(self, pythons: Mapping[Client, Path]) -> None:

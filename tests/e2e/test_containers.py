@@ -719,7 +719,7 @@ def impatient(
         one_run = Run(chosen, plan, Screen(Console(file=io.StringIO())))
         try:
             with one_run.watched():
-                (outcome,) = one_run.begin(plan.cells, newest_client).outcomes()
+                (outcome,) = one_run.begin(plan.cells, lambda _: newest_client).outcomes()
         finally:
             one_run.end()
         return outcome

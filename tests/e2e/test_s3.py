@@ -59,7 +59,7 @@ class Alone:
         """Run the one cell to its end, and the run's; return the cell's entry."""
         try:
             with self.run.watched():
-                self.run.begin(self.run.plan.cells, self.python).outcomes()
+                self.run.begin(self.run.plan.cells, lambda _: self.python).outcomes()
         finally:
             self.run.end()
         (cell,) = self.run.record.view.cells

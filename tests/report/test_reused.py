@@ -18,7 +18,7 @@ from harness.report.html import render_html
 from harness.report.junit import render_junit
 from harness.report.markdown import render_markdown
 from harness.report.results import render_results
-from harness.report.summary import reused_lines, totals_line
+from harness.report.summary import source_lines, totals_line
 from tests.report import journals
 
 EARLIER = "20261101-120000-compat-1a2b"
@@ -46,7 +46,7 @@ def view(tmp_path: Path) -> View:
 def test_counts_say_how_many(view: View):
     assert totals_line(view) == "1 fail, 2 pass (2 reused): 3 cells"
     assert "2 of 3 cells reused" in asides(view)
-    assert reused_lines(view) == [
+    assert source_lines(view) == [
         "reused, not run: 1 cell, as with a service of the same code",
         f"reused, not run: 1 cell and 1 service by itself, as run {EARLIER} found on 2026-11-01",
     ]

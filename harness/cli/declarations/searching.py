@@ -1,12 +1,59 @@
-"""What is searched for by ``bisect``; its cells are those of ``compat``, and take their options."""
+"""What is searched for: by ``compat`` where not all of its cells run, and by ``bisect``.
+
+The steps of ``bisect`` are cells of ``compat``, and take their options.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from harness.cli.checks import has_a_majority, names_a_check
+from harness.cli.checks import has_a_majority, names_a_check, not_negative
 from harness.cli.option import Option, Role
+
+_WHAT = "what to run"
+_NO_STRATEGY = "{name} is of no use without --strategy"
+_VERIFY = "--verify"
+BOUNDARIES = (
+    Option(
+        "--strategy",
+        ("compat",),
+        _WHAT,
+        "boundaries: run a cell of each client and of each service, then only where neighbours"
+        " differ, and infer the others, marked so",
+        Role.AXIS,
+        choices=("boundaries",),
+        unasked="each cell runs",
+        excludes={
+            "--shard": "{name} has no plan that could be split: leave out --shard",
+            "--remove-images": "{name} comes back to services: leave out --remove-images",
+        },
+    ),
+    Option(
+        _VERIFY,
+        ("compat",),
+        _WHAT,
+        "run so many of the inferred cells, at random; where one is not as inferred, its row and"
+        " its column run",
+        Role.AXIS,
+        metavar="N",
+        kind=int,
+        default=0,
+        check=not_negative,
+        needs={"--strategy": _NO_STRATEGY},
+    ),
+    Option(
+        "--verify-seed",
+        ("compat",),
+        _WHAT,
+        "which cells --verify runs: the same ones for the same number",
+        Role.AXIS,
+        metavar="SEED",
+        kind=int,
+        unasked="another one each time, which is told",
+        needs={_VERIFY: "{name} is of no use without --verify"},
+    ),
+)
 
 _SESSIONS = ("bisect",)
 _GROUP = "what to search"
@@ -67,7 +114,7 @@ OWN = frozenset(option.name for option in BISECT)
 # runs would get the flows of all of them.
 _NOT_OF_STEPS = {
     *("--probe", "--resume", "--plan", "--jobs", "--keep", "--with-service-logs"),
-    *("--shard", "--durations"),
+    *("--shard", "--durations", "--strategy", "--verify", "--verify-seed"),
     *("--service-url", "--database-url", "--allow-existing"),
 }
 

@@ -103,7 +103,7 @@
     return state.check ? "" : tallies.get(key);
   };
   const describe = (cell) => {
-    cell.words ??= `${cell.id}\n${cell.flow_run}\n${cell.run}${cell.flaky ? "\nflaky" : ""}\n${cell.reused ?? ""}`.toLowerCase();
+    cell.words ??= `${cell.id}\n${cell.flow_run}\n${cell.run}${cell.flaky ? "\nflaky" : ""}\n${cell.source ?? ""}`.toLowerCase();
     return cell.words;
   };
   const show = (square, wanted) => {
@@ -111,11 +111,13 @@
     const status = found.length ? worst(found.map(([, word]) => word)) : "not-run";
     const on = wanted(status, found.map(([cell]) => cell));
     const flaky = found.some(([cell]) => cell.flaky);
-    const taken = found.filter(([cell]) => cell.reused).length;
-    const reused = taken ? ` ${taken < found.length ? "partly " : ""}reused` : "";
+    const sources = ["reused", "inferred"].map((mark) => {
+      const count = found.filter(([cell]) => cell.mark === mark).length;
+      return count ? ` ${count < found.length ? "partly " : ""}${mark}` : "";
+    }).join("");
     const counts = tally(found.map(([cell]) => cell));
-    const words = `${statuses.get(status).sign} ${status}${flaky ? " flaky" : ""}${reused}${counts && ` (${counts})`}`;
-    const look = on ? status : `${status} off`;
+    const words = `${statuses.get(status).sign} ${status}${flaky ? " flaky" : ""}${sources}${counts && ` (${counts})`}`;
+    const look = [status, on ? "" : "off", sources === " inferred" ? "inferred" : ""].filter(Boolean).join(" ");
     if (square.seen !== words) square.at.textContent = square.seen = words;
     if (square.at.className !== look) square.at.className = look;
     square.on = on;
@@ -216,11 +218,11 @@
     return make("table", { class: "checks" }, make("thead", {}, head), make("tbody", {}, ...rows));
   };
   const cellArticle = (cell) => {
-    const facts = [cell.reused ?? `${cell.seconds.toFixed(1)} s`, `from run ${cell.run}`];
+    const facts = [cell.source ?? `${cell.seconds.toFixed(1)} s`, `from run ${cell.run}`];
     if (cell.flow_run) facts.unshift(cell.flow_run);
     for (const one of cell.earlier ?? []) facts.push(`${one.status} in run ${one.run} at ${one.at}`);
     return make("article", { id: `cell-${cell.id}`, class: cell.id === state.cell ? "linked" : "" },
-      make("h3", {}, mark(cell.status), `probe ${cell.probe}${cell.flaky ? " · flaky" : ""}${cell.reused ? " · reused" : ""}`),
+      make("h3", {}, mark(cell.status), `probe ${cell.probe}${cell.flaky ? " · flaky" : ""}${cell.mark ? ` · ${cell.mark}` : ""}`),
       make("p", { class: "facts" }, facts.join(" · ")),
       checksTable(cell),
       make("p", { class: "facts" }, "Run just this cell again:"),
