@@ -22,7 +22,8 @@ from harness.core.boundaries import WIDTH, Boundaries, Place, Words, chance_miss
 
 BUDGET = 0.05
 BOUNDARIES, ISLANDS = 12, 4
-GRIDS, CHECKS = 200, 6
+GRIDS, CHECKS = 200, 27
+"""Checks are as many as ``basics`` has."""
 
 Area = tuple[int, int, int, int]
 """First row and the one after the last, first column and the one after the last."""
