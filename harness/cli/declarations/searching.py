@@ -51,7 +51,7 @@ BOUNDARIES = (
         metavar="SEED",
         kind=int,
         unasked="another one each time, which is told",
-        needs={_VERIFY: "{name} is of no use without --verify"},
+        needs={"--strategy": _NO_STRATEGY, _VERIFY: "{name} is of no use without --verify"},
     ),
 )
 
