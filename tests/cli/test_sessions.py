@@ -21,6 +21,8 @@ from harness.cli.sessions import Sessions
 from harness.machine.errors import UsageError
 from harness.machine.tools import ROOT
 
+PREPARED = {"a client": "its Python"}
+
 
 def _choose(*arguments: str, sessions: tuple[str, ...] = (), lists: bool = True) -> Choice:
     return choose_from(Asked(sessions=sessions, lists=lists, arguments=arguments), load())
@@ -262,7 +264,7 @@ def test_what_the_machine_refuses_a_walk_ends_its_run_in_one_line(monkeypatch):
     monkeypatch.setattr(sessions, "what_is_wrong", lambda *_: "")
     session: Any = SimpleNamespace(error=red)
     run: Any = SimpleNamespace(end=lambda: ended.append("ended"))
-    planned: Any = SimpleNamespace(run=run, prepared={"a client": "its Python"}, ui=None)
+    planned: Any = SimpleNamespace(run=run, rounds=None, prepared=PREPARED, ui=None)
     found = Sessions(_choose())
     found._planned["fixed_db"] = planned
     with pytest.raises(SystemExit, match=r"^the machine: No space left on device$"):
@@ -282,7 +284,7 @@ def test_full_says_how_its_walk_goes_on_before_it_begins(monkeypatch):
         screen=SimpleNamespace(say=said.append),
         folder=SimpleNamespace(run="20260101-full"),
     )
-    planned: Any = SimpleNamespace(run=run, prepared={"a client": "its Python"}, ui="v2.5.1")
+    planned: Any = SimpleNamespace(run=run, rounds=None, prepared=PREPARED, ui="v2.5.1")
     found = Sessions(_choose())
     found._planned["fixed_db"] = planned
     found.end_runs(session)
