@@ -40,6 +40,7 @@ def _of(sides: Sides, finding: Finding, inside: Sequence[CellEntry]) -> list[dic
     ui = inside[0].ui
     if ui and not _is_version(ui):
         return []  # what a git ref shows is not declared by a version
+    partly = " (inferred in part)" if any(cell.inferred for cell in inside) else ""
     about = {"ui": f"=={ui.removeprefix('v')}"} if ui else {}
     return [
         {
@@ -47,7 +48,7 @@ def _of(sides: Sides, finding: Finding, inside: Sequence[CellEntry]) -> list[dic
             "client": _range(clients, session.rows),
             "service": service,
             "check": f"{finding.probe}/{check}",
-            "reason": finding.reason or "fails",
+            "reason": f"{finding.reason or 'fails'}{partly}",
             "link": None,
             "until": None,
         }

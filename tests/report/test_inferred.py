@@ -18,6 +18,7 @@ from harness.report.findings import by_signature, findings, headline
 from harness.report.html import render_html
 from harness.report.junit import render_junit
 from harness.report.markdown import render_markdown
+from harness.report.proposals import propose
 from harness.report.results import render_results
 from harness.report.summary import source_lines, totals_line
 from tests.report import journals
@@ -94,6 +95,11 @@ def test_results_json_counts_and_names_them(view: View):
         [BESIDE],
         None,
     ]
+
+
+def test_what_is_proposed_to_be_declared_says_that_it_rests_on_them(view: View):
+    (proposed,) = propose(view)
+    assert proposed["reason"] == "broken (inferred in part)"
 
 
 def test_rerun_takes_only_what_ran_for_failed(view: View):
