@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 pytest.importorskip("selenium", reason="selenium is not installed")
@@ -14,6 +15,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
+from harness.core.entries import Inferred
 from harness.core.journal import read
 from harness.core.view import View
 from harness.report.html import render_html
@@ -251,3 +253,22 @@ def test_one_grid_of_several_can_be_looked_at_alone(tmp_path: Path, chromium: we
     assert page.one("#shown").text == "1 of 2 squares"
     page.open("#")
     assert len(page.all("section.grid:not([hidden]) h2")) == 2
+
+
+def test_what_is_inferred_is_marked_in_its_square_and_panel(tmp_path: Path, chromium):
+    guessed = msgspec.structs.replace(
+        journals.cell("2.19.39", "v2.4.2"), inferred=Inferred(beside=["its neighbour"])
+    )
+    view = journals.write(tmp_path, [guessed, journals.cell("2.19.39", "v2.5.1")])
+    file = tmp_path / "report.html"
+    file.write_text(render_html(view, tmp_path), encoding="utf-8")
+    page = Page(chromium, file.as_uri())
+    page.open()
+    square, ran = (page.square("2.19.39", column) for column in (0, 1))
+    assert square.text.startswith("✓ pass inferred")
+    assert square.get_attribute("class") == "pass inferred"
+    assert (ran.text.startswith("✓ pass ("), ran.get_attribute("class")) == (True, "pass")
+    square.click()
+    page.until(lambda: page.one("#panel").is_displayed())
+    assert "inferred, not run: as its neighbour" in page.one("#panel").text
+    assert page.complaints() == []
