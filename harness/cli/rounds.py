@@ -43,7 +43,10 @@ class Rounds:
         self._plan = plan
         given = options.verify_seed
         self._seed = secrets.randbelow(_SEEDS) if given is None else given
-        self._search = GridSearch(plan, Known(options).hints, options.verify, self._seed)
+        # A search that came to its end has verified what it was to.
+        through = bool(before.runs) and not before.incomplete
+        verify = 0 if through else options.verify
+        self._search = GridSearch(plan, Known(options).hints, verify, self._seed)
         self._number = 1
         self._first = {cell.id for cell in self._search.next(before)}
 

@@ -8,7 +8,7 @@ from tests.e2e.nox_runs import nox, run
 
 pytestmark = pytest.mark.e2e
 
-GIVEN = ("--metaflow", "2.7.23,2.19.39", "--service", ">=2.0.4", "--probe", "hello")
+GIVEN = ("--metaflow", "2.7.23,2.19.39", "--service", "all", "--probe", "hello")
 
 
 def test_few_cells_run_and_the_others_are_inferred(tmp_path):
