@@ -8,13 +8,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 from harness.catalog.versions import load
-from harness.client.cell import CellOutcome
 from harness.client.reading import EarlierRun, WrittenRun
 from harness.core.outcome import Status
 from harness.machine.errors import InfraError
@@ -22,10 +19,8 @@ from harness.machine.processes import marked_processes, wait_until
 from harness.machine.tools import ROOT
 from harness.run.rereads import runs_by_client
 from harness.run.unit import Unit, execute
-from harness.run.walk import Walk
 from harness.stack.database.server import Address, Database
 from tests.client.conftest import FLOW
-from tests.report import journals
 
 REFUSED = """
 import sys
@@ -143,20 +138,16 @@ def test_an_infra_cell_says_that_earlier_runs_were_not_read_again(in_run, stack_
 
 
 def test_each_client_makes_its_checks_again_on_its_own_first_and_latest_runs(in_run):
-    backend: Any = SimpleNamespace(server=lambda _: None)
-    stacks: Any = None
-    walk = Walk(in_run.run, backend, stacks, {})
     new, old = in_run.run.options.clients[0], load().clients[0]
-    written = {new: (1, 2, 3, 4), old: (2, 3)}
-    stage = journals.stage(4, "reference-2.5")
-    for client, stages in written.items():
-        for number in stages:
-            cell = replace(in_run.cell(stage=number), client=client)
-            run = WrittenRun(cell, str(number), {}, ("run",))
-            walk._note_cell(stage, CellOutcome(cell, written=run))
+    cells = [
+        replace(in_run.cell(stage=number), client=client)
+        for client, stages in {new: (1, 2, 3, 4), old: (2, 3)}.items()
+        for number in stages
+    ]
+    written = [WrittenRun(cell, str(cell.stage), {}, ("run",)) for cell in cells]
     checked = {
         client: [again.run.cell.stage for again in runs if again.checked]
-        for (client, _), runs in runs_by_client(walk._written).items()
+        for (client, _), runs in runs_by_client(written).items()
     }
     assert checked == {new: [1, 4], old: [2, 3]}
 
