@@ -156,13 +156,14 @@ class View:
     @property
     def attempts(self) -> Iterator[CellEntry]:
         """Every entry of a cell, not only the last of each."""
-        for attempts in self._attempts.values():
+        # A copy, here and below: of a run on its way further cells end meanwhile.
+        for attempts in list(self._attempts.values()):
             yield from attempts
 
     @property
     def finished(self) -> list[CellEntry]:
         """The last entry of each cell that has one, in the order they first finished."""
-        return [attempts[-1] for attempts in self._attempts.values()]
+        return [attempts[-1] for attempts in list(self._attempts.values())]
 
     @property
     def planned(self) -> int:

@@ -79,7 +79,11 @@ def claim_if_dead(lock: Path) -> Iterator[Path | None]:
         except BlockingIOError:
             yield None
             return
-        yield Path(file.read())
+        folder = file.read()
+        if folder:
+            yield Path(folder)
+        else:  # the machine lost it, with its power, say: nobody's folder is meant
+            yield None
         # Not in ``finally``: what broke off half-way must be known to the next ``clean``.
         lock.unlink(missing_ok=True)
 

@@ -40,7 +40,9 @@ def difference_lines(view: View) -> list[str]:
 
 
 def _stage_differs(view: View, stage: StageEntry) -> list[str]:
-    attempts = [*view.earlier_stages(stage), stage]
+    # What the machine broke tells nothing of it, and was done again.
+    attempts = [one for one in view.earlier_stages(stage) if one.status is not Status.INFRA]
+    attempts.append(stage)
     statuses = [one.status.value for one in attempts]
     if len(set(statuses)) == 1:
         return []

@@ -10,7 +10,8 @@ import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from weakref import WeakSet
@@ -43,12 +44,18 @@ class Batch:
 
     def fail(self, error: BaseException) -> None:
         """Take what keeps one from coming to an end; the first of these is raised."""
-        if not self._all.done():
+        with suppress(InvalidStateError):
             self._all.set_exception(error)
 
     def _end(self) -> None:
-        if len(self._outcomes) == self._count and not self._all.done():
-            self._all.set_result(self._outcomes)
+        if not self.left:
+            with suppress(InvalidStateError):
+                self._all.set_result(self._outcomes)
+
+    @property
+    def left(self) -> int:
+        """How many have not come to an end."""
+        return self._count - len(self._outcomes)
 
     @property
     def done(self) -> bool:
@@ -118,8 +125,8 @@ class Attempts:
 
     @property
     def busy(self) -> bool:
-        """Whether cells are on their way."""
-        return not all(batch.done for batch in self._batches)
+        """Whether cells are on their way, also such as nobody waits for any more."""
+        return any(batch.left for batch in self._batches)
 
     def submit(
         self, units: Iterable[Unit], stacks: StackSource | None, repeat: int | None = None

@@ -53,6 +53,7 @@ from harness.stack.service.git import Clone
 from harness.stack.service.live import LiveLogs
 from harness.stack.stacks import Stacks
 from harness.stack.store.choice import choose_datastores
+from harness.stack.store.datastore import Datastore
 
 
 class Run:
@@ -349,18 +350,28 @@ class Run:
         self._ended = True
         atexit.unregister(self.end)
         signal.signal(signal.SIGTERM, self._term_before)
-        if self.attempts.busy and not self.executor.cancelled():
-            # nox was interrupted between two sessions, and those that wait do not come any more.
-            self.executor.cancel()
-        self.executor.close()
         said: list[str] = []
+        # The last comes first; each is done, whatever becomes of those before it.
         with contextlib.ExitStack() as ending:
             ending.callback(self._finish, said)
             ending.callback(lambda: said.extend(self._keep_saved()))
             ending.callback(lambda: said.extend(self._end_stacks()))
             # Before the stacks: what removes a run's containers would take a store among them
             # along.
-            said.extend(datastore.stop() for datastore in self._datastores.values())
+            for datastore in self._datastores.values():
+                ending.callback(partial(self._end_store, datastore, said))
+            ending.callback(self._end_attempts)
+
+    @staticmethod
+    def _end_store(datastore: Datastore, said: list[str]) -> None:
+        said.append(datastore.stop())
+
+    def _end_attempts(self) -> None:
+        """Wait until no cell is on its way."""
+        if self.attempts.busy and not self.executor.cancelled():
+            # nox was interrupted between two sessions, and those that wait do not come any more.
+            self.executor.cancel()
+        self.executor.close()
 
     def _name_what_stays(self) -> list[str]:
         """Note what was written into a service that somebody else runs; return it as lines."""

@@ -21,7 +21,7 @@ from harness.core.outcome import Status
 from harness.core.plan import Cell
 from harness.machine.errors import InfraError, naming_machine
 from harness.run.clients import Clients
-from harness.stack.evidence import with_silence
+from harness.stack.evidence import blaming, with_silence
 from harness.stack.service.launcher import ServiceError
 from harness.stack.service.migration import await_ready
 from harness.stack.stacks import Stack
@@ -86,6 +86,7 @@ class OneStack:
 
         Raises:
             InfraError: when it cannot be started again.
+            ServiceError: when the service ends by itself again.
         """
         with self._lock:
             evidence = with_silence(self.stack.evidence(), self.stack.running)
@@ -101,8 +102,9 @@ class OneStack:
                 self.stack.home.revive()
             told = self.problems if found.status is Status.FAIL else self.repaired
             told.append(found.sentence)
-            self.stack.running.restart()
-            await_ready(self.stack.running)
+            with blaming(self.stack.running, self.stack.address):
+                self.stack.running.restart()
+                await_ready(self.stack.running)
 
 
 def execute(unit: Unit, clients: Clients, stacks: StackSource | None) -> CellOutcome:

@@ -89,6 +89,8 @@ class Walk:
         self._observed = _UNSEEN
         self._shown: tuple[list[str], list[str]] = ([], [])
         """What a stage that the machine broke had lost until then, and what was wrong with it."""
+        self._is_whole = True
+        """Whether the database is as a service left it."""
         self._schema = WalkedSchema(run, self._walked, self._started)
 
     def go(self, path: Sequence[Step]) -> None:
@@ -114,7 +116,9 @@ class Walk:
                 break
             last = step.service
             self._stacks.last = Last(last, self._walked.server, self._walked.there, None)
-        if last is not None and self._run.options.keep and self._backend.outlives:
+        if not self._is_whole:
+            self._stacks.last = None
+        elif last is not None and self._run.options.keep and self._backend.outlives:
             self._leave(last)
 
     def _prepare(self, path: Sequence[Step]) -> None:
@@ -144,6 +148,8 @@ class Walk:
         try:
             with naming_machine():
                 self._saved.check(before)
+                # Until it is whole again nothing is to be kept of it.
+                self._is_whole = False
                 database = self._walked.make_anew((path[max(before - 1, 0)], step))
                 self._run.clients.remove_data(self._clients.data())
                 if before:
@@ -155,6 +161,7 @@ class Walk:
             self._run.record.note(step.service.name, told)
             self._run.screen.say(told)
             return False
+        self._is_whole = True
         self._run.record.note(step.service.name, told)
         return True
 
@@ -196,6 +203,7 @@ class Walk:
         planned = msgspec.structs.asdict(planned_stage(step, self._name))
         # What was seen of a stage that broke is not made good by doing it again.
         lost, problems = ([*found] for found in self._shown)
+        is_shown = any(self._shown)
         stage = StageEntry(
             at=now(), run=self._run.folder.run, lost=lost, problems=problems, **planned
         )
@@ -207,8 +215,8 @@ class Walk:
             if failed is not Status.INFRA:
                 stage.problems.append(_in_words(error))
             failed = Status.INFRA
-        if failed is Status.EXPECTED_FAIL and stage.lost:
-            failed = Status.FAIL  # a failure is declared, no loss
+        if failed is Status.EXPECTED_FAIL and (stage.lost or is_shown):
+            failed = Status.FAIL  # a failure is declared, no loss, and nothing seen before
         if failed is not Status.PASS:
             self._clients.leave_out(step, stage, failed, before)
         elif stage.lost or stage.problems:

@@ -302,6 +302,26 @@ def whole(matrix: Matrix, folder: Path) -> Whole:
     return Whole(run, max((b - a).total_seconds() for a, b in pairwise(times)))
 
 
+def kill_amid(
+    matrix: Matrix, folder: Path, seconds: float, *, cells: int = 0, stages: int = 0
+) -> Killed:
+    """Kill a run as ``kill`` does, sooner where it had come to its end by then."""
+    for turn in range(5):
+        own = folder / str(turn)
+        own.mkdir()
+        killed = kill(matrix, own, cells=cells, stages=stages, seconds=seconds / 2**turn)
+        if not killed.of_kind("end"):
+            return killed
+    pytest.fail("each time the run had come to its end")
+
+
+def go_on_clean(killed: Killed) -> NoxRun:
+    """Go on when all that can go has gone, and see that it has."""
+    nox("-s", "clean")
+    assert leftovers(killed.folder.parent) == []
+    return go_on(killed)
+
+
 @pytest.fixture(scope="module")
 def whole_compat(tmp_path_factory: pytest.TempPathFactory) -> Whole:
     return whole(COMPAT, tmp_path_factory.mktemp("whole"))
@@ -318,8 +338,8 @@ def test_a_run_killed_at_any_moment_goes_on(seed, whole_compat, tmp_path):
     # Between cells, not seconds from the start: how long that takes depends on the machine.
     draw = random.Random(seed)
     cells = draw.randrange(len(COMPAT.ids))
-    killed = kill(COMPAT, tmp_path, cells=cells, seconds=draw.uniform(0, whole_compat.seconds))
-    resumed = go_on(killed)
+    killed = kill_amid(COMPAT, tmp_path, draw.uniform(0, whole_compat.seconds), cells=cells)
+    resumed = go_on_clean(killed) if seed % 2 else go_on(killed)
     assert_whole(killed, resumed)
     assert told(resumed) == told(whole_compat.run)
 
@@ -329,7 +349,7 @@ def test_a_run_killed_at_any_moment_goes_on(seed, whole_compat, tmp_path):
 def test_a_walk_killed_at_any_moment_goes_on(seed, whole_walk, tmp_path):
     draw = random.Random(seed)
     stages = draw.randrange(len(WALK.ids))
-    killed = kill(WALK, tmp_path, stages=stages, seconds=draw.uniform(0, whole_walk.seconds))
-    resumed = go_on(killed)
+    killed = kill_amid(WALK, tmp_path, draw.uniform(0, whole_walk.seconds), stages=stages)
+    resumed = go_on_clean(killed) if seed % 2 else go_on(killed)
     assert_whole(killed, resumed)
     assert told(resumed) == told(whole_walk.run)

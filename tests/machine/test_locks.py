@@ -47,6 +47,15 @@ def test_a_killed_run_is_dead_and_its_folder_known(runs: Path, tmp_path: Path) -
     assert not lock_path("killed").exists()
 
 
+def test_a_lock_that_lost_what_it_said_means_nobodys_folder() -> None:
+    lock = lock_path("lost")
+    lock.parent.mkdir()
+    lock.touch()
+    with claim_if_dead(lock) as folder:
+        assert folder is None
+    assert not lock.exists()
+
+
 def test_a_run_that_is_being_cleaned_cannot_be_claimed_again(tmp_path: Path) -> None:
     lock = lock_path("dead")
     lock.parent.mkdir()

@@ -120,6 +120,13 @@ def test_equal_attempts_are_not_told(tmp_path: Path):
     assert "flaky" not in printed(view, tmp_path)
 
 
+def test_what_the_machine_broke_before_is_not_told(tmp_path: Path):
+    broken = alone(BOTH[1], status="infra", problems=["the database does not answer any more"])
+    cells = [journals.cell("2.19.39", BOTH[1])]
+    view = journals.write(tmp_path, cells, stages=[broken, alone(BOTH[1])])
+    assert "differs" not in printed(view, tmp_path)
+
+
 def test_what_several_services_have_in_common_is_told_once(tmp_path: Path):
     names = ("v2.2.4", "v2.3.0", "v2.4.0", "v2.5.1")
     stages = [alone(names[0])]

@@ -150,6 +150,15 @@ def test_what_breaks_the_harness_is_raised_where_the_cells_are_waited_for(lab):
         batch.outcomes()
 
 
+def test_of_two_that_break_the_first_is_raised_and_the_others_are_on_their_way():
+    batch = Batch(3)
+    batch.fail(InfraError("first"))
+    batch.fail(InfraError("second"))
+    assert (batch.done, batch.left) == (True, 3)
+    with pytest.raises(InfraError, match="first"):
+        batch.outcomes()
+
+
 def refuse(_: CellOutcome) -> None:
     raise InfraError("no room")
 

@@ -26,9 +26,11 @@ from harness.core.entries import StageEntry
 from harness.core.journal import read
 from harness.core.outcome import Status
 from harness.machine import locks
+from harness.machine.errors import InfraError
 from harness.proof import rollback
 from harness.proof.exercise import Exercise
 from harness.report.terminal import Screen
+from harness.run.clients import Clients
 from harness.run.run import Run
 from harness.run.walk import Walk, walk
 from harness.run.walked_schema import WalkedSchema
@@ -265,6 +267,20 @@ def test_what_it_showed_before_counts_when_it_is_done_again(start, monkeypatch, 
     first, second = (one for one in read(run.folder.path) if isinstance(one, StageEntry))
     assert (first.status, second.status) == (Status.INFRA, Status.FAIL)
     assert second.problems == ["index odd is invalid"]
+
+
+def test_what_could_not_be_set_back_whole_is_not_kept(start, monkeypatch, python, said):
+    run = start("--keep")
+    Killer(run, monkeypatch).plan(("_task_checks", NEW, "service"))
+    monkeypatch.setattr(Clients, "remove_data", refuse)
+    walk(run, dict.fromkeys(run.plan.clients, python))
+    assert stages(run)[1:] == [(2, Status.INFRA, killed(NEW))]
+    assert "stage 2 is not done again: no room" in said.getvalue()
+    assert run.stacks.last is None
+
+
+def refuse(*_: object) -> None:
+    raise InfraError("no room")
 
 
 def test_over_a_database_of_the_users_it_ends_the_walk_and_says_why(

@@ -341,6 +341,22 @@ def test_variables_of_the_machine_are_not_heeded(lab, monkeypatch):
 # In a walk there is one database: its parts are started again on it.
 
 
+def test_in_a_walk_a_service_that_ends_again_when_it_is_started_again_fails(lab, monkeypatch):
+    stack = lab.stack
+    os.kill(lab.pids["service"], signal.SIGSEGV)
+    lab.stack.running._process.wait(10)
+
+    def ends() -> None:
+        stack.running.check_alive()
+
+    monkeypatch.setattr(stack.running, "restart", ends)
+    outcome = lab.go(stacks=OneStack(stack))
+    assert outcome.status is Status.FAIL
+    assert "(SIGSEGV) by itself, while its database lives" in _reason(outcome)
+    monkeypatch.undo()
+    assert lab.go().status is Status.PASS
+
+
 @pytest.mark.parametrize("part", ["service", "database"])
 def test_in_a_walk_what_is_killed_is_started_again_on_the_same_data(lab, part):
     stack = lab.stack
