@@ -31,7 +31,12 @@ def enter_group(run: str) -> None:
 
     Args:
         run: id of the run, which holds its lock.
+
+    Raises:
+        InfraError: when the group that it had before, which is going on again, refuses to go.
     """
+    # Its note would be written over, and nobody would know that one any more.
+    end_group(run)
     for parent in _groups_to_share():
         group = parent / f"{_PREFIX}{run}"
         # Before it is there, and whole or not at all: no moment leaves a group that nobody knows.
@@ -91,8 +96,7 @@ def end_group(run: str) -> list[int]:
     try:
         if os.getpid() in _members(group):
             _move_into(group.parent)
-        killed = _kill(group)
-        _remove(group)
+        killed = _kill_and_remove(group)
     except OSError as error:
         raise InfraError(
             f"{group} could not be removed, and stays known to nox -s clean: {error.strerror}"
@@ -116,25 +120,38 @@ def _members(group: Path) -> set[int]:
     """Return the ids of the processes in a group and those below it."""
     found: set[int] = set()
     for file in group.rglob(_MEMBERS) if group.exists() else ():
-        # A group that somebody made below it may go meanwhile.
-        with contextlib.suppress(FileNotFoundError):
+        # A group that somebody made below it may go meanwhile, or be of a kind that tells nothing.
+        with contextlib.suppress(OSError):
             found.update(map(int, file.read_text(encoding="ascii").split()))
     # 0 is one that this process cannot see: in another container.
     return found - {0}
 
 
-def _kill(group: Path) -> set[int]:
+def _kill_and_remove(group: Path) -> set[int]:
+    """Kill all that is in a group, remove it, and return the ids of what was killed.
+
+    Raises:
+        OSError: the last, when it does not go in time.
+    """
     killed: set[int] = set()
-    # Again and again: one that is not killed yet may have started another.
+    refusal: OSError | None = None
+    # Again and again: one that is not killed yet may have started another, and what is killed may
+    # keep the group a moment longer than it is told of as a member.
     for _ in moments(_GONE_SECONDS):
         left = _members(group)
-        if not left:
-            break
         for pid in left:
-            with contextlib.suppress(ProcessLookupError):
+            # Another one's is no reason to let these live; the group that it keeps says so.
+            with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
         killed |= left
-    return killed
+        try:
+            _remove(group)
+        except OSError as error:
+            refusal = error
+        else:
+            return killed
+    assert refusal is not None, "a group was tried at least once"
+    raise refusal
 
 
 def _remove(group: Path) -> None:
