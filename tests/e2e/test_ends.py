@@ -20,7 +20,7 @@ from tests.e2e.nox_runs import (
     run,
     started,
 )
-from tests.machine.daemon import DAEMON, daemons, has_groups
+from tests.machine.daemon import DAEMON, daemons, group_parents
 
 pytestmark = pytest.mark.e2e
 
@@ -108,7 +108,7 @@ class _Flows:
         for one in left:
             one.kill()
         # Where there is no control group nothing finds who has left everything.
-        assert left == [] or not has_groups(self.folder)
+        assert left == [] or not group_parents()
 
 
 def _sleeps(pid: int) -> bool:
@@ -172,6 +172,7 @@ def interrupted(request, temporary, tmp_path) -> tuple[NoxRun, _Flows]:
     log = tmp_path / "output"
     with started(words, log, environment(TMPDIR=str(temporary))) as process:
         wait_until(lambda: bool(flows.hanging), seconds=120, what="the hanging flow", log=log)
+        wait_until(lambda: bool(daemons(flows.name)), seconds=20, what="its daemon", log=log)
         code = end(process, request.param)
     return finished_run(code, log.read_text(encoding="utf-8"), results), flows
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -17,7 +20,7 @@ from harness.machine.control_group import end_group, enter_group, in_group, note
 from harness.machine.errors import InfraError
 from harness.machine.processes import marked_processes, wait_until
 from harness.machine.strays import strays
-from tests.machine.daemon import DAEMON, daemons
+from tests.machine.daemon import DAEMON, daemons, group_parents
 
 
 @pytest.fixture
@@ -28,13 +31,27 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     end_group(run)
 
 
-@pytest.fixture
-def group(run: str) -> Path:
+UNIFIED = Path("/sys/fs/cgroup/unified")
+"""Where version 2 is mounted beside version 1."""
+
+
+@pytest.fixture(params=["of this machine", "version 2 beside version 1"])
+def group(request, run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a group that this process is in."""
+    parents = group_parents()
+    if request.param != "of this machine":
+        parents = [UNIFIED] if os.access(UNIFIED / "cgroup.procs", os.W_OK) else []
+        (tmp_path / "own").write_text("0::/\n", encoding="ascii")
+        monkeypatch.setattr(control_group, "_OWN", tmp_path / "own")
+        monkeypatch.setattr(control_group, "_GROUPS", UNIFIED)
+    if not parents:
+        pytest.skip("the system lets this process make no control group below its own")
     enter_group(run)
-    if noted_groups() == []:
-        pytest.skip("this process may go into no control group below its own")
-    return Path((locks.RUNS / f"{run}.group").read_text(encoding="utf-8"))
+    assert noted_groups() == [run]
+    group = Path((locks.RUNS / f"{run}.group").read_text(encoding="utf-8"))
+    assert group.parent in parents
+    assert str(os.getpid()) in (group / "cgroup.procs").read_text(encoding="ascii").split()
+    return group
 
 
 def ended(process: psutil.Process) -> bool:
@@ -106,18 +123,72 @@ def test_where_no_group_is_to_be_had_nothing_happens(
     assert end_group(run) == []
 
 
-def test_a_group_that_refuses_to_go_stays_noted(run: str, tmp_path: Path):
+def test_a_group_that_refuses_to_go_stays_noted(
+    run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(control_group, "_GONE_SECONDS", 0.1)
     folder = tmp_path / "group"
     (folder / "below").mkdir(parents=True)
     (folder / "file").touch()
     (tmp_path / f"{run}.group").write_text(str(folder))
     with pytest.raises(InfraError, match=rf"^{folder} could not be removed, .* not empty$"):
         end_group(run)
+    # Nor does who goes on with the run lose it.
+    with pytest.raises(InfraError, match=rf"^{folder} could not be removed"):
+        enter_group(run)
     assert noted_groups() == [run]
+    assert (tmp_path / f"{run}.group").read_text() == str(folder)
     (folder / "file").unlink()
     folder.rmdir()
     assert end_group(run) == []
     assert noted_groups() == []
+
+
+def test_a_group_that_is_busy_for_a_moment_goes(run: str, tmp_path: Path):
+    folder = tmp_path / "group"
+    folder.mkdir()
+    (folder / "file").touch()
+    (tmp_path / f"{run}.group").write_text(str(folder))
+    later = threading.Timer(0.3, (folder / "file").unlink)
+    later.start()
+    assert end_group(run) == []
+    later.join()
+    assert not folder.exists()
+    assert noted_groups() == []
+
+
+def test_what_one_of_a_group_refuses_keeps_no_other_alive(
+    run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(control_group, "_GONE_SECONDS", 0.1)
+    folder = tmp_path / "group"
+    # Of the kind that tells nothing, as a threaded one does.
+    (folder / "below" / "cgroup.procs").mkdir(parents=True)
+    members = [subprocess.Popen(["sleep", "600"]) for _ in range(2)]
+    (folder / "cgroup.procs").write_text("".join(f"{one.pid}\n" for one in members))
+    (tmp_path / f"{run}.group").write_text(str(folder))
+    kill, refused = os.kill, set[int]()
+
+    def refusing(pid: int, number: int) -> None:
+        """Refuse the first that is asked for, as one of another user does."""
+        if not refused or pid in refused:
+            refused.add(pid)
+            raise PermissionError(errno.EPERM, "not yours")
+        kill(pid, number)
+
+    monkeypatch.setattr(os, "kill", refusing)
+    with pytest.raises(InfraError, match="could not be removed"):
+        end_group(run)
+    monkeypatch.setattr(os, "kill", kill)
+    by_refusal = {one.pid in refused: one for one in members}
+    try:
+        assert by_refusal[False].wait(10) == -signal.SIGKILL
+        assert by_refusal[True].poll() is None
+    finally:
+        for one in members:
+            one.kill()
+            one.wait(10)
+    (folder / "cgroup.procs").unlink()
 
 
 def test_a_group_that_a_killed_run_did_not_get_to_make_is_none(run: str, tmp_path: Path):
