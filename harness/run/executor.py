@@ -33,6 +33,7 @@ class Executor:
         self._queue: PriorityQueue[tuple[float, int, Callable[[], None] | None]] = PriorityQueue()
         self._numbers = count()
         self._threads: list[threading.Thread] = []
+        self._starting = threading.Lock()
 
     def cancelled(self) -> bool:
         """Tell whether the run is being ended; then no program is started any more."""
@@ -55,10 +56,13 @@ class Executor:
         """
         self.check_not_cancelled()
         self._queue.put((rank, next(self._numbers), do))
-        if len(self._threads) < self._jobs:
-            # As daemons: nox may leave without a word, and the end of the run is what ends them.
-            self._threads.append(threading.Thread(target=self._work, daemon=True))
-            self._threads[-1].start()
+        # Several queue at a time: whoever plans, and those whose work asks for more.
+        with self._starting:
+            if len(self._threads) < self._jobs:
+                # As daemons: nox may leave without a word, and the end of the run ends them.
+                thread = threading.Thread(target=self._work, daemon=True)
+                thread.start()
+                self._threads.append(thread)
 
     def submit(self, do: Callable[[], T]) -> Future[T]:
         """Queue a piece of work; return what tells what comes of it, or what it raised."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
@@ -31,6 +34,35 @@ def test_as_many_work_at_a_time_as_may():
     places = [executor.submit(both.wait) for _ in range(2)]
     executor.close()
     assert {one.result() for one in places} == {0, 1}
+
+
+def test_several_may_queue_at_a_time(monkeypatch: pytest.MonkeyPatch):
+    made: list[threading.Thread] = []
+
+    class Slow(threading.Thread):
+        """One whose making takes so long that all others come in between."""
+
+        def __init__(self, target: Callable[[], None], *, daemon: bool) -> None:
+            time.sleep(0.1)
+            super().__init__(target=target, daemon=daemon)
+            made.append(self)
+
+    executor, together, done = Executor(2, nothing), threading.Barrier(5), list[int]()
+
+    def ask(number: int) -> None:
+        together.wait(10)
+        executor.queue(partial(done.append, number))
+
+    with ThreadPoolExecutor(4) as pool:
+        places = [pool.submit(ask, number) for number in range(4)]
+        # The pool has its own by then.
+        monkeypatch.setattr("harness.run.executor.threading.Thread", Slow)
+        together.wait(10)
+        for place in places:
+            place.result()
+    executor.close()
+    assert sorted(done) == [0, 1, 2, 3]
+    assert len(made) == 2
 
 
 def test_what_work_raises_is_raised_where_it_is_waited_for():
