@@ -36,6 +36,10 @@ _KILLED = re.compile(
     r"|ended the process that made it, by signal (?P<check>\d+)"
 )
 
+_TAKEN = re.compile("[Aa]ddress already in use")
+_LAST_WORDS = 5
+"""Lines: what Python, or a server over it, says when it ends, and a word or two on its way out."""
+
 
 @dataclass(frozen=True)
 class Blame:
@@ -148,8 +152,11 @@ def _of_service(evidence: Evidence, ending: Ending) -> Blame:
         told = ending.out_of_memory or ending.removed
         how = ending if told else f"was killed from outside, by {ending.signal}"
         return Blame(Status.INFRA, f"{part} {how}")
-    if out := run_out(evidence.served):
-        return Blame(Status.INFRA, f"the machine: {out}: {part} {ending}")
+    # Of a port that was free when it was chosen. What else a service runs out of it may have used
+    # up itself, and what it said long before is not why it ended.
+    last = "\n".join(evidence.served.splitlines()[-_LAST_WORDS:])
+    if taken := _TAKEN.search(last):
+        return Blame(Status.INFRA, f"the machine: {taken.group()}: {part} {ending}")
     asked = f"; under way: {evidence.asked}" if evidence.asked else ""
     return Blame(Status.FAIL, f"{part} {ending} by itself, while its database lives{asked}")
 

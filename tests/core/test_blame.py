@@ -12,6 +12,7 @@ ENDED = Evidence(service="v2.5.0", ending=Ending(1), asked="/flows/F/run")
 
 # As Metaflow stores of a task how it ended.
 TASK = '{"return_code": %d, "killed": %s, "success": false}'
+_MORE = "\nGET /flows 200" * 5
 CHECK = "ended the process that made it, by signal"
 
 
@@ -27,6 +28,19 @@ CHECK = "ended the process that made it, by signal"
             Evidence(service="s", ending=Ending(1), served="OSError: address already in use"),
             Status.INFRA,
             "the machine: address already in use: the service s ended with exit code 1",
+        ),
+        # What else it ran out of it may have used up itself; and long ago is not why it ended.
+        (
+            Evidence(
+                service="s", ending=Ending(1), served="OSError: [Errno 24] Too many open files"
+            ),
+            Status.FAIL,
+            "the service s ended with exit code 1 by itself",
+        ),
+        (
+            Evidence(service="s", ending=Ending(1), served=f"address already in use{_MORE}"),
+            Status.FAIL,
+            "the service s ended with exit code 1 by itself",
         ),
         (Evidence(service="s", ending=Ending(-9)), Status.INFRA, "from outside, by SIGKILL"),
         (Evidence(service="s", ending=Ending(143)), Status.INFRA, "from outside, by SIGTERM"),
