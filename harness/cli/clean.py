@@ -68,15 +68,21 @@ def clean(run_ids: Sequence[str] = (), *, dry: bool = False) -> Iterator[str]:
 
     Raises:
         UsageError: for the id of a run that has nothing here, or whose stack a UI uses.
-        InfraError: when something refuses to go.
+        InfraError: when something refuses to go; after all else has gone.
     """
+    refused: list[str] = []
     for step in _steps([run_named(name) for name in run_ids]):
         if isinstance(step, str):
             yield step
         elif dry:
             yield f"would remove {step.what}"
         else:
-            yield from step.do()
+            try:
+                yield from step.do()
+            except InfraError as error:
+                refused.append(str(error))
+    if refused:
+        raise InfraError("\n".join(refused))
 
 
 def _steps(run_ids: Sequence[str]) -> Iterator[Step | str]:

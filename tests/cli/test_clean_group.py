@@ -13,9 +13,10 @@ from uuid import uuid4
 import psutil
 import pytest
 
-from harness.cli.clean import clean
-from harness.machine import locks
-from harness.machine.control_group import in_group
+from harness.cli.clean import clean, clean_main
+from harness.machine import control_group, locks
+from harness.machine.control_group import in_group, noted_groups
+from harness.machine.errors import InfraError
 from harness.machine.processes import wait_until
 from harness.machine.tools import ROOT
 from harness.stack.database.server import Address
@@ -113,3 +114,29 @@ def test_what_a_run_kept_in_a_bucket_goes_when_it_is_named(
     assert list(clean([run_id]))[-1] == f"{run_id}: removed 3 objects in {root.url}"
     assert all_noted() == {}
     assert all_kept() == []
+
+
+def test_a_group_that_refuses_keeps_nothing_else_from_going(
+    run_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+):
+    monkeypatch.setattr(control_group, "_GONE_SECONDS", 0.1)
+    group, saved = tmp_path / "group", tmp_path / "run" / "saved"
+    (group / "file").mkdir(parents=True)
+    (group / "file" / "file").touch()
+    saved.mkdir(parents=True)
+    (tmp_path / f"{run_id}.group").write_text(str(group))
+    (tmp_path / f"{run_id}.saved").write_text(str(saved))
+    note(run_id, S3Root("bucket", f"p/{run_id}"), "http://127.0.0.1:1")
+    monkeypatch.setattr(ObjectStore, "remove", lambda *_: 3)
+    with pytest.raises(InfraError, match=f"^{group} could not be removed, and stays known"):
+        clean_main([run_id])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1:3] == [
+        f"{run_id}: removed 3 objects in s3://bucket/p/{run_id}",
+        f"{run_id}: removed the saved stages of its walk",
+    ]
+    assert all_noted() == {}
+    assert not saved.exists()
+    assert noted_groups() == [run_id]
+    (group / "file" / "file").unlink()
+    assert f"{run_id}: ended 0 processes, removed their control group" in clean()
