@@ -377,11 +377,14 @@ class UIRun:
             return GivenDatabase(self.options.database_url, os.environ)
         assert self.kept is not None, "it is found before anything starts"
         ignore_variables()
+        outlives = self.options.detach
         if self.kept.backend == "docker":
             engine = find_engine()
             self._ending.callback(engine.close)
-            return KeptContainers(self.kept, engine, os.environ, self.logs, self.id)
-        return KeptProcesses(self.kept, os.environ, self.logs, self.id)
+            return KeptContainers(
+                self.kept, engine, os.environ, self.logs, self.id, outlives=outlives
+            )
+        return KeptProcesses(self.kept, os.environ, self.logs, self.id, outlives=outlives)
 
     def _launcher(self, *, processes: bool) -> UILauncher:
         options = self.options

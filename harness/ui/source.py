@@ -42,14 +42,18 @@ class _Store:
         environ: the user's environment, for the keys of a store of their own.
         logs: folder for the log of a server.
         mark: what the server belongs to.
+        outlives: whether it may run on when this process has ended.
     """
 
-    def __init__(self, kept: Kept, environ: Mapping[str, str], logs: Path, mark: str) -> None:
+    def __init__(
+        self, kept: Kept, environ: Mapping[str, str], logs: Path, mark: str, *, outlives: bool
+    ) -> None:
         self._given = kept.stores.get("s3")
         self._saved = kept.data / "s3"
         self._environ = environ
         self._log = logs / "s3.log"
         self._mark = f"{mark}/s3"
+        self._outlives = outlives
         self._server: S3Server | None = None
 
     def start(self, host: Callable[[], str]) -> dict[str, str]:
@@ -64,7 +68,9 @@ class _Store:
             return {**aws_variables(self._environ), **root, **endpoint}
         if not self._saved.is_dir():
             return {}
-        self._server = saved.serve(self._saved, self._mark, self._log, host())
+        self._server = saved.serve(
+            self._saved, self._mark, self._log, host(), outlives=self._outlives
+        )
         return {**CREDENTIALS, _ENDPOINT: self._server.endpoint}
 
     def stop(self) -> None:
@@ -81,16 +87,20 @@ class KeptProcesses:
         environ: the user's environment.
         logs: folder for the logs of what is started.
         mark: what the processes belong to.
+        outlives: whether they may run on when this process has ended.
     """
 
     network: str | None = None
     linked = True
 
-    def __init__(self, kept: Kept, environ: Mapping[str, str], logs: Path, mark: str) -> None:
+    def __init__(
+        self, kept: Kept, environ: Mapping[str, str], logs: Path, mark: str, *, outlives: bool
+    ) -> None:
         self.description = f"the database that {kept.run} kept, as {kept.service} left it"
         self.environment: Mapping[str, str] = {}
         self.folders: tuple[Path, ...] = data_folders(kept)
         self._kept = kept
+        self._outlives = outlives
         address = kept.database
         self._server = EmbeddedPostgres(
             logs,
@@ -99,13 +109,14 @@ class KeptProcesses:
             password=address.password,
             certificates=Certificates.at(kept.place),
         )
-        self._store = _Store(kept, environ, logs, mark)
+        self._store = _Store(kept, environ, logs, mark, outlives=outlives)
 
     def start(self) -> Database:
         """Serve the cluster and the objects again."""
         self.environment = self._store.start(lambda: HOST)
         place = self._kept.place
-        self._server.resume(Cluster(Path(place["home"]), Path(place["binaries"])))
+        cluster = Cluster(Path(place["home"]), Path(place["binaries"]))
+        self._server.resume(cluster, outlives=self._outlives)
         address = replace(self._server.address, name=self._kept.database.name)
         return Database(address, address)
 
@@ -121,13 +132,20 @@ class KeptContainers:
     Args:
         kept: what is written down of it.
         engine: where it is.
-        environ, logs, mark: as for KeptProcesses.
+        environ, logs, mark, outlives: as for KeptProcesses.
     """
 
     linked = True
 
     def __init__(
-        self, kept: Kept, engine: Engine, environ: Mapping[str, str], logs: Path, mark: str
+        self,
+        kept: Kept,
+        engine: Engine,
+        environ: Mapping[str, str],
+        logs: Path,
+        mark: str,
+        *,
+        outlives: bool,
     ) -> None:
         self.description = f"the containers that {kept.run} kept, as {kept.service} left them"
         self.network: str | None = kept.place["network"]
@@ -135,7 +153,7 @@ class KeptContainers:
         self.folders: tuple[Path, ...] = data_folders(kept)
         self._kept = kept
         self._engine = engine
-        self._store = _Store(kept, environ, logs, mark)
+        self._store = _Store(kept, environ, logs, mark, outlives=outlives)
 
     def start(self) -> Database:
         """Find the container's port, which is another one after a restart of the engine."""

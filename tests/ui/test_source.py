@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
+import psycopg2
 import pytest
 
 from harness.catalog.versions import load
@@ -84,7 +85,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_a_kept_database_is_served_again(kept: Kept, tmp_path: Path):
-    source = KeptProcesses(kept, {}, tmp_path / "logs", f"test-{tmp_path.name}/ui")
+    source = KeptProcesses(kept, {}, tmp_path / "logs", f"test-{tmp_path.name}/ui", outlives=False)
     database = source.start()
     with closing(database.address.connect()) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT n FROM t")
@@ -95,13 +96,34 @@ def test_a_kept_database_is_served_again(kept: Kept, tmp_path: Path):
     assert Path(kept.place["home"]).is_dir()
 
 
+@pytest.mark.parametrize("outlives", [False, True])
+def test_just_who_is_to_run_on_writes_its_log_itself(kept: Kept, tmp_path: Path, outlives: bool):
+    logs, key = tmp_path / "logs", "AKIAIOSFODNN7EXAMPLE"
+    source = KeptProcesses(kept, {}, logs, f"test-{tmp_path.name}/ui", outlives=outlives)
+    database = source.start()
+    try:
+        with (
+            closing(database.address.connect()) as connection,
+            connection.cursor() as cursor,
+            pytest.raises(psycopg2.Error),
+        ):
+            cursor.execute(f"SELECT {key}")
+    finally:
+        source.stop()
+    log = (logs / "postgres.log").read_text(encoding="utf-8")
+    assert "STATEMENT:  SELECT" in log
+    assert (key in log) is outlives
+
+
 def test_a_store_of_the_user_s_own_is_read_by_their_variables(kept: Kept, tmp_path: Path):
     stores = {"s3": {"root": "s3://bucket/prefix", "endpoint": "http://127.0.0.1:1"}}
     given = Kept(
         kept.run, kept.folder, kept.backend, kept.service, kept.database, kept.place, stores
     )
     environ = {"AWS_ACCESS_KEY_ID": "key", "HOME": str(tmp_path), "OTHER": "x"}
-    source = KeptProcesses(given, environ, tmp_path / "logs", f"test-{tmp_path.name}/ui")
+    source = KeptProcesses(
+        given, environ, tmp_path / "logs", f"test-{tmp_path.name}/ui", outlives=False
+    )
     source.start()
     source.stop()
     assert source.environment == {
@@ -113,7 +135,7 @@ def test_a_store_of_the_user_s_own_is_read_by_their_variables(kept: Kept, tmp_pa
 
 def test_a_kept_database_whose_files_are_gone_is_said(kept: Kept, tmp_path: Path):
     remove_leftovers(kept.data / "postgres")
-    source = KeptProcesses(kept, {}, tmp_path / "logs", f"test-{tmp_path.name}/ui")
+    source = KeptProcesses(kept, {}, tmp_path / "logs", f"test-{tmp_path.name}/ui", outlives=False)
     with pytest.raises(InfraError, match=r"kept database cannot be served: .* is gone"):
         source.start()
 

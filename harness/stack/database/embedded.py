@@ -79,6 +79,7 @@ class EmbeddedPostgres:
         self._certificates = certificates
         self._encrypted = False
         self._resumed = False
+        self._outlives = False
         self._process: ManagedProcess | None = None
         self._address: Address | None = None
 
@@ -128,10 +129,14 @@ class EmbeddedPostgres:
             raise
         self.cluster = cluster
 
-    def resume(self, cluster: Cluster) -> None:
+    def resume(self, cluster: Cluster, *, outlives: bool = False) -> None:
         """Serve a cluster that a run kept; return when it answers queries.
 
         Where a server over it runs already, that one is used, and is not stopped by ``stop``.
+
+        Args:
+            cluster: what was kept.
+            outlives: whether the server may run on when this process has ended.
 
         Raises:
             InfraError: when the cluster or its binaries are gone, or with the last log lines when
@@ -140,7 +145,7 @@ class EmbeddedPostgres:
         for path in (cluster.data, cluster.binaries / "postgres"):
             if not path.exists():
                 raise InfraError(f"the kept database cannot be served: {path} is gone")
-        self._resumed = True
+        self._resumed, self._outlives = True, outlives
         self._encrypted = self._certificates is not None
         self.cluster = cluster
         running = running_server(cluster.data)
@@ -271,8 +276,7 @@ class EmbeddedPostgres:
                 log=self.log,
                 cwd=cluster.home,
                 user=runs_as,
-                # A UI reads it, which may be left running (--detach).
-                outlives=self._resumed,
+                outlives=self._outlives,
             )
             address = self._own_address(port)
             if self._comes_up(self._process, address):

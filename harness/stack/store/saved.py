@@ -97,7 +97,9 @@ def _write_index(
     unfinished.replace(folder / INDEX)
 
 
-def serve(folder: Path, mark: str, log: Path, host: str = HOST) -> S3Server:
+def serve(
+    folder: Path, mark: str, log: Path, host: str = HOST, *, outlives: bool = False
+) -> S3Server:
     """Start an S3 server with everything that ``save`` wrote, and return it when all is there.
 
     It has the port that the saved one had where that is free on ``host``. Nothing of what clients
@@ -108,6 +110,7 @@ def serve(folder: Path, mark: str, log: Path, host: str = HOST) -> S3Server:
         mark: what the server's process belongs to.
         log: what it prints.
         host: the address of this machine to listen on; containers reach no 127.0.0.1.
+        outlives: whether it may run on when this process has ended.
 
     Raises:
         UsageError: when nothing was saved there, or it is not what ``save`` wrote.
@@ -116,8 +119,7 @@ def serve(folder: Path, mark: str, log: Path, host: str = HOST) -> S3Server:
     index = _read_index(folder)
     port = urlsplit(index.endpoint).port
     known = port if port and is_free(port, host) else None
-    # A UI reads it, which may be left running (--detach).
-    server = S3Server(mark, log, host, known, outlives=True)
+    server = S3Server(mark, log, host, known, outlives=outlives)
     try:
         server.start()
         store = ObjectStore(server.endpoint, CREDENTIALS)
