@@ -15,11 +15,13 @@ from harness.catalog.releases import Catalog, Service
 from harness.core.journal import read
 from harness.core.outcome import CheckOutcome, Status
 from harness.core.view import View
+from harness.machine.control_group import end_group, enter_group
 from harness.machine.dependencies import check_file
-from harness.machine.errors import InfraError, UsageError, nearest
+from harness.machine.errors import InfraError, UsageError, nearest, refusal
 from harness.machine.locks import RunLock
 from harness.machine.processes import free_port, kill_marked, mark_own, raise_exit
 from harness.machine.secrets import KNOWN, from_environment
+from harness.machine.strays import kill_strays
 from harness.proof.ui.sample import sample
 from harness.proof.ui.sample_run import SampleRun
 from harness.report.terminal import Screen
@@ -144,6 +146,8 @@ class UIRun:
         Returns:
             1 when ``--check`` found something wrong, else 0.
         """
+        if not self.options.detach:
+            enter_group(self.id)
         launcher, source = self._launcher(processes=processes), self._source()
         self.screen.say(f"ui: {launcher.description}")
         self.screen.say(f"over: {source.description}")
@@ -367,6 +371,9 @@ class UIRun:
             # What a stop that failed, or was interrupted, has left.
             mark_own("")
             kill_marked(lambda mark: mark.startswith(f"{self.id}/"))
+            kill_strays(self.folder / "work")
+            for line in refusal(partial(end_group, self.id)):
+                self.screen.say(line)
             shutil.rmtree(self.folder / "work", ignore_errors=True)
             if not any(path.is_file() for path in self.folder.rglob("*")):
                 shutil.rmtree(self.folder)  # it was refused before anything was written
