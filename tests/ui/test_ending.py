@@ -12,7 +12,7 @@ import pytest
 
 from harness.catalog.versions import load
 from harness.cli.ui_options import parse_ui
-from harness.machine import locks
+from harness.machine import control_group, locks
 from harness.machine.control_group import noted_groups
 from harness.machine.errors import InfraError
 from harness.machine.processes import wait_until
@@ -22,9 +22,12 @@ from harness.ui.run import UIRun, show
 from tests.machine.daemon import DAEMON, daemons, group_parents
 
 
+@pytest.mark.parametrize("grouped", [True, False])
 def test_what_left_its_mark_goes_and_what_left_all_where_there_are_groups(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grouped: bool
 ):
+    if not grouped:
+        monkeypatch.setattr(control_group, "_GROUPS", tmp_path)
     monkeypatch.setattr(locks, "RUNS", tmp_path / "runs")
     monkeypatch.setattr(ui_run, "needs_processes", lambda *_: "")
     started, name = list[subprocess.Popen[bytes]](), uuid4().hex
@@ -45,8 +48,8 @@ def test_what_left_its_mark_goes_and_what_left_all_where_there_are_groups(
         with pytest.raises(InfraError, match="it breaks"):
             show(options, load(), Screen())
         assert started[0].wait(10) == -9
-        psutil.wait_procs(daemons(name), timeout=10)
-        assert daemons(name) == [] or not group_parents()
+        psutil.wait_procs(daemons(name), timeout=10 if grouped else 0)
+        assert daemons(name) == [] or not (grouped and group_parents())
         assert noted_groups() == []
         assert list((tmp_path / "results").iterdir()) == []
     finally:
