@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from harness.catalog.interpreters import find_interpreters
 from harness.catalog.releases import Service
@@ -11,7 +10,7 @@ from harness.catalog.versions import load
 from harness.cli.planning import OnPython
 from harness.machine.dependencies import check_file
 from harness.machine.errors import UsageError
-from harness.stack.service.checkout import find_python
+from harness.stack.service.checkout import check_service_file
 
 
 def check_environments(session: str, clients: Sequence[OnPython]) -> None:
@@ -30,9 +29,8 @@ def check_files(clients: Sequence[OnPython], services: Sequence[Service]) -> Non
     """Raise UsageError for a file of dependencies that a Python of the run cannot have."""
     pythons = find_interpreters()
     for deps in dict.fromkeys(service.deps for service in services):
-        if deps.file is not None:
-            check_file("--service-deps", deps, Path(find_python(load().service_pythons)))
+        check_service_file(deps, load().service_pythons)
     for python, deps in dict.fromkeys((one.python, one.deps) for one in clients):
         # Of a Python that nox finds elsewhere the environment tells.
         if deps.file is not None and python in pythons:
-            check_file("--deps", deps, pythons[python])
+            check_file("--deps", deps, [str(pythons[python])])

@@ -126,18 +126,28 @@ def _contents(option: str, path: Path, seen: set[Path]) -> Iterator[bytes]:
             yield from _contents(option, path.parent / included, seen)
 
 
-def check_file(option: str, deps: Dependencies, interpreter: Path) -> None:
+def check_file(option: str, deps: Dependencies, interpreters: Sequence[str]) -> None:
     """Resolve a user's file by itself.
 
+    Args:
+        option: that names it.
+        deps: the file.
+        interpreters: the Pythons, of which one has to be able to have it, preferred first.
+
     Raises:
-        UsageError: when it does not parse or resolve, with the line.
+        UsageError: when it does not parse or resolve for any of them, with the line; why not for
+            the first.
         InfraError: when the index cannot be reached.
     """
-    finished = _compile((), interpreter, deps, None, ())
-    if not finished.returncode:
-        return
-    if trouble := index_trouble(finished.stderr):
-        raise InfraError(f"{option} {deps.given}: {trouble}")
+    refused: list[subprocess.CompletedProcess[str]] = []
+    for interpreter in interpreters:
+        finished = _compile((), Path(interpreter), deps, None, ())
+        if not finished.returncode:
+            return
+        if trouble := index_trouble(finished.stderr):
+            raise InfraError(f"{option} {deps.given}: {trouble}")
+        refused.append(finished)
+    finished = refused[0]
     assert deps.file is not None
     raise UsageError(
         f"{option} {deps.given}{_where(deps.file, finished.stderr)}: {_said(finished)}"

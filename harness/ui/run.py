@@ -16,7 +16,6 @@ from harness.core.journal import read
 from harness.core.outcome import CheckOutcome, Status
 from harness.core.view import View
 from harness.machine.control_group import end_group, enter_group
-from harness.machine.dependencies import check_file
 from harness.machine.errors import InfraError, UsageError, nearest, refusal
 from harness.machine.locks import RunLock
 from harness.machine.processes import free_port, kill_marked, mark_own, raise_exit
@@ -32,7 +31,7 @@ from harness.stack.containers.images import Images
 from harness.stack.containers.own import Belongings
 from harness.stack.database.server import Database, ignore_variables
 from harness.stack.kept_stack import Kept, find_kept
-from harness.stack.service.checkout import find_python
+from harness.stack.service.checkout import check_service_file
 from harness.stack.service.image import Builder
 from harness.stack.service.launcher import ServiceError
 from harness.ui.backend import await_ui, blaming_ui
@@ -76,9 +75,8 @@ def show(options: UIOptions, catalog: Catalog, screen: Screen) -> int:
         check_port(options.port)
     if kept is not None:
         check_told(kept, versions)
-    if options.service_deps is not None and options.service_deps.file is not None:
-        python = Path(find_python(catalog.service_pythons))
-        check_file("--service-deps", options.service_deps, python)
+    if options.service_deps is not None:
+        check_service_file(options.service_deps, catalog.service_pythons)
     with contextlib.ExitStack() as ending:
         if kept is not None:
             ending.enter_context(kept.used())

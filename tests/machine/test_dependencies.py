@@ -20,10 +20,14 @@ from harness.machine.dependencies import (
     packages_in,
     parse_dependencies,
     resolve,
+    resolved_tool,
 )
 from harness.machine.errors import InfraError, UsageError
+from harness.machine.tools import installed_in
 
 PYTHON = Path(sys.executable)
+NONE = "/bin/false"
+"""A Python for which nothing can be had."""
 
 
 @pytest.fixture
@@ -160,10 +164,24 @@ def test_a_file_that_does_not_parse_or_resolve_is_refused_with_its_line(
 ):
     (tmp_path / "more.txt").write_text("small\nbig 1 2\n", encoding="utf-8")
     with pytest.raises(UsageError) as caught:
-        check_file("--deps", written(text), PYTHON)
+        check_file("--deps", written(text), [str(PYTHON)])
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "^" not in str(caught.value)
+
+
+def test_one_python_that_can_have_a_file_is_enough(written):
+    check_file("--service-deps", written("small\n"), [NONE, str(PYTHON)])
+    with pytest.raises(UsageError, match=r"^--service-deps \S+req\.txt: .*/bin/false"):
+        check_file("--service-deps", written("small==9\n"), [NONE, str(PYTHON)])
+
+
+def test_a_tool_goes_on_to_a_python_that_can_have_what_it_needs(written, tmp_path, monkeypatch):
+    monkeypatch.setattr("harness.machine.tools.TOOLS", tmp_path / "tools")
+    python = resolved_tool("tests", ["big"], [NONE, str(PYTHON)], written("small\n"), None)
+    assert installed_in(python) == ["big==1.0", "small==1.1"]
+    with pytest.raises(InfraError, match=r"req\.txt: .*/bin/false"):
+        resolved_tool("tests", ["big"], [NONE, str(PYTHON)], written("small>=2\n"), None)
 
 
 def test_a_file_of_requirements_is_installed_and_one_of_limits_is_not(written):
@@ -199,5 +217,5 @@ def test_an_index_that_does_not_answer_is_no_fault_of_a_file(tmp_path):
     with pytest.raises(
         InfraError, match=r"the package index http://127\.0\.0\.1:9 cannot be"
     ) as caught:
-        check_file("--deps", deps, PYTHON)
+        check_file("--deps", deps, [str(PYTHON)])
     assert "secret" not in str(caught.value)

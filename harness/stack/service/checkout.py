@@ -18,7 +18,7 @@ from harness.catalog.releases import Layout, Program, Service
 from harness.catalog.versions import load
 from harness.core.provenance import digest_of_files
 from harness.core.scenarios import WRONG_ORDER, prefix_of
-from harness.machine.dependencies import RELEASE_DAY, Dependencies, resolved_tool
+from harness.machine.dependencies import RELEASE_DAY, Dependencies, check_file, resolved_tool
 from harness.machine.errors import InfraError, UsageError
 from harness.machine.output import write_ours
 from harness.machine.processes import HOST, ManagedProcess, free_port
@@ -200,6 +200,18 @@ def service_pins(services: Iterable[Service]) -> list[str]:
     pins = [pin for pin in load().service_requirements if Requirement(pin).specifier]
     told = f"{', '.join(pins)} are pinned for {', '.join(names)}, which may not work without them"
     return [f"{told}: --service-deps latest tells"] if names and pins else []
+
+
+def check_service_file(deps: Dependencies, preferred: Sequence[str]) -> None:
+    """Raise UsageError for a file that none of the Pythons a service may get can have.
+
+    Args:
+        deps: what services get; nothing is looked at where that is no file.
+        preferred: the minor versions that run every release, preferred first.
+    """
+    if deps.file is not None:
+        # No day decides here: a file's packages are those of today.
+        check_file("--service-deps", deps, find_pythons(preferred, deps, date.max))
 
 
 def find_pythons(preferred: Sequence[str], deps: Dependencies, day: date) -> list[str]:

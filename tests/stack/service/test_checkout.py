@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -23,6 +24,7 @@ from harness.stack.reference.levels import LEVELS
 from harness.stack.service.checkout import (
     GOOSE_FOLDER,
     CheckoutLauncher,
+    check_service_file,
     find_pythons,
     service_pins,
 )
@@ -225,6 +227,19 @@ def test_what_is_not_pinned_is_what_a_release_asks_for_itself(
     assert latest[2] == ["/p/3.11", "/p/3.10", "/p/3.9", "/p/3.7"]
     # Those that came after that day come last: nothing of it was built for them.
     assert day[2] == ["/p/3.9", "/p/3.7", "/p/3.11", "/p/3.10"]
+
+
+def test_a_file_may_be_for_any_python_a_service_gets(monkeypatch, tmp_path):
+    # uv knows nothing of the first: as of one for which a package of the file has nothing.
+    pythons = {"3.11": Path("/bin/false"), "3.9": Path(sys.executable)}
+    monkeypatch.setattr("harness.stack.service.checkout.find_interpreters", lambda: pythons)
+    path = tmp_path / "req.txt"
+    path.write_text("--no-index\n", encoding="utf-8")
+    deps = Dependencies(path.name, str(path), path)
+    check_service_file(deps, ["3.11"])
+    del pythons["3.9"]
+    with pytest.raises(UsageError, match=r"--service-deps \S+req\.txt: .*/bin/false"):
+        check_service_file(deps, ["3.11"])
 
 
 def test_what_services_rest_on_is_told_of_those_it_is_pinned_for(clone, catalog):
