@@ -108,8 +108,14 @@ class CheckoutUI:
             InfraError: when no Python fits, or the environment cannot be made.
         """
         for version in versions:
-            if version not in self._prepared:
-                self._prepared[version] = self._prepare(version)
+            # Others are made when they are started: what cannot be had keeps no other from it.
+            if not version.deps.name:
+                self._find(version)
+
+    def _find(self, version: Service) -> _Prepared:
+        if version not in self._prepared:
+            self._prepared[version] = self._prepare(version)
+        return self._prepared[version]
 
     def _prepare(self, version: Service) -> _Prepared:
         layout = version.layout
@@ -166,7 +172,7 @@ class CheckoutUI:
         self, version: Service, source: DataSource, database: Database, port: int, log: Path
     ) -> RunningUI:
         """Start a UI backend in a process group of its own and return at once."""
-        self.prepare((version,))
+        prepared = self._find(version)
         settings = ui_settings(
             database.address,
             HOST,
@@ -175,7 +181,6 @@ class CheckoutUI:
             whole=self._whole,
             triggers=self._triggers,
         )
-        prepared = self._prepared[version]
         home = self._work / f"ui-{version.slug}"
         home.mkdir(parents=True, exist_ok=True)
         write_ours(log, f"{version.name}: {prepared.told}")

@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from harness.catalog.releases import Service
 from harness.catalog.versions import load
 from harness.machine.dependencies import Dependencies
+from harness.machine.errors import InfraError
 from harness.ui.checkout import CheckoutUI
 
 CATALOG = load()
@@ -46,6 +48,21 @@ def test_what_is_not_pinned_is_what_its_own_files_ask_for(launcher, monkeypatch,
     assert not [one for one in wanted if one.startswith("click")]
     assert set(OWN) <= set(wanted)
     assert launcher.notes(version) == []
+
+
+def test_what_cannot_be_had_keeps_no_other_ui_from_it(launcher, monkeypatch, tmp_path):
+    def prepare(version: Service) -> Any:
+        if version.deps.name:
+            raise InfraError("no solution")
+        return SimpleNamespace()
+
+    monkeypatch.setattr(launcher, "_prepare", prepare)
+    not_there = replace(OLD, deps=Dependencies("latest", "latest"))
+    launcher.prepare((not_there, OLD))
+    database: Any = None
+    source: Any = None
+    with pytest.raises(InfraError, match="no solution"):
+        launcher.start(not_there, source, database, 1, tmp_path / "ui.log")
 
 
 def test_what_is_pinned_for_it_is_told(launcher):
