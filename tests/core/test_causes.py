@@ -49,11 +49,18 @@ def test_the_cause_stands_beside_the_products_own_words():
 
 @pytest.mark.parametrize(
     ("client", "python"),
-    [("2.8.5", "3.11"), ("2.8.6", "3.12"), ("2.1.1", "3.12"), ("2.0.1", "3.9"), ("2.8.5", "3.14")],
+    [("2.8.5", "3.11"), ("2.8.6", "3.12"), ("2.1.1", "3.12"), ("2.0.1", "3.9"), ("2.8.6", "3.14")],
 )
 def test_where_nothing_is_known_a_failure_is_red_and_a_pass_green(client, python):
     for checks in (FAILED, PASSED):
         assert _came_of(_cell(client, python), checks) == checks
+
+
+def test_what_is_gone_in_a_python_is_gone_in_the_next():
+    for name, client in CLIENTS.items():
+        if "3.12" in client.fails:
+            assert client.fails["3.13"] == client.fails["3.14"] == client.fails["3.12"], name
+    assert IMP.replace("3.12", "3.14") in _came_of(_cell("2.8.5", "3.14"), FAILED)["run"].reason
 
 
 def test_a_pass_where_the_client_is_known_not_to_run_is_told():
