@@ -48,7 +48,7 @@ class ExternalPostgres:
             int(parts.get("port", "5432")),
             parts["user"],
             # libpq reads this variable by itself, but a service is told its password.
-            parts.get("password") or os.environ.get("PGPASSWORD", ""),
+            parts.get("password") or _given_password(),
             parts.get("dbname", "postgres"),
             _tls(parts),
         )
@@ -186,13 +186,26 @@ def _parse(url: str) -> dict[str, str]:
 
 
 def _check_password(authority: str, parts: Mapping[str, str]) -> None:
-    if ":@" in authority:
+    # libpq leaves out one that is empty before the @, and keeps an empty parameter.
+    if ":@" in authority or parts.get("password") == "":
+        what = "the colon, too," if ":@" in authority else "password="
         raise UsageError(
-            "the database URL has an empty password: leave out the colon, too, and it is that of"
+            f"the database URL has an empty password: leave out {what} and it is that of"
             " PGPASSWORD, if any"
         )
-    if any(sign in parts.get("password", "") for sign in "\r\n"):
-        raise UsageError("the database URL: no password can hold a line break")
+    _check_lines("the database URL", parts.get("password", ""))
+
+
+def _given_password() -> str:
+    """Return what PGPASSWORD holds; no variable can hold a NUL."""
+    password = os.environ.get("PGPASSWORD", "")
+    _check_lines("PGPASSWORD", password)
+    return password
+
+
+def _check_lines(where: str, password: str) -> None:
+    if any(sign in password for sign in "\r\n"):
+        raise UsageError(f"{where}: no password can hold a line break")
 
 
 def _tls(parts: Mapping[str, str]) -> Tls | None:

@@ -72,6 +72,14 @@ def test_a_password_that_a_url_leaves_out_is_the_environment_s(
     assert server.address == ExternalPostgres(awkward.url).address
 
 
+def test_a_password_of_several_lines_is_refused_before_anything_is_asked(monkeypatch):
+    monkeypatch.setenv("PGPASSWORD", "s3cret\nmore")
+    with pytest.raises(UsageError, match=r"^PGPASSWORD: no password can hold a line break$"):
+        ExternalPostgres("postgresql://u@h/d")
+    # It is not looked at where the URL has one.
+    assert ExternalPostgres("postgresql://u:p@h/d").address.password == "p"
+
+
 @pytest.mark.parametrize("host", ["::1", "/var/run/postgresql", "db.example"])
 def test_an_address_is_written_so_that_it_can_be_read(host: str) -> None:
     address = Address(host, 5433, "ann", "", "metadata")
@@ -113,6 +121,8 @@ def test_a_user_who_may_not_create_databases_is_told(
         ("postgresql://u:s3cret@h:port/d", "cannot be read"),
         ("postgresql://u:s3cret@h:1,2/d", "cannot be read"),
         ("postgresql://u:@h/d", "has an empty password: leave out the colon"),
+        ("postgresql://u@h/d?password=", "has an empty password: leave out password= and it is"),
+        ("postgresql://u:s3cret@h/d?password=", "has an empty password: leave out password="),
         ("postgresql://u:s3%0Acret@h/d", "no password can hold a line break"),
         ("postgresql://u:s3%00cret@h/d", "nothing in it can hold a NUL (%00)"),
         ("postgresql://u:s3cret@h/d?connect_timeout=3", "cannot pass on: connect_timeout"),
