@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -331,6 +331,25 @@ def notes_on_pins(cells: Iterable[Cell]) -> list[str]:
     return [
         f"{pin} is pinned beside {_in_short(list(clients))}, which may not work without it:"
         " --deps latest tells"
+        for pin, clients in by_pin.items()
+    ]
+
+
+def notes_on_data(cells: Iterable[Cell], pins: Callable[[Client, str], Iterable[str]]) -> list[str]:
+    """Return the same of what a kind of data needs beside a client, whatever ``--deps`` says.
+
+    Args:
+        cells: what is going to run.
+        pins: tells what is installed beside a client for the data, by its minor version of Python.
+    """
+    by_pin: dict[str, dict[str, None]] = {}
+    for cell in cells:
+        for client in cell.clients if cell.python else ():
+            for pin in pins(client, cell.python):
+                by_pin.setdefault(pin, {})[client.name] = None
+    return [
+        f"{pin} is pinned beside {_in_short(list(clients))}, which may not reach the run's data"
+        " without it"
         for pin, clients in by_pin.items()
     ]
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from harness.core.entries import Begun, Resumed, now
-from harness.core.plan import Plan, notes_on_pins
+from harness.core.plan import Plan, notes_on_data, notes_on_pins
 from harness.run.options import Options
 from harness.run.record import Record
 from harness.stack.service.checkout import service_pins
+from harness.stack.store.datastore import Datastore
 
 
 def record_start(
-    options: Options, plan: Plan, record: Record, backend: str, datastores: Iterable[str]
+    options: Options, plan: Plan, record: Record, backend: str, datastores: Collection[Datastore]
 ) -> None:
     """Write down that a run begins, or goes on.
 
@@ -21,7 +22,7 @@ def record_start(
         plan: what is left to do.
         record: of the run.
         backend: the sentence on where database and service come from.
-        datastores: a sentence each on where data is.
+        datastores: where data is.
     """
     if options.resumed is not None:
         again = {cell.id for cell in plan.cells} if plan.path else set()
@@ -36,7 +37,7 @@ def record_start(
             session=options.session,
             options=list(options.given),
             backend=backend,
-            datastores=list(datastores),
+            datastores=[datastore.description for datastore in datastores],
             clients=[client.name for client in plan.clients],
             services=[service.name for service in options.services],
         )
@@ -46,7 +47,8 @@ def record_start(
     for client in plan.clients:
         if client.label:
             record.note("", f"Metaflow {client.name} is {client.label}")
-    for told in notes_on_pins(plan.cells):
+    of_data = [told for store in datastores for told in notes_on_data(plan.cells, store.pins)]
+    for told in (*notes_on_pins(plan.cells), *of_data):
         record.note("", told)
     if options.clone is not None and options.backend == "embedded":
         for told in service_pins(options.services):

@@ -128,7 +128,7 @@ class Run:
             self.plan,
             self.record,
             self.backend.why if self.backend else "none",
-            [datastore.description for datastore in self._datastores.values()],
+            self._datastores.values(),
         )
         # nox may leave out the session that ends a run: --stop-on-first-error, Ctrl-C.
         atexit.register(self.end)
