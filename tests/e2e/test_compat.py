@@ -95,3 +95,17 @@ def test_the_password_stands_nowhere(matrix):
 def test_nothing_is_left(matrix, temporary):
     assert leftovers(matrix.folder.parent) == []
     assert list(temporary.iterdir()) == []
+
+
+def test_each_postgresql_that_is_named_is_there_and_has_cells_of_its_own(tmp_path):
+    options = ("--metaflow", "2.19.39", "--service", "2.5", "--probe", "hello")
+    found = run("compat", tmp_path, *options, "--postgres", "16,18")
+    assert found.code == 0, found.output
+    assert {cell["id"]: cell["status"] for cell in found.cells} == {
+        f"compat/2.19.39/reference-2.5/local/hello/postgres={major}": "pass"
+        for major in ("16", "18")
+    }
+    for cell in found.cells:
+        # What the server says itself, not what it was asked for.
+        assert cell["provenance"]["database"].split(".")[0] == cell["postgres"]
+    assert leftovers(tmp_path) == []
