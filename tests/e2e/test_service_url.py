@@ -10,6 +10,7 @@ import pytest
 
 from harness.catalog.versions import load
 from harness.stack.database.server import Database
+from harness.stack.database.wheel import MAJORS
 from harness.stack.service.launcher import RunningService
 from harness.stack.service.migration import bring_up
 from harness.stack.service.reference import ReferenceLauncher
@@ -47,3 +48,19 @@ def test_it_is_asked_and_never_stopped_and_not_asked_again_without_leave(
     again = nox("-s", "compat", "--", "--results", str(results), *given)
     assert again.returncode
     assert f"error: --service-url {somebodys.url}: it has somebody's flows already" in again.stderr
+
+
+def test_the_rows_of_its_database_are_compared_where_that_is_named(
+    somebodys: RunningService, database: Database, tmp_path: Path
+):
+    where = ("--service-url", somebodys.url, "--database-url", database.address.url)
+    found = run("compat", tmp_path, "--metaflow", "2.19.39", "--probe", "hello", *where)
+    assert found.code == 0, found.output
+    (cell,) = found.cells
+    assert (cell["service"], cell["status"]) == ("external", "pass")
+    assert cell["provenance"]["database"].split(".")[0] == next(iter(MAJORS))
+    (stage,) = (entry for entry in found.entries if entry["kind"] == "stage")
+    assert (stage["status"], stage["problems"]) == ("pass", [])
+    notes = [entry["text"] for entry in found.entries if entry["kind"] == "note"]
+    assert not any(note.startswith("no rows of external were seen") for note in notes)
+    somebodys.check_alive()
