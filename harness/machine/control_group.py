@@ -164,9 +164,14 @@ def _remove(group: Path) -> None:
 
 def _noted(run: str) -> Path | None:
     try:
-        return Path(_note(run).read_text(encoding="utf-8"))
+        group = Path(_note(run).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
+    if group.name == f"{_PREFIX}{run}":
+        return group
+    # A machine that lost its power lost what stood there: no other folder is meant.
+    _note(run).unlink()
+    return None
 
 
 def _note(run: str) -> Path:

@@ -123,11 +123,23 @@ def test_where_no_group_is_to_be_had_nothing_happens(
     assert end_group(run) == []
 
 
+def test_a_note_that_lost_what_it_said_means_no_folder(run: str, tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    enter_group(run)
+    end_group(run)
+    locks.RUNS.mkdir(exist_ok=True)
+    (locks.RUNS / f"{run}.group").touch()
+    assert end_group(run) == []
+    assert noted_groups() == []
+    assert (tmp_path / "empty").is_dir()
+
+
 def test_a_group_that_refuses_to_go_stays_noted(
     run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(control_group, "_GONE_SECONDS", 0.1)
-    folder = tmp_path / "group"
+    folder = tmp_path / f"metaflow-compat-{run}"
     (folder / "below").mkdir(parents=True)
     (folder / "file").touch()
     (tmp_path / f"{run}.group").write_text(str(folder))
@@ -145,7 +157,7 @@ def test_a_group_that_refuses_to_go_stays_noted(
 
 
 def test_a_group_that_is_busy_for_a_moment_goes(run: str, tmp_path: Path):
-    folder = tmp_path / "group"
+    folder = tmp_path / f"metaflow-compat-{run}"
     folder.mkdir()
     (folder / "file").touch()
     (tmp_path / f"{run}.group").write_text(str(folder))
@@ -161,7 +173,7 @@ def test_what_one_of_a_group_refuses_keeps_no_other_alive(
     run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(control_group, "_GONE_SECONDS", 0.1)
-    folder = tmp_path / "group"
+    folder = tmp_path / f"metaflow-compat-{run}"
     # Of the kind that tells nothing, as a threaded one does.
     (folder / "below" / "cgroup.procs").mkdir(parents=True)
     members = [subprocess.Popen(["sleep", "600"]) for _ in range(2)]
@@ -192,7 +204,7 @@ def test_what_one_of_a_group_refuses_keeps_no_other_alive(
 
 
 def test_a_group_that_a_killed_run_did_not_get_to_make_is_none(run: str, tmp_path: Path):
-    (tmp_path / f"{run}.group").write_text(str(tmp_path / "nothing"))
+    (tmp_path / f"{run}.group").write_text(str(tmp_path / f"metaflow-compat-{run}"))
     assert in_group(run) == end_group(run) == []
     assert noted_groups() == []
 
