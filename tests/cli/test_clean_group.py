@@ -120,7 +120,7 @@ def test_a_group_that_refuses_keeps_nothing_else_from_going(
     run_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ):
     monkeypatch.setattr(control_group, "_GONE_SECONDS", 0.1)
-    group, saved = tmp_path / "group", tmp_path / "run" / "saved"
+    group, saved = tmp_path / f"metaflow-compat-{run_id}", tmp_path / "run" / "saved"
     (group / "file").mkdir(parents=True)
     (group / "file" / "file").touch()
     saved.mkdir(parents=True)
