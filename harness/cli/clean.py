@@ -95,7 +95,7 @@ def _steps(run_ids: Sequence[str]) -> Iterator[Step | str]:
     for run_id in run_ids:
         if run_id in kept and kept[run_id].in_use():
             raise UsageError(f"{run_id}: a UI that runs uses it; stop that first")
-    yield from _clean_engine(run_ids, {*dead, *saved}, kept)
+    yield from _clean_engine(run_ids, {*dead, *saved, *all_noted()}, kept)
     # The databases first: asked to end, they give their shared memory back.
     for one in kept.values():
         yield from _clean_kept(one, named=one.run in run_ids)
@@ -112,12 +112,16 @@ def _steps(run_ids: Sequence[str]) -> Iterator[Step | str]:
             yield from _can_go_on(folder, saved.get(name))
 
 
-def _of_objects(kept: Mapping[str, Kept], run_ids: Sequence[str]) -> Iterator[Step]:
+def _of_objects(kept: Mapping[str, Kept], run_ids: Sequence[str]) -> Iterator[Step | str]:
     """Yield the steps that remove what killed runs, and named ones, stored in users' buckets."""
     places = {name: place for name, place in all_noted().items() if name not in kept}
     places |= {name: noted for name in run_ids if name in kept and (noted := _kept_in(kept[name]))}
     for name, place in places.items():
-        if not is_alive(lock_path(name)):
+        if is_alive(lock_path(name)):
+            continue
+        if place.kept and name not in run_ids:
+            yield f"{name}: kept as asked for; remove it with: nox -s clean -- {name}"
+        else:
             where = f"{place.root.url} at {place.endpoint or 'Amazon S3'}"
             yield Step(f"the objects of {name} in {where}", partial(_clean_objects, name, place))
 

@@ -116,6 +116,16 @@ def test_what_a_run_kept_in_a_bucket_goes_when_it_is_named(
     assert all_kept() == []
 
 
+def test_so_does_what_one_kept_there_and_nowhere_else(run_id: str, monkeypatch: pytest.MonkeyPatch):
+    note(run_id, S3Root("bucket", f"p/{run_id}"), "http://127.0.0.1:1", kept=True)
+    monkeypatch.setattr(ObjectStore, "remove", lambda *_: 3)
+    stays = f"{run_id}: kept as asked for; remove it with: nox -s clean -- {run_id}"
+    assert list(clean())[1:] == list(clean(dry=True))[1:] == [stays]
+    assert list(all_noted()) == [run_id]
+    assert list(clean([run_id]))[1:] == [f"{run_id}: removed 3 objects in s3://bucket/p/{run_id}"]
+    assert all_noted() == {}
+
+
 def test_a_group_that_refuses_keeps_nothing_else_from_going(
     run_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ):

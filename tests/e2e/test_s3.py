@@ -24,6 +24,7 @@ from harness.machine.processes import free_port, marked_processes, wait_until
 from harness.machine.tools import tool_python
 from harness.report.terminal import Screen
 from harness.run.run import Run
+from harness.stack.store.noted import all_noted
 from harness.stack.store.objects import ObjectStore, S3Root
 from harness.stack.store.s3 import GivenS3, OwnS3
 from harness.stack.store.saved import serve
@@ -196,8 +197,12 @@ def given(tmp_path: Path) -> Iterator[tuple[ObjectStore, S3Root]]:
 
 
 @pytest.mark.parametrize("keep", [False, True])
-def test_a_bucket_the_user_names_is_used_and_left_as_it_was(alone, given, monkeypatch, keep):
+def test_a_bucket_the_user_names_is_used_and_left_as_it_was(
+    alone, given, tmp_path, monkeypatch, keep
+):
     store, root = given
+    # What is noted of what is kept is not for this machine's clean.
+    monkeypatch.setattr(locks, "RUNS", tmp_path / "runs")
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)
     where = ["--s3-root", root.url, "--s3-endpoint", store.endpoint]
@@ -209,6 +214,7 @@ def test_a_bucket_the_user_names_is_used_and_left_as_it_was(alone, given, monkey
     assert all(url.startswith(f"{root.url}/{one.run.folder.run}/") for url in left)
     verb = "kept" if keep else "removed"
     assert f"{verb}: {root.url}/{one.run.folder.run}" in one.said.getvalue()
+    assert list(all_noted()) == ([one.run.folder.run] if keep else [])
 
 
 def test_what_a_killed_run_left_in_a_bucket_of_the_users_goes_by_clean(

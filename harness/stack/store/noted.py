@@ -20,11 +20,13 @@ class Noted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         bucket: the user's.
         prefix: the run's own.
         endpoint: address of the server; None for Amazon's.
+        kept: whether they stay there on purpose, until the run is named.
     """
 
     bucket: str
     prefix: str
     endpoint: str | None
+    kept: bool = False
 
     @property
     def root(self) -> S3Root:
@@ -43,13 +45,13 @@ class Noted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return ObjectStore(self.endpoint, credentials).remove(self.root)
 
 
-def note(run: str, root: S3Root, endpoint: str | None) -> None:
-    """Write down where a run stores."""
+def note(run: str, root: S3Root, endpoint: str | None, *, kept: bool = False) -> None:
+    """Write down where a run stores, or what it kept."""
     path = _path(run)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Whoever is killed in between leaves a whole note, or none.
     half = path.with_suffix(".half")
-    half.write_bytes(msgspec.json.encode(Noted(root.bucket, root.prefix, endpoint)))
+    half.write_bytes(msgspec.json.encode(Noted(root.bucket, root.prefix, endpoint, kept)))
     half.replace(path)
 
 

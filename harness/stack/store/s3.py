@@ -407,7 +407,10 @@ class GivenS3(S3Datastore):
         except (ObjectStoreError, InfraError) as error:
             return f"s3: {self._root.url} could not be removed, nox -s clean tries again: {error}"
         self._roots.clear()
-        noted.forget(self._run)
+        if self._keep:
+            noted.note(self._run, self._root, self.store.endpoint, kept=True)
+        else:
+            noted.forget(self._run)
         return f"{found}; {'kept' if self._keep else 'removed'}: {self._root.url}"
 
 

@@ -11,7 +11,9 @@ import pytest
 
 from harness.catalog.releases import Catalog
 from harness.catalog.versions import load
+from harness.machine import locks
 from harness.machine.errors import InfraError, UsageError
+from harness.stack.store.noted import all_noted
 from harness.stack.store.objects import ObjectStore, S3Root
 from harness.stack.store.s3 import GivenS3, OwnS3, aws_files, aws_variables, bucket_name
 from harness.stack.store.server import CREDENTIALS, S3Server
@@ -48,7 +50,12 @@ def bucket(store: ObjectStore) -> S3Root:
 
 
 @pytest.fixture
-def make_given(server: S3Server, catalog: Catalog, tmp_path: Path) -> MakeGiven:
+def make_given(
+    server: S3Server, catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> MakeGiven:
+    # What is noted is not for this machine's clean.
+    monkeypatch.setattr(locks, "RUNS", tmp_path / "runs")
+
     def make(
         root: S3Root,
         endpoint: str | None = server.endpoint,
@@ -285,6 +292,8 @@ def test_what_is_kept_stays(make_given, bucket, store, catalog, tmp_path):
     put(store, bucket.under("run-1", "compat-walk"), "ours")
     assert f"kept: {bucket.url}/run-1" in given.stop()
     assert urls(store, bucket) == [f"{bucket.url}/run-1/compat-walk/ours"]
+    place = all_noted()["run-1"]
+    assert (place.root, place.endpoint, place.kept) == (bucket.under("run-1"), store.endpoint, True)
 
 
 @pytest.mark.parametrize(
