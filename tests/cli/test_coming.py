@@ -80,7 +80,7 @@ class Lab:
         self.made: list[str] = []
         self.begun: list[str] = []
         self.comes: dict[str, Batch | Exception] = {}
-        self.planned = SimpleNamespace(run=SimpleNamespace(), begun={})
+        self.planned = SimpleNamespace(run=SimpleNamespace(), begun={}, now=lambda cells: cells)
         self.sessions._planned["local"] = self.planned  # type: ignore[assignment]
         self.coming = [Coming("local", one, "p", True, runner(self.made, one)) for one in names]
         monkeypatch.setattr(sessions, "coming", lambda _: self.coming)
