@@ -346,7 +346,10 @@ def stray(run_id: str, tmp_path: Path) -> Iterator[psutil.Process]:
     assert start.wait(20) == 0
 
     def found() -> list[psutil.Process]:
-        return [one for one in strays(work) if "pause" in " ".join(one.cmdline())]
+        # By all of its last word: until it is another program it has its mark, and LEAVES names it.
+        return [
+            one for one in strays(work) if one.cmdline()[-1:] == ["import signal; signal.pause()"]
+        ]
 
     wait_until(lambda: bool(found()), seconds=20, what="the stray")
     # Its mark is gone, so it outlives whatever is ended by marks.
