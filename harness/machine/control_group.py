@@ -14,6 +14,7 @@ from pathlib import Path
 
 from harness.machine import locks
 from harness.machine.errors import InfraError
+from harness.machine.files import write_whole
 from harness.machine.processes import moments
 
 _GROUPS = Path("/sys/fs/cgroup")
@@ -40,9 +41,7 @@ def enter_group(run: str) -> None:
     for parent in _groups_to_share():
         group = parent / f"{_PREFIX}{run}"
         # Before it is there, and whole or not at all: no moment leaves a group that nobody knows.
-        half = _note(run).with_suffix(".half-group")
-        half.write_text(str(group), encoding="utf-8")
-        half.replace(_note(run))
+        write_whole(_note(run), str(group).encode())
         # In a container, or as an ordinary user, most groups are not for this process to share.
         with contextlib.suppress(OSError):
             group.mkdir(exist_ok=True)

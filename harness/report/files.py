@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from harness.core.view import View
+from harness.machine.files import write_whole
 from harness.report.badge import render_badge
 from harness.report.html import render_html
 from harness.report.junit import render_junit
@@ -35,15 +36,8 @@ def write_reports(view: View, folder: Path, environment: Mapping[str, str] = os.
         ("report.md", markdown),
         ("badge.svg", render_badge(view)),
     ):
-        _replace(folder / name, text)
+        write_whole(folder / name, text.encode())
     if environment.get(SUMMARY_VARIABLE):
         # Appended: other commands of the step may have written to it.
         with Path(environment[SUMMARY_VARIABLE]).open("a", encoding="utf-8") as summary:
             summary.write(markdown)
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file in one step, so that a reader never sees half of it."""
-    unfinished = path.with_name(f".{path.name}.tmp")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from harness.machine import locks
+from harness.machine.files import write_whole
 from harness.stack.store.objects import ObjectStore, S3Root
 
 _SUFFIX = ".s3"
@@ -49,10 +50,7 @@ def note(run: str, root: S3Root, endpoint: str | None, *, kept: bool = False) ->
     """Write down where a run stores, or what it kept."""
     path = _path(run)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Whoever is killed in between leaves a whole note, or none.
-    half = path.with_suffix(".half")
-    half.write_bytes(msgspec.json.encode(Noted(root.bucket, root.prefix, endpoint, kept)))
-    half.replace(path)
+    write_whole(path, msgspec.json.encode(Noted(root.bucket, root.prefix, endpoint, kept)))
 
 
 def forget(run: str) -> None:
