@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -25,6 +26,11 @@ MARK = "METAFLOW_COMPAT_MARK"
 HOST = "127.0.0.1"
 """The address of this machine that what a run starts listens on."""
 
+# The range that the system chooses from for whoever calls out (ip(7)).
+_OUTGOING = Path("/proc/sys/net/ipv4/ip_local_port_range")
+# Below it are the ports that services are known by; those of the UI and S3 are below it, too.
+_LOWEST_PORT = 20_000
+_PORTS_TRIED = 20
 # Released services answer 0.6 s after their start (measured): longer pauses would show.
 _POLL_SECONDS = 0.02
 # Released metadata services end at once when asked (measured); the grace is for all else.
@@ -50,11 +56,27 @@ def marked(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def free_port(host: str = HOST) -> int:
-    """Return a TCP port of an address of this machine: chosen by the system, and free now."""
+    """Return a TCP port of an address of this machine: free now, and no connection's soon.
+
+    Between this answer and the server that listens, any process that calls out may be given one of
+    the ports that the system keeps for that, so one below them is chosen where there are enough.
+    """
+    quiet = _never_outgoing()
+    for port in random.sample(quiet, min(_PORTS_TRIED, len(quiet))):
+        if is_free(port, host):
+            return port
     with socket.socket() as probe:
         probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
+        return int(probe.getsockname()[1])
+
+
+def _never_outgoing() -> range:
+    """Return the ports below those that Linux gives to connections; empty elsewhere."""
+    try:
+        lowest = int(_OUTGOING.read_text(encoding="ascii").split()[0])
+    except OSError:
+        lowest = 0
+    return range(_LOWEST_PORT, lowest)
 
 
 def is_free(port: int, host: str = HOST) -> bool:

@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import pytest
 
+from harness.machine import processes
 from harness.machine.errors import InfraError
 from harness.machine.processes import (
     MARK,
@@ -183,6 +184,23 @@ def test_a_free_port_can_be_listened_on():
         server.bind(("127.0.0.1", free_port()))
         server.listen()
         assert server.getsockname()[1] > 1024
+
+
+def test_a_free_port_is_no_connections_soon():
+    """Else it is taken before the server listens that it is chosen for (seen in CI)."""
+    lowest = int(processes._OUTGOING.read_text(encoding="ascii").split()[0])
+    chosen = {free_port() for _ in range(20)}
+    assert max(chosen) < lowest
+    assert len(chosen) > 10
+
+
+@pytest.mark.parametrize("told", [None, "1024\t65535\n"])
+def test_where_no_port_is_kept_from_connections_the_system_chooses(tmp_path, monkeypatch, told):
+    outgoing = tmp_path / "range"
+    if told:
+        outgoing.write_text(told)
+    monkeypatch.setattr(processes, "_OUTGOING", outgoing)
+    assert is_free(free_port())
 
 
 def test_a_port_is_free_until_somebody_listens_on_that_address():
