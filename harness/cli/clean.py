@@ -27,6 +27,7 @@ from harness.machine.locks import claim_if_dead, is_alive, lock_path, locks
 from harness.machine.processes import kill_marked, marked_processes
 from harness.machine.strays import kill_strays, strays
 from harness.run.saved_stage import all_saved, remove_saved
+from harness.stack.backend import DATABASE_FOLDERS
 from harness.stack.containers.engine import Engine, find_engine
 from harness.stack.containers.own import (
     HOST_LABEL,
@@ -255,7 +256,7 @@ def _clean_processes(run_id: str, *, keep: bool) -> Iterator[str]:
 
 def _remove_databases(work: Path) -> None:
     """End every server of a run, and remove its cluster."""
-    for folder in sorted(work.glob("postgres*")):
+    for folder in sorted(work.glob(DATABASE_FOLDERS)):
         try:
             remove_leftovers(folder)
         except OSError as error:

@@ -8,6 +8,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from harness.machine.errors import InfraError, UsageError
+from harness.machine.guard import Guard
+from harness.stack.backend import DATABASE_FOLDERS, DATABASES
 from harness.stack.database.cluster import unprivileged_user
 
 LATEST = "latest"
@@ -53,6 +55,10 @@ class RunFolder:
             make_private(self.path)
         except OSError as error:
             raise _unwritable(self.results, error) from error
+
+    def guard(self) -> Guard:
+        """Return who removes what clients stored if this process is killed; databases stay."""
+        return Guard(self.run, self.work, spared_mark=DATABASES, spared_files=DATABASE_FOLDERS)
 
     def make_latest(self) -> None:
         """Let ``latest`` name the run from now on.

@@ -78,6 +78,7 @@ class Run:
             self.folder.make()
         self.folder.make_latest()
         self._lock = RunLock(self.folder.run, self.folder.path)
+        self._guard = self.folder.guard()
         # What nox and the harness start beside: installs, dumps, questions to a store. By a mark of
         # their own: what ends a part by its mark would end them, too.
         mark_own(f"{self.folder.run}/own")
@@ -397,6 +398,7 @@ class Run:
             kill_strays(self.folder.work)
             # What refuses to go must not keep the reports from being written.
             shutil.rmtree(self.folder.work, ignore_errors=True)
+        self._guard.dismiss()
         refused = self.record.end()
         self.screen.end(self.record.view, self.folder.path)
         for line in filter(None, (*said, *refused)):
@@ -434,6 +436,8 @@ class Run:
         if not self.options.keep:
             stacks.stop()
             return said
+        # What is noted as kept stays, whatever becomes of this process.
+        self._guard.dismiss()
         left = leave_stack(backend, stacks, self.folder, self.options, cancelled=cancelled)
         return said + left
 

@@ -39,6 +39,9 @@ from harness.stack.store.container import ContainerS3
 DATABASES = "databases"
 """The beginning of the marks of a run's own servers of databases, below the run's id."""
 
+DATABASE_FOLDERS = "postgres*"
+"""Pattern of the folders of embedded databases below that of what a run works with."""
+
 
 def _nothing() -> None:
     """Do nothing: the parts of some backends leave nothing behind."""
