@@ -355,8 +355,10 @@ class UIRun:
         """Let it run on when this process has ended; its lock, then free, is how it is found."""
         self._ending.pop_all()
         self._detached = True
-        # It writes its log itself, for nobody else will; what it does so later is as it prints it.
-        KNOWN.log(running.log)
+        # It and its servers write their logs themselves, for nobody else will; what they do so
+        # later is as they print it.
+        for log in {running.log, *self.logs.rglob("*.log")}:
+            KNOWN.log(log)
         self.screen.say(f"it goes on; {running.where_log}; nox -s clean ends it")
 
     def end(self) -> None:

@@ -78,6 +78,8 @@ class FakeLauncher:
         log = given[-1]
         assert isinstance(log, Path)
         log.write_text(self.says)
+        # As a server below it does.
+        log.with_name("s3.log").write_text(self.says)
         self.started.append(FakeUI(self.api, log))
         return self.started[-1]
 
@@ -354,6 +356,7 @@ def test_a_ui_that_judges_nothing_is_never_the_latest_run(results, launcher, mig
     assert "it goes on; its log is elsewhere; nox -s clean ends it" in capsys.readouterr().out
     assert not ui.stopped
     assert ui.log.read_text() == "connected with [secret]\n"
+    assert ui.log.with_name("s3.log").read_text() == "connected with [secret]\n"
 
 
 @pytest.fixture
