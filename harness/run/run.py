@@ -134,7 +134,8 @@ class Run:
         # nox may leave out the session that ends a run: --stop-on-first-error, Ctrl-C.
         atexit.register(self.end)
         # nox ends on SIGTERM without unwinding; as an exception it unwinds like Ctrl-C.
-        self._term_before = signal.signal(signal.SIGTERM, raise_exit)
+        # It stays so: another run of this process may go on when this one has ended.
+        signal.signal(signal.SIGTERM, raise_exit)
 
     def _choose_backend(self) -> Backend | None:
         if self.options.session == "local":
@@ -350,7 +351,6 @@ class Run:
             return
         self._ended = True
         atexit.unregister(self.end)
-        signal.signal(signal.SIGTERM, self._term_before)
         said: list[str] = []
         # The last comes first; each is done, whatever becomes of those before it.
         with contextlib.ExitStack() as ending:
