@@ -82,7 +82,7 @@ def _causes(client: Client, interpreters: Mapping[str, Path]) -> str:
     by_cause: dict[str, list[str]] = {}
     for python in sorted(interpreters, key=by_minor):
         if python in client.fails:
-            by_cause.setdefault(client.fails[python], []).append(python)
+            by_cause.setdefault(client.fails[python].why, []).append(python)
     told = [f"on {_in_words(tuple(pythons))}: {cause}" for cause, pythons in by_cause.items()]
     return f"; {'; '.join(told)}" if told else ""
 

@@ -18,6 +18,25 @@ from harness.machine.errors import UsageError
 
 
 @dataclass(frozen=True)
+class Cause:
+    """What keeps releases from running on a Python.
+
+    Attributes:
+        name: of the cause.
+        why: it, as the end of a sentence.
+        words: what such a release prints then, which may hide the cause: one of these at least.
+    """
+
+    name: str
+    why: str
+    words: tuple[str, ...]
+
+    def is_in(self, text: str) -> bool:
+        """Tell whether a text says so."""
+        return any(word in text for word in self.words)
+
+
+@dataclass(frozen=True)
 class Client:
     """A Metaflow release on PyPI, or one under development.
 
@@ -25,7 +44,7 @@ class Client:
         name: the version as PyPI names it, what follows ``metaflow==``; of a checkout the ref.
         pins: extra requirements without which the release does not import.
         pythons: the minor versions of Python that run it, ``"3.11"``, oldest first.
-        fails: why the other Pythons do not.
+        fails: what keeps it from running on others.
         says: of a checkout the version it takes itself for; empty for a release.
         url: of a checkout where its files lie; empty as long as nobody has looked for them.
         label: of a checkout what its ref stood for when it was selected:
@@ -36,7 +55,7 @@ class Client:
     released: date
     pins: tuple[str, ...]
     pythons: tuple[str, ...]
-    fails: Mapping[str, str] = field(hash=False)
+    fails: Mapping[str, Cause] = field(hash=False)
     says: str = ""
     url: str = ""
     label: str = ""

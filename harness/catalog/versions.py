@@ -17,6 +17,7 @@ from packaging.version import Version
 from harness.catalog import records
 from harness.catalog.releases import (
     Catalog,
+    Cause,
     Client,
     Layout,
     Postgres,
@@ -46,7 +47,7 @@ def load(path: Path = ROOT / "versions.json") -> Catalog:
     parts: dict[str, object] = records.record(file, records.read_json(path), _PARTS, dict)
     layouts = _layouts(file, parts["layouts"])
     ui = _ui(file, parts["ui"])
-    clients = _clients(file, parts["clients"])
+    clients = _clients(file, parts["clients"], _causes(file, parts["causes"]))
     catalog = partial(
         Catalog,
         clients=clients,
@@ -74,7 +75,7 @@ _PARTS: records.Fields = {
     "schema": records.schema(FILE_SCHEMA),
     **dict.fromkeys(
         (
-            *("clients", "services", "reference", "layouts"),
+            *("causes", "clients", "services", "reference", "layouts"),
             *(*_LISTS, "postgres", "ui", "s3", "s3_images"),
         ),
         lambda raw: raw,
@@ -82,13 +83,29 @@ _PARTS: records.Fields = {
 }
 
 
-def _clients(file: str, raw: object) -> tuple[Client, ...]:
+def _causes(file: str, raw: object) -> dict[str, Cause]:
+    fields: records.Fields = {
+        "name": records.text,
+        "why": records.text,
+        "words": records.several(records.text),
+    }
+    causes = records.records(f"{file}: causes", raw, fields, "name", Cause)
+    for index, cause in enumerate(causes):
+        # Without words every failure would pass for one that is known.
+        if not cause.words:
+            where = f"{file}: causes[{index}] {cause.name!r}"
+            raise UsageError(f"{where}: field 'words': nothing that a client prints")
+    return {cause.name: cause for cause in causes}
+
+
+def _clients(file: str, raw: object, causes: Mapping[str, Cause]) -> tuple[Client, ...]:
+    cause = records.one_of(causes, "cause")
     fields: records.Fields = {
         "version": records.pep440,
         "released": records.day,
         "pins": _pins,
         "pythons": records.several(_minor),
-        "fails": records.mapping(_minor, records.text),
+        "fails": records.mapping(_minor, lambda raw: causes[cause(raw)]),
     }
     clients = records.records(f"{file}: clients", raw, fields, "version", _client)
     for index, client in enumerate(clients):
@@ -107,7 +124,7 @@ def _client(
     released: date,
     pins: tuple[str, ...],
     pythons: tuple[str, ...],
-    fails: Mapping[str, str],
+    fails: Mapping[str, Cause],
 ) -> Client:
     return Client(version, released, pins, pythons, fails)
 

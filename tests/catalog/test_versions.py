@@ -26,7 +26,7 @@ SMALL: dict[str, Any] = {
             "released": "2019-12-03",
             "pins": ["setuptools<81"],
             "pythons": ["3.9"],
-            "fails": {"3.10": "too new"},
+            "fails": {"3.10": "new"},
         },
         {
             "version": "2.13",
@@ -36,6 +36,7 @@ SMALL: dict[str, Any] = {
             "fails": {},
         },
     ],
+    "causes": [{"name": "new", "why": "too new", "words": ["cannot import"]}],
     "services": [
         {
             "name": f"v{version}",
@@ -309,8 +310,16 @@ def _drop(*path: str | int) -> Callable[[dict[str, Any]], None]:
             ": clients[1] '2.0': field 'version': the same release as",
         ),
         (
-            _set("clients", 0, "fails", "3.9", to="why"),
+            _set("clients", 0, "fails", "3.9", to="new"),
             ": clients[0] '2.0.0': field 'fails': 3.9 is also among 'pythons'",
+        ),
+        (
+            _set("clients", 0, "fails", "3.10", to="now"),
+            ": clients[0] '2.0.0': field 'fails': unknown cause 'now' (nearest: new)",
+        ),
+        (
+            _set("causes", 0, "words", to=[]),
+            ": causes[0] 'new': field 'words': nothing that a client prints",
         ),
         (
             _set("clients", 0, "pythons", to=[]),

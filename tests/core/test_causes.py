@@ -70,10 +70,27 @@ def test_a_pass_where_the_client_is_known_not_to_run_is_told():
 
 
 def test_any_check_may_be_the_first_to_meet_the_cause():
-    later = {**PASSED, "tags": CheckOutcome(Status.TIMEOUT, "it hangs")}
+    words = (
+        "ImportError: cannot import name 'Sequence' from 'collections' (collections/__init__.py)"
+    )
+    later = {**PASSED, "tags": CheckOutcome(Status.FAIL, words)}
     found = _came_of(_cell("2.0.1", "3.10"), later)
     assert [one.status for one in found.values()] == [Status.PASS, Status.EXPECTED_FAIL]
-    assert "collections.Sequence is gone: it hangs" in found["tags"].reason
+    assert f"collections.Sequence is gone: {words}" in found["tags"].reason
+
+
+@pytest.mark.parametrize("client", ["2.2.0", "2.8.5"])
+def test_what_fails_of_another_reason_is_red(client):
+    """Of 2.8.5 the cause is hidden: what it prints stands for it, and nothing else does."""
+    other = CheckOutcome(Status.FAIL, "flow ended with exit code 1: Metadata request failed")
+    of_run = {**FAILED, "run": other}
+    assert _came_of(_cell(client, "3.12"), of_run) == of_run
+    beside = {**FAILED, "tags": other}
+    found = _came_of(_cell(client, "3.12"), {**beside, "run": CheckOutcome(Status.FAIL, IMP)})
+    assert [one.status for one in found.values()] == [Status.EXPECTED_FAIL, Status.FAIL]
+    assert found["tags"] == other
+    late = {**PASSED, "run": CheckOutcome(Status.TIMEOUT, "flow was not done in 120 s")}
+    assert _came_of(_cell(client, "3.12"), late) == late
 
 
 def test_whoever_has_a_part_in_a_cell_may_be_the_one_that_does_not_run():
