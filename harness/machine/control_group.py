@@ -53,6 +53,14 @@ def enter_group(run: str) -> None:
             _note(run).unlink()
 
 
+def leave_group() -> None:
+    """Go out of the group of whatever run this process is in; that of none is left alone."""
+    for parent in _groups_to_share():
+        # Where it may not, nothing could go in either.
+        with contextlib.suppress(OSError):
+            _move_into(parent)
+
+
 def _groups_to_share() -> Iterator[Path]:
     """Yield the groups below which this process may make one, as cgroups(7) has it."""
     try:

@@ -12,15 +12,24 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
+from harness.machine.control_group import leave_group
+from harness.machine.errors import InfraError
 from harness.machine.processes import MARK, kill_marked, moments
+from harness.machine.strays import kill_strays
 from harness.machine.tools import ROOT
 
-# What was sent SIGKILL writes no more within milliseconds.
-_GONE_SECONDS = 5.0
+# For what it looks at; a disk or a network may hold what was killed.
+_SECONDS = 20.0
+# Long enough for one that was just started to bear its mark.
+_PAUSE = 0.1
+# So often nobody was there: who is started while processes are listed is not in the list.
+_QUIET = 3
+_DISMISSED_SECONDS = 5.0
+_READY = b"ready"
 
 
 class Guard:
@@ -31,27 +40,37 @@ class Guard:
         work: folder of what it works with.
         spared_mark: what is marked so below the run is left running.
         spared_files: pattern of the names in ``work`` that stay.
+
+    Raises:
+        InfraError: when it does not start.
     """
 
-    def __init__(self, run: str, work: Path, *, spared_mark: str, spared_files: str) -> None:
+    def __init__(self, run: str, work: Path, *, spared_mark: str, spared_files: str = "") -> None:
         words = (run, str(work), spared_mark, spared_files)
         # Of the run's own mark, which none of its parts has: nothing but ``clean`` ends it so.
         self._process = subprocess.Popen(
             [sys.executable, "-m", __name__, *words],
-            cwd=ROOT,
-            env={**os.environ, MARK: run},
+            env={**os.environ, "PYTHONPATH": str(ROOT), MARK: run},
             stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             # Neither Ctrl-C nor the kill of a group is for it.
             start_new_session=True,
         )
+        assert self._process.stdout is not None, "it is a pipe"
+        if self._process.stdout.read(len(_READY)) != _READY:
+            self._process.communicate()
+            raise InfraError(f"the guard of {run} ended with exit code {self._process.returncode}")
 
     def dismiss(self) -> None:
         """Let it end without doing anything: what there is has gone, or is kept. Safe twice."""
-        # Somebody may have killed it.
+        # Somebody may have killed it, or stopped it: no reason for a run not to end.
         with contextlib.suppress(BrokenPipeError, ValueError):
-            self._process.communicate(b"dismissed")
+            try:
+                self._process.communicate(b"dismissed", timeout=_DISMISSED_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.communicate()
 
 
 def guard(run: str, work: Path, spared_mark: str, spared_files: str) -> None:
@@ -60,28 +79,48 @@ def guard(run: str, work: Path, spared_mark: str, spared_files: str) -> None:
     A database runs on, and its files stay: asked to end, as ``clean`` does, it gives its shared
     memory back.
     """
-    spared = f"{run}/{spared_mark}/"
-    for _ in moments(_GONE_SECONDS):
-        kill_marked(lambda mark: mark.startswith(f"{run}/") and not mark.startswith(spared))
+    own, spared, quiet = f"{run}/", f"{run}/{spared_mark}/", 0
+    for _ in moments(_SECONDS, _PAUSE):
+        killed = kill_marked(
+            lambda mark: mark.startswith(own) and not f"{mark}/".startswith(spared)
+        )
         left = [path for path in _below(work) if not fnmatch(path.name, spared_files)]
         for path in left:
-            if path.is_dir() and not path.is_symlink():
-                # What one of them refuses must not keep the others; clean tells of it.
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
-        if not any(map(os.path.lexists, left)):
+            killed += kill_strays(path)
+            _remove(path)
+        quiet = 0 if killed or left else quiet + 1
+        if quiet == _QUIET:
             return
 
 
-def _below(folder: Path) -> Iterable[Path]:
+def _below(folder: Path) -> Sequence[Path]:
+    # A product may have put a link in its place, to what is somebody else's.
+    if folder.is_symlink():
+        return ()
     try:
         return list(folder.iterdir())
-    except FileNotFoundError:
+    except OSError:
         return ()
 
 
-if __name__ == "__main__":
-    # Nothing is written before the pipe ends: with what wrote to it, or when that dismisses.
+def _remove(path: Path) -> None:
+    # What one of them refuses must not keep the others; clean tells of it.
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def _main(run: str, work: str, spared_mark: str, spared_files: str) -> None:
+    # Which may be that of another run of this process, and end with that.
+    leave_group()
+    sys.stdout.buffer.write(_READY)
+    sys.stdout.buffer.flush()
+    # Nothing comes before the pipe ends: with whom it is of, or when that dismisses.
     if not sys.stdin.buffer.read():
-        guard(sys.argv[1], Path(sys.argv[2]), *sys.argv[3:])
+        guard(run, Path(work), spared_mark, spared_files)
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

@@ -41,12 +41,15 @@ def mark_own(mark: str) -> None:
     """Mark what this process starts by itself from now on, without a ManagedProcess.
 
     Args:
-        mark: what it belongs to; empty for nothing any more.
+        mark: what it belongs to.
     """
-    if mark:
-        os.environ[MARK] = mark
-    else:
-        os.environ.pop(MARK, None)
+    os.environ[MARK] = mark
+
+
+def disown(mark: str) -> None:
+    """End what ``mark_own`` began, unless another part of this process has done so since."""
+    if os.environ.get(MARK) == mark:
+        del os.environ[MARK]
 
 
 def marked(environment: Mapping[str, str]) -> dict[str, str]:

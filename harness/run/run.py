@@ -27,7 +27,7 @@ from harness.core.provenance import with_key
 from harness.machine.control_group import end_group
 from harness.machine.errors import InfraError, UsageError, naming_machine, refusal
 from harness.machine.locks import RunLock
-from harness.machine.processes import kill_marked, mark_own, raise_exit
+from harness.machine.processes import disown, kill_marked, mark_own, raise_exit
 from harness.machine.secrets import KNOWN, from_environment
 from harness.machine.strays import kill_strays
 from harness.report.terminal import Screen
@@ -391,7 +391,7 @@ class Run:
         """End what is left, write the reports and print the end, with what was said last."""
         said += self._name_what_stays()
         run = self.folder.run
-        mark_own("")
+        disown(f"{run}/own")
         kill_marked(lambda mark: mark.startswith(f"{run}/"))
         said += refusal(partial(end_group, run))
         if not self.options.keep:

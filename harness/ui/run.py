@@ -17,8 +17,9 @@ from harness.core.outcome import CheckOutcome, Status
 from harness.core.view import View
 from harness.machine.control_group import end_group, enter_group
 from harness.machine.errors import InfraError, UsageError, nearest, refusal
+from harness.machine.guard import Guard
 from harness.machine.locks import RunLock
-from harness.machine.processes import free_port, kill_marked, mark_own, raise_exit
+from harness.machine.processes import disown, free_port, kill_marked, mark_own, raise_exit
 from harness.machine.secrets import KNOWN, from_environment
 from harness.machine.strays import kill_strays
 from harness.proof.ui.sample import sample
@@ -131,6 +132,7 @@ class UIRun:
         self._results.make()
         self.logs.mkdir()
         self._lock = RunLock(self.id, self.folder)
+        self._guard = Guard(self.id, self.folder / "work", spared_mark="database")
         # A browser and its driver, questions to a store.
         mark_own(f"{self.id}/own")
         self._secrets = [*from_environment(os.environ)]
@@ -355,6 +357,7 @@ class UIRun:
         """Let it run on when this process has ended; its lock, then free, is how it is found."""
         self._ending.pop_all()
         self._detached = True
+        self._guard.dismiss()
         # It and its servers write their logs themselves, for nobody else will; what they do so
         # later is as they print it.
         for log in {running.log, *self.logs.rglob("*.log")}:
@@ -369,12 +372,13 @@ class UIRun:
             self._ending.close()
         finally:
             # What a stop that failed, or was interrupted, has left.
-            mark_own("")
+            disown(f"{self.id}/own")
             kill_marked(lambda mark: mark.startswith(f"{self.id}/"))
             kill_strays(self.folder / "work")
             for line in refusal(partial(end_group, self.id)):
                 self.screen.say(line)
             shutil.rmtree(self.folder / "work", ignore_errors=True)
+            self._guard.dismiss()
             if not any(path.is_file() for path in self.folder.rglob("*")):
                 shutil.rmtree(self.folder)  # it was refused before anything was written
             self._lock.release()

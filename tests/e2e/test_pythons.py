@@ -32,8 +32,8 @@ def test_a_client_that_does_not_run_on_a_python_fails_there_as_declared(tmp_path
     }
     for client, reason in reasons.items():
         assert reason.startswith(
-            f"Metaflow {client} does not run on Python 3.12: No module named 'imp' (zombie-imp would"
-            " bring it): flow ended with exit code 1: "
+            f"Metaflow {client} does not run on Python 3.12: No module named 'imp'"
+            " (zombie-imp would bring it): flow ended with exit code 1: "
         )
     assert "ModuleNotFoundError: No module named 'imp'" in reasons["2.2.0"]
     # The client itself names something else.

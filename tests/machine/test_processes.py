@@ -19,6 +19,7 @@ from harness.machine.errors import InfraError
 from harness.machine.processes import (
     MARK,
     ManagedProcess,
+    disown,
     free_port,
     is_free,
     kill_marked,
@@ -230,5 +231,8 @@ def test_what_this_process_starts_by_itself_is_marked(mark: str, monkeypatch):
         wait_until(lambda: found in marked_processes(), seconds=20, what="the mark")  # noqa: B023
         assert kill_marked(lambda of: of == mark) == [child.pid]
         child.wait(20)
-    mark_own("")
+    # Another run of this process began meanwhile.
+    disown(f"{mark}-other")
+    assert marked({"A": "b"}) == {"A": "b", MARK: mark}
+    disown(mark)
     assert marked({"A": "b"}) == {"A": "b"}
