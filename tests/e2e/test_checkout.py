@@ -77,6 +77,33 @@ def test_the_wrong_order_is_reported_as_a_failure_and_as_such(clone, tmp_path):
     assert "--scenario wrong-order" in bad["rerun"]
 
 
+def test_a_password_that_a_service_does_not_quote_is_red_and_one_that_it_does_is_green(
+    clone, tmp_path
+):
+    """As of metaflow-service #152: the password is glued into what goose is given."""
+    mended = shutil.copytree(clone, tmp_path / "mended", symlinks=True)
+    server = mended / "services" / "migration_service" / "migration_server.py"
+    text = server.read_text(encoding="utf-8")
+    glued = '"=" + os.environ["MF_METADATA_DB_" + name] for'
+    assert glued in text
+    quoted = '"=" + quoted(os.environ["MF_METADATA_DB_" + name]) for'
+    quote = r"""quoted = lambda text: "'" + text.replace("\\", r"\\").replace("'", r"\'") + "'" """
+    server.write_text(f"{quote}\n{text.replace(glued, quoted)}", encoding="utf-8")
+    options = ("--checkout", str(mended), "--service", "v2.5.1,HEAD", "--probe", "hello")
+    given = ("--metaflow", "latest", "--scenario", "awkward-password")
+    done = run("compat", tmp_path / "results", *given, *options)
+    assert done.code == 1, done.output
+    assert {cell["service"]: cell["status"] for cell in done.cells} == {
+        "v2.5.1": "fail",
+        "HEAD": "pass",
+    }
+    (red,) = (cell for cell in done.cells if cell["status"] == "fail")
+    hung_up = "/db_schema_status: it closed the connection without an answer"
+    assert hung_up in red["checks"]["run"]["reason"]
+    assert "--scenario awkward-password" in red["rerun"]
+    assert leftovers(tmp_path / "results") == []
+
+
 def test_bisect_finds_the_commit_that_broke_a_service(clone, tmp_path):
     planted = shutil.copytree(clone, tmp_path / "planted", symlinks=True)
     server = planted / "services" / "metadata_service" / "server.py"

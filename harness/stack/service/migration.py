@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from urllib.parse import urljoin
 
 import requests
 
@@ -246,6 +247,7 @@ def request(method: str, url: str, running: RunningService, *, seconds: float) -
         seconds: how long to wait for each part of the answer.
 
     Raises:
+        ServiceError: when it hangs up instead, though it goes on answering others.
         InfraError: with the service's last log lines, when it does not answer.
     """
     try:
@@ -253,4 +255,23 @@ def request(method: str, url: str, running: RunningService, *, seconds: float) -
     except requests.RequestException as error:
         # Its end explains more than a connection that was refused.
         running.check_alive()
+        # One that is being killed may be neither dead yet nor answer any more.
+        if _is_hung_up(error) and _answers(url):
+            why = f"{method} {url}: it closed the connection without an answer"
+            raise ServiceError(f"{running.service.name}: {why}{tail_note(running.log)}") from error
         raise InfraError(f"{method} {url}: {error}{tail_note(running.log)}") from error
+
+
+def _is_hung_up(error: requests.RequestException) -> bool:
+    """Tell whether a connection was taken, and ended before or within the answer."""
+    cut = isinstance(error, requests.exceptions.ChunkedEncodingError)
+    return cut or (isinstance(error, requests.ConnectionError) and "aborted" in str(error))
+
+
+def _answers(url: str) -> bool:
+    """Tell whether whoever listens at an address answers a harmless question, however."""
+    try:
+        ask("GET", urljoin(url, "/ping"), seconds=_REQUEST_SECONDS)
+    except requests.RequestException:
+        return False
+    return True
