@@ -10,6 +10,9 @@ Row = dict[str, object]
 Rows = Mapping[str, Sequence[Row]]
 """Rows by table."""
 
+Texts = Mapping[str, Sequence[str]]
+"""Rows by table, each as JSON in the words of the database."""
+
 FLOWS, RUNS, STEPS = "flows_v3", "runs_v3", "steps_v3"
 TASKS, METADATA, ARTIFACTS = "tasks_v3", "metadata_v3", "artifact_v3"
 
@@ -37,16 +40,13 @@ def key_of(table: str, entry: Row) -> tuple[str, ...]:
     return tuple(str(entry.get(_NAMES.get(key, key)) or entry.get(key)) for key in _KEYS[table])
 
 
-def rows_added(before: Rows, after: Rows) -> dict[str, list[Row]]:
+def rows_added(before: Texts, after: Texts) -> dict[str, list[Row]]:
     """Return by table the rows that are in ``after`` more often than in ``before``."""
     new = {}
-    for table, rows in after.items():
-        # As text, because a dict cannot be counted.
-        held = Counter(json.dumps(row, sort_keys=True) for row in before[table])
-        now = Counter(json.dumps(row, sort_keys=True) for row in rows)
-        added = [json.loads(text) for text in (now - held).elements()]
+    for table, texts in after.items():
+        added = Counter(texts) - Counter(before[table])
         if added:
-            new[table] = added
+            new[table] = [json.loads(text) for text in added.elements()]
     return new
 
 

@@ -13,7 +13,7 @@ from psycopg2 import extensions, sql
 
 from harness.machine.errors import InfraError
 from harness.machine.web import ask
-from harness.proof.changes import Row, Rows, column_set_by, rows_added, unasked, untimely
+from harness.proof.changes import Row, Rows, Texts, column_set_by, rows_added, unasked, untimely
 from harness.stack.database.rows import TABLES
 
 _REQUEST_SECONDS = 30.0
@@ -26,6 +26,13 @@ _NOTED = 3
 _UNORDERED = ("tags", "system_tags")
 _EITHER_TYPE = ("run_number", "task_id")
 """Ids that one release shows as numbers and another as text."""
+
+_ROWS = sql.SQL(" UNION ALL ").join(
+    sql.SQL("SELECT {}, row_to_json(t)::text FROM {} AS t WHERE flow_id = ANY(%s)").format(
+        sql.Literal(table), sql.Identifier("public", table)
+    )
+    for table in TABLES
+)
 
 
 @dataclass(frozen=True)
@@ -195,7 +202,7 @@ class Exchange:
             method: of the request.
             again: whether the same was written before, so that no row need change.
         """
-        before = self.rows()
+        before = self._texts()
         written = self._written(before, self.ask(method, path, body))
         answer = written.answer
         if not answer.ok:
@@ -213,7 +220,7 @@ class Exchange:
         self, check: str, path: str, bodies: Sequence[object], table: str
     ) -> list[Answer]:
         """Send several writes at the same time; note when rows and good answers are not as many."""
-        before = self.rows()
+        before = self._texts()
         with ThreadPoolExecutor(len(bodies)) as pool:
             answers = list(pool.map(lambda body: self.ask("POST", path, body), bodies))
         written = self._written(before, answers[-1])
@@ -224,8 +231,8 @@ class Exchange:
             self.note(check, f"{good} of {len(answers)} were accepted, and there are {made} rows")
         return answers
 
-    def _written(self, before: Rows, answer: Answer) -> Written:
-        after = self.rows()
+    def _written(self, before: Texts, answer: Answer) -> Written:
+        after = self._texts()
         return Written(answer, rows_added(before, after), rows_added(after, before))
 
     def _hold_changes(self, check: str, table: str, column: str, written: Written) -> None:
@@ -264,14 +271,21 @@ class Exchange:
 
     def rows(self) -> dict[str, list[Row]]:
         """Return all rows of the flows that are watched, by table; none where they are not seen."""
-        if self._connection is None:
-            return {table: [] for table in TABLES}
-        query = sql.SQL("SELECT row_to_json(t) FROM {} AS t WHERE flow_id = ANY(%s)")
-        found = {}
-        with self._connection.cursor() as cursor:
-            for table in TABLES:
-                cursor.execute(query.format(sql.Identifier("public", table)), [self._flows])
-                found[table] = [row for (row,) in cursor]
+        return {
+            table: [json.loads(text) for text in texts] for table, texts in self._texts().items()
+        }
+
+    def _texts(self) -> dict[str, list[str]]:
+        """Return the same rows as the server writes them: what is equal reads alike.
+
+        They are read before and after each write, and few of them are ever looked into.
+        """
+        found: dict[str, list[str]] = {table: [] for table in TABLES}
+        if self._connection is not None:
+            with self._connection.cursor() as cursor:
+                cursor.execute(_ROWS, [self._flows] * len(TABLES))
+                for table, text in cursor:
+                    found[table].append(text)
         return found
 
 
