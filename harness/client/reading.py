@@ -26,7 +26,7 @@ from harness.core.outcome import CheckOutcome, Status
 from harness.core.plan import Cell
 from harness.core.probes import ROWS, STORED
 from harness.machine.plain import plain
-from harness.stack.database.rows import run_rows
+from harness.stack.database.rows import rows_of_runs, run_rows
 from harness.stack.database.server import Address
 
 READBACK = Path(__file__).with_name("inside") / "readback.py"
@@ -201,11 +201,9 @@ def _answer(
     objects: Sequence[Row] | None,
 ) -> Answer:
     actions = {check.name: check.action for check in request.cell.checks}
-    found = {
-        run_id: _found(surroundings, request, run_id, objects)
-        # As a set: most checks are about one run, whose rows are read once.
-        for run_id in {request.run_of(actions[name]) for name in request.checks}
-    }
+    # As a set: most checks are about one run, whose rows are read once.
+    runs = {request.run_of(actions[name]) for name in request.checks}
+    found = _found(surroundings, request, runs, objects)
     checks = {
         name: _judge(check, found[request.run_of(actions[name])])
         for name, check in answer["checks"].items()
@@ -215,15 +213,14 @@ def _answer(
 
 
 def _found(
-    surroundings: Surroundings, request: Request, run_id: str, objects: Sequence[Row] | None
-) -> dict[str, Sequence[Row]]:
-    """Return what the database and the object store have of a run."""
-    found: dict[str, Sequence[Row]] = {}
-    if objects is not None:
-        found[OBJECTS] = objects
-    if surroundings.database is not None:
-        found |= run_rows(surroundings.database, request.cell.probe.flow, run_id)
-    return found
+    surroundings: Surroundings, request: Request, runs: set[str], objects: Sequence[Row] | None
+) -> dict[str, dict[str, Sequence[Row]]]:
+    """Return what the database and the object store have of runs, by run."""
+    stored: dict[str, Sequence[Row]] = {} if objects is None else {OBJECTS: objects}
+    if surroundings.database is None or not runs:
+        return dict.fromkeys(runs, stored)
+    rows = rows_of_runs(surroundings.database, request.cell.probe.flow, runs)
+    return {run_id: {**stored, **rows[run_id]} for run_id in runs}
 
 
 def _judge(check: dict[str, Any], found: dict[str, Sequence[Row]]) -> CheckOutcome:

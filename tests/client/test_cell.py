@@ -65,8 +65,11 @@ def test_a_run_must_have_the_tags_that_the_harness_gave_it(
     )
     # Its client may list what the service said, and did not store.
     rows = {"runs_v3": [{"flow_id": "OddFlow", "run_number": 1, "tags": []}]}
-    for module in ("cell", "reading"):
-        monkeypatch.setattr(f"harness.client.{module}.run_rows", lambda *_: rows)
+    monkeypatch.setattr("harness.client.cell.run_rows", lambda *_: rows)
+    monkeypatch.setattr(
+        "harness.client.reading.rows_of_runs",
+        lambda _address, _flow, runs: dict.fromkeys(runs, rows),
+    )
     there = surroundings(tags=(tag,), database=Address("h", 1, "u", "p", "d"))
     assert _run(cell(), there).checks["run"].reason == (
         f"runs_v3 has no row of this run with tags ['{tag}']"

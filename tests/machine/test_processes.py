@@ -122,7 +122,10 @@ def test_stop_asks_first_and_kills_after_a_grace(tmp_path, mark, monkeypatch):
     assert stubborn.poll() == -signal.SIGKILL
 
 
-def test_waiting_for_the_end(tmp_path, mark):
+@pytest.mark.parametrize("told", [True, False])
+def test_waiting_for_the_end(tmp_path, mark, monkeypatch, told):
+    if not told:
+        monkeypatch.delattr("os.pidfd_open", raising=False)
     process = _start(tmp_path, mark, "print('ready', flush=True); input(); raise SystemExit(3)")
     assert process.wait(10) == 1, "standard input is empty"
     sleeper = _start(tmp_path / "2", mark, SLEEP, ready=False)

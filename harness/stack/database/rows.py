@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from contextlib import closing
+from itertools import chain
 
 from psycopg2 import extensions, sql
 
@@ -27,11 +29,10 @@ _TABLES_THERE = """
     WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND relname = ANY(%s)
 """
 
-_COLUMN_THERE = """
-    SELECT EXISTS (
-        SELECT FROM pg_attribute
-        WHERE attrelid = %s::regclass AND attname = %s AND NOT attisdropped
-    )
+_COLUMNS_THERE = """
+    SELECT c.relname, a.attname::text FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+    WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')
+    AND c.relname = ANY(%s) AND a.attname = ANY(%s) AND NOT a.attisdropped
 """
 
 # goose appends a row for every step up or down: the latest one of a version tells its state.
@@ -61,26 +62,45 @@ _OBJECTS = """
 
 
 def run_rows(address: Address, flow_id: str, run_id: str) -> dict[str, list[dict[str, object]]]:
-    """Return every row one run left, of the six tables; a table that is not there has no rows.
+    """Return every row one run left; see ``rows_of_runs``."""
+    return rows_of_runs(address, flow_id, [run_id])[run_id]
+
+
+def rows_of_runs(
+    address: Address, flow_id: str, run_ids: Iterable[str]
+) -> dict[str, dict[str, list[dict[str, object]]]]:
+    """Return every row runs left, of the six tables; a table that is not there has no rows.
 
     Works on every schema from 1.0.0's, where runs have numbers only, to the newest.
 
     Args:
         address: the database.
         flow_id: name of the flow.
-        run_id: as a client shows it: digits are a run number, anything else is an id of the
+        run_ids: as a client shows them: digits are a run number, anything else is an id of the
             client's own (2.0.0+), just as the service takes them apart.
 
     Returns:
-        Table name to its rows in a stable order, each a dict of column name to a value as JSON
-        knows them. The row of the flow is among them.
+        By run, table name to its rows in a stable order, each a dict of column name to a value as
+        JSON knows them. The row of the flow is among them.
     """
+    # Once for all of them: to prove that one knows the password costs more than to ask.
     with closing(address.connect()) as connection, connection.cursor() as cursor:
-        there = _tables_there(cursor)
-        return {
-            table: _table_rows(cursor, table, flow_id, run_id) if table in there else []
-            for table in TABLES
-        }
+        return {run_id: _rows_of(cursor, flow_id, run_id) for run_id in run_ids}
+
+
+def _rows_of(
+    cursor: extensions.cursor, flow_id: str, run_id: str
+) -> dict[str, list[dict[str, object]]]:
+    keys = {table: {"flow_id": flow_id, **_run_condition(table, run_id)} for table in TABLES}
+    cursor.execute(_COLUMNS_THERE, [list(TABLES), list({*chain(*keys.values())})])
+    there = set(cursor)
+    return {
+        table: _table_rows(cursor, table, key)
+        # 1.0 tables hold no run by an id of its own.
+        if all((table, column) in there for column in key)
+        else []
+        for table, key in keys.items()
+    }
 
 
 def tagged_runs(address: Address, flow_id: str, tag: str) -> list[int]:
@@ -144,23 +164,15 @@ def _tables_there(cursor: extensions.cursor) -> set[str]:
 
 
 def _table_rows(
-    cursor: extensions.cursor, table: str, flow_id: str, run_id: str
+    cursor: extensions.cursor, table: str, key: Mapping[str, str | int]
 ) -> list[dict[str, object]]:
-    name = sql.Identifier("public", table)
-    conditions = {"flow_id": flow_id} | _run_condition(table, run_id)
-    for column in conditions:
-        cursor.execute(_COLUMN_THERE, [f"public.{table}", column])
-        if not next(cursor)[0]:
-            return []  # 1.0 tables hold no run by an id of its own
     # The server's own JSON keeps the columns' order and knows every type.
     query = sql.SQL("SELECT row_to_json(t) FROM {} AS t WHERE {} ORDER BY {}").format(
-        name,
-        sql.SQL(" AND ").join(
-            sql.SQL("{} = %s").format(sql.Identifier(column)) for column in conditions
-        ),
+        sql.Identifier("public", table),
+        sql.SQL(" AND ").join(sql.SQL("{} = %s").format(sql.Identifier(column)) for column in key),
         sql.SQL(", ").join(map(sql.Identifier, TABLES[table])),
     )
-    cursor.execute(query, list(conditions.values()))
+    cursor.execute(query, list(key.values()))
     return [row for (row,) in cursor]
 
 
