@@ -21,6 +21,7 @@ from harness.machine.errors import InfraError
 from harness.machine.installer import index_trouble
 from harness.machine.plain import plain
 from harness.machine.secrets import KNOWN
+from harness.machine.tools import compiling
 from harness.run.run import Run
 
 
@@ -105,10 +106,11 @@ def _why_not_installed(session: nox.Session, requirements: Sequence[str]) -> str
 
     What the installer printed is shown where it fails, and only there. None where it is done.
     """
+    flags = compiling(Path(session.virtualenv.bin).parent) if session.venv_backend == "uv" else []
     # In a file: what nox shows of an installer it keeps to itself.
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
         try:
-            session.install(*requirements, silent=False, stdout=output)
+            session.install(*flags, *requirements, silent=False, stdout=output)
         except CommandFailed:
             output.seek(0)
             said = output.read()

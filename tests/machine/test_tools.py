@@ -45,6 +45,8 @@ def _answer(python: Path) -> str:
 def test_an_environment_is_made_once(package, folder):
     python = tools.tool_python("tiny", [package])
     assert python.is_relative_to(folder)
+    # By the installer, not by the first programs that use it.
+    assert list(folder.rglob("tiny.*.pyc"))
     assert _answer(python) == "42"
     made = python.parent.parent / "complete"
     before = made.stat().st_mtime_ns
