@@ -5,6 +5,7 @@ Values stay in the database; held here is, per row, its key and one short digest
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
@@ -59,6 +60,18 @@ class TableFingerprint:
         """How many rows there are."""
         return sum(map(len, self.rows.values())) // (len(self.columns) * _DIGEST)
 
+    @property
+    def digest(self) -> str:
+        """One digest of all rows, in whatever order they are; the server's, of the same."""
+        width = len(self.columns) * _DIGEST
+        rows = [
+            # No secret: it is the server's own function.
+            hashlib.md5(row.hex().encode(), usedforsecurity=False).hexdigest()
+            for rows in self.rows.values()
+            for row in _pieces(rows, width)
+        ]
+        return hashlib.md5("".join(sorted(rows)).encode(), usedforsecurity=False).hexdigest()
+
 
 @dataclass(frozen=True)
 class Fingerprint:
@@ -93,68 +106,96 @@ class Loss:
         return f"{place}: {self.what}" + (f" at {self.key}" if self.key else "")
 
 
-def take(address: Address, keys: Mapping[str, tuple[str, ...]] | None = None) -> Fingerprint:
-    """Take the fingerprint of a database, all tables at the same moment.
-
-    Args:
-        address: the database.
-        keys: columns to tell a table's rows apart by, instead of its primary key; those the
-            table does not have (any more) are left out.
-    """
-    with closing(address.connect()) as connection:
-        # One snapshot for all tables; server-side cursors need a transaction anyway.
-        connection.set_session(isolation_level="REPEATABLE READ", readonly=True, autocommit=False)
+def take(address: Address) -> Fingerprint:
+    """Take the fingerprint of a database, all tables at the same moment."""
+    with closing(_open(address)) as connection:
         with connection.cursor() as cursor:
             cursor.execute(_PRIMARY_KEYS)
-            wanted = {table: tuple(key) for table, key in cursor} | dict(keys or {})
-            cursor.execute(_TABLES)
-            columns = {table: tuple(names) for table, names in cursor}
+            keys = {table: tuple(key) for table, key in cursor}
         return Fingerprint(
             {
-                table: _take_table(connection, table, names, wanted.get(table, ()))
-                for table, names in columns.items()
+                table: _take_table(connection, table, names, keys.get(table, ()))
+                for table, names in _columns(connection).items()
             }
         )
 
 
-def compare(before: Fingerprint, after: Fingerprint | Address) -> list[Loss]:
+def compare(before: Fingerprint, after: Address) -> list[Loss]:
     """Return what was lost or changed over the tables, rows and columns there were before.
 
     New tables, rows and columns are no loss. Rows are told apart by the key of ``before``, also
-    where the primary key has changed since (as 20201002000616 does for metadata_v3).
+    where the primary key has changed since (as 20201002000616 does for metadata_v3). Those of a
+    table that has nothing else than before are not read: the server tells it by one digest.
 
     Args:
         before: the earlier fingerprint.
-        after: the later one, or the database to take it from now.
+        after: the database to hold against it now.
     """
-    if isinstance(after, Address):
-        after = take(after, {name: table.key for name, table in before.tables.items()})
     losses: list[Loss] = []
-    for name, table in before.tables.items():
-        later = after.tables.get(name)
-        if later is None:
-            losses.append(Loss(name, "", None, "table dropped"))
-        else:
-            losses.extend(_compare_table(name, table, later))
+    with closing(_open(after)) as connection:
+        there = _columns(connection)
+        for name, table in before.tables.items():
+            columns = there.get(name)
+            if columns is None:
+                losses.append(Loss(name, "", None, "table dropped"))
+            elif not _is_same(connection, name, table, columns):
+                later = _take_table(connection, name, columns, table.key)
+                losses.extend(_compare_table(name, table, later))
     return losses
+
+
+def _open(address: Address) -> extensions.connection:
+    """Return a connection that sees all tables as they are at one moment."""
+    connection = address.connect()
+    # One snapshot for all tables; server-side cursors need a transaction anyway.
+    connection.set_session(isolation_level="REPEATABLE READ", readonly=True, autocommit=False)
+    return connection
+
+
+def _columns(connection: extensions.connection) -> dict[str, tuple[str, ...]]:
+    """Return the columns of each table."""
+    with connection.cursor() as cursor:
+        cursor.execute(_TABLES)
+        return {table: tuple(names) for table, names in cursor}
+
+
+def _digests(columns: tuple[str, ...]) -> sql.Composable:
+    """Return the expression of a row's digests in hexadecimal, end to end."""
+    # As text, which the server writes alike for equal values of any type, jsonb among them.
+    # NULL is told from the empty text: its digest is all zeros.
+    return sql.SQL(" || ").join(
+        sql.SQL("coalesce(left(md5({}::text), {digits}), repeat('0', {digits}))").format(
+            sql.Identifier(name), digits=sql.Literal(2 * _DIGEST)
+        )
+        for name in columns
+    )
+
+
+def _is_same(
+    connection: extensions.connection,
+    name: str,
+    before: TableFingerprint,
+    columns: tuple[str, ...],
+) -> bool:
+    """Tell whether a table has the rows it had before in the columns it had, and no others."""
+    if not set(before.columns) <= set(columns):
+        return False
+    query = sql.SQL(
+        "SELECT md5(coalesce(string_agg(row, '' ORDER BY row), ''))"
+        ' FROM (SELECT md5({}) COLLATE "C" AS row FROM {}) AS rows'
+    ).format(_digests(before.columns), sql.Identifier("public", name))
+    with connection.cursor() as cursor:
+        cursor.execute(query)
+        return bool(next(cursor)[0] == before.digest)
 
 
 def _take_table(
     connection: extensions.connection, table: str, columns: tuple[str, ...], wanted: tuple[str, ...]
 ) -> TableFingerprint:
     key = tuple(column for column in wanted if column in columns) or columns
-    # As text, which the server writes alike for equal values of any type, jsonb among them.
-    texts = {name: sql.SQL("{}::text").format(sql.Identifier(name)) for name in columns}
-    # NULL is told from the empty text: its digest is all zeros.
-    digests = [
-        sql.SQL("coalesce(left(md5({}), {digits}), repeat('0', {digits}))").format(
-            text, digits=sql.Literal(2 * _DIGEST)
-        )
-        for text in texts.values()
-    ]
     query = sql.SQL("SELECT jsonb_build_array({})::text, decode({}, 'hex') FROM {}").format(
-        sql.SQL(", ").join(texts[name] for name in key),
-        sql.SQL(" || ").join(digests),
+        sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(name)) for name in key),
+        _digests(columns),
         sql.Identifier("public", table),
     )
     rows: defaultdict[str, bytearray] = defaultdict(bytearray)
