@@ -15,6 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import mean, median
 
@@ -38,15 +40,15 @@ MOST = 1.25
 TIMES = 5
 
 
-def _used() -> float:
+def used() -> float:
     """Return the processor's time of all ended processes so far."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return ended.ru_utime + ended.ru_stime
 
 
-def _bare(python: Path, probe: Path, url: str) -> float:
-    """Return the seconds of a run and a resume of a flow, started by hand."""
-    before = _used()
+def bare(python: Path, probe: Path, url: str) -> float:
+    """Return the seconds of a run of a flow and of its resume, both started by hand."""
+    before = used()
     with tempfile.TemporaryDirectory() as folder:
         environment = {
             "USER": "compat",
@@ -64,63 +66,74 @@ def _bare(python: Path, probe: Path, url: str) -> float:
                 check=True,
                 capture_output=True,
             )
-    return _used() - before
+    return used() - before
 
 
-def _cell(run: Run, cell: Cell, python: Path, stack: Stack, attempt: int) -> tuple[float, float]:
-    """Return the seconds of a cell: of its client's programs, and of the harness itself."""
-    before, own = _used(), time.process_time()
-    outcome = run.clients.cell(cell, python, stack, attempt=attempt)
-    if not outcome.status.expected:
-        told = {name: check.reason for name, check in outcome.checks.items() if check.reason}
-        print(f"{cell.id}: {outcome.status.value}: {told}", file=sys.stderr)
-    return _used() - before, time.process_time() - own
-
-
-def main() -> int:
-    """Print a line for each client, and the mean; 1 where it is over its budget."""
-    names = sys.argv[1:] or CLIENTS
-    catalog, found, ratios = load(), find_interpreters(), []
+@contextmanager
+def prepared(names: Sequence[str], probe: str) -> Iterator[tuple[Run, list[tuple[Cell, Path]]]]:
+    """Yield a run over the newest reference service, and each client's cell and interpreter."""
+    catalog, found = load(), find_interpreters()
     with tempfile.TemporaryDirectory() as folder:
-        options = parse(
-            "compat",
-            [
-                *("--metaflow", ",".join(names), "--service", "2.5", "--probe", "basics"),
-                *("--backend", "embedded", "--results", folder),
-            ],
-            catalog,
-        )
+        given = ["--metaflow", ",".join(names), "--service", "2.5", "--probe", probe]
+        given += ["--backend", "embedded", "--results", folder]
+        options = parse("compat", given, catalog)
         chosen = {client: choose_python(client, found) for client in options.clients}
         pythons = {client: one for client, one in chosen.items() if not isinstance(one, str)}
         plan = make_plan(options, [OnPython(client, one[0]) for client, one in pythons.items()])
         run = Run(options, plan, Screen(Console(file=io.StringIO())))
         try:
-            _, stacks = run.services()
+            cells = []
             for cell in plan.cells:
                 minor, interpreter = pythons[cell.client]
                 wanted = run.clients.requirements(cell.client, plan.cells, minor)
                 python = tool_python(f"client-{cell.client.name}", wanted, str(interpreter))
-                assert cell.service is not None
-                stack = stacks.get(cell.service, cell.point)
-                probe, url = cell.probe.path, stack.running.url
-                _bare(python, probe, url)  # modules are compiled once
-                bare, cells, own = [], [], []
-                for attempt in range(1, TIMES + 1):
-                    bare.append(_bare(python, probe, url))
-                    programs, harness = _cell(run, cell, python, stack, attempt)
-                    cells.append(programs)
-                    own.append(harness)
-                ratios.append((median(cells) + median(own)) / median(bare))
-                print(
-                    f"{cell.client.name}: bare {median(bare):.2f} s, cell {median(cells):.2f} s and"
-                    f" {median(own):.2f} s of the harness: {ratios[-1]:.2f}",
-                    flush=True,
-                )
+                cells.append((cell, python))
+            yield run, cells
         finally:
             run.end()
+
+
+def stack_of(run: Run, cell: Cell) -> Stack:
+    """Return the stack of a cell, started if it is not there yet."""
+    assert cell.service is not None
+    return run.services()[1].get(cell.service, cell.point)
+
+
+def _cell(run: Run, cell: Cell, python: Path, attempt: int) -> tuple[float, float]:
+    """Return the seconds of a cell: of its client's programs, and of the harness itself."""
+    stack = stack_of(run, cell)
+    before, own = used(), time.process_time()
+    outcome = run.clients.cell(cell, python, stack, attempt=attempt)
+    if not outcome.status.expected:
+        told = {name: check.reason for name, check in outcome.checks.items() if check.reason}
+        print(f"{cell.id}: {outcome.status.value}: {told}", file=sys.stderr)
+    return used() - before, time.process_time() - own
+
+
+def _measure(run: Run, cell: Cell, python: Path) -> float:
+    """Return what a cell takes beside its bare flow, and print it."""
+    url, flow = stack_of(run, cell).running.url, cell.probe.path
+    by_hand, programs, own = [], [], []
+    for attempt in range(1, TIMES + 1):
+        by_hand.append(bare(python, flow, url))
+        of_client, of_harness = _cell(run, cell, python, attempt)
+        programs.append(of_client)
+        own.append(of_harness)
+    ratio = (median(programs) + median(own)) / median(by_hand)
     print(
-        f"a cell: {mean(ratios):.2f} of its bare flow (most: {MOST}); load {os.getloadavg()[0]:.1f}"
+        f"{cell.client.name}: bare {median(by_hand):.2f} s, cell {median(programs):.2f} s and"
+        f" {median(own):.2f} s of the harness: {ratio:.2f}",
+        flush=True,
     )
+    return ratio
+
+
+def main() -> int:
+    """Print a line for each client, and the mean; 1 where it is over its budget."""
+    with prepared(sys.argv[1:] or CLIENTS, "basics") as (run, cells):
+        ratios = [_measure(run, cell, python) for cell, python in cells]
+    load_now = os.getloadavg()[0]
+    print(f"a cell: {mean(ratios):.2f} of its bare flow (most: {MOST}); load {load_now:.1f}")
     return int(mean(ratios) > MOST)
 
 
