@@ -45,7 +45,7 @@ def test_whatever_is_started_bears_the_mark():
                 words = {one.arg: ast.unparse(one.value) for one in node.keywords}
                 given += [(path.name, words["env"])] if "env" in words else []
     assert given == [
-        ("guard.py", "{**os.environ, MARK: run}"),
+        ("guard.py", "{**os.environ, 'PYTHONPATH': str(ROOT), MARK: run}"),
         ("processes.py", "{**env, MARK: self.mark}"),
         ("api.py", "marked({'PATH': os.environ.get('PATH', os.defpath)})"),
         # Marked itself.
