@@ -53,6 +53,15 @@ class Coming:
         return nox.Session(self.runner)
 
 
+def installs(session: nox.Session) -> bool:
+    """Return whether nox installs anything in a session: with ``-R`` not where it is used again.
+
+    What tells it is private, and asked here only.
+    """
+    runner = session._runner  # noqa: SLF001 - see above
+    return not (runner.global_config.no_install and session.virtualenv._reused)  # noqa: SLF001
+
+
 def coming(session: nox.Session) -> list[Coming]:
     """Return all sessions there are, and whether nox is going to run them.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,16 +13,18 @@ from nox.command import CommandFailed
 
 from harness.catalog.interpreters import python_of
 from harness.catalog.releases import Client
-from harness.client.environment import beside, lacking
+from harness.cli.coming import installs
+from harness.client.environment import beside, holds, lacking
 from harness.core.blame import Evidence, blame
 from harness.core.outcome import Status
 from harness.core.plan import Cell
 from harness.machine.dependencies import Dependencies, packages_in, resolve
 from harness.machine.errors import InfraError
+from harness.machine.files import write_whole
 from harness.machine.installer import index_trouble
 from harness.machine.plain import plain
 from harness.machine.secrets import KNOWN
-from harness.machine.tools import compiling
+from harness.machine.tools import compiling, find_uv
 from harness.run.run import Run
 
 
@@ -36,9 +39,11 @@ def ready(
     minor = python_of(python)
     wanted = run.clients.requirements(client, cells, minor, deps)
     planned = next((cell.python for cell in cells if cell.client == client), "")
-    if deps.name or minor != planned or lacking(python, wanted) or beside(python, wanted):
+    # What is not pinned has no list: an index may have something newer.
+    listed = _list_of(python, wanted)
+    if deps.name or minor != planned or not listed.exists():
         return None
-    return python
+    return python if holds(python, listed.read_text("utf-8").splitlines()) else None
 
 
 def fill(
@@ -46,9 +51,10 @@ def fill(
 ) -> Path:
     """Install in a session's environment what cells of its client need; return its interpreter.
 
-    Dependencies that are not pinned are resolved first: what an earlier run left there decides
-    nothing. uv removes what else is there; what stays is told. The session ends, and the cells are
-    ``infra``, where the environment is not what is planned: with ``-R`` nox installs nothing.
+    All of it is resolved first, or taken from the list of the run that was the first to want the
+    same here: what an earlier run left decides nothing. uv removes what else is there; what stays
+    is told. The session ends, and the cells are ``infra``, where the environment is not what is
+    planned: with ``-R`` nox installs nothing.
     """
     python = Path(session.virtualenv.bin) / "python"
     # A reused environment may be that of another Python.
@@ -62,32 +68,53 @@ def fill(
     if planned and minor != planned:
         give_up(f"its environment has Python {minor}, {planned} is planned: nox -N makes it anew")
     wanted = run.clients.requirements(client, cells, minor, deps)
-    if deps.name:
-        try:
-            frozen = resolve(wanted, python, deps, client.released, fixed=[client.requirement])
-        except InfraError as error:
-            give_up(f"{' '.join(wanted)} could not be resolved with --deps {error}")
-        wanted = packages_in(frozen)
+    asked, listed = " ".join(wanted), _list_of(python, wanted)
+    # Without uv pip resolves for itself; what is not pinned does not come here then.
+    resolved = deps.name or listed.exists() or (find_uv() is not None and installs(session))
+    try:
+        frozen = _frozen(listed, wanted, python, client, deps) if resolved else wanted
+    except InfraError as error:
+        give_up(f"{asked} could not be resolved with --deps {error}")
+    wanted, failed = packages_in(frozen), None
+    # Only then: with --exact uv asks the index also where everything is there.
+    if not holds(python, wanted):
         failed = _why_not_frozen(session, frozen, deps.day(client.released))
-    else:
-        failed = _why_not_installed(session, wanted)
-    more = beside(python, wanted) if failed is None else []
-    if more and session.venv_backend == "uv":
-        # Only then: with --exact uv asks the index also where everything is there.
-        failed = _why_not_installed(session, ["--exact", *wanted])
-        more = beside(python, wanted)
     if failed is not None:
-        give_up(f"{' '.join(wanted)} could not be installed{failed and f': {failed}'}")
+        give_up(f"{asked} could not be installed{failed and f': {failed}'}")
     if missing := lacking(python, wanted):
         lacks = f"its environment lacks {' '.join(missing)}"
         give_up(f"{lacks}: without -R nox installs what is planned")
-    if more:
+    if resolved and not deps.name:
+        listed.parent.mkdir(exist_ok=True)
+        write_whole(listed, "\n".join(wanted).encode())
+    if more := beside(python, wanted):
         run.screen.say(f"{session.name}: {', '.join(more)} is installed, too, and not planned")
     return python
 
 
+def _list_of(python: Path, wanted: Sequence[str]) -> Path:
+    """Return the file of what pinned requirements came to in an environment, which it goes with."""
+    digest = hashlib.sha256("\n".join(wanted).encode()).hexdigest()[:12]
+    return python.parent.parent / "lists" / f"{digest}.txt"
+
+
+def _frozen(
+    listed: Path, wanted: Sequence[str], python: Path, client: Client, deps: Dependencies
+) -> list[str]:
+    """Return the lines of what is to be installed: those kept for what is pinned, else resolved.
+
+    Raises:
+        InfraError: when there is no such set.
+    """
+    if deps.name:
+        return resolve(wanted, python, deps, client.released, fixed=[client.requirement])
+    if listed.exists():
+        return listed.read_text("utf-8").splitlines()
+    return resolve(wanted, python, deps, client.released)
+
+
 def _why_not_frozen(session: nox.Session, frozen: Sequence[str], day: Sequence[str]) -> str | None:
-    """Install the lines of a requirements file and nothing else; return why that failed.
+    """Install the lines of a requirements file, by uv nothing else; return why that failed.
 
     Args:
         session: in whose environment.

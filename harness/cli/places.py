@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from harness.cli.postgres import check_images
 from harness.run.folder import check_results
 from harness.run.options import Options
 from harness.stack.database.binaries import check_restore, check_tls, check_variants
@@ -16,7 +17,7 @@ from harness.stack.store.choice import choose_datastores
 
 
 def check_places(options: Options) -> None:
-    """Raise UsageError for a place, a user, a database or a bucket that a run could not use."""
+    """Raise UsageError for a place, user, image, database or bucket that a run could not use."""
     check_results(options.results)
     somebody_elses = options.database_url is not None or options.service_url is not None
     embedded = options.backend == "embedded" and not somebody_elses
@@ -31,6 +32,8 @@ def check_places(options: Options) -> None:
         check_tls(modes, options.postgres, upgrade=options.postgres_upgrade)
     elif modes and options.postgres_upgrade:
         check_restore(modes, options.postgres)
+    if options.backend == "docker" and options.session != "local":
+        check_images(options)
     if options.service_url is not None:
         # A run that goes on finds the flows it wrote itself.
         allow = options.allow_existing or options.resumed is not None

@@ -5,14 +5,22 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
-from harness.machine.errors import UsageError, nearest
+from docker.utils import parse_repository_tag
+
+from harness.catalog.versions import load
+from harness.machine.errors import InfraError, UsageError, nearest
+from harness.run.options import Options
+from harness.stack.containers.engine import find_engine
+from harness.stack.containers.images import Images
 from harness.stack.database.binaries import system_majors
 from harness.stack.database.wheel import MAJORS
 
 _ALONE = "--postgres"
 _UPGRADE = "--postgres-upgrade"
+_IMAGE = "--postgres-image"
 
 
 def _given(raw: argparse.Namespace) -> tuple[str, str | None]:
@@ -83,3 +91,36 @@ def _check_tag(name: str, variant: str, tags: Sequence[str]) -> None:
             f"{name} {variant}: the image postgres is taken from {tags[0]} to {tags[-1]}"
             f"{nearest(variant, tags)}; versions.json lists them"
         )
+
+
+def check_images(options: Options) -> None:
+    """Refuse an image of PostgreSQL that a run over containers would not get; none is pulled.
+
+    Raises:
+        UsageError: which one, why, and what there is instead.
+        InfraError: when the engine is gone.
+    """
+    with closing(find_engine()) as engine:
+        images = Images(engine, options.pull, options.registry, lambda _: None)
+        for variant, image in options.postgres_images.items():
+            try:
+                images.check(image)
+            except InfraError as error:
+                asked = f"{_UPGRADE if options.postgres_upgrade else _ALONE} {variant}"
+                instead = _instead(image, images.tags_here(image), options.pull)
+                raise UsageError(
+                    f"{asked if variant else f'{_IMAGE} {image}'}: {error}{instead}"
+                ) from error
+
+
+def _instead(image: str, here: Sequence[str], pull: str) -> str:
+    """Return which tags there are instead of that of an image that cannot be had."""
+    repository, tag = parse_repository_tag(image)
+    known = load().postgres.tags if repository == "postgres" and pull != "never" else ()
+    if not known and not here:
+        return ""
+    # Of 18-alpin all that is like a major is its beginning.
+    close = nearest(tag or "", [*here, *known]) or nearest((tag or "")[:2], known)
+    told = [f"versions.json lists {known[0]} to {known[-1]}"] if known else []
+    told += [f"the engine has {', '.join(here)}"] if here else []
+    return f"{close}; {', '.join(told)}"

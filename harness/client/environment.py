@@ -59,6 +59,17 @@ def lacking(interpreter: Path, requirements: Sequence[str]) -> list[str]:
     ]
 
 
+def holds(interpreter: Path, lines: Sequence[str]) -> bool:
+    """Return whether an environment holds what a whole list names, and nothing else.
+
+    Args:
+        interpreter: its Python.
+        lines: a requirement for each package, with its version.
+    """
+    named = {canonicalize_name(Requirement(line).name) for line in lines}
+    return named == set(_by_name(interpreter)) and not lacking(interpreter, lines)
+
+
 def beside(interpreter: Path, requirements: Sequence[str]) -> list[str]:
     """Return the names of what is installed in an environment and no requirement asks for.
 

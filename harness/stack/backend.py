@@ -115,7 +115,7 @@ def _containers(
     belongings = Belongings(engine, run_id, keep=options.keep)
     images = Images(engine, options.pull, options.registry, say)
     passwords = _passwords(options)
-    wanted = {one: options.postgres_image or f"postgres:{one}" for one in options.postgres}
+    wanted = options.postgres_images
     databases = {
         (variant, tls, scenario): ContainerPostgres(
             belongings,

@@ -59,3 +59,8 @@ class StackOptions:
     s3_endpoint: str | None
     s3_image: str | None
     keep: bool
+
+    @property
+    def postgres_images(self) -> dict[str, str]:
+        """The name and tag of the database's image in containers, for each PostgreSQL."""
+        return {one: self.postgres_image or f"postgres:{one}" for one in self.postgres}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.client.environment import beside, describe_environment, lacking
+from harness.client.environment import beside, describe_environment, holds, lacking
 
 INSTALLED = {
     "metaflow": ("2.19.39", ["boto3", 'tools-of-tests; extra == "dev"']),
@@ -41,6 +41,15 @@ def test_what_nothing_asks_for_is_beside(python):
     assert beside(python, ["metaflow==2.19.39"]) == ["numpy", "pandas", "pyarrow"]
     assert beside(python, ["metaflow", "pandas>=3"]) == ["pyarrow"]
     assert beside(python, ["metaflow", "pandas[arrow]>=3"]) == []
+
+
+def test_a_list_is_held_whole_or_not_at_all(python):
+    whole = [f"{name.replace('-', '_')}=={version}" for name, (version, _) in INSTALLED.items()]
+    assert holds(python, whole)
+    # An installer counts, too: a client may import it.
+    assert not holds(python, whole[:-1])
+    assert not holds(python, [*whole, "six==1.17"])
+    assert not holds(python, [*whole[:-1], "pip==26"])
 
 
 def test_what_lies_in_a_folder_is_told_by_that_folder(python):

@@ -447,15 +447,35 @@ def test_another_release_than_was_asked_for_is_infra(
     assert "sha256:" in reason
 
 
-def test_no_image_at_all_ends_the_run_at_once(over_containers: Callable[..., NoxRun]) -> None:
-    done = over_containers("compat", *SMALL, "--service", "v2.5.0", "--postgres-image", "none")
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("compat", "--postgres-image", "none"), "--postgres-image postgres:none: asking for "),
+        (("compat", "--postgres", "16,16-none"), "--postgres 16-none: asking for "),
+        (("fixed_db", "--postgres-upgrade", "16,18-none"), "--postgres-upgrade 18-none: asking "),
+        (("compat", "--postgres", "16-none", "--pull", "never"), "--postgres 16-none: the image "),
+    ],
+)
+def test_an_image_of_postgres_that_is_not_to_be_had_starts_nothing(
+    registry: str, env: dict[str, str], tmp_path: Path, given: Sequence[str], said: str
+) -> None:
+    session, *asked = given
+    results = tmp_path / "results"
+    words = ("--results", str(results), *SMALL, "--service", "v2.5.0", *asked)
+    done = nox("-s", session, "--", *words, "--registry", registry, env=env)
 
-    assert done.code != 0
-    assert [cell["status"] for cell in done.cells] == [Status.INFRA.value]
-    assert "library/postgres:none" in done.cells[0]["checks"]["run"]["reason"]
+    assert done.returncode != 0
+    (line,) = [one for one in done.stderr.splitlines() if one.startswith("error:")]
+    assert line.startswith(f"error: {said}"), line
+    assert ("--pull is 'never'" if "never" in given else "there is no such tag") in line
+    assert not results.exists()
 
 
-def test_pull_never_says_which_image_is_missing(over_containers: Callable[..., NoxRun]) -> None:
+def test_pull_never_says_which_image_is_missing(
+    registry: str, engine: Engine, over_containers: Callable[..., NoxRun]
+) -> None:
+    # Without that of the database nothing would begin.
+    engine.client.images.pull(f"{registry}/library/postgres:{load().postgres.default}")
     done = over_containers("compat", *SMALL, "--service", NO_STAND_IN, "--pull", "never")
 
     assert done.code != 0

@@ -39,7 +39,7 @@ def test_an_index_that_cannot_be_reached_is_named(tmp_path: Path):
     assert status is Status.INFRA
     unreachable = "the package index http://127.0.0.1:9 cannot be reached: "
     assert reason.startswith(f"metaflow=={ABSENT}")
-    assert f" could not be installed: {unreachable}" in reason
+    assert f" could not be resolved with --deps pinned: {unreachable}" in reason
     assert "\n" not in reason
     assert reason in found.output
     assert "hidden" not in found.output

@@ -77,6 +77,13 @@ def test_what_is_planned_is_what_is_installed(tmp_path: Path) -> None:
     plain = _hello(tmp_path / "plain")
     assert plain.code == 0, plain.output
     assert "iniconfig" not in _packages(plain)
+    # An older one of what the client requires itself, and an installer.
+    older = _hello(tmp_path / "older", "--with", "idna<3.7 wheel")
+    assert older.code == 0, older.output
+    assert _packages(older)["idna"] == "3.6"
+    again = _hello(tmp_path / "again")
+    assert again.code == 0, again.output
+    assert _packages(again) == _packages(plain)
 
 
 def test_what_rests_on_a_pin_is_red_without_it_and_a_day_gives_one_list(tmp_path: Path) -> None:

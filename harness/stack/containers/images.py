@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from docker.errors import APIError, ImageNotFound
+from docker.utils import parse_repository_tag
 
 from harness.machine.errors import InfraError
 from harness.stack.containers.engine import CONFLICT, Engine, next_step
@@ -108,6 +109,40 @@ class Images:
             raise image
         return image
 
+    def check(self, name: str) -> None:
+        """Ask whether an image can be had, and pull nothing.
+
+        Raises:
+            InfraError: when it cannot: why, what to do. An answer that says nothing of the image
+                is left to the pull.
+        """
+        reference = self.reference(name)
+        with self._engine.doing(f"image {reference}"):
+            there = self._inspect(reference, pulled=False) is not None
+            if self._policy == "never" and not there:
+                raise InfraError(_not_here(reference))
+            if self._policy == "never" or (there and self._policy == "missing"):
+                return
+            try:
+                self._engine.client.images.get_registry_data(reference)
+            except APIError as error:
+                text = str(error.explanation)
+                # Engines that know no such question answer 404, too, and may pull it well.
+                if next_step(text) or f"{reference}: not found" in text:
+                    raise InfraError(_refused("asking for", reference, text)) from error
+
+    def tags_here(self, name: str) -> list[str]:
+        """Return the tags of an image's repository that are on the engine, in order.
+
+        Raises:
+            InfraError: when the engine does not tell.
+        """
+        repository, _ = parse_repository_tag(self.reference(name))
+        with self._engine.doing(f"asking for the images {repository}"):
+            found = self._engine.client.images.list(name=repository)
+        tags = [parse_repository_tag(tag) for image in found for tag in image.tags]
+        return sorted(tag for where, tag in tags if where == repository and tag)
+
     def use(self, name: str, start: Callable[[Image], Made]) -> Made:
         """Return what ``start`` makes from an image, which is brought now if it was not before.
 
@@ -169,7 +204,7 @@ class Images:
         if found and self._policy != "always":
             return found
         if self._policy == "never":
-            raise InfraError(f"the image {reference} is not on the engine, and --pull is 'never'")
+            raise InfraError(_not_here(reference))
         self._pull(reference)
         # What was there before, if older, stays the user's: --pull always must not remove it.
         pulled = self._inspect(reference, pulled=found is None)
@@ -210,15 +245,19 @@ class Images:
                 refusal = str(event.get("error", refusal))
                 progress.event(event)
         except APIError as error:
-            raise InfraError(_refused(reference, str(error.explanation))) from error
+            raise InfraError(_refused("pulling", reference, str(error.explanation))) from error
         if refusal:
-            raise InfraError(_refused(reference, refusal))
+            raise InfraError(_refused("pulling", reference, refusal))
         self._say(f"pulled {reference} in {time.monotonic() - started:.0f} s")
 
 
-def _refused(reference: str, said: str) -> str:
+def _not_here(reference: str) -> str:
+    return f"the image {reference} is not on the engine, and --pull is 'never'"
+
+
+def _refused(doing: str, reference: str, said: str) -> str:
     text = " ".join(said.split())
-    return f"pulling {reference}: {text}{next_step(text)}"
+    return f"{doing} {reference}: {text}{next_step(text)}"
 
 
 class _Progress:

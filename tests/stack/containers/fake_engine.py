@@ -6,13 +6,13 @@ import json
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-Answer = tuple[int, list[dict[str, Any]]]
+Answer = tuple[int, list[Any]]
 
 
 class _FakeEngine:
@@ -58,6 +58,33 @@ class RefusingEngine(_FakeEngine):
         if request.startswith("POST "):
             return 200, [{"status": "Pulling"}, {"error": self._refusal}]
         return 404, [{"message": "No such image"}]
+
+
+class RegistryEngine(_FakeEngine):
+    """Has some images, and asks a registry for others; it pulls none.
+
+    Args:
+        here: names of those it has.
+        answers: status and message of the registry, by name.
+    """
+
+    def __init__(self, here: Sequence[str], answers: Mapping[str, tuple[int, str]]) -> None:
+        self._here = here
+        self._answers = answers
+        super().__init__()
+
+    def answer(self, request: str, query: dict[str, str], body: dict[str, Any]) -> Answer:  # noqa: ARG002
+        """Do what is asked, of the little that is known here."""
+        if request == "GET /images/json":
+            return 200, [[{"Id": name} for name in self._here]]
+        if image := re.fullmatch(r"GET /images/(.+)/json", request):
+            if image[1] in self._here:
+                return 200, [{"Id": image[1], "RepoTags": [image[1]], "RepoDigests": []}]
+            return 404, [{"message": f"No such image: {image[1]}"}]
+        if image := re.fullmatch(r"GET /distribution/(.+)/json", request):
+            code, said = self._answers[image[1]]
+            return code, [{"message": said, "Descriptor": {"digest": "sha256:1"}}]
+        raise AssertionError(request)
 
 
 class ImageEngine(_FakeEngine):
@@ -137,7 +164,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_GET = do_POST = do_DELETE = _do  # noqa: N815 - the names they have
 
-    def _answer(self, code: int, bodies: list[dict[str, Any]]) -> None:
+    def _answer(self, code: int, bodies: list[Any]) -> None:
         """Answer in chunks, as engines do; the SDK takes anything else for a failure."""
         self.send_response(code)
         if code == 204:

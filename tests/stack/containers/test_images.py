@@ -128,3 +128,17 @@ def test_several_are_brought_and_each_failure_is_its_own(engine: Engine, registr
     assert isinstance(found[good], Image)
     assert "there is no such tag" in str(found[bad])
     assert sum(line.startswith("pulling ") for line in said) == 2
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("policy", ["missing", "always"])
+def test_whether_an_image_can_be_had_is_asked_without_a_pull(
+    engine: Engine, registry: str, policy: str
+) -> None:
+    said: list[str] = []
+    images = Images(engine, policy, registry, said.append)
+    images.check(f"{SERVICE}:2.0.4")
+    with pytest.raises(InfraError, match="there is no such tag") as raised:
+        images.check(f"{SERVICE}:9.9.9")
+    assert str(raised.value).startswith(f"asking for {registry}/{SERVICE}:9.9.9: ")
+    assert said == []
