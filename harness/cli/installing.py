@@ -86,7 +86,7 @@ def fill(
         give_up(f"{lacks}: without -R nox installs what is planned")
     if resolved and not deps.name:
         listed.parent.mkdir(exist_ok=True)
-        write_whole(listed, "\n".join(wanted).encode())
+        write_whole(listed, "".join(f"{line}\n" for line in wanted).encode())
     if more := beside(python, wanted):
         run.screen.say(f"{session.name}: {', '.join(more)} is installed, too, and not planned")
     return python
