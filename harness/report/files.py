@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from harness.core.view import View
@@ -28,15 +29,17 @@ def write_reports(view: View, folder: Path, environment: Mapping[str, str] = os.
         folder: where to write.
         environment: where the summary of a CI step is named.
     """
+    renderers: dict[str, Callable[[View], str]] = {
+        "results.json": render_results,
+        "report.html": partial(render_html, folder=folder),
+        "junit.xml": render_junit,
+        "badge.svg": render_badge,
+    }
+    # One after the other: of 50,000 cells each takes tens of megabytes.
+    for name, render in renderers.items():
+        write_whole(folder / name, render(view).encode())
     markdown = render_markdown(view)
-    for name, text in (
-        ("results.json", render_results(view)),
-        ("report.html", render_html(view, folder)),
-        ("junit.xml", render_junit(view)),
-        ("report.md", markdown),
-        ("badge.svg", render_badge(view)),
-    ):
-        write_whole(folder / name, text.encode())
+    write_whole(folder / "report.md", markdown.encode())
     if environment.get(SUMMARY_VARIABLE):
         # Appended: other commands of the step may have written to it.
         with Path(environment[SUMMARY_VARIABLE]).open("a", encoding="utf-8") as summary:
