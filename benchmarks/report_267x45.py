@@ -108,7 +108,7 @@ def main() -> int:
         journal = entries(folder)
         started = time.perf_counter()
         pages = {"report": folder / "report.html", "bare table": folder / "bare.html"}
-        pages["report"].write_text(render_html(journal, folder), encoding="utf-8")
+        pages["report"].write_text("".join(render_html(journal, folder)), encoding="utf-8")
         drawn = time.perf_counter() - started
         pages["bare table"].write_text(bare(journal), encoding="utf-8")
         opened: dict[str, list[float]] = {name: [] for name in pages}

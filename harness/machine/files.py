@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file in one step: no reader sees half of it, and whoever is killed leaves none."""
+def write_whole(path: Path, content: bytes | Iterable[bytes]) -> None:
+    """Write a file in one step: no reader sees half of it, and whoever is killed leaves none.
+
+    Args:
+        path: the file.
+        content: all of it, or its pieces.
+    """
     unfinished = path.with_name(f".{path.name}.tmp")
-    unfinished.write_bytes(content)
+    with unfinished.open("wb") as file:
+        file.writelines([content] if isinstance(content, bytes) else content)
     unfinished.replace(path)

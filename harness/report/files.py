@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from harness.core.view import View
@@ -29,17 +28,17 @@ def write_reports(view: View, folder: Path, environment: Mapping[str, str] = os.
         folder: where to write.
         environment: where the summary of a CI step is named.
     """
-    renderers: dict[str, Callable[[View], str]] = {
-        "results.json": render_results,
-        "report.html": partial(render_html, folder=folder),
-        "junit.xml": render_junit,
-        "badge.svg": render_badge,
+    markdown = render_markdown(view)
+    renderers: dict[str, Callable[[], Iterable[str]]] = {
+        "results.json": lambda: render_results(view),
+        "report.html": lambda: render_html(view, folder),
+        "junit.xml": lambda: render_junit(view),
+        "report.md": lambda: [markdown],
+        "badge.svg": lambda: [render_badge(view)],
     }
     # One after the other: of 50,000 cells each takes tens of megabytes.
     for name, render in renderers.items():
-        write_whole(folder / name, render(view).encode())
-    markdown = render_markdown(view)
-    write_whole(folder / "report.md", markdown.encode())
+        write_whole(folder / name, (piece.encode() for piece in render()))
     if environment.get(SUMMARY_VARIABLE):
         # Appended: other commands of the step may have written to it.
         with Path(environment[SUMMARY_VARIABLE]).open("a", encoding="utf-8") as summary:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple, TypedDict
 
 import jinja2
+from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
 from harness.core.axes import walk_name
@@ -61,8 +62,8 @@ def environment() -> jinja2.Environment:
     return made
 
 
-def render_html(view: View, folder: Path) -> str:
-    """Return the page.
+def render_html(view: View, folder: Path) -> Iterator[str]:
+    """Yield the page in pieces.
 
     Args:
         view: the journal.
@@ -77,7 +78,7 @@ def render_html(view: View, folder: Path) -> str:
     return (
         environment()
         .get_template("report.html.j2")
-        .render(
+        .generate(
             style=Markup(_asset("report.css")),  # noqa: S704 - our own file, not a user's text
             script=Markup(_asset("report.js")),  # noqa: S704 - our own file, not a user's text
             headline=headline(view, wrong),
@@ -101,7 +102,7 @@ def render_html(view: View, folder: Path) -> str:
             walks=[list(found) for _, found in groupby(filter(_NUMBER, stages), key=walk)],
             probes=_unique(cell.probe for cell in found),
             checks=_unique(name for cell in found for name in cell.checks),
-            data=_data(view, found, grids) | {"stages": [_stage(stage) for stage in stages]},
+            data=_data(view, found, grids, stages),
             evidence=_evidence(view, found, wrong, folder) | _stage_evidence(stages, folder),
         )
     )
@@ -219,25 +220,23 @@ def _grid(view: View, sides: Sides, key: tuple[str, Page], found: Sequence[CellE
 
 
 def _data(
-    view: View, found: Sequence[CellEntry], grids: dict[tuple[str, Page], _Grid]
-) -> dict[str, object]:
-    """Return what the script needs: cells by grid, row and column; outcomes kept once."""
+    view: View,
+    found: Sequence[CellEntry],
+    grids: dict[tuple[str, Page], _Grid],
+    stages: Iterable[StageEntry],
+) -> Iterator[Markup]:
+    """Yield the JSON that the script needs: cells by grid, row and column; outcomes kept once."""
     outcomes: dict[_Outcome, int] = {}
-    listed: dict[int, dict[str, object]] = {}
+    places: dict[int, tuple[int, int, int, int]] = {}
     for number, grid in enumerate(grids.values()):
         rows = {client: row for row, client in enumerate(grid.clients)}
         columns = {place: at for at, place in enumerate(grid.columns)}
         for (client, place), inside in grid.cells.items():
             for cell in inside:
-                listed[id(cell)] = {
-                    "grid": number,
-                    "row": rows[client],
-                    "column": columns[place],
-                    # Thousands of cells come out alike, and the page holds each outcome once.
-                    "outcome": outcomes.setdefault(_outcome(cell), len(outcomes)),
-                    **_facts(view, cell),
-                }
-    return {
+                # Thousands of cells come out alike, and the page holds each outcome once.
+                outcome = outcomes.setdefault(_outcome(cell), len(outcomes))
+                places[id(cell)] = number, rows[client], columns[place], outcome
+    head = {
         "statuses": [
             {"word": status.value, "sign": status.sign, "expected": status.expected}
             for status in worst_first()
@@ -253,8 +252,17 @@ def _data(
             for grid in grids.values()
         ],
         "outcomes": list(outcomes),
-        "cells": [listed[id(cell)] for cell in found],
+        "stages": [_stage(stage) for stage in stages],
     }
+    # Cell by cell: all of them together would be larger than all else that is known of them.
+    yield htmlsafe_json_dumps(head)[:-1] + Markup(', "cells": [')
+    comma = Markup("")
+    for cell in found:
+        words = ("grid", "row", "column", "outcome")
+        where = dict(zip(words, places[id(cell)], strict=True))
+        yield comma + htmlsafe_json_dumps({**where, **_facts(view, cell)})
+        comma = Markup(", ")
+    yield Markup("]}")
 
 
 _Outcome = tuple[tuple[str, str, str], ...]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import NamedTuple
 from xml.etree import ElementTree as ET
@@ -34,6 +35,8 @@ _ELEMENTS = {
     Status.NOT_RUN: "skipped",
 }
 
+_COUNTED = {"tests": None, "failures": "failure", "errors": "error", "skipped": "skipped"}
+
 
 class _Case(NamedTuple):
     """One case.
@@ -55,14 +58,31 @@ class _Case(NamedTuple):
     inferred: bool = False
 
 
-def render_junit(view: View) -> str:
-    """Return the XML.
+def render_junit(view: View) -> Iterator[str]:
+    """Yield the XML in pieces.
 
     A suite is a client in a session; its properties hold the totals of its cells
     (``cells.pass``). Stages, and services by themselves, are suites of their own. Every case but a
     pass, and but the skipped ones of the client's age, says in ``type`` which status it is.
     """
-    root = ET.Element("testsuites", {"name": "metaflow-compat"})
+    suites, sums = [], dict.fromkeys((*_COUNTED, "time"), 0.0)
+    for suite in _suites(view):
+        _add_up(suite)
+        sums = {name: sum_ + float(suite.get(name, 0)) for name, sum_ in sums.items()}
+        ET.indent(suite, " ", level=1)
+        # The sums of all come first in the file, and a suite of elements is large.
+        suites.append(zlib.compress(ET.tostring(suite, encoding="utf-8"), level=1))
+    # Jenkins knows no sum of what was skipped in all suites.
+    counts = {name: f"{sum_:.0f}" for name, sum_ in sums.items() if name not in {"skipped", "time"}}
+    told = {"name": "metaflow-compat", **counts, "time": f"{sums['time']:.2f}"}
+    root = ET.tostring(ET.Element("testsuites", told), encoding="unicode", xml_declaration=True)
+    yield f"{root.removesuffix(' />')}>"
+    for packed in suites:
+        yield f"\n {zlib.decompress(packed).decode().rstrip()}"
+    yield "\n</testsuites>\n"
+
+
+def _suites(view: View) -> Iterator[ET.Element]:
     suites: dict[str, list[CellEntry]] = {}
     told: dict[str, str] = {}
     for cell in view.cells:
@@ -70,19 +90,17 @@ def render_junit(view: View) -> str:
         suites.setdefault(f"{session} {cell.client}", []).append(cell)
     for name, found in suites.items():
         cases = [case for cell in found for case in _cell_cases(view, cell, told)]
-        suite = _suite(root, name, cases, view.runs[found[0].run].at)
+        suite = _suite(name, cases, view.runs[found[0].run].at)
         counts = {f"cells.{status}": n for status, n in totals(found).items()}
         counts["reused"] = sum(cell.reused is not None for cell in found)
         counts["inferred"] = sum(cell.inferred is not None for cell in found)
         flaky = [view.name(cell) for cell in found if view.flaky(cell)]
         _properties(suite, counts | dict.fromkeys((f"flaky {cell}" for cell in flaky), 1))
+        yield suite
     for name, walked in (("services", False), ("stages", True)):
         stages = [stage for stage in view.stages if bool(stage.stage) is walked]
         if stages:
-            _suite(root, name, [_stage_case(stage) for stage in stages], stages[0].at)
-    _add_up(root)
-    ET.indent(root, " ")
-    return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+            yield _suite(name, [_stage_case(stage) for stage in stages], stages[0].at)
 
 
 def _cell_cases(view: View, cell: CellEntry, told: dict[str, str]) -> Iterable[_Case]:
@@ -121,9 +139,9 @@ def _stage_case(stage: StageEntry) -> _Case:
     return _Case(stage.run, name, stage.status, first, text, seconds, source_words(stage))
 
 
-def _suite(root: ET.Element, name: str, cases: Iterable[_Case], begun: datetime) -> ET.Element:
+def _suite(name: str, cases: Iterable[_Case], begun: datetime) -> ET.Element:
     # The schemas of JUnit reports know no time zone.
-    suite = ET.SubElement(root, "testsuite", {"name": name, "timestamp": begun.isoformat()[:19]})
+    suite = ET.Element("testsuite", {"name": name, "timestamp": begun.isoformat()[:19]})
     _properties(suite, {})
     for case in cases:
         element = ET.SubElement(
@@ -155,17 +173,10 @@ def _properties(suite: ET.Element, values: dict[str, int]) -> None:
         ET.SubElement(properties, "property", {"name": name, "value": str(value)})
 
 
-def _add_up(root: ET.Element) -> None:
-    """Set the counts that servers read from suites, and from all of them."""
-    for suite in (*root.iter("testsuite"), root):
-        cases = list(suite.iter("testcase"))
-        for name, element in (
-            ("tests", None),
-            ("failures", "failure"),
-            ("errors", "error"),
-            ("skipped", "skipped"),
-        ):
-            count = sum(element is None or case.find(element) is not None for case in cases)
-            if suite is not root or name != "skipped":  # Jenkins knows no such sum of all suites
-                suite.set(name, str(count))
-        suite.set("time", f"{sum(float(case.get('time', 0)) for case in cases):.2f}")
+def _add_up(suite: ET.Element) -> None:
+    """Set the counts that servers read from a suite."""
+    cases = list(suite.iter("testcase"))
+    for name, element in _COUNTED.items():
+        count = sum(element is None or case.find(element) is not None for case in cases)
+        suite.set(name, str(count))
+    suite.set("time", f"{sum(float(case.get('time', 0)) for case in cases):.2f}")

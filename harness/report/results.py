@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Literal
 
@@ -75,8 +76,11 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     cells: list[CellResult]
 
 
-def render_results(view: View) -> str:
-    """Return the JSON text."""
+_NO_CELLS = '"cells": []\n}'
+
+
+def render_results(view: View) -> Iterator[str]:
+    """Yield the JSON text in pieces: of 50,000 cells it takes as much as all that is known."""
     found = findings(view)
     results = Results(
         green=view.green,
@@ -91,9 +95,23 @@ def render_results(view: View) -> str:
         runs=list(view.runs.values()),
         environments=list(view.environments.values()),
         stages=view.stages,
-        cells=[_result(view, cell) for cell in view.cells],
+        cells=[],
     )
-    return msgspec.json.format(msgspec.json.encode(results), indent=1).decode() + "\n"
+    text = _formatted(results)
+    cells = view.cells
+    if not cells:
+        yield f"{text}\n"
+        return
+    yield text.removesuffix(_NO_CELLS) + '"cells": ['
+    for number, cell in enumerate(cells):
+        # No text of JSON has a line's end in it: what looks like one is one.
+        inside = _formatted(_result(view, cell)).replace("\n", "\n  ")
+        yield f"{',' if number else ''}\n  {inside}"
+    yield "\n ]\n}\n"
+
+
+def _formatted(value: object) -> str:
+    return msgspec.json.format(msgspec.json.encode(value), indent=1).decode()
 
 
 def _result(view: View, cell: CellEntry) -> CellResult:

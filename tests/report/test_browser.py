@@ -43,7 +43,7 @@ def chromium() -> Iterator[webdriver.Chrome]:
 @pytest.fixture
 def page(results: Path, chromium: webdriver.Chrome) -> Iterator[Page]:
     file = results / "report.html"
-    file.write_text(render_html(View(read(results)), results), encoding="utf-8")
+    file.write_text("".join(render_html(View(read(results)), results)), encoding="utf-8")
     opened = Page(chromium, file.as_uri())
     opened.open()
     yield opened
@@ -219,7 +219,7 @@ def test_a_stage_opens_its_own_grid(tmp_path: Path, chromium: webdriver.Chrome):
         stages=[journals.stage(n, s) for n, s in enumerate(journals.SERVICES, start=1)],
     )
     file = tmp_path / "report.html"
-    file.write_text(render_html(entries, tmp_path), encoding="utf-8")
+    file.write_text("".join(render_html(entries, tmp_path)), encoding="utf-8")
     page = Page(chromium, file.as_uri())
     page.open()
     page.one('[data-stage$=" 2"]').click()
@@ -245,7 +245,9 @@ def test_it_prints_without_its_controls(page: Page):
 def test_one_grid_of_several_can_be_looked_at_alone(tmp_path: Path, chromium: webdriver.Chrome):
     cells = [journals.cell("2.0.5", "v2.3.0", datastore=kind) for kind in ("local", "s3")]
     file = tmp_path / "report.html"
-    file.write_text(render_html(journals.write(tmp_path, cells), tmp_path), encoding="utf-8")
+    file.write_text(
+        "".join(render_html(journals.write(tmp_path, cells), tmp_path)), encoding="utf-8"
+    )
     page = Page(chromium, file.as_uri())
     page.open("#grid=compat · s3 data")
     shown = page.all("section.grid:not([hidden]) h2")
@@ -261,7 +263,7 @@ def test_what_is_inferred_is_marked_in_its_square_and_panel(tmp_path: Path, chro
     )
     view = journals.write(tmp_path, [guessed, journals.cell("2.19.39", "v2.5.1")])
     file = tmp_path / "report.html"
-    file.write_text(render_html(view, tmp_path), encoding="utf-8")
+    file.write_text("".join(render_html(view, tmp_path)), encoding="utf-8")
     page = Page(chromium, file.as_uri())
     page.open()
     square, ran = (page.square("2.19.39", column) for column in (0, 1))

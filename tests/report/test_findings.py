@@ -230,7 +230,7 @@ def test_the_same_failure_of_all_probes_is_told_once_with_its_places(tmp_path: P
     ]
     assert len(failure.cells) == 2 * 2 * 2 * len(PROBES)
     assert render_markdown(view).count(IMPORT) == 1
-    page = render_html(view, tmp_path).partition("<script")[0]
+    page = "".join(render_html(view, tmp_path)).partition("<script")[0]
     assert page.count("ImportError: cannot import name") == 1
     assert page.count("</b>: basics, card and 5 more probes: run <a") == 1
 
@@ -386,7 +386,7 @@ def test_crossed_clients_are_told_by_reader_and_writer(tmp_path: Path):
     assert bad == [(2, 1), (3, 1), (2, 2), (3, 2)]
     markdown = render_markdown(view)
     assert markdown.index("| reader |") < markdown.index("| resumer |")
-    page = render_html(view, tmp_path)
+    page = "".join(render_html(view, tmp_path))
     corners = [f'class="corner">{name}</th>' for name in ("reader", "resumer")]
     assert page.index(corners[0]) < page.index(corners[1])
 
@@ -409,7 +409,7 @@ def test_who_resumed_is_blamed_not_who_read_it(tmp_path: Path):
     (grid,) = grid_tables(view, view.cells)
     rows = [str(row) for row in next(iter(grid.columns)).cells]
     assert rows == [*both, "2.19.39 (read by 2.17.4)"]
-    page = render_html(view, tmp_path)
+    page = "".join(render_html(view, tmp_path))
     assert "2.19.39 (read by 2.17.4)" in page
 
 
@@ -441,4 +441,4 @@ def test_known_failures_are_told_once_with_their_ranges_in_every_report(tmp_path
     assert known_failures(view) == [sentence]
     assert findings(view) == []
     assert sentence in render_markdown(view)
-    assert sentence in render_html(view, tmp_path)
+    assert sentence in "".join(render_html(view, tmp_path))

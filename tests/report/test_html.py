@@ -42,7 +42,7 @@ class _Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def page(results: Path) -> str:
-    return render_html(View(read(results)), results)
+    return "".join(render_html(View(read(results)), results))
 
 
 def test_it_is_valid_html(page: str):
@@ -92,7 +92,7 @@ def test_a_square_nothing_is_known_of_is_not_run(tmp_path: Path):
     entries = journals.write(
         tmp_path, [journals.cell("2.0.5", "v2.3.0"), journals.cell("2.2.13", "v2.4.0")]
     )
-    assert render_html(entries, tmp_path).count('<td class="not-run">') == 2
+    assert "".join(render_html(entries, tmp_path)).count('<td class="not-run">') == 2
 
 
 def test_only_cells_that_are_not_as_expected_bring_evidence(page: str, results: Path):
@@ -115,7 +115,7 @@ def test_too_much_evidence_is_named_but_one_cell_of_each_finding_keeps_its_own(
         )
         for client, reason in (("2.0.5", "one"), ("2.2.13", "one"), ("2.7.23", "other"))
     ]
-    page = render_html(journals.write(tmp_path, cells), tmp_path)
+    page = "".join(render_html(journals.write(tmp_path, cells), tmp_path))
     evidence = json.loads(_Page(page).scripts["evidence"])
     shown = {name.split("/")[1]: items[0]["text"] for name, items in evidence.items()}
     assert shown["2.0.5"].startswith("2.0.5")
@@ -146,7 +146,7 @@ def test_the_timeline_shows_what_each_stage_did(tmp_path: Path):
     )
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "stage-2.log").write_text("the service stopped")
-    page = render_html(entries, tmp_path)
+    page = "".join(render_html(entries, tmp_path))
     evidence = json.loads(_Page(page).scripts["evidence"])
     run = "20261101-120000-compat-1a2b"
     assert [item["text"] for item in evidence[f"{run} 2"]] == ["the service stopped"]
@@ -200,7 +200,7 @@ def test_the_headline_counts_known_failures_and_steps_that_are_no_way_back(tmp_p
 
 def test_nothing_ran_is_said_and_not_green(tmp_path: Path):
     entries = journals.write(tmp_path, [])
-    page = render_html(entries, tmp_path)
+    page = "".join(render_html(entries, tmp_path))
     assert "No cell ran: nothing is known" in page
     assert '<h1 class="bad">' in page
 
@@ -215,11 +215,11 @@ def test_a_grid_of_a_ui_says_what_its_columns_are(tmp_path: Path):
     cells = [journals.cell("2.0.5", "v2.3.0"), journals.cell("2.0.5", "v2.3.0", session="ui 2.1.0")]
     of_ui = "of a UI: it shows what the rows say"
     written = "service they were written with: how this UI shows the runs"
-    both = render_html(journals.write(tmp_path / "both", cells), tmp_path)
+    both = "".join(render_html(journals.write(tmp_path / "both", cells), tmp_path))
     assert both.count(written) == 1
     assert f"the check holds, and its rows are in the database; {of_ui}" in both
-    alone = render_html(journals.write(tmp_path / "alone", cells[1:]), tmp_path)
+    alone = "".join(render_html(journals.write(tmp_path / "alone", cells[1:]), tmp_path))
     assert f"the check holds; {of_ui}" in alone
-    neither = render_html(journals.write(tmp_path / "neither", cells[:1]), tmp_path)
+    neither = "".join(render_html(journals.write(tmp_path / "neither", cells[:1]), tmp_path))
     assert written not in neither
     assert of_ui not in neither

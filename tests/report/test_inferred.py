@@ -62,7 +62,7 @@ def test_markdown_marks_its_squares_and_runs_only_again_what_ran(view: View):
 
 
 def test_to_a_server_it_is_skipped(view: View):
-    root = ET.fromstring(render_junit(view))
+    root = ET.fromstring("".join(render_junit(view)))
     told = {case.get("classname", "").split("/")[2]: case for case in root.iter("testcase")}
     passed, failed, ran = (told[name] for name in SERVICES)
     for case, word in ((passed, "pass"), (failed, "fail")):
@@ -81,14 +81,14 @@ def test_to_a_server_it_is_skipped(view: View):
 
 
 def test_the_page_marks_squares_and_panels(view: View, tmp_path: Path):
-    page = render_html(view, tmp_path)
+    page = "".join(render_html(view, tmp_path))
     assert "✓ pass inferred" in page
     assert "✗ fail inferred" in page
     assert f"inferred, not run: as {BESIDE}" in page
 
 
 def test_results_json_counts_and_names_them(view: View):
-    results = json.loads(render_results(view))
+    results = json.loads("".join(render_results(view)))
     assert results["inferred"] == 2
     assert [cell["inferred"] and cell["inferred"]["beside"] for cell in results["cells"]] == [
         [BESIDE],

@@ -167,7 +167,7 @@ def test_runs_that_differ_never_overwrite_one_another(tmp_path: Path, differs):
     assert totals(view.cells) == {"fail": 1, "pass": 1}
     names = {view.name(cell) for cell in view.cells}
     assert names == {f"compat/2.0.5/HEAD/local/basics ({field}={value})" for value in values}
-    page = render_html(view, tmp_path)
+    page = "".join(render_html(view, tmp_path))
     assert all(name in page for name in names)
     assert compare(view, view).render() == "no difference"
 

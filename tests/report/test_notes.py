@@ -24,14 +24,14 @@ def _noted(folder: Path) -> View:
 
 
 def test_the_page_marks_the_column_and_tells_the_note(tmp_path: Path) -> None:
-    page = render_html(_noted(tmp_path), tmp_path)
+    page = "".join(render_html(_noted(tmp_path), tmp_path))
     assert page.count('aria-label="see the notes"') == 1
     assert "v2.4.3 reports &lt;2.4.2&gt; to clients" in page
 
 
 def test_without_notes_there_is_no_heading_for_them(tmp_path: Path) -> None:
     entries = _view(tmp_path)
-    assert "notes-title" not in render_html(entries, tmp_path)
+    assert "notes-title" not in "".join(render_html(entries, tmp_path))
     assert "reports" not in render_markdown(entries)
 
 
