@@ -78,6 +78,8 @@ def fill(
     wanted, failed = packages_in(frozen), None
     # Only then: with --exact uv asks the index also where everything is there.
     if not holds(python, wanted):
+        # The file that the installer is given, and nox shows, says nothing.
+        session.log(KNOWN.text(f"installing {asked}: {len(wanted)} packages"))
         failed = _why_not_frozen(session, frozen, deps.day(client.released))
     if failed is not None:
         give_up(f"{asked} could not be installed{failed and f': {failed}'}")
