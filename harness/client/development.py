@@ -85,6 +85,9 @@ def _find(client: Client, place: Clone | Wheel, catalog: Catalog) -> Client:
     if isinstance(place, Wheel):
         return _of_wheel(client, place, catalog)
     source = place.at(client.name)
+    if source is None and client.name == HEAD:
+        said = "HEAD is no commit yet: the repository is empty"
+        raise UsageError(f"{OPTION} {place.given}: {said}")
     if source is None:
         known = (HEAD, *place.branches, *place.tags, *(one.name for one in catalog.clients))
         close = nearest(client.name, known)

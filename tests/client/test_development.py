@@ -115,6 +115,14 @@ def test_a_ref_that_is_no_client_is_one_line(catalog, clone, name, said):
     assert "\n" not in str(caught.value)
 
 
+def test_an_empty_repository_is_one_line(catalog, tmp_path):
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    git(folder, "init", "--quiet")
+    with pytest.raises(UsageError, match="HEAD is no commit yet: the repository is empty"):
+        _found(catalog, folder, "HEAD")
+
+
 def test_a_version_that_is_not_said_is_one_line(catalog, clone):
     (clone / "metaflow/version.py").write_text("metaflow_version = what()", encoding="utf-8")
     with pytest.raises(UsageError, match="which version it is"):
