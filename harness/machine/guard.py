@@ -18,7 +18,7 @@ from pathlib import Path
 
 from harness.machine.control_group import leave_group
 from harness.machine.errors import InfraError
-from harness.machine.processes import MARK, kill_marked, moments
+from harness.machine.processes import MARK, kill_parts, moments
 from harness.machine.strays import kill_strays
 from harness.machine.tools import ROOT
 
@@ -79,11 +79,9 @@ def guard(run: str, work: Path, spared_mark: str, spared_files: str) -> None:
     A database runs on, and its files stay: asked to end, as ``clean`` does, it gives its shared
     memory back.
     """
-    own, spared, quiet = f"{run}/", f"{run}/{spared_mark}/", 0
+    quiet = 0
     for _ in moments(_SECONDS, _PAUSE):
-        killed = kill_marked(
-            lambda mark: mark.startswith(own) and not f"{mark}/".startswith(spared)
-        )
+        killed = kill_parts(run, spared_mark)
         left = [path for path in _below(work) if not fnmatch(path.name, spared_files)]
         for path in left:
             killed += kill_strays(path)

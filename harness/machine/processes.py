@@ -339,6 +339,20 @@ def kill_marked(belongs: Callable[[str], bool]) -> list[int]:
     return killed
 
 
+def kill_parts(run: str, spared: str) -> list[int]:
+    """Kill every process of a run's parts but one part, with all that is below it.
+
+    Args:
+        run: its id.
+        spared: mark of that part, below the run's id.
+
+    Returns:
+        The ids that were killed.
+    """
+    own, kept = f"{run}/", f"{run}/{spared}/"
+    return kill_marked(lambda mark: mark.startswith(own) and not f"{mark}/".startswith(kept))
+
+
 @contextmanager
 def uninterrupted() -> Iterator[None]:
     """Let Ctrl-C and SIGTERM wait for the end of the block: half done, it would be done twice."""

@@ -27,7 +27,7 @@ from harness.core.provenance import with_key
 from harness.machine.control_group import end_group
 from harness.machine.errors import InfraError, UsageError, naming_machine, refusal
 from harness.machine.locks import RunLock
-from harness.machine.processes import disown, kill_marked, mark_own, raise_exit
+from harness.machine.processes import disown, kill_marked, kill_parts, mark_own, raise_exit
 from harness.machine.secrets import KNOWN, from_environment
 from harness.machine.strays import kill_strays
 from harness.report.terminal import Screen
@@ -339,8 +339,7 @@ class Run:
     def _cancel(self) -> None:
         """End every process and part of the run, for the threads that wait for one of them."""
         # Not the servers of databases, which end in order.
-        own, databases = f"{self.folder.run}/", f"{self.folder.run}/{DATABASES}/"
-        kill_marked(lambda mark: mark.startswith(own) and not mark.startswith(databases))
+        kill_parts(self.folder.run, DATABASES)
         if self.backend is not None:
             with contextlib.suppress(InfraError):  # the end will meet the same, and say so
                 self.backend.cancel()
