@@ -2,7 +2,8 @@
 
 Both axes are ordered, so what fails together is mostly a rectangle. Both ends and the middle of
 either axis are *lines*, looked at all along: a cell every ``WIDTH`` releases, where the lines
-beside have none, so that every client and every service has one. Between two that differ it goes
+beside have none, so that every client and every service has one; of a grid with one service, or one
+client, there is one line, and every third has one. Between two that differ it goes
 on by halves until they are neighbours. Lines cut the grid into blocks, and what changes at the
 sides of a block cuts it into pieces. A piece is inferred where its corners agree; a corner where
 two cuts cross that are seen at both of their ends need not run.
@@ -72,7 +73,8 @@ class Boundaries:
 
     Exact where what changes a check is a boundary on either axis, a corner of both, or an island
     that reaches over one axis, however narrow it is, or over half of one, ``WIDTH`` releases wide;
-    and where these are ``WIDTH`` releases apart. Other islands are found by chance.
+    in a grid of one row or one column only where an island is ``WIDTH`` wide; and where these are
+    ``WIDTH`` releases apart. Other islands are found by chance.
 
     Args:
         rows: clients, in order.
@@ -112,7 +114,9 @@ class Boundaries:
         """Return the numbers of the lines that have a cell at a place of the other axis."""
         count = len((self.line_rows, self.line_columns)[axis])
         # Turn by turn: of any WIDTH neighbours each line has one, and each place is on some line.
-        return list(range(place % WIDTH, count, WIDTH)) or [place % count]
+        turns = list(range(place % WIDTH, count, WIDTH))
+        # Where there is one line only, that would be every cell.
+        return turns or ([place % count] if count > 1 else [])
 
     def read(self, told: Mapping[Place, Words], whole: Iterable[Place] = ()) -> Reading:
         """Return what cells that ran come to.

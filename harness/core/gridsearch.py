@@ -246,6 +246,12 @@ class GridSearch:
 
 def _chance(ran: Sequence[Place], page: Page) -> Iterator[str]:
     rows, columns = page.rows, page.columns
+    if min(rows, columns) == 1:
+        what = "clients" if columns == 1 else "services"
+        for width in (1, 2, *ISLANDS[:1]):
+            missed = chance_missed(ran, rows, columns, width, width)
+            yield f"{width} {what if width > 1 else what[:-1]} {missed:.0%}"
+        return
     half = -(-columns // 2), -(-rows // 2)
     for width in ISLANDS:
         if width > min(rows, columns):

@@ -61,6 +61,17 @@ def test_an_island_over_a_whole_axis_is_found_however_narrow_it_is(rows, columns
     assert_exact(failing(area))
 
 
+@pytest.mark.parametrize("rows", [True, False])
+@given(stretch=places(ROWS - 1, WIDTH))
+@settings(max_examples=40, deadline=None)
+def test_of_one_line_every_third_place_runs_and_what_lies_around_a_change(rows, stretch):
+    one = failing((*stretch, 0, 0) if rows else (0, 0, *stretch))
+    ran, inferred = search(one, *((ROWS, 1) if rows else (1, ROWS)))
+    assert {place: words for place, words in inferred.items() if one(place) != words} == {}
+    # Both ends of the island are found by halves of what is between two that ran.
+    assert len(ran) <= ROWS // WIDTH + 2 + 2 * 2
+
+
 @given(
     rows=st.one_of(places(ROWS - 1, ROWS // 2 + 1), places(ROWS - 1, WIDTH)),
     columns=places(COLUMNS - 1, COLUMNS // 2 + 1),
