@@ -48,6 +48,9 @@ def test_whatever_is_started_bears_the_mark():
         ("guard.py", "{**os.environ, 'PYTHONPATH': str(ROOT), MARK: run}"),
         ("processes.py", "{**env, MARK: self.mark}"),
         ("api.py", "marked({'PATH': os.environ.get('PATH', os.defpath)})"),
+        ("cluster.py", "{**os.environ, MARK: self._folder.run}"),
+        # Of a run on a worker, which marks its own.
+        ("on_worker.py", "{**os.environ, UNITS: f'{its_requests},{its_answers}'}"),
         # Marked itself.
         ("cluster.py", "clean_environment()"),
         ("dump.py", "{**clean_environment(), 'PGPASSWORD': address.password}"),

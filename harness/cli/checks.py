@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from urllib.parse import urlsplit
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
@@ -52,6 +53,16 @@ def names_a_check(value: Value) -> str:
 def not_negative(value: Value) -> str:
     """Find a number wrong that counts less than nothing."""
     return "" if isinstance(value, int) and value >= 0 else "a number from 0 is needed"
+
+
+def scheduler(value: Value) -> str:
+    """Find wrong what is no address of a scheduler."""
+    parts = urlsplit(str(value))
+    try:
+        whole = parts.scheme in {"tcp", "tls"} and parts.hostname and parts.port
+    except ValueError:
+        whole = False
+    return "" if whole else "an address is needed as dask scheduler prints it, tcp://HOST:PORT"
 
 
 def port(value: Value) -> str:

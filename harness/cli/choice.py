@@ -57,17 +57,19 @@ class Choice:
         chosen: by session, every client that has one of its own, once for each of its Pythons and
             dependencies.
         forced: the Pythons that nox itself was told to take (``-p``, ``--force-python``).
+        elsewhere: whether workers of a cluster make the environments, and nox makes none here.
     """
 
     chosen: Mapping[str, tuple[Chosen, ...]]
     forced: tuple[str, ...] = ()
+    elsewhere: bool = False
 
     def parameters(self, session: str) -> list[Any]:
         """Return the ``python,client`` parameters of a session; no Python where none works."""
         return [nox.param(self._python(one), one.name, id=one.name) for one in self.chosen[session]]
 
     def _python(self, one: Chosen) -> str | bool:
-        if isinstance(one.found, str):
+        if self.elsewhere or isinstance(one.found, str):
             return False
         minor, path = one.found
         # nox compares what it is given by -p with this, letter by letter, and finds it then.
@@ -110,25 +112,49 @@ def exit_with(error: HarnessError) -> NoReturn:
 def choose_from(asked: Asked, catalog: Catalog) -> Choice:
     """Return what is chosen, or raise UsageError for what no session that may run can take."""
     draft = _selected(asked, catalog)
+    elsewhere = draft.raw.scheduler is not None
     found = find_interpreters()
     with about("--python"):
-        for python in draft.pythons:
-            asked_python(python, found)
+        for python in () if elsewhere else draft.pythons:
+            _asked(python, found)
+    if elsewhere and (asked.pythons or any(asked.named(name) for name in CLIENT_SESSIONS)):
+        raise UsageError(
+            "--scheduler: workers do not see nox's own flags: choose clients by --metaflow, and"
+            " Pythons by --python"
+        )
     chosen = {
         name: tuple(
-            _on_python(client, python, deps, found)
+            _on_python(client, python, deps, found, elsewhere=elsewhere)
             for client, python, deps in _wanted(catalog, draft, asked.named(name))
         )
         for name in CLIENT_SESSIONS
     }
-    return Choice(chosen, asked.pythons)
+    return Choice(chosen, asked.pythons, elsewhere)
 
 
 def _on_python(
-    client: Client, python: str, deps: Dependencies, found: Mapping[str, Path]
+    client: Client, python: str, deps: Dependencies, found: Mapping[str, Path], *, elsewhere: bool
 ) -> Chosen:
-    its = asked_python(python, found) if python else choose_python(client, found)
-    return Chosen(client, its, python, deps)
+    if elsewhere and python:
+        # Whether its worker has one shows there.
+        return Chosen(client, (python, Path()), python, deps)
+    if not python:
+        return Chosen(client, choose_python(client, found), python, deps)
+    return Chosen(client, _asked(python, found), python, deps)
+
+
+def _asked(python: str, found: Mapping[str, Path]) -> tuple[str, Path] | str:
+    """Return a Python that was asked for; on a worker of a cluster perhaps why there is none."""
+    try:
+        return asked_python(python, found)
+    except UsageError as error:
+        # Not above: a listing would wait for what it imports.
+        from harness.run.cluster.on_worker import UNITS  # noqa: PLC0415
+
+        if UNITS in os.environ:
+            # It does what it can, and tells of the others that it cannot.
+            return str(error)
+        raise
 
 
 def _selected(asked: Asked, catalog: Catalog) -> Draft:

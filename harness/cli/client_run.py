@@ -7,6 +7,8 @@ from pathlib import Path
 
 from harness.catalog.releases import Client
 from harness.cli.rounds import Rounds
+from harness.client.cell import CellOutcome
+from harness.core.entries import CellEntry
 from harness.core.plan import Cell, Plan
 from harness.core.view import View
 from harness.run.attempts import Batch
@@ -15,6 +17,8 @@ from harness.run.options import Options
 from harness.run.resume import left_of
 from harness.run.run import Run
 from harness.ui.options import UIOptions
+
+Begun = Batch[CellOutcome] | Batch[CellEntry]
 
 
 @dataclass
@@ -44,7 +48,7 @@ class ClientRun:
     run: Run | None = None
     pythons: dict[str, Path] = field(default_factory=dict)
     prepared: dict[Client, Path] = field(default_factory=dict)
-    begun: dict[str, Batch | Exception | None] = field(default_factory=dict)
+    begun: dict[str, Begun | Exception | None] = field(default_factory=dict)
 
     @property
     def left(self) -> Plan:

@@ -8,6 +8,9 @@ import nox
 from nox.command import CommandFailed
 from nox.sessions import SessionRunner
 
+from harness.catalog.releases import Client
+from harness.core.plan import Cell
+
 
 @dataclass(frozen=True)
 class Coming:
@@ -53,6 +56,12 @@ class Coming:
         return nox.Session(self.runner)
 
 
+def session_of(cell: Cell, client: Client) -> str:
+    """Return what stands in the parentheses of the session of a client of a cell."""
+    asked = cell.python if "python" in cell.asked else ""
+    return ", ".join(filter(None, [client.name, asked, cell.deps]))
+
+
 def installs(session: nox.Session) -> bool:
     """Return whether nox installs anything in a session: with ``-R`` not where it is used again.
 
@@ -60,6 +69,11 @@ def installs(session: nox.Session) -> bool:
     """
     runner = session._runner  # noqa: SLF001 - see above
     return not (runner.global_config.no_install and session.virtualenv._reused)  # noqa: SLF001
+
+
+def one_of(session: nox.Session, name: str, client: str) -> Coming:
+    """Return a session by its name, and by what stands in its parentheses."""
+    return next(one for one in coming(session) if (one.session, one.client) == (name, client))
 
 
 def coming(session: nox.Session) -> list[Coming]:

@@ -9,12 +9,22 @@ from __future__ import annotations
 from harness.cli.declarations.parts import CONTAINERS, S3, STACK
 from harness.cli.declarations.results import COMMANDS, KEEPING
 from harness.cli.declarations.running import CROSSING, EXTERNAL, RUNNING, SELECTION, WALK
-from harness.cli.declarations.searching import BISECT, BOUNDARIES, of_steps
+from harness.cli.declarations.searching import BISECT, BOUNDARIES, CLUSTER, of_steps
 from harness.cli.declarations.ui import CHECKING, GROUND, ORIGIN, PAGE
 from harness.cli.option import Option
 
 _OF_RUNS = (
-    *(*SELECTION, *BOUNDARIES, *CROSSING, *RUNNING, *STACK, *CONTAINERS, *EXTERNAL, *WALK),
+    *(
+        *SELECTION,
+        *BOUNDARIES,
+        *CROSSING,
+        *RUNNING,
+        *CLUSTER,
+        *STACK,
+        *CONTAINERS,
+        *EXTERNAL,
+        *WALK,
+    ),
     *(*GROUND, *PAGE, *ORIGIN, *CHECKING),
     *(*S3, *KEEPING),
 )

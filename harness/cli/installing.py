@@ -13,6 +13,7 @@ from nox.command import CommandFailed
 
 from harness.catalog.interpreters import python_of
 from harness.catalog.releases import Client
+from harness.cli.choice import Chosen
 from harness.cli.coming import installs
 from harness.client.environment import beside, holds, lacking
 from harness.core.blame import Evidence, blame
@@ -92,6 +93,17 @@ def fill(
     if more := beside(python, wanted):
         run.screen.say(f"{session.name}: {', '.join(more)} is installed, too, and not planned")
     return python
+
+
+def elsewhere(session: nox.Session, run: Run, chosen: Chosen, cells: Sequence[Cell]) -> Path:
+    """Return what stands for the interpreter of a client that a worker of a cluster installs.
+
+    The session is skipped where no Python is known for it.
+    """
+    if isinstance(chosen.found, str):
+        run.skip(cells, Status.NOT_RUN, chosen.found)
+        session.skip(chosen.found)
+    return Path()
 
 
 def _list_of(python: Path, wanted: Sequence[str]) -> Path:

@@ -13,6 +13,7 @@ from harness.catalog.selectors import select_services
 from harness.cli.asked import FULL
 from harness.cli.declared import options_of
 from harness.cli.draft import Draft, read, scenarios_of
+from harness.cli.elsewhere import words_elsewhere
 from harness.cli.option import listed
 from harness.cli.parser import for_containers
 from harness.cli.postgres import of_folders, variants_of
@@ -77,7 +78,7 @@ _AS_GIVEN = (
     *("database_user", "database_password", "database_port", "with_service_logs"),
     *("plan", "seed", "on_failure", "migration_timeout"),
     *("database_url", "allow_existing"),
-    *("strategy", "verify", "verify_seed"),
+    *("strategy", "verify", "verify_seed", "scheduler"),
 )
 
 
@@ -146,6 +147,7 @@ def _options(
         shard=_shard(raw),
         durations=raw.durations,
         ui_assets=raw.ui_assets.resolve() if session == FULL and raw.ui_assets else None,
+        elsewhere=words_elsewhere(session, raw, backend),
     )
 
 
@@ -191,6 +193,9 @@ def _backend(raw: argparse.Namespace, engine: Callable[[], str] | None) -> tuple
         embedded_only = [name for name in embedded_only if name != "--scenario"]
     if raw.backend == "embedded":
         return "embedded", "asked for"
+    if raw.scheduler is not None:
+        # What its workers have nobody knows here.
+        return "docker" if raw.backend == "docker" else "embedded", "asked for"
     if engine is None:
         return "embedded", _NOT_LOOKED_FOR
     if embedded_only and raw.backend == "docker":

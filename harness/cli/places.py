@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from harness.cli.postgres import check_images
+from harness.run.cluster.cluster import check_scheduler
 from harness.run.folder import check_results
 from harness.run.options import Options
 from harness.stack.database.binaries import check_restore, check_tls, check_variants
@@ -19,6 +20,10 @@ from harness.stack.store.choice import choose_datastores
 def check_places(options: Options) -> None:
     """Raise UsageError for a place, user, image, database or bucket that a run could not use."""
     check_results(options.results)
+    if options.scheduler is not None:
+        # All else is a matter of its workers.
+        check_scheduler(options.scheduler)
+        return
     somebody_elses = options.database_url is not None or options.service_url is not None
     embedded = options.backend == "embedded" and not somebody_elses
     runs_as = unprivileged_user() if embedded else None

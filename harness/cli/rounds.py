@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from harness.cli.coming import session_of
 from harness.core.gridsearch import GridSearch
 from harness.core.outcome import Status
 from harness.core.plan import Cell, Plan
@@ -21,12 +22,6 @@ from harness.run.run import Run
 
 _SEEDS = 1_000_000
 _NOT_THERE = "its client has no environment: what became of that is told by its other cells"
-
-
-def _session_of(cell: Cell) -> str:
-    """Return what stands in the parentheses of the session of a cell's client."""
-    asked = cell.python if "python" in cell.asked else ""
-    return ", ".join(filter(None, [cell.client.name, asked, cell.deps]))
 
 
 class Rounds:
@@ -72,15 +67,15 @@ class Rounds:
                 f"boundaries, round {self._number}: {counted(len(cells), 'cell')} of"
                 f" {counted(len(clients), 'client')}"
             )
-            ready = [cell for cell in cells if _session_of(cell) in pythons]
+            ready = [cell for cell in cells if session_of(cell, cell.client) in pythons]
             run.skip([cell for cell in cells if cell not in ready], Status.INFRA, _NOT_THERE)
             left = [
                 one
                 for cell in ready
-                for one in run.reuse([cell], {cell.client: pythons[_session_of(cell)]})
+                for one in run.reuse([cell], {cell.client: pythons[session_of(cell, cell.client)]})
             ]
             with run.watched():
-                run.begin(left, lambda cell: pythons[_session_of(cell)]).outcomes()
+                run.begin(left, lambda cell: pythons[session_of(cell, cell.client)]).outcomes()
         self._infer(run)
 
     def _infer(self, run: Run) -> None:

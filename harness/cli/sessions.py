@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import BinaryIO, NoReturn
 
 import nox
 
@@ -20,16 +20,17 @@ from harness.cli.asked import CLIENT_SESSIONS, FULL
 from harness.cli.bisect import bisect_main
 from harness.cli.choice import Choice, Chosen, exit_with
 from harness.cli.clean import clean_main, clear
-from harness.cli.client_run import ClientRun
-from harness.cli.coming import Coming, coming
+from harness.cli.client_run import Begun, ClientRun
+from harness.cli.coming import Coming, coming, one_of
 from harness.cli.commands import diff_main, report_main
-from harness.cli.installing import fill, ready
+from harness.cli.installing import elsewhere, fill, ready
 from harness.cli.needs import check_environments, check_files
 from harness.cli.options import parse, parse_full
 from harness.cli.places import check_places
 from harness.cli.planning import OnPython, make_plan
 from harness.cli.rerun import rerun_main
 from harness.cli.rounds import Rounds
+from harness.cli.serving import Environments, Serving, pipes
 from harness.cli.sharding import matrix, own_part
 from harness.cli.ui_options import parse_ui
 from harness.cli.verdict import what_is_wrong
@@ -37,9 +38,8 @@ from harness.client.development import find_clients
 from harness.core.outcome import Status
 from harness.core.plan import Cell
 from harness.machine.control_group import enter_group
-from harness.machine.errors import HarnessError, UsageError, naming_machine
+from harness.machine.errors import HarnessError, InfraError, UsageError, naming_machine
 from harness.report.terminal import Screen, client_line
-from harness.run.attempts import Batch
 from harness.run.options import Options
 from harness.run.resume import view_before
 from harness.run.run import Run
@@ -119,6 +119,9 @@ class Sessions:
             self._print_plans()
         if all(one.complete for one in self._planned.values()):
             self._exit_complete()
+        asked = pipes()
+        if asked is not None:
+            self._serve(session, *asked)
         if FULL not in others:  # which has to queue its clients before
             session.notify("verdict")
 
@@ -157,7 +160,7 @@ class Sessions:
             chosen = self._choice.one(one.session, one.client)
             (client,) = find_clients([chosen.client], options.metaflow_checkout, load())
             self._clients[one.client] = client
-            minor = _minor(one, chosen)
+            minor = _minor(one, chosen, elsewhere=self._choice.elsewhere)
             if chosen.asked and minor != chosen.asked:
                 raise UsageError(
                     f"{one.session}({one.client}) is for Python {chosen.asked}, and nox was told to"
@@ -167,7 +170,11 @@ class Sessions:
                 client, minor, asked=bool(chosen.asked), deps=chosen.deps
             )
         check_environments(options.session, list(clients.values()))
-        if not any(one.python for one in own):
+        if options.scheduler is not None and {one.client for one in clients.values()} != set(
+            options.clients
+        ):
+            raise UsageError("--scheduler: choose clients by --metaflow, not by nox's own flags")
+        if not any(one.python for one in clients.values()):
             reason = self._choice.one(own[0].session, own[0].client).found
             raise UsageError(f"no selected client can run here: {reason}")
         plan = own_part(options, make_plan(options, list(clients.values())))
@@ -177,7 +184,8 @@ class Sessions:
             for line in clear(options.resumed.name, containers=options.backend == "docker"):
                 print(line)
         check_places(options)
-        check_files(list(clients.values()), options.services)
+        if options.scheduler is None:
+            check_files(list(clients.values()), options.services)
         rounds = Rounds(options, plan, before) if options.strategy else None
         return ClientRun(options, plan, before, shown, rounds)
 
@@ -233,19 +241,22 @@ class Sessions:
             session.error(line)
         run.screen.say(line)
 
-    def _begin(self, session: nox.Session, name: str, client_name: str) -> Batch:
+    def _begin(self, session: nox.Session, name: str, client_name: str) -> Begun:
         """Install one client in the environment of its session, and let its cells begin."""
         chosen = self._one(name, client_name)
         run, planned = self._runs[name], self._planned[name]
         own = run.plan.of_client(chosen.client, chosen.asked, chosen.deps.name)
         cells = planned.now(own)
+        if run.cluster is not None:
+            planned.pythons[client_name] = elsewhere(session, run, chosen, cells)
+            return run.begin(cells, lambda _: Path())
         # A search that goes on may have nothing for it now, and something later.
         python = self._install(session, run, chosen, cells or own if planned.rounds else cells)
         planned.pythons[client_name] = python
         with naming_machine():
             return run.begin(run.reuse(cells, {chosen.client: python}), lambda _: python)
 
-    def _begin_others(self, session: nox.Session, name: str, own: Batch) -> None:
+    def _begin_others(self, session: nox.Session, name: str, own: Begun) -> None:
         """Begin with clients whose sessions are to come, while the cells of this one run.
 
         So no core waits for the last cell of a client, or for what is installed for the next.
@@ -268,7 +279,8 @@ class Sessions:
         """Install one client of a session whose cells start when the last one is ready."""
         chosen = self._one(name, client_name)
         run = self._start(session, name)
-        python = self._install(session, run, chosen, run.plan.of_client(chosen.client))
+        install = self._install if run.cluster is None else elsewhere
+        python = install(session, run, chosen, run.plan.of_client(chosen.client))
         self._planned[name].prepared[chosen.client] = python
 
     def _start(self, session: nox.Session, name: str) -> Run:
@@ -310,6 +322,24 @@ class Sessions:
             session.skip(why)
         there = ready(session, run, client, cells, chosen.deps) if run.options.reuse else None
         return there or fill(session, run, client, cells, chosen.deps)
+
+    def _serve(self, session: nox.Session, requests: BinaryIO, answers: BinaryIO) -> None:
+        """Do the units that somebody asks for of the one session there is, and end the process."""
+        (name,) = self._planned
+        run = self._start(session, name)
+
+        def install(client_name: str) -> Path:
+            its = one_of(session, name, client_name).environment()
+            chosen = self._one(name, client_name)
+            own = run.plan.of_client(chosen.client, chosen.asked, chosen.deps.name)
+            if its is None:
+                why = f"no environment could be made for {name}({client_name})"
+                run.skip(own, Status.INFRA, why)
+                raise InfraError(why)
+            return self._install(its, run, chosen, own)
+
+        Serving(run, Environments(run, install).begin, answers).serve(requests)
+        sys.exit(0)
 
     def run_full(self, session: nox.Session) -> None:
         """Queue a walk of all clients; the verdict on it queues the UI."""
@@ -404,8 +434,10 @@ def _clients_to_come(
     return clients
 
 
-def _minor(one: Coming, chosen: Chosen) -> str:
+def _minor(one: Coming, chosen: Chosen, *, elsewhere: bool) -> str:
     """Return the minor version of the Python a client gets; empty where none works."""
+    if elsewhere:
+        return "" if isinstance(chosen.found, str) else chosen.found[0]
     if not isinstance(one.python, str):
         return ""
     if not isinstance(chosen.found, str) and one.python == str(chosen.found[1]):

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from harness.core.entries import Begun, CellEntry, Entry, Rerun, StageEntry
-from harness.core.journal import encode, read
+from harness.core.journal import E, encode, read
 
 
 def merge(sources: Sequence[Path], folder: Path) -> list[Entry]:
@@ -38,7 +38,7 @@ def merge(sources: Sequence[Path], folder: Path) -> list[Entry]:
             else:
                 own = by_run.setdefault(entry.run, {})
                 # By content: a merged journal given along with its sources must not double them.
-                own.setdefault(_identity(entry), _moved(entry, home, folder.resolve()))
+                own.setdefault(_identity(entry), moved(entry, home, folder.resolve()))
     rank = _ranks(by_run, reruns.values())
     in_order = sorted(by_run, key=rank.__getitem__)
     merged: list[Entry] = [entry for run in in_order for entry in by_run[run].values()]
@@ -69,12 +69,13 @@ def _identity(entry: Entry) -> bytes:
     return encode(entry)
 
 
-def _moved(entry: Entry, old: Path, new: Path) -> Entry:
+def moved(entry: E, old: Path, new: Path) -> E:
+    """Return an entry with its paths, which started from one folder, as they start from another."""
     if old == new:
         return entry
     if isinstance(entry, CellEntry) and entry.evidence:
-        moved = {kind: os.path.relpath(old / path, new) for kind, path in entry.evidence.items()}
-        return msgspec.structs.replace(entry, evidence=moved)
+        paths = {kind: os.path.relpath(old / path, new) for kind, path in entry.evidence.items()}
+        return msgspec.structs.replace(entry, evidence=paths)
     if isinstance(entry, StageEntry) and entry.log:
         return msgspec.structs.replace(entry, log=os.path.relpath(old / entry.log, new))
     return entry

@@ -14,6 +14,7 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Generic, TypeVar
 from weakref import WeakSet
 
 from harness.client.cell import CellOutcome
@@ -23,23 +24,26 @@ from harness.run.executor import LAST, Executor
 from harness.run.record import Record
 from harness.run.unit import StackSource, Unit, execute
 
+Came = TypeVar("Came")
 
-class Batch:
+
+class Batch(Generic[Came]):
     """Cells that were queued together: those of a client, or of a stage.
 
     Args:
-        count: how many outcomes there are to be.
+        count: how many times something is told of them.
     """
 
     def __init__(self, count: int) -> None:
         self._count = count
-        self._outcomes: list[CellOutcome] = []
-        self._all: Future[list[CellOutcome]] = Future()
+        self._outcomes: list[Came] = []
+        self._all: Future[list[Came]] = Future()
         self._end()
 
-    def tell(self, outcome: CellOutcome) -> None:
-        """Take what came of one, in the end."""
-        self._outcomes.append(outcome)
+    def tell(self, *outcomes: Came) -> None:
+        """Take what came of one in the end; of a unit that is done elsewhere, of all its cells."""
+        self._outcomes += outcomes
+        self._count -= 1
         self._end()
 
     def fail(self, error: BaseException) -> None:
@@ -55,14 +59,18 @@ class Batch:
     @property
     def left(self) -> int:
         """How many have not come to an end."""
-        return self._count - len(self._outcomes)
+        return self._count
 
     @property
     def done(self) -> bool:
         """Whether nothing of it is on its way any more, or something went wrong."""
         return self._all.done()
 
-    def outcomes(self) -> list[CellOutcome]:
+    def when_done(self, tell: Callable[[], None]) -> None:
+        """Call something when nothing of it is on its way any more, or something went wrong."""
+        self._all.add_done_callback(lambda _: tell())
+
+    def outcomes(self) -> list[Came]:
         """Wait for all of them; return what came of each, in the order in which they ended."""
         return self._all.result()
 
@@ -81,7 +89,7 @@ class _Due:
 
     unit: Unit
     stacks: StackSource | None
-    batch: Batch
+    batch: Batch[CellOutcome]
     more: int
     retries: int
 
@@ -119,7 +127,7 @@ class Attempts:
         self._made = Counter(attempt.id for attempt in before)
         self._begun: Counter[str] = Counter()
         # What came of cells is kept no longer than somebody waits for it: there may be 50,000.
-        self._batches: WeakSet[Batch] = WeakSet()
+        self._batches: WeakSet[Batch[CellOutcome]] = WeakSet()
         # One after the other: each line says how many have finished.
         self._lock = threading.RLock()
 
@@ -130,7 +138,7 @@ class Attempts:
 
     def submit(
         self, units: Iterable[Unit], stacks: StackSource | None, repeat: int | None = None
-    ) -> Batch:
+    ) -> Batch[CellOutcome]:
         """Queue cells; each begins as soon as a thread is free, the longest first.
 
         Args:
@@ -143,7 +151,7 @@ class Attempts:
             (unit, 1 if repeat is None else repeat - self._told[unit.cell.id]) for unit in units
         ]
         due = [(unit, left) for unit, left in turns if left > 0]
-        batch = Batch(sum(left for _, left in due))
+        batch: Batch[CellOutcome] = Batch(sum(left for _, left in due))
         self._batches.add(batch)
         # In this order: the first of them begins before the second is queued.
         for unit, left in sorted(due, key=lambda one: self._rank(one[0].cell)):

@@ -12,6 +12,13 @@ from harness.stack.service.checkout import service_pins
 from harness.stack.store.datastore import Datastore
 
 
+def why_no_backend(options: Options) -> str:
+    """Return the sentence on a run that starts no service and no database itself."""
+    if options.scheduler is not None:
+        return f"{options.backend}, on the workers of {options.scheduler}"
+    return "none: clients alone, local metadata"
+
+
 def record_start(
     options: Options, plan: Plan, record: Record, backend: str, datastores: Collection[Datastore]
 ) -> None:

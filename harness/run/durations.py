@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import msgspec
 
 from harness.core.expected import Expected, Took, expected_by
+from harness.core.plan import Cell, Plan
+from harness.report.text import spoken
+from harness.run.options import Options
 
 _RUNS = 5
 """Of the newest runs of a session: older ones tell of another day's load, and take time to read."""
@@ -35,6 +39,42 @@ def read_durations(results: Path, session: str, but: str = "") -> Expected | Non
         if journal.parent.name != but and len(runs) < _RUNS:
             runs += _run(journal)
     return expected_by(runs)
+
+
+def foretell(options: Options, plan: Plan, run: str, say: Callable[[str], None]) -> Expected | None:
+    """Say how long a run is going to take, and return it, by what earlier runs took.
+
+    Args:
+        options: of the run.
+        plan: what it is going to do.
+        run: its id.
+        say: prints a line.
+
+    Returns:
+        None where nobody knows.
+    """
+    expected = read_durations(options.results, options.session, run)
+    # What a stage of a walk takes is not in its cells; of a search nobody knows how many run, and
+    # of a cluster how many at a time.
+    if expected is None or plan.path or options.strategy or options.scheduler:
+        return None
+    planned = [plan.planned(cell) for cell in plan.cells]
+    about = spoken(options.repeat * expected.seconds(planned))
+    new = sum(cell.id not in expected.took for cell in planned)
+    guessed = f"; {new} of {len(planned)} by the like of them" if new else ""
+    most = ", less what is reused" if options.reuse else ""
+    say(f"expected: about {about}{most}, by what earlier runs took{guessed}")
+    return expected
+
+
+def seconds_of(
+    options: Options, plan: Plan, expected: Expected | None
+) -> Callable[[Cell], float] | None:
+    """Return what tells how long a cell is going to take; None for the order of the plan."""
+    # Of what is kept it is said which service used it last: always the same one.
+    if expected is None or options.keep:
+        return None
+    return lambda cell: expected.of(plan.planned(cell))
 
 
 def _run(journal: Path) -> list[tuple[datetime, list[Took], datetime]]:

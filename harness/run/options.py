@@ -51,6 +51,8 @@ class Options(StackOptions):
             all of them.
         verify: how many cells that are inferred run in the end.
         verify_seed: which ones; None for any.
+        scheduler: address of the Dask cluster whose workers do the units; None for this machine.
+        elsewhere: what follows ``--`` of the runs that its workers do.
         ui_assets: the page that a UI over what is kept would take; None for none given.
     """
 
@@ -90,3 +92,5 @@ class Options(StackOptions):
     strategy: str | None = None
     verify: int = 0
     verify_seed: int | None = None
+    scheduler: str | None = None
+    elsewhere: tuple[str, ...] = ()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from harness.core.entries import Ended, Note, now
+from harness.core.entries import Ended, Entry, Note, now
 from harness.core.journal import E, Journal, read
 from harness.core.view import View
 from harness.machine.errors import InfraError, of_machine
@@ -22,7 +22,12 @@ class Record:
         folder: of its results.
         secrets: what must not be written down.
         goes_on: whether the run has a journal already, which is gone on with.
+
+    Attributes:
+        hear: called with each entry that is added from now on; None for nobody.
     """
+
+    hear: Callable[[Entry], None] | None = None
 
     def __init__(
         self, run: str, folder: Path, secrets: Iterable[str], *, goes_on: bool = False
@@ -39,6 +44,8 @@ class Record:
             written = self._journal.append(entry)
             with self._lock:
                 self.view.add(written)
+        if self.hear is not None:
+            self.hear(written)
         return written
 
     def check_written(self) -> None:

@@ -20,7 +20,6 @@ import msgspec
 from harness.catalog.releases import Client, Service
 from harness.client.cell import CellOutcome, not_run
 from harness.core.entries import CellEntry, now
-from harness.core.expected import Expected
 from harness.core.outcome import Status
 from harness.core.plan import Cell, Plan
 from harness.core.provenance import with_key
@@ -31,12 +30,13 @@ from harness.machine.processes import disown, kill_marked, kill_parts, mark_own,
 from harness.machine.secrets import KNOWN, from_environment
 from harness.machine.strays import kill_strays
 from harness.report.terminal import Screen
-from harness.report.text import spoken
 from harness.run.attempts import Attempts, Batch
-from harness.run.beginning import record_start
+from harness.run.beginning import record_start, why_no_backend
 from harness.run.clients import Clients
+from harness.run.cluster.cluster import Cluster
 from harness.run.contracts import Contracts
-from harness.run.durations import read_durations
+from harness.run.durations import foretell, seconds_of
+from harness.run.ending import keep_saved, name_what_stays
 from harness.run.executor import Executor
 from harness.run.folder import RunFolder
 from harness.run.judged import judge_checks, otherwise
@@ -46,7 +46,6 @@ from harness.run.record import Record
 from harness.run.resume import left_of, stages_done
 from harness.run.reuse import Earlier, decided_by
 from harness.run.reusing import Reusing
-from harness.run.saved_stage import remove_saved
 from harness.run.unit import StackSource, Unit
 from harness.stack.backend import DATABASES, Backend, choose_backend
 from harness.stack.service.git import Clone
@@ -72,7 +71,8 @@ class Run:
         self._ended = False
         self.backend = self._choose_backend()
         own = self.backend.object_store if self.backend else None
-        self._datastores = choose_datastores(options, self.folder.path, os.environ, own)
+        there = partial(choose_datastores, options, self.folder.path, os.environ, own)
+        self._datastores = {} if options.scheduler else there()
         # Not before: what cannot be had by these options leaves no folder behind.
         if options.resumed is None:
             self.folder.make()
@@ -113,22 +113,24 @@ class Run:
         self.stacks = self._stacks()
         for datastore in self._datastores.values():
             self.screen.say(f"data: {datastore.description}")
-        self._expected = self._expect()
+        self._expected = foretell(options, self.plan, self.folder.run, screen.say)
         self.attempts = Attempts(
             self.executor,
             self.clients,
             self.record,
             retries=options.retries,
             tell=self._finished,
-            seconds=self._seconds_of(self._expected),
+            seconds=seconds_of(options, self.plan, self._expected),
         )
-        logs = self.folder.service_logs
-        self._live = LiveLogs(logs, screen.say) if options.with_service_logs else None
+        self._live = (
+            LiveLogs(self.folder.service_logs, screen.say) if options.with_service_logs else None
+        )
+        self.cluster = self._join_cluster()
         record_start(
             options,
             self.plan,
             self.record,
-            self.backend.why if self.backend else "none",
+            self.backend.why if self.backend else why_no_backend(options),
             self._datastores.values(),
         )
         # nox may leave out the session that ends a run: --stop-on-first-error, Ctrl-C.
@@ -138,33 +140,23 @@ class Run:
         signal.signal(signal.SIGTERM, raise_exit)
 
     def _choose_backend(self) -> Backend | None:
-        if self.options.session == "local":
-            self.screen.say("backend: none: clients alone, local metadata")
+        if self.options.session == "local" or self.options.scheduler:
+            self.screen.say(f"backend: {why_no_backend(self.options)}")
             return None
         backend = choose_backend(self.options, self.folder.path, self.folder.run, self.screen.say)
         self.screen.say(backend.why)
         return backend
 
-    def _expect(self) -> Expected | None:
-        """Say how long it is going to take, by what earlier runs took."""
-        expected = read_durations(self.options.results, self.options.session, self.folder.run)
-        # What a stage of a walk takes is not in its cells; of a search nobody knows how many run.
-        if expected is None or self.plan.path or self.options.strategy:
+    def _join_cluster(self) -> Cluster | None:
+        if self.options.scheduler is None:
             return None
-        planned = [self.plan.planned(cell) for cell in self.plan.cells]
-        about = spoken(self.options.repeat * expected.seconds(planned))
-        new = sum(cell.id not in expected.took for cell in planned)
-        guessed = f"; {new} of {len(planned)} by the like of them" if new else ""
-        most = ", less what is reused" if self.options.reuse else ""
-        self.screen.say(f"expected: about {about}{most}, by what earlier runs took{guessed}")
-        return expected
-
-    def _seconds_of(self, expected: Expected | None) -> Callable[[Cell], float] | None:
-        """Return what tells how long a cell is going to take; None for the order of the plan."""
-        # Of what is kept it is said which service used it last: always the same one.
-        if expected is None or self.options.keep:
-            return None
-        return lambda cell: expected.of(self.plan.planned(cell))
+        words = self.options.elsewhere
+        return Cluster(
+            *(self.options.scheduler, words, self.whole, self.folder, self.record),
+            show=self._show,
+            fail=self.skip,
+            say=self.screen.say,
+        )
 
     def _make_reusing(self) -> Reusing:
         results, say = self.options.results, self.screen.say
@@ -203,7 +195,9 @@ class Run:
             raise UsageError(f"{self.options.session} runs clients alone: there is no service")
         return self.backend, self.stacks
 
-    def begin(self, cells: Sequence[Cell], python_of: Callable[[Cell], Path]) -> Batch:
+    def begin(
+        self, cells: Sequence[Cell], python_of: Callable[[Cell], Path]
+    ) -> Batch[CellOutcome] | Batch[CellEntry]:
         """Queue cells of one client each, to run on its service's stack.
 
         Args:
@@ -211,14 +205,40 @@ class Run:
             python_of: returns the interpreter of a cell's client.
         """
         self.executor.check_not_cancelled()
-        if self.backend is not None and cells:
-            try:
-                self.backend.launcher.prepare(_services(cells))
-            except InfraError as error:
-                self.skip(cells, Status.INFRA, str(error))
-                raise
+        if self.cluster is not None:
+            return self.cluster.submit([cell] for cell in cells)
+        self._prepare(cells)
         units = [Unit(cell, python_of(cell)) for cell in self._reusing.share(cells)]
         return self.attempts.submit(units, self.stacks, self.options.repeat)
+
+    def begin_together(
+        self, cells: Sequence[Cell], pythons: Mapping[Client, Path]
+    ) -> Batch[CellOutcome] | Batch[CellEntry]:
+        """Queue cells of several clients each, all of a service in one database.
+
+        Args:
+            cells: what to run.
+            pythons: the interpreters of their clients.
+        """
+        self.executor.check_not_cancelled()
+        if self.cluster is not None:
+            return self.cluster.submit(
+                [cell for cell in cells if cell.service == service] for service in _services(cells)
+            )
+        self._prepare(cells)
+        alone = self._reusing.share(cells)
+        units = [Unit(cell, pythons[cell.client], others=pythons) for cell in alone]
+        return self.attempts.submit(units, self.stacks)
+
+    def _prepare(self, cells: Sequence[Cell]) -> None:
+        """Get what the services of cells need, all at once."""
+        if self.backend is None or not cells:
+            return
+        try:
+            self.backend.launcher.prepare(_services(cells))
+        except InfraError as error:
+            self.skip(cells, Status.INFRA, str(error))
+            raise
 
     def cross(self, pythons: Mapping[Client, Path]) -> None:
         """Run the cells of several clients each, all of a service in one database.
@@ -227,19 +247,10 @@ class Run:
             pythons: the prepared clients with their interpreters; the cells of others have been
                 recorded already.
         """
-        backend, stacks = self.services()
         ready = [cell for cell in self.plan.cells if pythons.keys() >= set(cell.clients)]
-        cells = self.reuse(ready, pythons)
-        if not cells:
-            return
-        try:
-            backend.launcher.prepare(_services(cells))
-        except InfraError as error:
-            self.skip(cells, Status.INFRA, str(error))
-            raise
-        alone = self._reusing.share(cells)
-        units = [Unit(cell, pythons[cell.client], others=pythons) for cell in alone]
-        self.execute(units, stacks)
+        batch = self.begin_together(self.reuse(ready, pythons), pythons)
+        with self.watched():
+            batch.outcomes()
 
     def reuse(self, cells: Sequence[Cell], pythons: Mapping[Client, Path]) -> list[Cell]:
         """Record the cells whose results earlier runs have, where that is asked for.
@@ -309,10 +320,9 @@ class Run:
         attempt = sum(one.run == entry.run for one in view.earlier(entry)) + 1
         self.screen.cell(entry, view.totals.total(), view.planned, attempt)
 
-    def skip(self, cells: Iterable[Cell], status: Status, reason: str) -> None:
-        """Record cells that cannot run at all, and why."""
-        for cell in cells:
-            self.record_cell(not_run(cell, status, reason))
+    def skip(self, cells: Iterable[Cell], status: Status, reason: str) -> list[CellEntry]:
+        """Record cells that cannot run at all, and why; return their entries."""
+        return [self.record_cell(not_run(cell, status, reason)) for cell in cells]
 
     def record_cell(self, outcome: CellOutcome) -> CellEntry:
         """Judge what came of a cell by what is declared of it, and write it to the journal."""
@@ -343,6 +353,8 @@ class Run:
         if self.backend is not None:
             with contextlib.suppress(InfraError):  # the end will meet the same, and say so
                 self.backend.cancel()
+        if self.cluster is not None:
+            self.cluster.cancel()
 
     def end(self) -> None:
         """Stop everything, write the reports and print the end. Only the first call does it."""
@@ -354,13 +366,22 @@ class Run:
         # The last comes first; each is done, whatever becomes of those before it.
         with contextlib.ExitStack() as ending:
             ending.callback(self._finish, said)
-            ending.callback(lambda: said.extend(self._keep_saved()))
+            ending.callback(
+                lambda: said.extend(keep_saved(self.options, self.whole, self.record, self.folder))
+            )
             ending.callback(lambda: said.extend(self._end_stacks()))
             # Before the stacks: what removes a run's containers would take a store among them
             # along.
             for datastore in self._datastores.values():
                 ending.callback(partial(self._end_store, datastore, said))
             ending.callback(self._end_attempts)
+            ending.callback(lambda: said.extend(self._leave_cluster()))
+
+    def _leave_cluster(self) -> list[str]:
+        if self.cluster is None:
+            return []
+        # nox may have been interrupted between two sessions: nobody waits for what is on its way.
+        return self.cluster.end(now=self.executor.cancelled() or self.cluster.busy)
 
     @staticmethod
     def _end_store(datastore: Datastore, said: list[str]) -> None:
@@ -373,22 +394,9 @@ class Run:
             self.executor.cancel()
         self.executor.close()
 
-    def _name_what_stays(self) -> list[str]:
-        """Note what was written into a service that somebody else runs; return it as lines."""
-        if self.options.service_url is None:
-            return []
-        runs = [run for attempt in self.record.view.attempts for run in attempt.ended]
-        asked = [f"{self.contracts.flow()}*"] if self.record.view.stages else []
-        left = ", ".join(dict.fromkeys([*asked, *runs]))
-        if not left:
-            return []
-        told = f"left in it, for no API of a metadata service removes anything: {left}"
-        self.record.note(self.options.services[0].name, told)
-        return [f"{self.options.service_url}: {told}"]
-
     def _finish(self, said: list[str]) -> None:
         """End what is left, write the reports and print the end, with what was said last."""
-        said += self._name_what_stays()
+        said += name_what_stays(self.options, self.record, self.contracts.flow())
         run = self.folder.run
         disown(f"{run}/own")
         kill_marked(lambda mark: mark.startswith(f"{run}/"))
@@ -404,13 +412,6 @@ class Run:
             self.screen.say(line)
         # Last: until then ``clean`` lets the run be, and if it is killed finds what it left.
         self._lock.release()
-
-    def _keep_saved(self) -> list[str]:
-        """Remove what nothing is left to go on with; return a line on what is kept."""
-        if left_of(self.options, self.whole, self.record.view, self.folder).cells:
-            kept = self.folder.saved.exists()
-            return [f"kept for --resume: {self.folder.saved}"] if kept else []
-        return refusal(partial(remove_saved, self.folder.run, self.folder.saved))
 
     def _end_stacks(self) -> list[str]:
         """Stop what is not kept; return lines on what is, or on what could not be stopped."""

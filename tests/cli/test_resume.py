@@ -116,7 +116,8 @@ def test_what_changes_no_outcome_may_stand_beside_it(leave):
     assert options.given[:4] == ("--probe", "hello", "--service", "2.3,2.5")
     assert refused(folder, "--resume", "--probe", "basics") == (
         "--probe was settled when the run began: leave it out; beside --resume go: --jobs, --plan,"
-        " --reuse, --no-dedupe, --allow-existing, --results, --keep, --with-service-logs"
+        " --reuse, --no-dedupe, --scheduler, --allow-existing, --results, --keep,"
+        " --with-service-logs"
     )
 
 

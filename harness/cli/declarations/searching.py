@@ -1,4 +1,4 @@
-"""What is searched for: by ``compat`` where not all of its cells run, and by ``bisect``.
+"""What is searched for, by ``compat`` where not all of its cells run, and by ``bisect``; and where.
 
 The steps of ``bisect`` are cells of ``compat``, and take their options.
 """
@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from harness.cli.checks import has_a_majority, names_a_check, not_negative
+from harness.cli.checks import has_a_majority, names_a_check, not_negative, scheduler
+from harness.cli.declarations.takers import CROSS
 from harness.cli.option import Option, Role
 
 _WHAT = "what to run"
@@ -52,6 +53,29 @@ BOUNDARIES = (
         kind=int,
         unasked="another one each time, which is told",
         needs={"--strategy": _NO_STRATEGY, _VERIFY: "{name} is of no use without --verify"},
+    ),
+)
+
+_NOT_THERE = "{name}: what {other} needs is not on its workers: leave one out"
+CLUSTER = (
+    Option(
+        "--scheduler",
+        ("compat", *CROSS, "local"),
+        "how to run it",
+        "spread units over the workers of the Dask cluster with this scheduler: what a client needs"
+        " and what serves it is made on the worker that does it, as processes unless --backend"
+        " docker says otherwise; paths have to be there, too",
+        Role.NOT_NEEDED,
+        "a line runs its cell here",
+        metavar="tcp://HOST:PORT",
+        unasked="this machine does them",
+        check=scheduler,
+        excludes={
+            **dict.fromkeys(
+                ("--keep", "--with-service-logs", "--database-port", "--service-url"), _NOT_THERE
+            ),
+            "--reuse": "{name} has results taken by none of its workers: leave out --reuse",
+        },
     ),
 )
 
