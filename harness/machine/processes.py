@@ -316,16 +316,20 @@ def marked_processes() -> Iterator[tuple[int, str]]:
     A process that left its group (``setsid``) is still found this way. Elsewhere than on Linux
     nothing is yielded, and the process group is all that is ended.
     """
-    # Each program that ends has all processes looked at.
+    # Each program that ends has all processes looked at, so by the cheapest calls there are: by
+    # those of pathlib it was a third of what the harness took for a cell.
     prefix = f"\0{MARK}=".encode()
-    for entry in Path("/proc").glob("[0-9]*"):
+    for name in os.listdir("/proc") if Path("/proc").is_dir() else ():  # noqa: PTH208 - see above
+        if not name.isdecimal():
+            continue
         try:
-            variables = b"\0" + (entry / "environ").read_bytes()
+            with open(f"/proc/{name}/environ", "rb", buffering=0) as file:  # noqa: PTH123
+                variables = b"\0" + file.readall()
         except (OSError, ProcessLookupError):
             continue  # it ended meanwhile, or belongs to somebody else
         _, found, rest = variables.partition(prefix)
         if found:
-            yield int(entry.name), rest.partition(b"\0")[0].decode(errors="replace")
+            yield int(name), rest.partition(b"\0")[0].decode(errors="replace")
 
 
 def kill_marked(belongs: Callable[[str], bool]) -> list[int]:
