@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from itertools import count
 from queue import PriorityQueue
@@ -78,6 +78,34 @@ class Executor:
 
         self.queue(work)
         return future
+
+    @contextmanager
+    def beside(self, do: Callable[[], T]) -> Iterator[Future[T]]:
+        """Do a piece of work beside the block, which ends when that has ended, too.
+
+        Where Ctrl-C leaves the block, all work is ended.
+
+        Yields:
+            What tells what comes of it, or what it raised.
+        """
+        future = self.submit(do)
+        try:
+            try:
+                yield future
+            except Exception:
+                self._await(future)
+                raise
+            self._await(future)
+        except Exception:
+            raise
+        except BaseException:
+            self.cancel()
+            raise
+
+    def _await(self, future: Future[T]) -> None:
+        # Of a run that is ended, what has not begun never will.
+        if not self.cancelled():
+            wait([future])
 
     def _work(self) -> None:
         while True:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -296,7 +297,6 @@ class Walk:
             stage.schema_after = schema_version(database.address)
             migrated = fingerprint.compare(before, database.address)
             stage.lost += [f"by the migration: {loss}" for loss in migrated]
-            stage.problems += self._schema.problems(step, database)
             stage.reported = identified_version(running, stage.schema_after or 0)
             if not step.rollback:  # after one the schema is the newer service's, as it should be
                 for note in identity_notes(running, stage.reported, stage.schema_after or 0):
@@ -310,7 +310,7 @@ class Walk:
                 server_version(database.address),
                 self._walked.server,
             )
-            self._check_contract(stage, step, stack)
+            self._compare_and_ask(stage, step, stack, database)
             self._clients.go(stage, step, stack)
             served = fingerprint.take(database.address)
         stopped = fingerprint.compare(served, database.address)
@@ -367,10 +367,25 @@ class Walk:
         losses = fingerprint.compare(self._left, database.address)
         return [f"{when}: {loss}" for loss in losses]
 
-    def _check_contract(self, stage: StageEntry, step: Step, stack: Stack) -> None:
+    def _compare_and_ask(
+        self, stage: StageEntry, step: Step, stack: Stack, database: Database
+    ) -> None:
+        """Compare the schema with a fresh install's, which is made while the service is asked.
+
+        Not while it migrates: how long that takes is told. Nor are the service's own clients at
+        work: the questions are a load, and may end it, and no client is to be blamed for that.
+        """
         # A database that was walked before has the flows of that walk.
         flow = self._contracts.flow(f"ContractStage{step.number}")
-        found = self._contracts.ask(stack.running, stack.address, flow)
+        migrated = self._schema.migrated(database)
+        ask = partial(self._contracts.ask, stack.running, stack.address, flow)
+        with self._run.executor.beside(ask) as asked:
+            stage.problems += self._schema.problems(step, migrated)
+        self._judge_contract(stage, step, stack, asked.result())
+
+    def _judge_contract(
+        self, stage: StageEntry, step: Step, stack: Stack, found: contract.Contract
+    ) -> None:
         wrong, known = self._contracts.declared(found, step.service, self._point)
         stage.problems += wrong
         stage.known += known

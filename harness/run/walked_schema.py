@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 
 from harness.catalog.releases import Service
 from harness.core.path import Step
@@ -14,6 +15,14 @@ from harness.stack.database.server import Database
 from harness.stack.evidence import blaming
 from harness.stack.service.launcher import RunningService, ServiceError
 from harness.stack.service.migration import bring_up
+
+
+@dataclass(frozen=True)
+class Migrated:
+    """The schema that a stage's migration reached, and the indexes in it that are not used."""
+
+    schema: schema.SchemaDescription
+    invalid_indexes: tuple[str, ...]
 
 
 class WalkedSchema:
@@ -44,17 +53,24 @@ class WalkedSchema:
         self._renamed: dict[str, str] | None = None
         """By the name that another PostgreSQL gave a key the one that a fresh install has."""
 
-    def problems(self, step: Step, database: Database) -> list[str]:
+    @staticmethod
+    def migrated(database: Database) -> Migrated:
+        """Return what there is to compare, as it is now."""
+        return Migrated(
+            schema.describe(database.address), tuple(schema.invalid_indexes(database.address))
+        )
+
+    def problems(self, step: Step, there: Migrated) -> list[str]:
         """Compare with a fresh install of the service that the database's migrations reach."""
         # Also after a rollback: an index that PostgreSQL does not use helps no service.
-        broken = [f"index {name} is invalid" for name in schema.invalid_indexes(database.address)]
+        broken = [f"index {name} is invalid" for name in there.invalid_indexes]
         if step.rollback:
             return broken  # the schema is the newer service's, compared at that stage
         try:
             expected = self._fresh(step)
         except ServiceError as error:
             return [*broken, f"no fresh install to compare the schema with: {error}"]
-        migrated = schema.describe(database.address)
+        migrated = there.schema
         # Before it was compared, a user's own or one that is saved may have moved, too.
         if step.moved or self._renamed is None:
             self._renamed = (self._renamed or {}) | schema.renamed(migrated, expected)

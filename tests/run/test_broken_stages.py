@@ -155,8 +155,11 @@ class Killer:
         started = Walk._start
 
         def start(walked: Walk, *arguments: Any) -> Any:
-            self._services.append(started(walked, *arguments))
-            return self._services[-1]
+            service = started(walked, *arguments)
+            # A fresh install is made beside, and comes and goes.
+            if "-fresh" not in service.log.name:
+                self._services.append(service)
+            return service
 
         patch.setattr(Walk, "_start", start)
         for place, name in AT:
@@ -178,9 +181,7 @@ class Killer:
     def _kill(self, part: str) -> None:
         assert self._run.backend is not None
         server: Any = self._run.backend.servers[0]
-        # Of what a stage started, fresh installs have ended.
-        alive = [one for one in self._services if one._process.poll() is None]
-        of = alive[-1] if part == "service" else server
+        of = self._services[-1] if part == "service" else server
         os.kill(of._process.pid, signal.SIGKILL)
         of._process.wait(10)
 

@@ -95,3 +95,51 @@ def test_an_interrupt_ends_what_is_on_its_way_and_leaves_out_what_is_queued():
     assert executor.cancelled()
     with pytest.raises(InfraError, match="ended meanwhile"):
         executor.submit(nothing)
+
+
+def test_what_is_done_beside_a_block_ends_before_it_whatever_comes_of_both():
+    executor, done = Executor(1, nothing), threading.Event()
+
+    def work() -> int:
+        assert together.wait(10) >= 0, "the block goes on meanwhile"
+        time.sleep(0.1)
+        done.set()
+        return 7
+
+    together = threading.Barrier(2)
+    with executor.beside(work) as future:
+        together.wait(10)
+    assert done.is_set()
+    assert future.result() == 7
+    done.clear()
+
+    def fail() -> None:
+        together.wait(10)
+        raise InfraError("no room")
+
+    with pytest.raises(InfraError, match="no room"), executor.beside(work):
+        fail()
+    assert done.is_set()
+    assert not executor.cancelled(), "an error of the block is no end of the run"
+    executor.close()
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_an_interrupt_of_a_block_ends_what_is_done_beside_it(busy):
+    killed, begun = threading.Event(), threading.Event()
+    executor = Executor(1, killed.set)
+
+    def work() -> bool:
+        begun.set()
+        return killed.wait(10)
+
+    def interrupt() -> None:
+        assert begun.wait(10)
+        raise KeyboardInterrupt
+
+    if busy:
+        executor.submit(work)
+    with pytest.raises(KeyboardInterrupt), executor.beside(work) as future:
+        interrupt()
+    assert killed.is_set()
+    assert future.done() is not busy, "what has not begun never does, and is not waited for"
