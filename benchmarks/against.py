@@ -102,8 +102,10 @@ def main() -> None:
             subprocess.run([*git, "remove", "--force", str(tree)], check=True)
     ratio, own = now.clock / before.clock, now.own / now.cpu
     print(f"{commit}: {before}\nnow: {now}")
-    print(f"now by the clock: {ratio:.2f} of it (most: {MOST}); own: {own:.1%} (most: {OWN:.0%})")
-    sys.exit(int(session == "compat" and (ratio > MOST or own > OWN)))
+    print(f"now by the clock: {ratio:.2f} of it; own: {own:.1%}")
+    if session == "compat":
+        print(f"at most: {MOST} and {OWN:.0%}")
+        sys.exit(int(ratio > MOST or own > OWN))
 
 
 if __name__ == "__main__":
