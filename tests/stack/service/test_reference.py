@@ -90,7 +90,13 @@ def test_a_restart_keeps_the_addresses_and_the_log(running: RunningService):
     running.restart()
     wait_for(running)
     assert (running.url, running.migration_url) == before
-    assert running.log.read_text().count("serving on") == 4
+    # Of its two servers one may answer before the other has said that it listens.
+    wait_until(
+        lambda: running.log.read_text().count("serving on") == 4,
+        seconds=10,
+        what="the line of each server, before and after",
+        log=running.log,
+    )
 
 
 def test_level_1_0_has_no_migration_address(
