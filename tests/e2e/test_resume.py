@@ -49,8 +49,14 @@ COMPAT = Matrix(
 PYTHONS = Matrix(
     "compat",
     ("2.5",),
-    tuple(f"compat/{CLIENT}/reference-2.5/local/{PROBE}/python={one}" for one in ("3.11", "3.12")),
+    # Several of each: on a busy machine a second one may end before the run is told to.
+    tuple(
+        f"compat/{CLIENT}/reference-2.5/local/{probe}/python={one}"
+        for one in ("3.11", "3.12")
+        for probe in (PROBE, "parallel")
+    ),
     ("--python", "3.11,3.12"),
+    f"{PROBE},parallel",
 )
 LOCAL = Matrix(
     "local",
