@@ -7,18 +7,14 @@ from pathlib import Path
 
 from harness.catalog.releases import Client
 from harness.cli.rounds import Rounds
-from harness.client.cell import CellOutcome
-from harness.core.entries import CellEntry
 from harness.core.plan import Cell, Plan
 from harness.core.view import View
-from harness.run.attempts import Batch
+from harness.run.attempts import Begun
 from harness.run.folder import RunFolder
 from harness.run.options import Options
 from harness.run.resume import left_of
 from harness.run.run import Run
 from harness.ui.options import UIOptions
-
-Begun = Batch[CellOutcome] | Batch[CellEntry]
 
 
 @dataclass

@@ -22,18 +22,16 @@ import msgspec
 
 from harness.catalog.releases import Client
 from harness.cli.coming import session_of
-from harness.client.cell import CellOutcome
 from harness.core.entries import CellEntry, Entry, Environment, Note, StageEntry
 from harness.core.journal import encode
 from harness.core.outcome import Status
 from harness.core.plan import Cell
 from harness.machine.errors import HarnessError
-from harness.run.attempts import Batch
+from harness.run.attempts import Begun
 from harness.run.cluster.on_worker import UNITS
 from harness.run.run import Run
 
-AnyBatch = Batch[CellOutcome] | Batch[CellEntry]
-Begin = Callable[[Sequence[Cell]], AnyBatch]
+Begin = Callable[[Sequence[Cell]], Begun]
 """Makes the environments that a unit needs, and lets it begin."""
 
 
@@ -68,7 +66,7 @@ class Environments:
         self._install = install
         self._made: dict[str, Path | None] = {}
 
-    def begin(self, cells: Sequence[Cell]) -> AnyBatch:
+    def begin(self, cells: Sequence[Cell]) -> Begun:
         """Let those cells of a unit begin whose clients can be had.
 
         Raises:

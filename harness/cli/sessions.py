@@ -20,7 +20,7 @@ from harness.cli.asked import CLIENT_SESSIONS, FULL
 from harness.cli.bisect import bisect_main
 from harness.cli.choice import Choice, Chosen, exit_with
 from harness.cli.clean import clean_main, clear
-from harness.cli.client_run import Begun, ClientRun
+from harness.cli.client_run import ClientRun
 from harness.cli.coming import Coming, coming, one_of
 from harness.cli.commands import diff_main, report_main
 from harness.cli.installing import elsewhere, fill, ready
@@ -40,6 +40,7 @@ from harness.core.plan import Cell
 from harness.machine.control_group import enter_group
 from harness.machine.errors import HarnessError, InfraError, UsageError, naming_machine
 from harness.report.terminal import Screen, client_line
+from harness.run.attempts import Begun
 from harness.run.options import Options
 from harness.run.resume import view_before
 from harness.run.run import Run

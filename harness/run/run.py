@@ -30,7 +30,7 @@ from harness.machine.processes import disown, kill_marked, kill_parts, mark_own,
 from harness.machine.secrets import KNOWN, from_environment
 from harness.machine.strays import kill_strays
 from harness.report.terminal import Screen
-from harness.run.attempts import Attempts, Batch
+from harness.run.attempts import Attempts, Begun
 from harness.run.beginning import record_start, why_no_backend
 from harness.run.clients import Clients
 from harness.run.cluster.cluster import Cluster
@@ -195,9 +195,7 @@ class Run:
             raise UsageError(f"{self.options.session} runs clients alone: there is no service")
         return self.backend, self.stacks
 
-    def begin(
-        self, cells: Sequence[Cell], python_of: Callable[[Cell], Path]
-    ) -> Batch[CellOutcome] | Batch[CellEntry]:
+    def begin(self, cells: Sequence[Cell], python_of: Callable[[Cell], Path]) -> Begun:
         """Queue cells of one client each, to run on its service's stack.
 
         Args:
@@ -211,9 +209,7 @@ class Run:
         units = [Unit(cell, python_of(cell)) for cell in self._reusing.share(cells)]
         return self.attempts.submit(units, self.stacks, self.options.repeat)
 
-    def begin_together(
-        self, cells: Sequence[Cell], pythons: Mapping[Client, Path]
-    ) -> Batch[CellOutcome] | Batch[CellEntry]:
+    def begin_together(self, cells: Sequence[Cell], pythons: Mapping[Client, Path]) -> Begun:
         """Queue cells of several clients each, all of a service in one database.
 
         Args:
