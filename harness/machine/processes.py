@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import random
 import select
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +34,10 @@ _OUTGOING = Path("/proc/sys/net/ipv4/ip_local_port_range")
 # Below it are the ports that services are known by; those of the UI and S3 are below it, too.
 _LOWEST_PORT = 20_000
 _PORTS_TRIED = 20
+# A chosen port is nobody else's until so many others were chosen: what it is for has begun by then.
+_PORTS_KEPT = 64
+# Open files that each keep one chosen port from being chosen again.
+_kept: deque[int] = deque()
 # Released services answer 0.6 s after their start (measured): longer pauses would show.
 _POLL_SECONDS = 0.02
 # Released metadata services end at once when asked (measured); the grace is for all else.
@@ -60,18 +66,45 @@ def marked(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def free_port(host: str = HOST) -> int:
-    """Return a TCP port of an address of this machine: free now, and no connection's soon.
+    """Return a TCP port of an address of this machine: free now, and nobody else's soon.
 
     Between this answer and the server that listens, any process that calls out may be given one of
-    the ports that the system keeps for that, so one below them is chosen where there are enough.
+    the ports that the system keeps for that, so one below them is chosen where there are enough;
+    and it is not chosen a second time, by this process or another harness on this machine.
     """
     quiet = _never_outgoing()
     for port in random.sample(quiet, min(_PORTS_TRIED, len(quiet))):
-        if is_free(port, host):
+        if is_free(port, host) and _keep(port):
             return port
+    port = _systems_choice(host)
+    for _ in range(_PORTS_TRIED):
+        if _keep(port):
+            break
+        port = _systems_choice(host)
+    return port
+
+
+def _systems_choice(host: str) -> int:
     with socket.socket() as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])
+
+
+def _keep(port: int) -> bool:
+    """Keep a port from being chosen again; return False when somebody keeps it already.
+
+    Its sign is a socket with a name (unix(7), "abstract"): known wherever the port would be, and
+    gone with the process. Elsewhere than on Linux there are none, and nothing is kept.
+    """
+    with socket.socket(socket.AF_UNIX) as sign:
+        try:
+            sign.bind(f"\0metaflow-compat-port-{port}")
+        except OSError as error:
+            return error.errno != errno.EADDRINUSE
+        _kept.append(sign.detach())
+    if len(_kept) > _PORTS_KEPT:
+        os.close(_kept.popleft())
+    return True
 
 
 def _never_outgoing() -> range:

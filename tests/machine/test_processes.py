@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -196,6 +198,34 @@ def test_a_free_port_is_no_connections_soon():
     chosen = {free_port() for _ in range(20)}
     assert max(chosen) < lowest
     assert len(chosen) > 10
+
+
+def test_no_port_is_chosen_twice_while_its_server_may_not_listen_yet(monkeypatch):
+    """Seen in CI: one service was given the same port for its two APIs."""
+    monkeypatch.setattr(processes, "_never_outgoing", lambda: range(30_000, 30_012))
+    chosen = [free_port() for _ in range(3)]
+    assert len(set(chosen)) == 3
+    code = (
+        "from harness.machine import processes\n"
+        "processes._never_outgoing = lambda: range(30_000, 30_012)\n"
+        "print([processes.free_port() for _ in range(9)])"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    others = ast.literal_eval(told.stdout)
+    assert len(set(others)) == 9
+    assert set(chosen).isdisjoint(others), "another harness on this machine chooses others"
+
+
+def test_ports_are_kept_for_a_while_and_not_for_ever(monkeypatch):
+    kept: deque[int] = deque()
+    monkeypatch.setattr(processes, "_kept", kept)
+    monkeypatch.setattr(processes, "_PORTS_KEPT", 2)
+    # No ports at all, so that no other test's are among them.
+    assert [processes._keep(port) for port in (70_001, 70_002, 70_001)] == [True, True, False]
+    assert processes._keep(70_003)
+    assert [processes._keep(port) for port in (70_003, 70_001)] == [False, True]
+    for sign in kept:
+        os.close(sign)
 
 
 @pytest.mark.parametrize("told", [None, "1024\t65535\n"])
