@@ -1,10 +1,10 @@
 """What two workers of a cluster do in the time of one, each on a core of its own.
 
 ``python benchmarks/cluster.py [OPTION …]``, with the harness's dependencies, starts a scheduler of
-Dask and a worker of one thread, and runs twice ``nox -s compat -- --scheduler … OPTION …``: the
-first makes environments. Then it starts another worker and does the same. Judged is the second run
-of one worker, by the clock, to the second of two. Unasked that is ``basics`` by 15 clients over 4
-services.
+Dask and a worker of one thread, and runs ``nox -s compat -- --scheduler … OPTION …`` three times:
+the first makes environments. Then it starts another worker and does the same. Judged is the quicker
+of the other two by one worker, by the clock, to the quicker of two workers: what else the machine
+does makes runs slower, never quicker. Unasked that is ``basics`` by 15 clients over 4 services.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from harness.machine.tools import tool_python  # noqa: E402
 from harness.run.cluster.cluster import REQUIREMENTS  # noqa: E402
 
 LEAST = 1.8
+_TIMES = 2
 _CLIENTS = (
     "2.5.4,2.6.3,2.7.23,2.8.6,2.9.15,2.10.11,2.11.16,2.12.39,2.13.10,2.14.3,2.15.21,2.16.8,2.17.5,"
     "2.18.13,2.19.39"
@@ -88,10 +89,11 @@ def main() -> int:
                 log=log,
             )
             _seconds(address, folder / "results", options)
-            took.append(_seconds(address, folder / "results", options))
-            seconds, cells = took[-1]
-            print(f"{number + 1} of {os.cpu_count()} cores: {cells} cells in {seconds:.0f} s")
-    ratio = took[0][0] / took[1][0]
+            runs = [_seconds(address, folder / "results", options) for _ in range(_TIMES)]
+            took.append(min(seconds for seconds, _ in runs))
+            told = " and ".join(f"{seconds:.0f} s" for seconds, _ in runs)
+            print(f"{number + 1} of {os.cpu_count()} cores: {runs[0][1]} cells in {told}")
+    ratio = took[0] / took[1]
     print(f"two workers: {ratio:.2f} × one (least: {LEAST})")
     return int(ratio < LEAST)
 
