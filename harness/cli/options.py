@@ -147,7 +147,7 @@ def _options(
         shard=_shard(raw),
         durations=raw.durations,
         ui_assets=raw.ui_assets.resolve() if session == FULL and raw.ui_assets else None,
-        elsewhere=words_elsewhere(session, raw, backend),
+        elsewhere=words_elsewhere(session, raw, backend, draft.s3_root, draft.s3_endpoint),
     )
 
 

@@ -1,10 +1,11 @@
 """Serving units of a run to whoever asks, in place of running the plan: for a worker of a cluster.
 
-Two pipes, named by a variable: requests come as lines of JSON, ``number`` and ``cells``, by the id
-of each of a unit the Python of its client. An answer is ``number``, ``folder``, that of the
-results, and ``lines`` of the journal: of the cells, of the environments of their clients, of their
-services. The last one, of no number, comes when the run has ended, which it does where the requests
-end: with who asked.
+Two pipes, named by a variable: requests come as lines of JSON, ``number`` and ``cells``, what is
+asked of each of a unit (``cluster.AskedCell``). An answer is ``number``, ``folder``, that of the
+results, ``lines`` of the journal: of the cells, of the environments of their clients, of their
+services; and ``refused``, by the id of each cell that is another one here, or none, why it was not
+run. The last one, of no number, comes when the run has ended, which it does where the requests end:
+with who asked.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ import msgspec
 
 from harness.catalog.releases import Client
 from harness.cli.coming import session_of
-from harness.core.entries import CellEntry, Entry, Environment, Note, StageEntry
+from harness.core.entries import CellEntry, Entry, Environment, Note, PlannedCell, StageEntry
 from harness.core.journal import encode
-from harness.core.outcome import Status
 from harness.core.plan import Cell
 from harness.machine.errors import HarnessError
 from harness.run.attempts import Begun
+from harness.run.cluster.cluster import AskedCell
 from harness.run.cluster.on_worker import UNITS
 from harness.run.run import Run
 
@@ -35,9 +36,17 @@ Begin = Callable[[Sequence[Cell]], Begun]
 """Makes the environments that a unit needs, and lets it begin."""
 
 
+_CALLED = {
+    "python": "Python",
+    "probe_digest": "a probe of digest",
+    "build": "commit of the service",
+}
+"""What some of the fields of what is planned are called."""
+
+
 class _Asked(msgspec.Struct):
     number: int
-    cells: dict[str, str]
+    cells: list[AskedCell]
 
 
 def pipes() -> tuple[BinaryIO, BinaryIO] | None:
@@ -121,27 +130,40 @@ class Serving:
             self._tell(None, self._beside.values())
 
     def _do(self, asked: _Asked) -> None:
+        refused = {}
+        for one in asked.cells:
+            why = self._refused(one.planned)
+            if why:
+                refused[one.planned.id] = why
+            self._run.attempts.told(one.planned.id, one.told)
+        left = [one.planned.id for one in asked.cells if one.planned.id not in refused]
+
         def tell() -> None:
-            self._tell(asked.number, list(self._about(asked.cells)))
+            self._tell(asked.number, list(self._about(left)), refused)
 
         try:
-            batch = self._begin(list(self._as_planned(asked.cells)))
+            batch = self._begin([self._planned[name] for name in left])
         except HarnessError:
             # What keeps cells from running is recorded as what came of them.
             tell()
         else:
             batch.when_done(tell)
 
-    def _as_planned(self, asked: Mapping[str, str]) -> Iterator[Cell]:
-        """Yield the cells that are here as they are planned where they are told; skip others."""
-        for name, python in asked.items():
-            cell = self._planned[name]
-            if cell.python == python:
-                yield cell
-                continue
-            has = f"Python {cell.python}" if cell.python else "no Python"
-            why = f"its worker has {has} for it, and {python} is planned: --python names another"
-            self._run.skip([cell], Status.INFRA, why)
+    def _refused(self, planned: PlannedCell) -> str:
+        """Return why a cell is not run here: it is another one, or none; empty where it is it."""
+        cell = self._planned.get(planned.id)
+        if cell is None:
+            return "its worker has no such cell: what names its versions is not the same there"
+        own = self._run.plan.planned(cell)
+        for name in planned.__struct_fields__:
+            here, there = getattr(own, name), getattr(planned, name)
+            # A line that runs it again is made of the words that a run was given.
+            if here != there and name != "rerun":
+                called = _CALLED.get(name, name.replace("_", " "))
+                advice = ": --python names another" if name == "python" else ""
+                has = f"{called} {here}" if here else f"no {called}"
+                return f"its worker has {has} for it, and {there or 'none'} is planned{advice}"
+        return ""
 
     def _hear(self, entry: Entry) -> None:
         with self._lock:
@@ -172,9 +194,12 @@ class Serving:
                     yield entry
             yield from attempts
 
-    def _tell(self, number: int | None, entries: Iterable[Entry]) -> None:
+    def _tell(
+        self, number: int | None, entries: Iterable[Entry], refused: Mapping[str, str] | None = None
+    ) -> None:
         lines = [encode(entry).decode() for entry in entries]
-        told = {"number": number, "folder": str(self._run.folder.path), "lines": lines}
+        folder = str(self._run.folder.path)
+        told = {"number": number, "folder": folder, "lines": lines, "refused": refused or {}}
         # Nobody is left to be told where the worker was killed.
         with self._lock, suppress(BrokenPipeError):
             self._answers.write(msgspec.json.encode(told) + b"\n")

@@ -136,6 +136,10 @@ class Attempts:
         # One after the other: each line says how many have finished.
         self._lock = threading.RLock()
 
+    def told(self, name: str, count: int) -> None:
+        """Take it that attempts at a cell, by its id, have told something elsewhere."""
+        self._told[name] = max(count, self._told[name])
+
     @property
     def busy(self) -> bool:
         """Whether cells are on their way, also such as nobody waits for any more."""

@@ -56,12 +56,34 @@ def test_what_is_named_by_path_is_named_for_any_folder(monkeypatch, tmp_path):
     assert words["--probe"] == "mine"
 
 
-def test_no_secret_goes_to_workers(monkeypatch):
+def test_no_secret_goes_to_workers(monkeypatch, tmp_path):
     monkeypatch.setenv("COMPAT_PASSWORD", "hunter22")
     by_name = options("--database-password", "env:COMPAT_PASSWORD").elsewhere
     assert "env:COMPAT_PASSWORD" in by_name
-    written = options("--database-password", "hunter22").elsewhere
-    assert "hunter22" not in " ".join(written)
+    own = tmp_path / "password.txt"
+    own.write_text("hunter22")
+    monkeypatch.chdir(tmp_path)
+    assert f"file:{own}" in options("--database-password", "file:password.txt").elsewhere
+
+
+def test_a_secret_that_is_written_out_is_refused():
+    """Workers would be told a name for it that none of them has."""
+    with pytest.raises(UsageError, match=r"--database-password: .* named, not written out: env:"):
+        options("--database-password", "hunter22")
+
+
+def test_a_bucket_that_a_variable_names_here_goes_to_workers(monkeypatch):
+    monkeypatch.setenv("METAFLOW_DATASTORE_SYSROOT_S3", "s3://bucket/prefix")
+    monkeypatch.setenv("METAFLOW_S3_ENDPOINT_URL", "http://10.0.0.9:9000")
+    there = options("--datastore", "s3").elsewhere
+    assert there[-4:] == (
+        *("--s3-root", "s3://bucket/prefix"),
+        *("--s3-endpoint", "http://10.0.0.9:9000"),
+    )
+    given = options("--datastore", "s3", "--s3-root", "s3://other/one").elsewhere
+    assert given.count("--s3-root") == 1
+    assert "s3://other/one" in given
+    assert "--s3-root" not in options().elsewhere
 
 
 @pytest.mark.parametrize(

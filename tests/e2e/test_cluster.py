@@ -24,9 +24,10 @@ CLIENTS = ("2.7.23", "2.12.39", "2.19.39")
 
 @dataclass(frozen=True)
 class Cluster:
-    """A scheduler's address, and its workers."""
+    """A scheduler, its address, and its workers."""
 
     address: str
+    scheduler: subprocess.Popen[bytes]
     workers: Sequence[subprocess.Popen[bytes]]
 
 
@@ -47,29 +48,34 @@ def program(log: Path, *words: str) -> Iterator[subprocess.Popen[bytes]]:
         process.wait(60)
 
 
-@pytest.fixture(scope="module")
-def cluster(temporary) -> Iterator[Cluster]:
+def start(ending: ExitStack, folder: Path, count: int) -> Cluster:
+    """Start a cluster of so many workers, with folders of their own in a folder."""
     port = free_port()
     address = f"tcp://127.0.0.1:{port}"
+    said = folder / "scheduler.txt"
+    listens = ("--host", "127.0.0.1", "--port", str(port), "--no-dashboard")
+    scheduler = ending.enter_context(program(said, "scheduler", *listens))
+    workers = []
+    for number in range(count):
+        home = folder / f"worker-{number}"
+        home.mkdir(mode=0o755)
+        words = ("worker", address, "--no-nanny", "--nthreads", "1", "--no-dashboard")
+        log = folder / f"worker-{number}.txt"
+        own = ("--local-directory", str(home), "--name", f"worker-{number}")
+        workers.append(ending.enter_context(program(log, *words, *own)))
+    wait_until(
+        lambda: said.read_text().count("Register worker") == count,
+        seconds=60,
+        what="a worker",
+        log=said,
+    )
+    return Cluster(address, scheduler, workers)
+
+
+@pytest.fixture(scope="module")
+def cluster(temporary) -> Iterator[Cluster]:
     with ExitStack() as ending:
-        listens = ("--host", "127.0.0.1", "--port", str(port), "--no-dashboard")
-        ending.enter_context(program(temporary / "scheduler.txt", "scheduler", *listens))
-        workers = []
-        for number in range(WORKERS):
-            home = temporary / f"worker-{number}"
-            home.mkdir(mode=0o755)
-            words = ("worker", address, "--no-nanny", "--nthreads", "1", "--no-dashboard")
-            log = temporary / f"worker-{number}.txt"
-            own = ("--local-directory", str(home), "--name", f"worker-{number}")
-            workers.append(ending.enter_context(program(log, *words, *own)))
-        said = temporary / "scheduler.txt"
-        wait_until(
-            lambda: said.read_text().count("Register worker") == WORKERS,
-            seconds=60,
-            what="a worker",
-            log=said,
-        )
-        yield Cluster(address, workers)
+        yield start(ending, temporary, WORKERS)
 
 
 def below(worker: subprocess.Popen[bytes]) -> list[psutil.Process]:
@@ -219,3 +225,33 @@ def test_what_a_worker_cannot_do_is_told_of_its_cells_in_its_words(cluster, tmp_
     assert cell["status"] == "infra"
     (reason,) = {check["reason"] for check in cell["checks"].values()}
     assert "there-is-no-such-package could not be resolved" in reason
+
+
+# The last one here: it takes the cluster of all with it.
+def test_a_scheduler_that_dies_costs_what_was_left(cluster, temporary, tmp_path):
+    results, log = tmp_path / "results", tmp_path / "log.txt"
+    asked = ("--metaflow", ",".join(CLIENTS), "--service", "2.0,2.3,2.5", "--probe", "hello")
+    words = ("-s", "compat", "--", "--scheduler", cluster.address, "--results", str(results))
+    with started([*words, *asked], log, environment()) as process:
+        await_cell(process, results, log)
+        cluster.scheduler.kill()
+        code = process.wait(120)
+    done = finished_run(code, log.read_text(), results)
+    assert code == 1, done.output
+    assert len(done.cells) == 9
+    left = [cell for cell in done.cells if cell["status"] != "pass"]
+    assert 0 < len(left) < 9
+    for cell in left:
+        assert cell["status"] == "infra"
+        assert "the scheduler has gone" in cell["checks"]["run"]["reason"]
+    busy = [worker for worker in cluster.workers if worker.poll() is None]
+    wait_until(lambda: not any(map(below, busy)), seconds=90, what="the end of what runs")
+    # By another one the run goes on.
+    folder = temporary / "another"
+    folder.mkdir(mode=0o755)
+    with ExitStack() as ending:
+        another = start(ending, folder, 1)
+        resumed = run("compat", results, "--resume", "--scheduler", another.address)
+    assert resumed.code == 0, resumed.output
+    assert [cell["status"] for cell in resumed.cells] == ["pass"] * 9
+    assert cells_in(results) == 9 + len(left)

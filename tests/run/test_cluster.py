@@ -72,11 +72,13 @@ def test_a_worker_writes_nothing_outside_of_its_folder(tmp_path, name):
 
 
 def test_files_go_with_the_lines_that_name_them(tmp_path):
-    (tmp_path / "logs").mkdir()
-    (tmp_path / "logs" / "run.txt").write_text("said")
+    # Two workers may begin in the same second, so that their runs are called the same.
+    folder = tmp_path / "rk3j" / "the-run"
+    (folder / "logs").mkdir(parents=True)
+    (folder / "logs" / "run.txt").write_text("said")
     lines = ['{"kind":"cell","evidence":{"run":"logs/run.txt","rows":"logs/none.json"}}']
-    told = on_worker.with_files({"folder": str(tmp_path), "lines": lines})
-    assert told["place"] == tmp_path.name
+    told = on_worker.with_files({"folder": str(folder), "lines": lines})
+    assert told["place"] == "the-run.rk3j"
     assert told["lines"] == lines
     assert {name: base64.b64decode(one) for name, one in told["files"].items()} == {
         "logs/run.txt": b"said"
@@ -176,6 +178,48 @@ def test_what_a_worker_tells_is_recorded_as_the_runs_own(told):
     assert entry.evidence == {"run": "elsewhere/there/logs/run.txt"}
     assert (told.run.path / entry.evidence["run"]).read_text() == "said"
     assert list(told.record.view.attempts) == [entry]
+
+
+def test_only_files_that_it_brought_are_named_by_what_it_tells(told):
+    """Reports show what is in them: nobody elsewhere chooses a file of this machine."""
+    found = told.entry(Status.PASS, evidence={"run": "/etc/passwd", "flow": "logs/../../x"})
+    service = journals.stage(1, "reference-2.5", stage=0, run="of-a-worker")
+    service = msgspec.structs.replace(service, log="/etc/passwd")
+    (entry,) = told.ask(told.answer(service, found)).outcomes()
+    assert (entry.status, entry.evidence) == (Status.PASS, {})
+    (stage,) = told.record.view.stages
+    assert stage.log == ""
+
+
+def test_of_a_unit_that_cannot_be_believed_nothing_is_taken(told):
+    """A journal with such a line could not be read any more."""
+    good = told.entry(Status.PASS)
+    wrong = msgspec.structs.replace(good, status=Status.FAIL)
+    (entry,) = told.ask(told.answer(good, wrong)).outcomes()
+    assert entry.status is Status.INFRA
+    assert "its checks are not" in entry.checks["run"].reason
+    assert list(told.record.view.attempts) == [entry]
+
+
+def test_a_worker_is_told_what_is_planned_and_what_has_been_told_of_it(told):
+    told.record.add(msgspec.structs.replace(told.entry(Status.PASS), run=told.run.run))
+    again = cluster.Cluster(
+        *("tcp://127.0.0.1:1", (), told.plan, told.run, told.record),
+        show=lambda _: None,
+        fail=told._fail,
+        say=told.said.append,
+    )
+    asked = again._asked_cell(told.cell)
+    again.end(now=True)
+    assert (asked.planned, asked.told) == (told.plan.planned(told.cell), 1)
+
+
+def test_a_cell_that_is_another_one_there_is_infra_and_says_why(told):
+    why = "its worker has commit of the service v2.5.0-3-gabc for it, and none is planned"
+    answer = told.answer()
+    answer["answer"]["refused"] = {told.cell.id: why}
+    (entry,) = told.ask(answer).outcomes()
+    assert (entry.status, entry.checks["run"].reason) == (Status.INFRA, why)
 
 
 def test_a_cell_that_its_worker_does_not_tell_of_is_infra(told):

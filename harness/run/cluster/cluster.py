@@ -21,9 +21,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from harness.core.entries import CellEntry, Entry, Environment, Note, StageEntry
-from harness.core.outcome import Status
-from harness.core.plan import Cell, Plan
+from harness.core.entries import CellEntry, Entry, Environment, Note, PlannedCell, StageEntry
+from harness.core.outcome import Status, cell_status
+from harness.core.plan import Cell, Plan, conclusive
 from harness.machine.errors import InfraError, UsageError, in_words
 from harness.machine.processes import MARK
 from harness.machine.tools import tool_python
@@ -46,6 +46,21 @@ _DECODER = msgspec.json.Decoder(Entry)
 
 Unit = Sequence[Cell]
 """Cells that are done by one worker, in one go."""
+
+_Told = CellEntry | StageEntry | Environment | Note
+"""What is taken of an answer."""
+
+
+class AskedCell(msgspec.Struct):
+    """A cell as a worker is asked for it.
+
+    Attributes:
+        planned: what it is here: a worker that has something else of it does not run it.
+        told: how many of its attempts have told something already.
+    """
+
+    planned: PlannedCell
+    told: int = 0
 
 
 def check_scheduler(address: str) -> None:
@@ -100,6 +115,7 @@ class Cluster:
         self._lock = threading.Lock()
         self._waiting: dict[int, tuple[Unit, Batch[CellEntry]]] = {}
         self._asked = 0
+        self._told = conclusive(record.view.attempts)
         # Of a run that goes on there are some.
         own = (stage for stage in record.view.stages if stage.run == record.run)
         self._services = {(stage.walk, stage.service): stage for stage in own}
@@ -146,12 +162,15 @@ class Cluster:
             what = {
                 "session": unit[0].session,
                 "words": self._words,
-                "cells": {cell.id: cell.python for cell in unit},
+                "cells": [msgspec.to_builtins(self._asked_cell(cell)) for cell in unit],
             }
             self._ask(number=self._asked, near=_near(unit[0]), unit=what)
         if self._over:
             self._give_up(self._over)
         return batch
+
+    def _asked_cell(self, cell: Cell) -> AskedCell:
+        return AskedCell(self._plan.planned(cell), self._told[cell.id])
 
     def _ask(self, **request: object) -> None:
         assert self._process.stdin is not None, "it is a pipe"
@@ -223,17 +242,22 @@ class Cluster:
             path.write_bytes(base64.b64decode(content))
         cells = {cell.id: cell for cell in unit}
         taken = []
-        for line in answer["lines"]:
-            entry = _DECODER.decode(line)
-            if isinstance(entry, CellEntry) and entry.id in cells:
-                taken.append(self._take_cell(entry, cells[entry.id], home))
-            elif isinstance(entry, StageEntry | Environment | Note):
+        # All of them are looked at before the first is recorded: of half a unit nothing is taken.
+        for entry in list(_believed(answer)):
+            if not isinstance(entry, CellEntry):
                 self._take_other(moved(entry, home, self._folder.path))
-        untold = [cell for cell in unit if cell.id not in {entry.id for entry in taken}]
-        return taken + self._fail(untold, Status.INFRA, "its worker ended before it was done")
+            elif entry.id in cells:
+                taken.append(self._take_cell(entry, cells[entry.id], home))
+        done = {entry.id for entry in taken}
+        for cell in unit:
+            if cell.id not in done:
+                ended = "its worker ended before it was done"
+                why = str(answer.get("refused", {}).get(cell.id, ended))
+                taken += self._fail([cell], Status.INFRA, why)
+        return taken
 
     def _take_cell(self, found: CellEntry, cell: Cell, home: Path) -> CellEntry:
-        # Of one that was not run, the worker may have another Python.
+        # A line that runs it here may have other words than there.
         planned = msgspec.structs.asdict(self._plan.planned(cell))
         own = msgspec.structs.replace(found, **planned, run=self._record.run)
         entry = self._record.add(moved(own, home, self._folder.path))
@@ -304,6 +328,29 @@ def _near(cell: Cell) -> str:
     if cell.writer is not None and cell.service is not None:
         return cell.service.name
     return f"{cell.client.name} {cell.python} {cell.deps}"
+
+
+def _believed(answer: Mapping[str, Any]) -> Iterator[_Told]:
+    """Yield the entries of an answer that are taken, with no file that it did not bring.
+
+    Raises:
+        ValueError: for a cell whose status is not what its checks say, which no journal holds.
+        msgspec.DecodeError: for what is no entry.
+    """
+    for line in answer["lines"]:
+        entry = _DECODER.decode(line)
+        if isinstance(entry, CellEntry):
+            if entry.status is not cell_status(entry.checks):
+                raise ValueError(f"{entry.id} is told as {entry.status}, and its checks are not")
+            # Reports show what stands in them, whatever files they are.
+            brought = {kind: one for kind, one in entry.evidence.items() if one in answer["files"]}
+            yield msgspec.structs.replace(entry, evidence=brought)
+        elif isinstance(entry, StageEntry):
+            yield msgspec.structs.replace(
+                entry, log=entry.log if entry.log in answer["files"] else ""
+            )
+        elif isinstance(entry, Environment | Note):
+            yield entry
 
 
 def _described(threads: Sequence[int], versions: Sequence[str]) -> str:

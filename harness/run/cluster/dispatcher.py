@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,8 +118,9 @@ class Dispatcher:
     def _fit(self) -> dict[str, int]:
         """Return the threads of the workers that can do anything, by their addresses."""
         if time.monotonic() - self._looked > _LOOK_SECONDS:
-            # Where the scheduler does not answer, what is on its way will tell.
-            with contextlib.suppress(OSError):
+            # Where the scheduler does not answer, in whatever way a client says it that is being
+            # closed, what is on its way will tell.
+            with contextlib.suppress(Exception):
                 self._threads = self._client.nthreads()
             self._looked = time.monotonic()
         return {one: count for one, count in self._threads.items() if one not in self._useless}
@@ -127,12 +128,21 @@ class Dispatcher:
     def _done(self, given: _Given, future: distributed.Future) -> None:
         """Tell what came of a unit, or let another worker do it."""
         try:
+            self._settle(given, future)
+        except Exception as error:  # noqa: BLE001 - of a client that is closed; who waits is told
+            self._give_one_up(given.number, self._why(error))
+
+    def _why(self, error: BaseException) -> str:
+        if self._client.status != "running":
+            return "the scheduler has gone"
+        return f"{type(error).__name__}: {error}"
+
+    def _settle(self, given: _Given, future: distributed.Future) -> None:
+        try:
             answer = future.result()
         except (Exception, CancelledError) as error:  # noqa: BLE001 - told, whatever it is
             # Also of workers that died with it in their queue, which it had no part in.
-            gone = self._client.status != "running"
-            why = "the scheduler has gone" if gone else f"{type(error).__name__}: {error}"
-            answer = {"failed": why, "useless": False, "worker": ""}
+            answer = {"failed": self._why(error), "useless": False, "worker": ""}
         # The cluster need not keep it.
         future.release()
         waiting = self._waiting.get(given.number)
@@ -158,14 +168,11 @@ class Dispatcher:
         """Tell of units that nobody is there to do, and give them up in the end."""
         alone = 0.0
         while not self._ended.wait(_LOOK_SECONDS):
+            if self._client.status == "closed":
+                self._give_up("the scheduler has gone")
+                continue
             fit = self._fit()
-            for given, future in list(self._waiting.values()) if fit else ():
-                if given.where and not given.where & fit.keys():
-                    # Those who were to do it have gone. Where no other was there then, Dask leaves
-                    # it to them, also when others come, who may do it.
-                    given.where, given.only = frozenset(), False
-                    self._give(given)
-                    future.cancel()
+            self._give_to_others(fit)
             if not self._waiting or fit:
                 alone = 0.0
                 continue
@@ -175,10 +182,28 @@ class Dispatcher:
             if alone > _ALONE_SECONDS:
                 self._give_up(f"the cluster had no worker for {_ALONE_SECONDS:.0f} seconds")
 
+    def _give_to_others(self, fit: Mapping[str, int]) -> None:
+        """Let anybody do what those were to do who have gone.
+
+        Where no other was there then, Dask leaves it to them, also when others come.
+        """
+        for given, future in list(self._waiting.values()) if fit else ():
+            if given.where and not given.where & fit.keys():
+                given.where, given.only = frozenset(), False
+                # Where the scheduler has gone meanwhile, the next look finds that out.
+                with contextlib.suppress(Exception):
+                    self._give(given)
+                    future.cancel()
+
     def _give_up(self, why: str) -> None:
-        for number, (_, future) in list(self._waiting.items()):
-            if self._waiting.pop(number, None) is not None:
-                _tell(number=number, error=why)
+        for number in list(self._waiting):
+            self._give_one_up(number, why)
+
+    def _give_one_up(self, number: int, why: str) -> None:
+        _, future = self._waiting.pop(number, (None, None))
+        if future is not None:
+            _tell(number=number, error=why)
+            with contextlib.suppress(Exception):  # nobody need be there to be told
                 future.cancel()
 
     def end(self, *, now: bool) -> list[Any]:

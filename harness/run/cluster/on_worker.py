@@ -5,9 +5,10 @@ harness put into it as SOURCE. That is laid out in the folder of the worker, and
 the units of a run: what it needs, the environments of clients and the stacks, is made there and
 used again until the run ends, or nobody asks for anything any more.
 
-A request is ``run``, its id, ``session``, ``words``, which follow ``--``, and ``cells``, by the id
-of each of the unit the Python of its client. The answer is ``place``, where it was done, ``lines``
-of a journal, and ``files`` that these name, each in base64.
+A request is ``run``, its id, ``session``, ``words``, which follow ``--``, and ``cells``, what is
+asked of each of the unit (``cluster.AskedCell``). The answer is ``place``, where it was done,
+``lines`` of a journal, ``files`` that these name, each in base64, and ``refused``, by the id of
+each cell that is another one there why it was not run.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import tempfile
 import threading
 import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from importlib.util import find_spec
@@ -104,7 +105,7 @@ class Serving:
             self._process = subprocess.Popen(
                 command,
                 cwd=home,
-                env={**os.environ, UNITS: f"{its_requests},{its_answers}"},
+                env={**_environment(), UNITS: f"{its_requests},{its_answers}"},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -129,7 +130,7 @@ class Serving:
         """Whether it is asked no more."""
         return self._over.is_set()
 
-    def ask(self, cells: Mapping[str, str]) -> Answer | None:
+    def ask(self, cells: Sequence[Answer]) -> Answer | None:
         """Let it do a unit; return the answer, None where it is asked no more.
 
         Raises:
@@ -225,7 +226,18 @@ def with_files(answer: Answer) -> Answer:
             # A cell that was ended may have left no file.
             if path and (folder / path).is_file():
                 files[path] = base64.b64encode((folder / path).read_bytes()).decode()
-    return {**answer, "place": folder.name, "files": files}
+    # Workers may begin in the same second: the folder above has a name that no other has.
+    return {**answer, "place": f"{folder.name}.{folder.parent.name}", "files": files}
+
+
+def _environment() -> dict[str, str]:
+    """Return this worker's environment without what is set for a Metaflow of its user's own."""
+    ours = "METAFLOW_COMPAT_"
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("METAFLOW_") or name.startswith(ours)
+    }
 
 
 def do(request: Answer) -> Answer:
