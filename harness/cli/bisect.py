@@ -16,23 +16,25 @@ from harness.cli.searched import Searched, find_searched
 from harness.core.bisection import Bisection, Found, Verdict
 from harness.core.entries import CellEntry, Note, now
 from harness.core.journal import read
-from harness.core.outcome import Status
+from harness.core.outcome import CheckOutcome, Status
 from harness.core.view import View
 from harness.machine.errors import HarnessError, one_line
 from harness.report.files import write_reports
 from harness.report.merge import merge, write_journal
 from harness.report.terminal import Screen
 from harness.report.text import counted
+from harness.run.cluster.cluster import check_scheduler
 from harness.run.folder import check_results, make_latest
+from harness.stack.service.git import short
 
 _VERDICTS = {
     Status.PASS: Verdict.GOOD,
-    Status.UNEXPECTED_PASS: Verdict.GOOD,
     Status.FAIL: Verdict.BAD,
-    Status.EXPECTED_FAIL: Verdict.BAD,
     Status.TIMEOUT: Verdict.BAD,
 }
-"""What a check says of a variant, whatever is declared of it; all else says nothing."""
+"""What a check says of a variant; all else says nothing."""
+
+_NOT_ASKED = "its run has no such check"
 
 
 @dataclass
@@ -40,7 +42,7 @@ class Step:
     """What came of the cell of a variant.
 
     Attributes:
-        statuses: of the check, attempt by attempt.
+        statuses: of the check, attempt by attempt, whatever is declared of it.
         reason: of the last one that did not pass.
         rerun: the line that runs the cell again; empty where it never came to one.
     """
@@ -103,12 +105,14 @@ class Search:
 
         Raises:
             HarnessError: when attempts at a step differ, and no majority is asked for or there;
-                when the run of a release had no cell.
+                when a run had no cell, but for that of a commit that holds nothing to run.
         """
         found = self._bisection.run(self._ask)
-        if self._repeat == 1 and found.exact:
-            for variant in (*found.before, *found.first):
-                if variant in self.steps:
+        if self._repeat == 1:
+            # Of those that may be the first, the last one alone was tested.
+            rests_on = [found.wrong] if found.wrong else [*found.before, found.first[-1]]
+            for variant in rests_on:
+                if found.told.get(variant, Verdict.UNTESTABLE) is not Verdict.UNTESTABLE:
                     self._ask(variant)
         return found
 
@@ -144,11 +148,14 @@ class Search:
         attempts: Sequence[CellEntry] = list(view.attempts)
         if not attempts:
             step.reason = _last_words(log)
-            if self.searched.noun != "commit":
+            # An error that names a commit and what it stands for tells what that holds.
+            if f"{variant} ({short(variant)}) " not in step.reason:
                 # Without its command, which may hold a secret.
                 raise HarnessError(f"{variant} ran no cell: {step.reason}; see {log}")
         for cell in attempts:
-            outcome = cell.checks.get(self.searched.check) or next(iter(cell.checks.values()))
+            # As it came out: a check that never ran may be declared to fail, and tells nothing.
+            found = cell.checks | cell.undeclared
+            outcome = found.get(self.searched.check, CheckOutcome(Status.NOT_RUN, _NOT_ASKED))
             step.statuses.append(outcome.status)
             step.reason = outcome.reason or step.reason
             step.rerun = cell.rerun
@@ -180,6 +187,9 @@ def bisect_main(arguments: Sequence[str], engine: Callable[[], str]) -> int:
     raw = build_parser("bisect").read(arguments)
     searched = find_searched(raw, load(), engine)
     check_results(raw.results)
+    if raw.scheduler is not None:
+        # Each step would find that out anew.
+        check_scheduler(raw.scheduler)
     folder = results_folder(raw.results.resolve(), "bisect")
     screen = Screen()
     several = list(searched.history)

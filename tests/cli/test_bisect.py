@@ -10,7 +10,10 @@ import pytest
 from harness.catalog.versions import load
 from harness.cli.bisect import bisect_main
 from harness.cli.option import value_in
+from harness.cli.options import parse
+from harness.core.entries import CellEntry
 from harness.core.journal import read
+from harness.core.outcome import CheckOutcome, Status
 from harness.core.view import View
 from harness.machine.errors import HarnessError, InfraError, UsageError
 from tests.report import journals
@@ -28,6 +31,23 @@ def no_engine() -> str:
     raise InfraError("no Docker engine answers")
 
 
+def cell_of(client: str, service: str, outcome: str | tuple[str, str]) -> CellEntry:
+    """Return a cell; of two words the first is how a check is told, the second what came of it."""
+    told, found = (outcome, "") if isinstance(outcome, str) else outcome
+    undeclared = {"resume": CheckOutcome(Status(found))} if found else {}
+    checks = {"run": "pass"} | ({} if told == "not asked" else {"resume": told})
+    return journals.cell(client, service, checks, undeclared=undeclared)
+
+
+def error_of(words: Sequence[str]) -> str:
+    """Return what a run of compat says before it does nothing; of a sound one, what is planted."""
+    try:
+        parse("compat", words[words.index("--") + 1 :], load(), no_engine)
+    except UsageError as error:
+        return str(error)
+    return "it went wrong"
+
+
 @pytest.fixture
 def ran(monkeypatch: pytest.MonkeyPatch):
     """Plant what comes of steps; hand back the commands that were run."""
@@ -39,12 +59,13 @@ def ran(monkeypatch: pytest.MonkeyPatch):
             commands.append(list(words))
             variant, service = (value_in(words, name) for name in ("--metaflow", "--service"))
             results = Path(str(value_in(words, "--results")))
-            cells = [
-                journals.cell(str(variant), str(service), {"run": "pass", "resume": status})
+            searched = service if "--checkout" in words else variant
+            came = [
+                outcomes(str(searched), len(commands) + turn)
                 for turn in range(int(str(value_in(words, "--repeat"))))
-                if (status := outcomes(str(variant), len(commands) + turn)) != "nothing"
             ]
-            log.write_text("error: it went wrong\n", encoding="utf-8")
+            cells = [cell_of(str(variant), str(service), one) for one in came if one != "nothing"]
+            log.write_text(f"error: {error_of(words)}\n", encoding="utf-8")
             if cells:
                 name = f"run-{len(commands):02d}"
                 journals.write(results / name, cells, run=name)
@@ -92,13 +113,18 @@ def test_the_first_good_release_is_found_the_other_way_round(ran, tmp_path, caps
 
 
 @pytest.mark.parametrize(
-    ("status", "counts"),
-    [("expected-fail", "bad"), ("timeout", "bad"), ("unexpected-pass", "good")],
+    ("came", "counts"),
+    [
+        (("expected-fail", "fail"), "bad"),
+        (("expected-fail", "timeout"), "bad"),
+        ("timeout", "bad"),
+        (("unexpected-pass", "pass"), "good"),
+    ],
 )
-def test_what_is_declared_changes_no_verdict(ran, tmp_path, capsys, status, counts):
-    def outcome(client: str, _: int) -> str:
+def test_what_is_declared_changes_no_verdict(ran, tmp_path, capsys, came, counts):
+    def outcome(client: str, _: int) -> str | tuple[str, str]:
         bad = client in BROKEN
-        return status if bad is (counts == "bad") else ("fail" if bad else "pass")
+        return came if bad is (counts == "bad") else ("fail" if bad else "pass")
 
     ran(outcome)
     assert bisect(tmp_path, *RESUME) == 0
@@ -130,19 +156,48 @@ def test_where_no_majority_is_the_search_stops(ran, tmp_path, capsys):
     assert "client 2.12.8 is flaky, and has no majority" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("status", ["infra", "not-run", "unsupported"])
-def test_what_tells_nothing_is_skipped(ran, tmp_path, capsys, status):
-    ran(lambda client, turn: status if client == "2.12.9" else resume_of(client, turn))
+@pytest.mark.parametrize(
+    ("came", "told"),
+    [
+        ("infra", "infra"),
+        ("not-run", "not-run"),
+        ("unsupported", "unsupported"),
+        # What kept it from running failed as declared.
+        (("expected-fail", "not-run"), "not-run"),
+        ("not asked", "not-run"),
+    ],
+)
+def test_what_tells_nothing_is_skipped(ran, tmp_path, capsys, came, told):
+    commands = ran(lambda client, turn: came if client == "2.12.9" else resume_of(client, turn))
     assert bisect(tmp_path, *RESUME) == 1
     output = capsys.readouterr().out
     assert "first bad client: one of 2.12.9, 2.12.10" in output
-    assert f"2.12.9 {status}" in output
+    assert f"2.12.9 {told}" in output
+    # The one before them and the last of them ran once more: the answer rests on these.
+    assert [value_in(words, "--metaflow") for words in commands[-2:]] == ["2.12.8", "2.12.10"]
 
 
 def test_an_end_that_is_not_as_it_was_said_is_told(ran, tmp_path, capsys):
-    ran(lambda *_: "pass")
+    commands = ran(lambda *_: "pass")
     assert bisect(tmp_path, *RESUME) == 1
     assert "nothing turns: 2.12.11 is good, and so is all" in capsys.readouterr().out
+    assert [value_in(words, "--metaflow") for words in commands[-2:]] == ["2.12.11"] * 2
+
+
+def test_an_end_that_passes_once_by_chance_stops_the_search(ran, tmp_path, capsys):
+    def outcome(client: str, turn: int) -> str:
+        return "fail" if client == "2.12.11" and turn > ends[0] else "pass"
+
+    ends = [99]
+    commands = ran(outcome)
+    bisect(tmp_path, *RESUME)
+    ends = [len(commands) - 1]
+    commands.clear()
+    capsys.readouterr()
+    assert bisect(tmp_path, *RESUME) == 1
+    output = capsys.readouterr().out
+    assert "stopped: client 2.12.11 is flaky: 1 of 2 pass, 1 of 2 fail (flaky)" in output
+    assert "nothing turns" not in output
 
 
 def test_an_end_that_cannot_be_tested_leaves_the_answer_unproven(ran, tmp_path, capsys):
@@ -186,25 +241,48 @@ def test_services_are_searched_where_the_client_stays(ran, tmp_path, capsys):
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone of services, whose ``side`` leads nowhere near ``master``."""
+    """A clone of services: ``side`` leads nowhere near ``master``, before ``gap`` there is none."""
     folder = upstream.build(tmp_path_factory.mktemp("upstream") / "clone", Path("absent"))
-    upstream.git(folder, "branch", "side", "v2.3.0")
-    tree = upstream.git(folder, "rev-parse", "side^{tree}").strip()
-    aside = upstream.git(folder, "commit-tree", tree, "-p", "side", "-m", "aside").strip()
-    upstream.git(folder, "update-ref", "refs/heads/side", aside)
+
+    def commit(branch: str, parent: str, tree: str) -> None:
+        words = ("commit-tree", f"{tree}^{{tree}}", "-p", parent, "-m", branch)
+        made = upstream.git(folder, *words).strip()
+        upstream.git(folder, "update-ref", f"refs/heads/{branch}", made)
+
+    commit("side", "v2.3.0", "v2.3.0")
+    commit("empty", "v2.5.1", upstream.BEFORE)
+    commit("gap", "empty", "v2.5.1")
     return folder
 
 
-def test_commits_that_hold_nothing_to_run_are_skipped(ran, clone, tmp_path, capsys, monkeypatch):
+@pytest.fixture(autouse=True)
+def _cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("harness.stack.service.git.CHECKOUTS", tmp_path / "checkouts")
+
+
+def test_commits_that_hold_nothing_to_run_are_skipped(ran, clone, tmp_path, capsys):
+    old, empty, new = (
+        upstream.git(clone, "rev-parse", f"{name}^{{commit}}").strip()
+        for name in ("v2.5.1", "empty", "gap")
+    )
+    outcomes = {old: "pass", empty: "nothing", new: "fail"}
+    commands = ran(lambda commit, _: outcomes[commit])
+    words = ("--checkout", str(clone), "--good", "2.5.1", "--bad", "gap")
+    assert bisect(tmp_path, *CHECK, *words) == 1
+    output = capsys.readouterr().out
+    assert "3 commits, " in output
+    assert f"cannot be tested: error: --checkout {clone}: {empty} ({empty[:7]}) holds no" in output
+    assert "first bad commit: one of " in output
+    asked = [value_in(words, "--service") for words in commands]
+    assert asked == [empty, new, old, old, new]
+
+
+def test_what_concerns_all_commits_stops_the_search_at_once(ran, clone, tmp_path, capsys):
     commands = ran(lambda *_: "nothing")
     words = ("--checkout", str(clone), "--good", "2.3.0", "--bad", "master")
     assert bisect(tmp_path, *CHECK, *words) == 1
-    output = capsys.readouterr().out
-    assert "4 commits, " in output
-    assert "(after the last release)" in output
-    assert "cannot be tested: error: it went wrong" in output
-    assert all(len(str(value_in(words, "--service"))) == 40 for words in commands)
+    assert "ran no cell: error: it went wrong; see " in capsys.readouterr().out
+    assert len(commands) == 1
 
 
 @pytest.mark.parametrize(
@@ -226,6 +304,8 @@ def test_commits_that_hold_nothing_to_run_are_skipped(ran, clone, tmp_path, caps
         ((*RESUME, "--service", "2.3,2.5"), "each step is one cell, and these are 2"),
         ((*RESUME, "--repeat", "2"), "an odd number is needed"),
         ((*RESUME, "--jobs", "2"), "unknown option --jobs: it goes with compat"),
+        ((*RESUME, "--reuse"), "unknown option --reuse: it goes with compat"),
+        ((*RESUME, "--scheduler", "tcp://127.0.0.1:1"), "nothing answers there"),
         ((*CHECK, "--checkout", "CLONE", "--good", "side", "--bad", "master"), "where they part"),
         ((*CHECK, "--checkout", "CLONE", "--good", "mastr", "--bad", "v2.5.0"), "nearest: master"),
     ],

@@ -134,11 +134,11 @@ BISECT = (
 OWN = frozenset(option.name for option in BISECT)
 """The names of options that say what is searched."""
 
-# A step is one cell; what it leaves is in the results of the search. A service that somebody else
-# runs would get the flows of all of them.
+# A step is one cell that runs; what it leaves is in the results of the search. A service that
+# somebody else runs would get the flows of all of them.
 _NOT_OF_STEPS = {
     *("--probe", "--resume", "--plan", "--jobs", "--keep", "--with-service-logs"),
-    *("--shard", "--durations", "--strategy", "--verify", "--verify-seed"),
+    *("--reuse", "--shard", "--durations", "--strategy", "--verify", "--verify-seed"),
     *("--service-url", "--database-url", "--allow-existing"),
 }
 
