@@ -8,7 +8,7 @@ from pathlib import Path
 from harness.cli.declarations.results import LATEST, RESULTS
 from harness.cli.option import listed, value_in
 from harness.cli.parser import build_parser
-from harness.cli.sharding import missing_shards
+from harness.cli.sharding import wrong_shards
 from harness.core import expectations
 from harness.core.entries import Note, now
 from harness.core.journal import read
@@ -26,7 +26,8 @@ from harness.run.folder import make_private
 def report_main(arguments: Sequence[str]) -> int:
     """Draw all reports again from the journals of one run or of several put together.
 
-    Returns 1 when a shard of a run is missing, whose others are there.
+    Returns 1 when a shard of a run is missing, whose others are there, or shards are of different
+    plans.
 
     Raises:
         UsageError: when there is nothing to draw from.
@@ -35,10 +36,10 @@ def report_main(arguments: Sequence[str]) -> int:
     sources = raw.sources or [LATEST]
     folder = (raw.output or _default_output(sources)).resolve()
     entries = merge(sources, folder)
-    missing = missing_shards(View(entries))
-    if missing:
+    wrong = wrong_shards(View(entries))
+    if wrong:
         *_, last = View(entries).runs
-        entries += [Note(at=now(), run=last, service="", text=told) for told in missing]
+        entries += [Note(at=now(), run=last, service="", text=told) for told in wrong]
     view = View(entries)
     declared = _declared(view) if raw.write_expectations else expectations.FILE
     try:
@@ -58,9 +59,9 @@ def report_main(arguments: Sequence[str]) -> int:
         proposed = folder / "expectations.proposed.json"
         count = write_proposals(view, proposed, declared)
         screen.say(f"{count} proposed: review {proposed}, then put it in place of {declared}")
-    for told in missing:
+    for told in wrong:
         screen.say(told)
-    return int(bool(missing))
+    return int(bool(wrong))
 
 
 def _declared(view: View) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from harness.cli.declared import options_of
 from harness.cli.option import value_in
@@ -97,23 +97,42 @@ def _given(options: Options) -> list[str]:
     return words
 
 
-def missing_shards(view: View) -> list[str]:
-    """Return a sentence on each shard that is not among runs of which others are."""
-    found: dict[tuple[str, ...], dict[int, set[int]]] = {}
-    for run in view.runs.values():
-        text = value_in(run.options, SHARD)
+def wrong_shards(view: View) -> list[str]:
+    """Return a sentence on each shard that is not among runs of which others are.
+
+    And one on shards of different plans.
+    """
+    # By what their lines have in common, and how many there are: the cuts of each shard's runs.
+    found: dict[tuple[str, int], dict[int, set[str]]] = {}
+    for run, begun in view.runs.items():
+        text = value_in(begun.options, SHARD)
         if text is not None:
             shard = Shard.parse(text)
-            same = (run.session, *_same(run.options))
-            found.setdefault(same, {}).setdefault(shard.count, set()).add(shard.number)
-    return [
-        f"{SHARD} {number}/{count} is missing: nox -s {session} -- "
-        f"{shlex.join([*options, SHARD, f'{number}/{count}'])}"
-        for (session, *options), counts in found.items()
-        for count, numbers in counts.items()
+            line = f"nox -s {begun.session} -- {shlex.join([*_same(begun.options), SHARD])}"
+            own = found.setdefault((line, shard.count), {})
+            own.setdefault(shard.number, set()).add(view.cuts.get(run, ""))
+    missing = [
+        f"{SHARD} {number}/{count} is missing: {line} {number}/{count}"
+        for (line, count), cuts in found.items()
         for number in range(1, count + 1)
-        if number not in numbers
+        if number not in cuts
     ]
+    return missing + [told for (_, count), cuts in found.items() for told in _differ(count, cuts)]
+
+
+def _differ(count: int, cuts: Mapping[int, set[str]]) -> Iterator[str]:
+    """Yield what is to be said where shards are of different plans, or of one cut otherwise."""
+    shards_of: dict[str, list[str]] = {}
+    for number in sorted(cuts):
+        # Of what an older harness left nobody knows it.
+        for cut in cuts[number] - {""}:
+            shards_of.setdefault(cut, []).append(f"{number}/{count}")
+    if len(shards_of) > 1:
+        groups = " and ".join(f"{SHARD} {', '.join(shards)}" for shards in shards_of.values())
+        yield (
+            f"{groups} are of different plans: cells may be in none of them, or in two; all need"
+            " the same --durations, versions.json and backend"
+        )
 
 
 def _same(options: Sequence[str]) -> list[str]:

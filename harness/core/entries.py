@@ -121,12 +121,15 @@ class Planned(_Entry, kw_only=True, tag="planned"):
         cells: in the order they are started.
         stages: those of its walks, in order; empty in other sessions.
         asked: by probe, the names of the checks that are made.
+        cut: digest of a whole plan's cells and of how it is cut into shards, of which these cells
+            are one: shards of one plan have the same. Empty for a plan that is whole.
     """
 
     run: str
     cells: list[PlannedCell]
     stages: list[PlannedStage] = []
     asked: dict[str, list[str]] = {}
+    cut: str = ""
 
 
 class Environment(_Entry, kw_only=True, tag="environment"):

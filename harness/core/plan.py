@@ -183,12 +183,14 @@ class Plan:
         path: the stages that each walk goes through; empty in other sessions.
         cells: in the order they are started.
         rerun: by the id of a cell, the line that runs it again.
+        cut: of a shard, what tells its whole plan and how that is cut from others; else empty.
     """
 
     session: str
     path: tuple[Step, ...]
     cells: tuple[Cell, ...]
     rerun: Mapping[str, str]
+    cut: str = ""
 
     @property
     def clients(self) -> tuple[Client, ...]:
@@ -305,6 +307,7 @@ class Plan:
             cells=[self.planned(cell) for cell in self.cells],
             stages=[planned_stage(step, walk) for walk in self.walks for step in self.path],
             asked={cell.probe.name: [check.name for check in cell.checks] for cell in self.cells},
+            cut=self.cut,
         )
 
 

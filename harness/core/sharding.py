@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from harness.core.plan import Cell, Plan
+from harness.core.provenance import digest
 
 MOST = 256
 """Jobs that GitHub makes of one matrix at most."""
@@ -79,7 +80,8 @@ def split(plan: Plan, count: int, seconds: Mapping[str, float]) -> list[Plan]:
     cells: list[list[Cell]] = [[] for _ in range(count)]
     for cell in plan.cells:
         cells[part_of[cell.id]].append(cell)
-    return [replace(plan, cells=tuple(own)) for own in cells]
+    cut = digest([[cell.id for cell in own] for own in cells])
+    return [replace(plan, cells=tuple(own), cut=cut) for own in cells]
 
 
 def _end(weights: Sequence[float], start: int, more: int) -> int:

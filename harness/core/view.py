@@ -78,6 +78,8 @@ class View:
         """By run, how often it went on after it had been cut short."""
         self.asked: dict[str, list[str]] = {}
         """By probe, the checks that were planned."""
+        self.cuts: dict[str, str] = {}
+        """By run, of what whole plan it is a shard; empty where it is none, or nobody knows."""
         self.totals: Counter[Status] = Counter()
         """How many cells that ran have each status."""
         self._all_planned: set[Key] = set()
@@ -149,6 +151,7 @@ class View:
         planned.update((key_of(cell), cell) for cell in entry.cells)
         self._all_planned.update(planned)
         self.asked.update(entry.asked)
+        self.cuts[entry.run] = entry.cut
         self._names = None
         for stage in entry.stages:
             self._planned_stages[entry.run, stage.walk, stage.stage, stage.service] = stage

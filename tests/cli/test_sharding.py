@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,11 +15,12 @@ from harness.catalog.versions import load
 from harness.cli.commands import report_main
 from harness.cli.options import parse
 from harness.cli.planning import OnPython, make_plan
-from harness.cli.sharding import matrix, missing_shards, own_part
+from harness.cli.sharding import matrix, own_part, wrong_shards
 from harness.core.journal import read
 from harness.core.plan import Plan
 from harness.core.view import View
 from harness.machine.errors import UsageError
+from harness.machine.tools import ROOT
 from harness.run.options import Options
 from tests.report import journals
 
@@ -105,12 +108,13 @@ def test_bad_input(catalog, words, told):
         own_part(*planned(catalog, *words))
 
 
-def shard(folder: Path, text: str, client: str, *more: str) -> Path:
+def shard(folder: Path, text: str, client: str, *more: str, cut: str = "") -> Path:
     """Write what a shard of a run left."""
     options = ["--shard", text, "--metaflow", "minors", *more]
     cells = [journals.cell(client, "v2.3.0")]
-    journals.write(folder / text.replace("/", "-"), cells, run=f"run-{text[0]}", options=options)
-    return folder / text.replace("/", "-")
+    place = folder / text.replace("/", "-")
+    journals.write(place, cells, run=f"run-{text[0]}", options=options, cut=cut)
+    return place
 
 
 def test_a_shard_that_is_missing_is_told_and_turns_the_report_red(tmp_path, capsys):
@@ -126,5 +130,60 @@ def test_a_shard_that_is_missing_is_told_and_turns_the_report_red(tmp_path, caps
     sources.append(shard(tmp_path, "2/3", "2.7.23"))
     assert report_main([*map(str, sources), "--output", str(folder)]) == 0
     view = View(read(folder))
-    assert missing_shards(view) == []
+    assert wrong_shards(view) == []
     assert {cell.client for cell in view.cells} == {"2.0.5", "2.7.23", "2.2.13"}
+
+
+def test_shards_of_different_durations_turn_the_report_red(catalog, tmp_path, capsys):
+    given = ("--metaflow", "2.12.8,2.17.3,2.19.39", "--service", "2.5")
+    _, plan = planned(catalog, *given)
+    for slow in (0, 2):
+        cells = [
+            journals.cell("x", "y", id=cell.id, seconds=90.0 if at == slow else 3.0)
+            for at, cell in enumerate(plan.cells)
+        ]
+        journals.write(tmp_path / f"slow-{slow}", cells)
+
+    def cut(number: int, slow: int) -> str:
+        words = ("--shard", f"{number}/2", "--durations", str(tmp_path / f"slow-{slow}"))
+        return own_part(*planned(catalog, *given, *words)).cut
+
+    first = shard(tmp_path, "1/2", "2.0.5", cut=cut(1, 0))
+    other = shard(tmp_path / "other", "2/2", "2.7.23", cut=cut(2, 2))
+    same = shard(tmp_path / "same", "2/2", "2.7.23", cut=cut(2, 0))
+    folder = tmp_path / "out"
+    assert report_main([str(first), str(other), "--output", str(folder)]) == 1
+    told = "--shard 1/2 and --shard 2/2 are of different plans: cells may be in none of them"
+    assert told in capsys.readouterr().out
+    assert any(note.startswith(told) for note in View(read(folder)).notes[""])
+    assert report_main([str(first), str(same), "--output", str(folder)]) == 0
+
+
+def test_the_workflow_of_the_docs_puts_its_shards_together(tmp_path, monkeypatch):
+    text = (ROOT / "docs" / "bisect-and-shards.md").read_text(encoding="utf-8")
+    (kept,) = re.findall(r"name: \"shard-.*path: \"(.*?)\"", text)
+    (words,) = re.findall(r"- run: nox -s report -- (.*)", text)
+    monkeypatch.chdir(tmp_path)
+    for number, client in ((1, "2.0.5"), (2, "2.7.23")):
+        run = shard(tmp_path / f"machine-{number}", f"{number}/2", client, cut="aa")
+        results = tmp_path / f"machine-{number}" / "results"
+        results.mkdir()
+        run.rename(results / f"20261127-12000{number}-compat-1a2b")
+        (results / "latest").symlink_to(f"20261127-12000{number}-compat-1a2b")
+        # An artifact has what is below the first star, each in a folder of its own.
+        artifact = tmp_path / "shards" / f"shard-{number - 1}"
+        for found in results.glob(kept.removeprefix("results/")):
+            shutil.copytree(found, artifact / found.name)
+    given = [str(path) for word in words.split() for path in sorted(Path().glob(word)) or [word]]
+    assert len(given) == 4
+    assert report_main(given) == 0
+    assert len(View(read(tmp_path / "merged")).runs) == 2
+
+
+def test_shards_of_an_older_harness_are_put_together_as_they_were(tmp_path):
+    sources = [shard(tmp_path, "1/2", "2.0.5", cut="aa"), shard(tmp_path, "2/2", "2.7.23")]
+    journal = sources[1] / "journal.jsonl"
+    text = journal.read_text(encoding="utf-8")
+    assert ',"cut":""' in text
+    journal.write_text(text.replace(',"cut":""', ""), encoding="utf-8")
+    assert report_main([*map(str, sources), "--output", str(tmp_path / "out")]) == 0

@@ -81,6 +81,20 @@ def test_what_was_never_timed_counts_as_the_mean(catalog):
     assert split(plan, 2, known)[0].cells == (first,)
 
 
+def test_shards_of_one_plan_are_told_from_those_of_another(catalog):
+    plan = planned(catalog, "local", "--metaflow", ">=2.19", "--probe", "hello")
+    more = planned(catalog, "local", "--metaflow", ">=2.18", "--probe", "hello")
+    slow = {cell.id: 1.0 for cell in plan.cells} | {plan.cells[0].id: 1000.0}
+    same, again = ({part.cut for part in split(plan, 2, {})} for _ in range(2))
+    assert same == again
+    assert len(same) == 1
+    assert plan.entry("").cut == ""
+    others = (split(plan, 3, {}), split(plan, 2, slow), split(more, 2, {}))
+    cuts = {part.entry("").cut for parts in others for part in parts}
+    assert len(cuts) == 3
+    assert not cuts & same
+
+
 @pytest.mark.parametrize("text", ["0/3", "4/3", "1/0", "a/3", "1/", "/3", "", "0", "257", "1/257"])
 def test_what_is_no_shard_is_refused(text):
     with pytest.raises(ValueError):  # noqa: PT011 - whoever asked for it says more

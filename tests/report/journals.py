@@ -122,6 +122,7 @@ def write(
     stages: Iterable[StageEntry] = (),
     ended: bool = True,
     planned: int | None = None,
+    cut: str = "",
     **fields: Any,
 ) -> View:
     """Write the journal of a run into a folder; return what it says.
@@ -133,6 +134,7 @@ def write(
         stages: those that ran, in order.
         ended: whether the run came to its end.
         planned: how many cells were planned, if that is more than ran.
+        cut: of a shard, what tells its whole plan.
         fields: of the run's entry; ``at`` of all entries.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -150,7 +152,8 @@ def write(
     }
     journal = Journal(folder / "journal.jsonl")
     journal.append(Begun(at=at, run=run, **start))
-    journal.append(plan(run, cells, stages, planned or 0, at))
+    whole = plan(run, cells, stages, planned or 0, at)
+    journal.append(msgspec.structs.replace(whole, cut=cut))
     for entry in [*stages, *cells, *([Ended(at=at, run=run)] if ended else [])]:
         journal.append(entry)
     journal.close()
