@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.cli.coming import session_of
-from harness.core.gridsearch import GridSearch
+from harness.core.gridsearch import GridSearch, is_judged
 from harness.core.outcome import Status
 from harness.core.plan import Cell, Plan
 from harness.core.view import View
@@ -87,18 +87,25 @@ class Rounds:
 
     def _told(self, view: View) -> list[str]:
         """Return what the search took, what was verified, and what it may have missed."""
-        ran = sum(one.inferred is None for one in view.finished)
-        inferred = len(view.finished) - ran
-        share = inferred / max(1, len(view.finished))
-        of_all = f"{ran} of {counted(len(view.finished), 'cell')}"
-        rounds = counted(self._number, "round")
-        lines = [f"boundaries: {of_all} ran in {rounds}, {inferred} inferred: {share:.0%} saved"]
+        judged = [one for one in view.finished if is_judged(one)]
+        inferred = sum(one.inferred is not None for one in judged)
+        ran = f"{len(judged) - inferred} of {counted(len(judged), 'cell')}"
+        share = inferred / max(1, len(judged))
+        took = f"{ran} ran in {counted(self._number, 'round')}"
+        broken = _not_judged(len(view.finished) - len(judged))
+        lines = [f"boundaries: {took}, {inferred} inferred: {share:.0%} saved{broken}"]
         if self._options.verify:
-            wrong = [cell.id for cell in self._search.wrong]
-            found = f"not as inferred: {', '.join(wrong)}" if wrong else "all as inferred"
-            lines.append(
-                f"verified: {counted(self._search.verified, 'inferred cell')} ran"
-                f" (--verify-seed {self._seed}), {found}"
-            )
+            lines.append(self._verified(view))
         chances = dict.fromkeys(filter(None, self._search.chances(view)))
         return lines + [f"chance to have missed an island: {one}" for one in chances]
+
+    def _verified(self, view: View) -> str:
+        count, broken = self._search.verified(view)
+        wrong = ", ".join(cell.id for cell in self._search.wrong)
+        found = f", not as inferred: {wrong}" if wrong else ", all as inferred" if count else ""
+        ran = f"{counted(count, 'inferred cell')} ran (--verify-seed {self._seed}){found}"
+        return f"verified: {ran}{_not_judged(broken)}"
+
+
+def _not_judged(count: int) -> str:
+    return f"; {count} more could not be judged" if count else ""

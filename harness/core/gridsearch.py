@@ -27,6 +27,9 @@ ISLANDS = (3, 5, 10)
 _NOBODY = Status.INFRA.value
 """What is known of a check that nobody judged."""
 
+_NOTHING = frozenset({_NOBODY, Status.NOT_RUN.value})
+"""What tells nothing of a check."""
+
 _UNKNOWN = "what it would be inferred from could not be judged"
 
 Cells = Mapping[Place, Cell]
@@ -106,6 +109,25 @@ def words_of(entry: CellEntry, checks: Iterable[str]) -> Words:
     return tuple(found[name].status.value if name in found else _NOBODY for name in checks)
 
 
+def is_judged(entry: CellEntry) -> bool:
+    """Tell whether any check of a cell was judged, or is inferred from one that was."""
+    return _is_judged(words_of(entry, entry.checks))
+
+
+def _is_judged(words: Words) -> bool:
+    # What is not supported is known without.
+    looked_at = set(words) - {Status.UNSUPPORTED.value}
+    return not looked_at or not looked_at <= _NOTHING
+
+
+def _as_judged(ran: Words, inferred: Words) -> Words:
+    """Return what a verified cell tells: where nobody judged it, what it was inferred to be."""
+    if not _is_judged(ran):
+        return inferred
+    both = zip(ran, inferred, strict=True)
+    return tuple(guessed if word == _NOBODY else word for word, guessed in both)
+
+
 @dataclass(frozen=True)
 class Inference:
     """What a cell is inferred to be.
@@ -166,19 +188,20 @@ class GridSearch:
             self._drawn = self._draw(told)
             return [self.pages[number].cells[place] for number, place in self._drawn]
         cells = []
-        for (number, place), words in (self._drawn or {}).items():
-            page = self.pages[number]
-            if told[number][place] != words and page.cells[place] not in self.wrong:
-                self.wrong.append(page.cells[place])
-                self._whole[number].add(place)
-                # Its row and its column.
-                cells += [
-                    cell
-                    for (row, column), cell in page.cells.items()
-                    if row == place[0] or column == place[1]
-                ]
+        for number, (row, column) in self._disproved(told):
+            whole = self.pages[number].cells.items()
+            cells += [cell for place, cell in whole if place[0] == row or place[1] == column]
         open_ = [cell for cell in dict.fromkeys(cells) if self._is_open(cell, entries)]
         return open_ or (self._needed(told) if cells else [])
+
+    def _disproved(self, told: Sequence[Mapping[Place, Words]]) -> Iterator[tuple[int, Place]]:
+        """Yield the verified cells that are not as inferred, each once: lines go through them."""
+        for (number, place), words in (self._drawn or {}).items():
+            cell = self.pages[number].cells[place]
+            if _as_judged(told[number][place], words) != words and cell not in self.wrong:
+                self.wrong.append(cell)
+                self._whole[number].add(place)
+                yield number, place
 
     def _is_open(self, cell: Cell, entries: Mapping[str, CellEntry]) -> bool:
         return cell.id not in entries and cell.id not in self._asked
@@ -193,9 +216,14 @@ class GridSearch:
         return told
 
     def _read(self, told: Sequence[Mapping[Place, Words]]) -> list[Reading]:
+        known = [dict(one) for one in told]
+        for (number, place), words in (self._drawn or {}).items():
+            if place in known[number]:
+                # What the machine broke does not tell against what is inferred.
+                known[number][place] = _as_judged(known[number][place], words)
         return [
             page.grid.read(one, whole)
-            for page, one, whole in zip(self.pages, told, self._whole, strict=True)
+            for page, one, whole in zip(self.pages, known, self._whole, strict=True)
         ]
 
     def _needed(self, told: Sequence[Mapping[Place, Words]]) -> list[Cell]:
@@ -215,10 +243,16 @@ class GridSearch:
         drawn = self._random.sample(list(inferred), min(self._verify, len(inferred)))
         return {one: inferred[one] for one in drawn}
 
-    @property
-    def verified(self) -> int:
-        """How many inferred cells were run."""
-        return len(self._drawn or ())
+    def verified(self, view: View) -> tuple[int, int]:
+        """Return how many inferred cells ran and were judged, and how many others were to.
+
+        Args:
+            view: of the journal so far.
+        """
+        judged = {one.id for one in view.finished if one.inferred is None and is_judged(one)}
+        drawn = [self.pages[number].cells[place].id for number, place in self._drawn or ()]
+        count = sum(one in judged for one in drawn)
+        return count, len(drawn) - count
 
     def infer(self, view: View) -> Iterator[Inference]:
         """Yield what the cells that did not run are inferred to be.
@@ -234,8 +268,8 @@ class GridSearch:
                 yield sources.infer(place, words)
 
     def chances(self, view: View) -> list[str]:
-        """Return for each grid the chance that an island of some width has no cell that ran."""
-        ran = {one.id for one in view.finished if one.inferred is None}
+        """Return for each grid the chance that an island of some width has no cell that told."""
+        ran = {one.id for one in view.finished if one.inferred is None and is_judged(one)}
         return [
             ", ".join(
                 _chance([place for place, cell in page.cells.items() if cell.id in ran], page)
@@ -250,19 +284,23 @@ def _chance(ran: Sequence[Place], page: Page) -> Iterator[str]:
         what = "clients" if columns == 1 else "services"
         for width in (1, 2, *ISLANDS[:1]):
             missed = chance_missed(ran, rows, columns, width, width)
-            yield f"{width} {what if width > 1 else what[:-1]} {missed:.0%}"
+            yield f"{width} {what if width > 1 else what[:-1]} {_percent(missed)}"
         return
     half = -(-columns // 2), -(-rows // 2)
     for width in ISLANDS:
-        if width > min(rows, columns):
-            return
         shapes = {
             f"{width} clients × half of the services": (width, half[0]),
             f"{width} services × half of the clients": (half[1], width),
             f"{width} × {width}": (width, width),
         }
         for words, (high, wide) in shapes.items():
-            yield f"{words} {chance_missed(ran, rows, columns, high, wide):.0%}"
+            if high <= rows and wide <= columns:
+                yield f"{words} {_percent(chance_missed(ran, rows, columns, high, wide))}"
+
+
+def _percent(chance: float) -> str:
+    """Return a chance in words; 0% is none at all."""
+    return "<1%" if 0 < chance < 0.01 else f"{chance:.0%}"  # noqa: PLR2004 - one of a hundred
 
 
 class _Sources:

@@ -11,6 +11,7 @@ from harness.catalog.releases import Catalog
 from harness.catalog.versions import load
 from harness.cli.options import parse
 from harness.cli.planning import OnPython, make_plan
+from harness.core.boundaries import chance_missed
 from harness.core.entries import Begun, CellEntry, Inferred, now
 from harness.core.gridsearch import GridSearch
 from harness.core.hints import Hints, declared, seen, supported
@@ -28,8 +29,14 @@ def catalog() -> Catalog:
     return load()
 
 
-def planned(catalog: Catalog, *arguments: str, probe: str = "hello", without: str = "") -> Plan:
-    options = parse("compat", ["--service", "all", "--probe", probe, *arguments], catalog)
+def planned(
+    catalog: Catalog,
+    *arguments: str,
+    probe: str = "hello",
+    services: str = "all",
+    without: str = "",
+) -> Plan:
+    options = parse("compat", ["--service", services, "--probe", probe, *arguments], catalog)
     clients = [OnPython(one, "" if one.name == without else "3.11") for one in options.clients]
     return make_plan(options, clients)
 
@@ -121,13 +128,80 @@ def test_verifying_finds_an_island_and_runs_its_row_and_column(catalog):
         again = run(search, plan, judge)
         if search.wrong:
             break
-    assert search.verified == 20
+    assert search.verified(again) == (20, 0)
     assert search.wrong[0].id in island
     assert not wrong(search, again, judge)
     (_, whole) = min((cell.id, cell) for cell in search.wrong)
     ran = {one.id for one in again.finished}
     assert {one.id for one in plan.cells if one.client == whole.client} <= ran
     assert {one.id for one in plan.cells if one.service == whole.service} <= ran
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_verified_cell_that_the_machine_breaks_is_neither_right_nor_wrong(catalog, whole):
+    plan = planned(catalog, "--metaflow", ">=2.8,<2.13")
+
+    def break_it(one: CellEntry) -> CellEntry:
+        broken = CheckOutcome(Status.INFRA, "no room")
+        names = list(one.checks) if whole else list(one.checks)[-1:]
+        return msgspec.structs.replace(one, checks=one.checks | dict.fromkeys(names, broken))
+
+    def run_all(verified: Callable[[CellEntry], CellEntry]) -> tuple[GridSearch, View]:
+        search, view = GridSearch(plan, nothing, verify=20, seed=1), begun()
+        rounds = [search.next(view)]
+        while rounds[-1]:
+            for cell in rounds[-1]:
+                one = entry(plan, cell, PASS)
+                # Nothing differs, so the second round is what is verified.
+                view.add(verified(one) if len(rounds) == 2 else one)
+            rounds.append(search.next(view))
+        return search, view
+
+    (right, passed), (search, view) = run_all(lambda one: one), run_all(break_it)
+    assert right.verified(passed) == (20, 0)
+    assert search.verified(view) == ((0, 20) if whole else (20, 0))
+    assert search.wrong == []
+    assert len(view.finished) == len(passed.finished), "no row and no column of theirs ran"
+    found = {one.cell.id: one for one in search.infer(view)}
+    assert found.keys() == {one.cell.id for one in right.infer(passed)}
+    assert {check for one in found.values() for check in one.checks.values()} == {PASS}
+
+
+@pytest.mark.parametrize("other", [None, Status.INFRA, Status.NOT_RUN])
+def test_the_chance_to_miss_an_island_counts_cells_that_told_something(catalog, other):
+    plan = planned(catalog, "--metaflow", ">=2.8,<2.13")
+    search, view = GridSearch(plan, nothing), begun()
+    (page,) = search.pages
+    half = [place for place in page.cells if place[0] < page.rows // 2]
+    for place, cell in page.cells.items():
+        if place in half or other:
+            view.add(entry(plan, cell, PASS if place in half else CheckOutcome(other)))
+    missed = chance_missed(half, page.rows, page.columns, 3, 3)
+    assert 0.4 < missed < 0.6
+    (told,) = search.chances(view)
+    assert f", 3 × 3 {missed:.0%}, " in told
+    assert told.startswith(f"3 clients × half of the services {missed:.0%}, ")
+
+
+def test_of_two_services_the_chance_is_told_too(catalog):
+    plan = planned(catalog, "--metaflow", "all", services="2.3,2.5")
+    search = GridSearch(plan, nothing)
+    view = run(search, plan, lambda _: PASS)
+    (page,) = search.pages
+    assert (page.rows, page.columns) == (267, 2)
+    (told,) = search.chances(view)
+    names = [one.rpartition(" ")[0] for one in told.split(", ")]
+    assert names == [f"{width} clients × half of the services" for width in (3, 5, 10)]
+
+
+def test_a_small_chance_is_not_told_as_none(catalog):
+    plan = planned(catalog, "--metaflow", "all", services="2.5")
+    search, view = GridSearch(plan, nothing), begun()
+    for cell in plan.cells[:-3]:
+        view.add(entry(plan, cell, PASS))
+    assert search.chances(view) == ["1 client 1%, 2 clients <1%, 3 clients <1%"]
+    view.add(entry(plan, plan.cells[-2], PASS))
+    assert search.chances(view) == ["1 client <1%, 2 clients 0%, 3 clients 0%"]
 
 
 def test_the_same_seed_verifies_the_same_cells(catalog):
