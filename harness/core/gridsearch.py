@@ -122,10 +122,10 @@ def _is_judged(words: Words) -> bool:
 
 def _as_judged(ran: Words, inferred: Words) -> Words:
     """Return what a verified cell tells: where nobody judged it, what it was inferred to be."""
-    if not _is_judged(ran):
-        return inferred
+    # What the machine broke may have kept other checks from running.
+    lost = _NOTHING if _NOBODY in ran or not _is_judged(ran) else frozenset()
     both = zip(ran, inferred, strict=True)
-    return tuple(guessed if word == _NOBODY else word for word, guessed in both)
+    return tuple(guessed if word in lost else word for word, guessed in both)
 
 
 @dataclass(frozen=True)

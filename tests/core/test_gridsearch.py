@@ -139,12 +139,13 @@ def test_verifying_finds_an_island_and_runs_its_row_and_column(catalog):
 
 @pytest.mark.parametrize("whole", [True, False])
 def test_a_verified_cell_that_the_machine_breaks_is_neither_right_nor_wrong(catalog, whole):
-    plan = planned(catalog, "--metaflow", ">=2.8,<2.13")
+    plan = planned(catalog, "--metaflow", ">=2.8,<2.13", probe="failing")
 
     def break_it(one: CellEntry) -> CellEntry:
-        broken = CheckOutcome(Status.INFRA, "no room")
-        names = list(one.checks) if whole else list(one.checks)[-1:]
-        return msgspec.structs.replace(one, checks=one.checks | dict.fromkeys(names, broken))
+        first, *others = list(one.checks) if whole else list(one.checks)[1:]
+        broken = {first: CheckOutcome(Status.INFRA, "no room")}
+        kept = dict.fromkeys(others, CheckOutcome(Status.NOT_RUN, because=first))
+        return msgspec.structs.replace(one, checks=one.checks | broken | kept)
 
     def run_all(verified: Callable[[CellEntry], CellEntry]) -> tuple[GridSearch, View]:
         search, view = GridSearch(plan, nothing, verify=20, seed=1), begun()
