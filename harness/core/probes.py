@@ -32,7 +32,6 @@ from __future__ import annotations
 
 import ast
 import functools
-import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -52,6 +51,7 @@ from harness.core.actions import (
     parse_actions,
 )
 from harness.core.declarations import Literal, Source, parse_source, read_content
+from harness.core.used_files import digest_of
 from harness.machine.errors import UsageError, nearest
 from harness.machine.tools import ROOT
 
@@ -132,7 +132,7 @@ class Probe:
     covered_by: str = ""
     """The probe that sees all that it sees; empty for none."""
     digest: str = ""
-    """SHA-256 of the file and of the files in ``included`` beside it that it names, in hex."""
+    """SHA-256 of the file and of what it uses of the files beside it, in hex."""
 
     def is_for(self, datastore: str) -> bool:
         """Tell whether it makes sense with a kind of data."""
@@ -243,7 +243,7 @@ def read_probe(path: Path) -> Probe | None:
     """
     content = read_content(path)
     probe = _probe_of(path, content)
-    return probe and replace(probe, digest=_digest(path, content))
+    return probe and replace(probe, digest=digest_of(path, content))
 
 
 # Options are parsed when nox loads, and again for each session's plan.
@@ -300,20 +300,6 @@ def _check_of(action: Action) -> Check:
         release=action.release,
         writer=action.client,
     )
-
-
-def _digest(path: Path, content: bytes) -> str:
-    """Return what changes when the file changes, or a file in ``included`` that it names."""
-    digest = hashlib.sha256(content)
-    folder = path.parent / "included"
-    for included in sorted(folder.rglob("*")):
-        name = included.relative_to(folder).as_posix()
-        # Other letters may stand in the file as escapes: then it is taken to be named.
-        named = not name.isascii() or included.name.encode() in content
-        if included.is_file() and named:
-            # NULs keep names and contents apart: no other files come to the same bytes.
-            digest.update(b"\0" + name.encode() + b"\0" + included.read_bytes())
-    return digest.hexdigest()
 
 
 def _is_flow(node: ast.ClassDef) -> bool:
