@@ -87,8 +87,11 @@ class Reusing:
 
     def share(self, cells: Sequence[Cell]) -> list[Cell]:
         """Return which of some cells are to be run; what comes of them is told for the others."""
+        options = self._options
         # Where images are removed they are brought a few at a time, and not all can be compared.
-        if self._backend is None or self._options.no_dedupe or self._options.remove_images:
+        each = options.no_dedupe or options.remove_images
+        # Who breaks what a service needs wants to see it with each that is named.
+        if self._backend is None or each or options.session == "chaos":
             return list(cells)
         left, others = share(cells, self._code)
         self._same |= others
