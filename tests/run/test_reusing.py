@@ -121,8 +121,14 @@ def lab(tmp_path: Path) -> Iterator[Callable[..., Lab]]:
 
 
 @pytest.mark.parametrize("session", ["compat", "cross"])
-def test_of_services_of_the_same_code_one_is_run_and_one_that_cannot_be_known_is(lab, session):
+def test_of_services_of_the_same_code_one_is_run(lab, session):
     assert lab(session).shared() == ["v2.4.1", "v2.4.2", "v2.5.1"]
+
+
+def test_services_nobody_can_tell_the_code_of_are_both_run(lab, monkeypatch):
+    for name in ("v2.4.2", "v2.4.3"):
+        monkeypatch.delitem(CODES, name)
+    assert lab().shared() == ["v2.4.1", "v2.4.2", "v2.4.3", "v2.5.1"]
 
 
 @pytest.mark.parametrize(
