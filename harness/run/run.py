@@ -156,7 +156,12 @@ class Run:
             show=self._show,
             fail=self.skip,
             say=self.screen.say,
+            answered=self._foretell_elsewhere,
         )
+
+    def _foretell_elsewhere(self, threads: int) -> None:
+        say, run = self.screen.say, self.folder.run
+        self._expected = foretell(self.options, self.plan, run, say, threads)
 
     def _make_reusing(self) -> Reusing:
         results, say = self.options.results, self.screen.say

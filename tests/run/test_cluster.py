@@ -132,6 +132,7 @@ class Told:
         self.record = Record(self.run.run, self.run.path, ())
         record_start(options, self.plan, self.record, "elsewhere", ())
         self.said: list[str] = []
+        self.threads: list[int] = []
         self._answers = folder / "answers.json"
         program = folder / "dispatcher.py"
         program.write_text(DISPATCHER.format(told=str(self._answers)), encoding="utf-8")
@@ -142,6 +143,7 @@ class Told:
             show=lambda _: None,
             fail=self._fail,
             say=self.said.append,
+            answered=self.threads.append,
         )
 
     def _fail(self, cells: Sequence[Cell], status: Status, reason: str) -> list[CellEntry]:
@@ -208,6 +210,7 @@ def test_a_worker_is_told_what_is_planned_and_what_has_been_told_of_it(told):
         show=lambda _: None,
         fail=told._fail,
         say=told.said.append,
+        answered=told.threads.append,
     )
     asked = again._asked_cell(told.cell)
     again.end(now=True)
@@ -220,6 +223,13 @@ def test_a_cell_that_is_another_one_there_is_infra_and_says_why(told):
     answer["answer"]["refused"] = {told.cell.id: why}
     (entry,) = told.ask(answer).outcomes()
     assert (entry.status, entry.checks["run"].reason) == (Status.INFRA, why)
+
+
+def test_how_many_threads_there_are_is_said_and_told(told):
+    there = {"threads": [1, 2], "versions": ["2025.1"]}
+    told.ask(there, told.answer(told.entry(Status.PASS))).outcomes()
+    assert told.said == ["cluster: 2 workers with 3 threads"]
+    assert told.threads == [3]
 
 
 def test_a_cell_that_its_worker_does_not_tell_of_is_infra(told):

@@ -88,6 +88,7 @@ class Cluster:
         show: called with each cell that was recorded.
         fail: records cells that could not run, and why, and returns their entries.
         say: prints a line.
+        answered: called with the number of the workers' threads when it is known.
 
     Raises:
         InfraError: when the environment with Dask cannot be made.
@@ -104,6 +105,7 @@ class Cluster:
         show: Callable[[CellEntry], None],
         fail: Callable[[Unit, Status, str], list[CellEntry]],
         say: Callable[[str], None],
+        answered: Callable[[int], None],
     ) -> None:
         self._words = list(words)
         self._plan = plan
@@ -112,6 +114,7 @@ class Cluster:
         self._show = show
         self._fail = fail
         self._say = say
+        self._answered = answered
         self._lock = threading.Lock()
         self._waiting: dict[int, tuple[Unit, Batch[CellEntry]]] = {}
         self._asked = 0
@@ -192,6 +195,7 @@ class Cluster:
         match told:
             case {"threads": threads, "versions": versions}:
                 self._say(_described(threads, versions))
+                self._answered(sum(threads))
             case {"number": number, **result}:
                 self._end_unit(number, result)
             case {"ended": answers}:
