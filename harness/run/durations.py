@@ -64,7 +64,8 @@ def foretell(
     Returns:
         None where nobody knows.
     """
-    if options.scheduler and not threads:
+    # A worker runs several cells of one unit of ``cross`` at a time.
+    if options.scheduler and (not threads or options.session == "cross"):
         return None
     planned = [plan.planned(cell) for cell in plan.cells]
     expected = read_durations(options, {cell.id for cell in planned}, run)

@@ -247,6 +247,9 @@ def test_on_a_cluster_it_is_told_when_its_threads_are_known(lab):
         "expected: at least 31 s, by what earlier runs took, with 4 threads busy all the time"
     ]
     assert expected.pace == 0.25
+    several = lab("cross", "--service", "2.5", "--scheduler", "tcp://127.0.0.1:1", *THREE)
+    several.before()
+    assert several.foretold(threads=4) is None
     here = lab("local", *THREE)
     here.before("--scheduler", "tcp://127.0.0.1:1")
     assert here.foretold() is None, "how many it had at work is not told"
