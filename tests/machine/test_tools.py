@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
 
 from harness.machine import tools
 from harness.machine.errors import InfraError
+from tests.wheels import tiny
 
 
 @pytest.fixture(autouse=True)
@@ -22,17 +22,8 @@ def folder(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def package(tmp_path) -> str:
-    """A requirement that needs no index: a wheel of one module."""
-    wheel = tmp_path / "tiny-1.0-py3-none-any.whl"
-    info = "tiny-1.0.dist-info"
-    with zipfile.ZipFile(wheel, "w") as archive:
-        archive.writestr("tiny.py", "ANSWER = 42\n")
-        archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
-        archive.writestr(
-            f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        )
-        archive.writestr(f"{info}/RECORD", f"tiny.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n")
-    return f"tiny @ {wheel.as_uri()}"
+    """A requirement that needs no index."""
+    return tiny(tmp_path)
 
 
 def _answer(python: Path) -> str:
