@@ -50,7 +50,7 @@ def test_whatever_is_started_bears_the_mark():
         ("api.py", "marked({'PATH': os.environ.get('PATH', os.defpath)})"),
         ("cluster.py", "{**os.environ, MARK: self._folder.run}"),
         # Of a run on a worker, which marks its own.
-        ("on_worker.py", "{**os.environ, UNITS: f'{its_requests},{its_answers}'}"),
+        ("on_worker.py", "{**_environment(), UNITS: f'{its_requests},{its_answers}'}"),
         # Marked itself.
         ("cluster.py", "clean_environment()"),
         ("dump.py", "{**clean_environment(), 'PGPASSWORD': address.password}"),
