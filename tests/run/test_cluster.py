@@ -85,6 +85,16 @@ def test_files_go_with_the_lines_that_name_them(tmp_path):
     }
 
 
+def test_a_workers_own_metaflow_says_nothing_of_a_run(monkeypatch):
+    """Else data would go to the bucket of whoever works at that machine."""
+    monkeypatch.setenv("METAFLOW_DATASTORE_SYSROOT_S3", "s3://of-its-user/data")
+    monkeypatch.setenv("METAFLOW_COMPAT_MARK", "a-run")
+    environment = on_worker._environment()
+    assert "METAFLOW_DATASTORE_SYSROOT_S3" not in environment
+    assert environment["METAFLOW_COMPAT_MARK"] == "a-run"
+    assert "PATH" in environment
+
+
 def test_a_unit_that_is_done_elsewhere_ends_once_with_all_of_its_cells():
     batch: Batch[Status] = Batch(2)
     ended = []
