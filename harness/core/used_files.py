@@ -22,6 +22,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from harness.core.declarations import statements, tree_of
 from harness.machine.errors import UsageError
 
 _INCLUDED = "included"
@@ -92,14 +93,17 @@ def _entered(
         texts: what may name the folders in it.
         above: the folders it is in, itself among them: a link to one of them has no end.
     """
-    for entry in sorted(folder.iterdir()):
+    with os.scandir(folder) as entries:
+        found = sorted(entries, key=lambda entry: entry.name)
+    for entry in found:
         here = (*parts, entry.name)
         if entry.is_file():
             yield here
             continue
-        inner = entry.is_dir() and entry.name != "__pycache__" and entry.resolve() not in above
-        if inner and (here[0] in (_INCLUDED, _EXTENSIONS) or _named(entry.name, texts)):
-            yield from _entered(entry, here, texts, above | {entry.resolve()})
+        inner = Path(entry.path).resolve() if entry.is_dir() else None
+        wanted = here[0] in (_INCLUDED, _EXTENSIONS) or _named(entry.name, texts)
+        if inner and inner not in above and wanted and entry.name != "__pycache__":
+            yield from _entered(inner, here, texts, above | {inner})
 
 
 def _counts(file: Sequence[str], modules: set[str], texts: Sequence[bytes]) -> bool:
@@ -126,7 +130,7 @@ def _imported(path: Path, content: bytes) -> frozenset[str]:
         return frozenset()
     found: set[str] = set()
     try:
-        for node in ast.walk(ast.parse(content, filename=str(path))):
+        for node in statements(tree_of(path, content)):
             if isinstance(node, ast.Import):
                 found.update(alias.name for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
