@@ -135,6 +135,9 @@ class Surroundings:
             "PATH": f"{self.python.parent}{os.pathsep}{os.defpath}",
             # What programs print must not depend on the machine's locale.
             "LANG": "C.UTF-8",
+            # Nor on its zone: what takes UTC for local time, as services do (docs/findings.md), is
+            # right in one and hours off in the next. A probe's action may set another.
+            "TZ": "UTC",
             "USER": "compat",
             # Not the user's: a configuration in ~/.metaflowconfig would name another service.
             "HOME": str(self.work / "home"),
