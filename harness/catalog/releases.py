@@ -149,6 +149,11 @@ class Service:
         """The name as a part of ids and of file names; a branch's may hold slashes."""
         return self.name.replace("/", "-")
 
+    @property
+    def known(self) -> tuple[str | None, str, int, bool]:
+        """What is known of it before it runs, and decides what it is asked and what is noted."""
+        return self.reported, self.version.public, self.schema, self.migrates
+
     def satisfies(self, range_text: str) -> bool:
         """Tell whether the service lies in a PEP 440 range, judged as clients judge it.
 

@@ -140,7 +140,9 @@ class Environment(_Entry, kw_only=True, tag="environment"):
         client: its release.
         python: the whole version of its Python.
         digest: of all the rest.
-        packages: versions by name.
+        packages: versions by name; of what came from elsewhere than an index also the last part of
+            its address, and a digest of its contents.
+        build: what its Python says of itself behind the version: when it was built, and by what.
     """
 
     run: str
@@ -148,6 +150,7 @@ class Environment(_Entry, kw_only=True, tag="environment"):
     python: str
     digest: str
     packages: dict[str, str]
+    build: str = ""
 
 
 class Note(_Entry, kw_only=True, tag="note"):
@@ -177,10 +180,13 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         server: image id or digest of PostgreSQL's programs; empty without.
         database: whole version of PostgreSQL; empty without.
         store: what stored the data, and how clients were told of it; empty for folders.
+        asked: digest of the names of the checks that are asked, and of what versions.json says of
+            the service: by it some are not asked, and some answers are noted.
         settings: digest of what else was asked for: seconds a cell may take, names in the database;
             empty where somebody else's part decided, too, which may change any time.
         machine: system, architecture and C library.
-        harness: digest of the harness's code, but for what reads options and draws reports.
+        harness: digest of the harness's code, but for what reads options and draws reports, of the
+            packages that it rests on, and of its Python.
         key: digest of all of this, of the point and of the probe: results of one key may be taken
             for each other. Empty without settings: such a result is taken for no other.
     """
@@ -194,6 +200,7 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     server: str = ""
     database: str = ""
     store: str = ""
+    asked: str = ""
     settings: str = ""
     machine: str = ""
     harness: str = ""

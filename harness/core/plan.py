@@ -17,7 +17,7 @@ from harness.core.entries import CellEntry, Planned, PlannedCell, PlannedStage, 
 from harness.core.outcome import Status
 from harness.core.path import Step
 from harness.core.probes import ROWS, STORED, Check, Probe, packages_of
-from harness.core.provenance import short
+from harness.core.provenance import digest, short
 from harness.core.scenarios import fault_of, lost_answers, lost_checks
 from harness.core.told import why_not
 
@@ -138,6 +138,11 @@ class Cell:
         """Why its service cannot be brought up as asked for, by design; empty when it can."""
         return why_not(self.service, self.database_tls, self.scenario) if self.service else ""
 
+    @property
+    def supported(self) -> tuple[str, ...]:
+        """The names of the checks that can be asked of it."""
+        return tuple(check.name for check in self.checks if not self.unsupported(check))
+
     def unsupported(self, check: Check) -> str:
         """Return why the check cannot be asked of this cell; empty when it can."""
         if self.refused:
@@ -172,6 +177,11 @@ class Cell:
         if check.release and self.service and not self.service.is_release(check.release):
             return f"needs service release {check.release}, this is {self.service.name}"
         return ""
+
+
+def asked_of(cell: Cell) -> str:
+    """Return a digest of what is asked of a cell, and of what is known of its service."""
+    return digest([cell.supported, cell.service.known if cell.service else None])
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from harness.core.actions import ROLES
 from harness.core.blame import Blame, Evidence, blame
 from harness.core.entries import Environment, Provenance
 from harness.core.outcome import Status
-from harness.core.plan import Cell
+from harness.core.plan import Cell, asked_of
 from harness.machine.dependencies import PINNED, Dependencies
 from harness.machine.errors import InfraError, naming_shortage, of_machine, one_line
 from harness.machine.memory import memory_kills
@@ -341,6 +341,9 @@ class Clients:
             cell: the cell.
             pythons: the interpreters of its clients.
             served: what they are served by.
+
+        Raises:
+            InfraError: when a part of it cannot be had.
         """
         # The cell's own client is the first of them.
         own, *others = (self._environment(client, pythons[client]) for client in cell.clients)
@@ -350,6 +353,7 @@ class Clients:
             environment=own.digest,
             others={one.client: one.digest for one in others},
             store=self._datastores[cell.datastore].code(cell.client),
+            asked=asked_of(cell),
             **served._asdict(),
         )
 

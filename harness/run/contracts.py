@@ -16,7 +16,7 @@ from harness.core.axes import Point, walk_name
 from harness.core.blame import Blame
 from harness.core.entries import Answered, Provenance, Reused, StageEntry, now
 from harness.core.outcome import Status
-from harness.core.provenance import with_key_of_service
+from harness.core.provenance import digest, with_key_of_service
 from harness.core.scenarios import WRONG_ORDER
 from harness.machine.errors import InfraError, one_line
 from harness.proof import contract, fingerprint, unmigrated
@@ -190,7 +190,7 @@ class Contracts:
 
     def _provenance(self, service: Service, point: Point, served: Served) -> Provenance:
         decided = msgspec.structs.replace(self._decided, **served._asdict())
-        return with_key_of_service(decided, service.name, point)
+        return _of_service(decided, service, point)
 
     def is_told(self, service: Service, point: Point) -> bool:
         """Tell whether the run has told already what came of the service of a cell by itself."""
@@ -246,7 +246,7 @@ class Contracts:
             at=now(),
             service=service.name,
             service_kind=service.kind,
-            provenance=with_key_of_service(found.provenance, service.name, point),
+            provenance=_of_service(found.provenance, service, point),
             answered=msgspec.structs.replace(found.answered, notes=notes),
             reused=msgspec.structs.replace(source, service=same.name),
         )
@@ -348,3 +348,9 @@ class Contracts:
     ) -> tuple[list[str], list[str]]:
         declared, today = self._options.expectations, datetime.now(timezone.utc).date()
         return judging.judge_contract(declared, list(problems), service, today, point, asked=asked)
+
+
+def _of_service(provenance: Provenance, service: Service, point: Point) -> Provenance:
+    """Return the provenance of a service by itself, with what is known of it and with its key."""
+    known = msgspec.structs.replace(provenance, asked=digest(service.known))
+    return with_key_of_service(known, service.name, point)

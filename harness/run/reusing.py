@@ -72,18 +72,25 @@ class Reusing:
         Returns:
             The entry; None where no earlier run has one.
         """
-        served = self._served(self._earlier, cell) if self._earlier else None
-        if self._earlier is None or served is None:
-            return None
-        planned, provenance = (
-            self._plan.planned(cell),
-            self._clients.provenance(cell, pythons, served),
-        )
-        found = self._earlier.cell(with_key(provenance, planned).key, self._record.folder)
+        earlier = self._earlier
+        key = self._key(earlier, cell, pythons) if earlier else ""
+        found = earlier.cell(key, self._record.folder) if earlier else None
         if found is None:
             return None
         self._taken.append(cell)
         return record_taken(self._record, found, cell, self._plan, self._options.expectations)
+
+    def _key(self, earlier: Earlier, cell: Cell, pythons: Mapping[Client, Path]) -> str:
+        """Return the key that a cell would have, without running it; empty where nobody knows."""
+        served = self._served(earlier, cell)
+        if served is None:
+            return ""
+        try:
+            provenance = self._clients.provenance(cell, pythons, served)
+        except InfraError:
+            # Whoever runs the cell meets the same, and tells it.
+            return ""
+        return with_key(provenance, self._plan.planned(cell)).key
 
     def share(self, cells: Sequence[Cell]) -> list[Cell]:
         """Return which of some cells are to be run; what comes of them is told for the others."""

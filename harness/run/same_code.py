@@ -9,7 +9,7 @@ import msgspec
 from harness.catalog.releases import Service
 from harness.core.entries import CellEntry, Reused
 from harness.core.outcome import CheckOutcome, Status
-from harness.core.plan import Cell, Plan
+from harness.core.plan import Cell, Plan, asked_of
 from harness.core.provenance import with_key
 
 
@@ -42,11 +42,10 @@ def share(
 def _but_the_name(cell: Cell) -> tuple[object, ...]:
     """Return all that decides a cell but which service it is."""
     point = msgspec.structs.replace(cell.point, service=None, build="")
-    # Some checks go by the release, whatever it reports.
-    asked = tuple(check.name for check in cell.checks if not cell.unsupported(check))
     # An image may be tagged as a release that it is not: who runs it finds out.
     known = (cell.service.reported, cell.service.schema) if cell.service else ()
-    return point, cell.probe.name, cell.probe.digest, cell.stage, asked, known
+    # Some checks go by the release, whatever it reports.
+    return point, cell.probe.name, cell.probe.digest, cell.stage, cell.supported, known
 
 
 def told_with(entry: CellEntry, cell: Cell, plan: Plan) -> CellEntry:
@@ -64,7 +63,9 @@ def told_with(entry: CellEntry, cell: Cell, plan: Plan) -> CellEntry:
     return msgspec.structs.replace(
         entry,
         checks=checks,
-        provenance=with_key(entry.provenance, plan.planned(cell)),
+        provenance=with_key(
+            msgspec.structs.replace(entry.provenance, asked=asked_of(cell)), plan.planned(cell)
+        ),
         reused=Reused(run=entry.run, at=entry.at, service=entry.service or ""),
         # The service it ran with has its run.
         ended={},

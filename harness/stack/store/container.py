@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.catalog.releases import S3Image
+from harness.core.provenance import digest
 from harness.machine.errors import InfraError
 from harness.machine.processes import HOST, tail_note, wait_until
 from harness.stack.containers.images import Image, Images
 from harness.stack.containers.own import Belongings, Program, RunningContainer
+from harness.stack.store.objects import digest_of_tool
 from harness.stack.store.server import CREDENTIALS, answers
 
 NAME = "object-store"
@@ -48,8 +50,12 @@ class ContainerS3:
         self._container: RunningContainer | None = None
 
     def code(self) -> str:
-        """Return the digest of its image, or the engine's own id of one that was built here."""
-        return self._images.get(self._image).code
+        """Return the digest of its image, or the engine's id of one built here, and another one.
+
+        That is of how it is run, which versions.json tells, and of what lists its objects.
+        """
+        how = (list(self._known.command), dict(self._known.env)) if self._known else ()
+        return f"{self._images.get(self._image).code}, {digest([how, digest_of_tool()])}"
 
     def start(self) -> None:
         """Start the container and return when the server answers.

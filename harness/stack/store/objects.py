@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -12,12 +13,14 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from harness.core.provenance import digest_of_environment
 from harness.machine.errors import InfraError, UsageError
 from harness.machine.processes import marked
 from harness.machine.tools import tool_python
 
 REQUIREMENTS = ("moto[s3]==5.2.5", "flask==3.1.3", "flask-cors==6.0.5")
 """A server and boto3. moto's own extra ``server`` brings every AWS service; S3 needs these."""
+
 
 Saved = dict[str, object]
 """An object that was saved as a file, as ``operations.Saved`` tells of it."""
@@ -188,3 +191,14 @@ class ObjectStore:
         if "error" in answer:
             raise ObjectStoreError(answer["error"], answer["detail"])
         return msgspec.convert(answer["result"], result)
+
+
+# Each cell with data in an object store asks, and it does not change under a run.
+@functools.cache
+def digest_of_tool() -> str:
+    """Return a digest of the tool environment that has the server, and boto3 to list any.
+
+    Raises:
+        InfraError: when it cannot be made.
+    """
+    return digest_of_environment(tool_python("s3", REQUIREMENTS))
