@@ -15,7 +15,7 @@ from harness.catalog.interpreters import python_of
 from harness.catalog.releases import Client
 from harness.cli.choice import Chosen
 from harness.cli.coming import installs
-from harness.client.environment import beside, holds, lacking
+from harness.client.environment import beside, holds, lacking, of_files
 from harness.core.blame import Evidence, blame
 from harness.core.outcome import Status
 from harness.core.plan import Cell
@@ -138,7 +138,9 @@ def _why_not_frozen(session: nox.Session, frozen: Sequence[str], day: Sequence[s
     with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as file:
         file.write("\n".join(frozen))
         file.flush()
-        flags = ["--exact", *day] if session.venv_backend == "uv" else []
+        # uv looks at the dates of few files of a folder; pip installs it anew unasked.
+        anew = [f"--reinstall-package={name}" for name in of_files(packages_in(frozen))]
+        flags = ["--exact", *day, *anew] if session.venv_backend == "uv" else []
         return _why_not_installed(session, [*flags, "-r", file.name])
 
 

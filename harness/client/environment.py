@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import functools
-import json
 import platform
+import sys
 from collections.abc import Sequence
 from importlib import metadata
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from harness.catalog.interpreters import python_of
 from harness.core.entries import Environment, now
-from harness.core.provenance import digest, digest_of_files
-from harness.machine.tools import ROOT, distributions_in
+from harness.core.provenance import digest, digest_of_environment, digest_of_files
+from harness.machine.installed import distributions_in, url_of, versions_in, whole_version
+from harness.machine.tools import ROOT
+from harness.stack.service.git import CHECKOUTS
 
 
 def describe_environment(run: str, client: str, interpreter: Path) -> Environment:
@@ -25,16 +27,19 @@ def describe_environment(run: str, client: str, interpreter: Path) -> Environmen
         run: the run's id.
         client: release of the client that it is for.
         interpreter: its Python.
+
+    Raises:
+        InfraError: when that does not run.
     """
-    packages = _packages(interpreter)
-    python = _version(interpreter.parent.parent) or python_of(interpreter)
+    python, _, build = whole_version(interpreter).partition(" ")
     return Environment(
         at=now(),
         run=run,
         client=client,
         python=python,
-        digest=digest([python, packages]),
-        packages=packages,
+        build=build,
+        digest=digest_of_environment(interpreter),
+        packages=versions_in(interpreter),
     )
 
 
@@ -55,19 +60,36 @@ def lacking(interpreter: Path, requirements: Sequence[str]) -> list[str]:
         # packaging leaves pre-releases out of a range unless it is asked for them.
         or not wanted.specifier.contains(dist.version, prereleases=True)
         # What lies elsewhere is named in several ways.
-        or (str(wanted.url).startswith("file:") and wanted.url != _url(dist))
+        or (str(wanted.url).startswith("file:") and wanted.url != url_of(dist))
     ]
 
 
 def holds(interpreter: Path, lines: Sequence[str]) -> bool:
     """Return whether an environment holds what a whole list names, and nothing else.
 
+    Nobody knows that of files of a user, which may have changed since they were installed.
+
     Args:
         interpreter: its Python.
         lines: a requirement for each package, with its version.
     """
     named = {canonicalize_name(Requirement(line).name) for line in lines}
-    return named == set(_by_name(interpreter)) and not lacking(interpreter, lines)
+    as_named = named == set(_by_name(interpreter)) and not lacking(interpreter, lines)
+    return as_named and not of_files(lines)
+
+
+def of_files(lines: Sequence[str]) -> list[str]:
+    """Return the names of packages that are files of a user: they change, and keep their version.
+
+    Those of a checkout lie in a folder that is named by what it holds.
+    """
+    named = map(Requirement, lines)
+    ours = f"{CHECKOUTS.as_uri()}/"
+    return [
+        one.name
+        for one in named
+        if (one.url or "").startswith("file:") and not (one.url or "").startswith(ours)
+    ]
 
 
 def beside(interpreter: Path, requirements: Sequence[str]) -> list[str]:
@@ -96,43 +118,6 @@ def _by_name(interpreter: Path) -> dict[str, metadata.Distribution]:
     return {canonicalize_name(dist.metadata["Name"]): dist for dist in found}
 
 
-def _packages(interpreter: Path) -> dict[str, str]:
-    """Return the versions of what is installed in an environment, by name, in order of names."""
-    found = {
-        dist.metadata["Name"].lower().replace("_", "-"): _told_version(dist)
-        for dist in distributions_in(interpreter)
-    }
-    # The order of files in a folder is not that of another machine; the digest must be.
-    return dict(sorted(found.items()))
-
-
-def _url(dist: metadata.Distribution) -> str:
-    """Return where a package was installed from; empty for an index."""
-    text = dist.read_text("direct_url.json")
-    return str(json.loads(text)["url"]) if text else ""
-
-
-def _told_version(dist: metadata.Distribution) -> str:
-    """Return the version of a package; of one from files also the name of their folder.
-
-    That of a checkout tells its commit and what was changed.
-    """
-    folder = PurePosixPath(_url(dist).removesuffix(".whl")).name if _url(dist) else ""
-    return f"{dist.version} ({folder})" if folder else dist.version
-
-
-def _version(home: Path) -> str:
-    """Return the whole version of the Python that an environment was made with; empty if untold."""
-    try:
-        lines = (home / "pyvenv.cfg").read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return ""
-    told = {key.strip(): value.strip() for key, _, value in (line.partition("=") for line in lines)}
-    # uv and virtualenv say version_info, the latter with more parts; venv says version.
-    version = told.get("version_info") or told.get("version", "")
-    return ".".join(version.split(".")[:3])
-
-
 @functools.cache
 def describe_machine() -> str:
     """Return what of a machine may decide what comes of a client: ``Linux x86_64 glibc 2.36``."""
@@ -143,11 +128,30 @@ def describe_machine() -> str:
 _DECIDES_NOTHING = ("cli", "report", "ui")
 """Folders of the harness: what they read is in points and settings, and they draw what came."""
 
+RESTS_ON = ("docker", "msgspec", "packaging", "psutil", "psycopg2-binary", "requests", "urllib3")
+"""What the harness reads rows, asks services, judges ranges and looks after processes by.
+
+Not what draws (jinja2, rich), nor what installs (nox, uv): an environment's digest tells that.
+"""
+
 
 # Asked for by every cell, and the code does not change under a run.
 @functools.cache
 def digest_of_harness() -> str:
-    """Return a digest of all of the harness's own code that has a part in what comes of a cell."""
+    """Return a digest of the harness's code that has a part in a cell, and of what runs it."""
     harness = ROOT / "harness"
-    folders = sorted(set(harness.iterdir()) - {harness / name for name in _DECIDES_NOTHING})
-    return digest_of_files(path for folder in folders for path in sorted(folder.rglob("*.py")))
+    files = [
+        path
+        for path in sorted(harness.rglob("*"))
+        if path.is_file() and path.parent.name != "__pycache__"
+        if path.relative_to(harness).parts[0] not in _DECIDES_NOTHING
+    ]
+    return digest([sys.version, list(map(_here, RESTS_ON)), digest_of_files(files)])
+
+
+def _here(name: str) -> str:
+    """Return the version of a package of the harness's own; empty where another stands for it."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return ""

@@ -10,6 +10,7 @@ import msgspec
 
 from harness.core.axes import Point
 from harness.core.entries import SCHEMA, PlannedCell, Provenance
+from harness.machine.installed import versions_in, whole_version
 
 _OF_CLIENTS = ("client", "client_build", "python", "packages", "deps", "deps_build", "datastore")
 """The axes that a service by itself has no part in."""
@@ -54,6 +55,20 @@ def digest(value: object) -> str:
     # Equal values must give equal bytes, in whatever order they were put together.
     text = msgspec.json.encode(value, order="deterministic")
     return hashlib.sha256(text).hexdigest()[:16]
+
+
+def digest_of_environment(interpreter: Path) -> str:
+    """Return a short digest of what an environment really is: its Python, what is installed.
+
+    What it was asked to be decides nothing: an index has something newer another day.
+
+    Args:
+        interpreter: its Python.
+
+    Raises:
+        InfraError: when that does not run.
+    """
+    return digest([whole_version(interpreter), versions_in(interpreter)])
 
 
 _LONGEST_NAME = 100

@@ -11,10 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from importlib import metadata
 from pathlib import Path
-
-from packaging.utils import canonicalize_name
 
 from harness.machine.errors import InfraError
 from harness.machine.installer import index_trouble
@@ -73,23 +70,6 @@ def tool_python(
                 _run(command, name)
             done.touch()
     return interpreter
-
-
-def distributions_in(interpreter: Path) -> list[metadata.Distribution]:
-    """Return what is installed in an environment, read from outside.
-
-    Old Pythons of old clients have no importlib.metadata of their own.
-    """
-    # Not resolved: the interpreter of an environment is a link to the one it was made from.
-    folders = (interpreter.parent.parent / "lib").glob("python3.*/site-packages")
-    found = metadata.distributions(path=[str(folder) for folder in folders])
-    return [dist for dist in found if dist.metadata["Name"]]
-
-
-def installed_in(interpreter: Path) -> list[str]:
-    """Return what is installed in an environment, as ``NAME==VERSION``, in order of names."""
-    found = distributions_in(interpreter)
-    return sorted(f"{canonicalize_name(dist.metadata['Name'])}=={dist.version}" for dist in found)
 
 
 def compiling(environment: Path) -> list[str]:

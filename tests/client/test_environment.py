@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
 
 import pytest
 
-from harness.client.environment import beside, describe_environment, holds, lacking
+from harness.client.environment import beside, describe_environment, holds, lacking, of_files
+from harness.stack.service.git import CHECKOUTS
 
 INSTALLED = {
     "metaflow": ("2.19.39", ["boto3", 'tools-of-tests; extra == "dev"']),
@@ -27,6 +30,8 @@ def python(tmp_path: Path) -> Path:
         folder.mkdir(parents=True)
         lines = [f"Name: {name}", f"Version: {version}", *(f"Requires-Dist: {r}" for r in requires)]
         (folder / "METADATA").write_text("Metadata-Version: 2.1\n" + "\n".join(lines) + "\n")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").symlink_to(sys.executable)
     return tmp_path / "bin" / "python"
 
 
@@ -52,7 +57,7 @@ def test_a_list_is_held_whole_or_not_at_all(python):
     assert not holds(python, [*whole[:-1], "pip==26"])
 
 
-def test_what_lies_in_a_folder_is_told_by_that_folder(python):
+def test_what_lies_in_a_folder_is_told_by_that_folder_and_by_its_contents(python):
     wanted = ["metaflow @ file:///cache/commit-change"]
     assert lacking(python, wanted) == wanted
     folder = next(python.parent.parent.rglob("metaflow-*.dist-info"))
@@ -62,5 +67,24 @@ def test_what_lies_in_a_folder_is_told_by_that_folder(python):
     other = ["metaflow @ file:///cache/commit-another"]
     assert lacking(python, other) == other
     packages = describe_environment("run", "HEAD", python).packages
-    assert packages["metaflow"] == "2.19.39 (commit-change)"
+    assert packages["metaflow"].startswith("2.19.39 (commit-change, ")
     assert packages["boto3"] == "1.40"
+
+
+@pytest.mark.parametrize("where", [CHECKOUTS / "commit-change", Path("/home/me/metaflow")])
+def test_files_of_a_user_are_installed_anew_and_those_of_a_checkout_are_not(python, where):
+    whole = [f"{name}=={version}" for name, (version, _) in INSTALLED.items()]
+    whole[0] = f"metaflow @ {where.as_uri()}"
+    folder = next(python.parent.parent.rglob("metaflow-*.dist-info"))
+    (folder / "direct_url.json").write_text(json.dumps({"url": where.as_uri()}), encoding="utf-8")
+    assert lacking(python, whole) == []
+    ours = where.is_relative_to(CHECKOUTS)
+    assert of_files(whole) == ([] if ours else ["metaflow"])
+    assert holds(python, whole) is ours
+
+
+def test_its_python_is_the_one_that_runs_there(python):
+    # What it was made with stays in the file when another is put in its place.
+    (python.parent.parent / "pyvenv.cfg").write_text("version = 3.6.1\n", encoding="utf-8")
+    found = describe_environment("run", "HEAD", python)
+    assert f"{found.python} {found.build}" == " ".join(sys.version.split())

@@ -23,7 +23,7 @@ from harness.machine.dependencies import (
     resolved_tool,
 )
 from harness.machine.errors import InfraError, UsageError
-from harness.machine.tools import installed_in
+from harness.machine.installed import versions_in
 
 PYTHON = Path(sys.executable)
 NONE = "/bin/false"
@@ -179,7 +179,7 @@ def test_one_python_that_can_have_a_file_is_enough(written):
 def test_a_tool_goes_on_to_a_python_that_can_have_what_it_needs(written, tmp_path, monkeypatch):
     monkeypatch.setattr("harness.machine.tools.TOOLS", tmp_path / "tools")
     python = resolved_tool("tests", ["big"], [NONE, str(PYTHON)], written("small\n"), None)
-    assert installed_in(python) == ["big==1.0", "small==1.1"]
+    assert versions_in(python) == {"big": "1.0", "small": "1.1"}
     with pytest.raises(InfraError, match=r"req\.txt: .*/bin/false"):
         resolved_tool("tests", ["big"], [NONE, str(PYTHON)], written("small>=2\n"), None)
 

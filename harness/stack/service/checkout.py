@@ -16,13 +16,14 @@ from packaging.requirements import Requirement
 from harness.catalog.interpreters import by_minor, find_interpreters
 from harness.catalog.releases import Layout, Program, Service
 from harness.catalog.versions import load
-from harness.core.provenance import digest_of_files
+from harness.core.provenance import digest_of_environment, digest_of_files
 from harness.core.scenarios import WRONG_ORDER, prefix_of
 from harness.machine.dependencies import RELEASE_DAY, Dependencies, check_file, resolved_tool
 from harness.machine.errors import InfraError, UsageError
+from harness.machine.installed import versions_in
 from harness.machine.output import write_ours
 from harness.machine.processes import HOST, ManagedProcess, free_port
-from harness.machine.tools import ROOT, installed_in, tool_python
+from harness.machine.tools import ROOT, tool_python
 from harness.stack.database.server import Database
 from harness.stack.service.git import CHECKOUTS, Clone
 from harness.stack.service.launcher import RunningService
@@ -149,7 +150,8 @@ class CheckoutLauncher:
         folder = source.lay_out()
         python, told = self._environment(service, own, self._clone.day(source.commit))
         version = reported_by(source)
-        parts = [code_of(source, layout), f"reports {version}", python.parent.parent.name]
+        parts = [code_of(source, layout), f"reports {version}"]
+        parts += [f"on {digest_of_environment(python)}"]
         # The harness's own goose is told by the harness's digest.
         parts += [f"goose {digest_of_files([Path(self._goose)])}"] if self._goose else []
         packages = package_folder(version) if version else None
@@ -191,7 +193,7 @@ def told_packages(deps: Dependencies, pins: Sequence[str], python: Path) -> str:
         python: its Python.
     """
     how = f"--service-deps {deps.given}" if deps.name else f"pinned: {', '.join(pins)}; installed"
-    return f"{how}: {', '.join(installed_in(python))}"
+    return f"{how}: {', '.join(f'{name}=={one}' for name, one in versions_in(python).items())}"
 
 
 def service_pins(services: Iterable[Service]) -> list[str]:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from harness.catalog.releases import Service
-from harness.core.provenance import digest_of_files
+from harness.core.provenance import digest_of_environment, digest_of_files
 from harness.core.scenarios import prefix_of
 from harness.machine.errors import UsageError
 from harness.machine.processes import HOST, ManagedProcess, free_port
@@ -37,6 +37,7 @@ class ReferenceLauncher:
     def __init__(self, mark: str) -> None:
         self._mark = mark
         self._python: Path | None = None
+        self._environment = ""
 
     def prepare(self, services: tuple[Service, ...]) -> None:
         """Make the tool environment.
@@ -56,15 +57,17 @@ class ReferenceLauncher:
                     f"there is no reference level {service.version}: {', '.join(LEVELS)}"
                 )
         self._python = tool_python("reference", REQUIREMENTS)
+        self._environment = digest_of_environment(self._python)
 
     def code(self, service: Service) -> str:
-        """Return a digest of the package, with the level and the tool environment."""
+        """Return the level, with digests of the package and of the tool environment."""
         package = ROOT / "harness" / "stack" / "reference"
         code = digest_of_files(sorted(package.glob("*.py")))
         # Part of what ran: results under a fault must not be taken for others.
         fault = os.environ.get(faults.VARIABLE, "")
-        tool = self._interpreter(service).parent.parent.name
-        return f"level {service.version} of {code} on {tool}" + (f" with {fault}" if fault else "")
+        self._interpreter(service)
+        on = f"{code} on {self._environment}"
+        return f"level {service.version} of {on}" + (f" with {fault}" if fault else "")
 
     def start(
         self, service: Service, database: Database, log: Path, scenario: str = ""
@@ -113,6 +116,8 @@ class _RunningReference:
         self._mark = f"{mark}/{service.name}-{metadata_port}"
         self._env = {
             "PATH": os.environ.get("PATH", os.defpath),
+            # As a checkout's, and an image's: the zone of this machine is to decide nothing.
+            "TZ": "UTC",
             **service_settings(database.service_address, metadata_port, migration_port, prefix),
         }
         if faults.VARIABLE in os.environ:

@@ -12,7 +12,7 @@ from harness.machine.errors import InfraError
 from harness.machine.processes import HOST, ManagedProcess, free_port, tail_note, wait_until
 from harness.machine.tools import tool_python
 from harness.machine.web import ask
-from harness.stack.store.objects import REQUIREMENTS
+from harness.stack.store.objects import REQUIREMENTS, digest_of_tool
 
 _START_SECONDS = 60.0
 
@@ -108,8 +108,8 @@ class S3Server:
         self._process: ManagedProcess | None = None
 
     def code(self) -> str:
-        """Return the name of its tool environment."""
-        return tool_python("s3", REQUIREMENTS).parent.parent.name
+        """Return the digest of its tool environment."""
+        return digest_of_tool()
 
     def start(self) -> None:
         """Start it and return when it answers.
