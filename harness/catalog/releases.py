@@ -150,9 +150,9 @@ class Service:
         return self.name.replace("/", "-")
 
     @property
-    def known(self) -> tuple[str | None, str, int, bool]:
+    def known(self) -> tuple[str | None, str, int]:
         """What is known of it before it runs, and decides what it is asked and what is noted."""
-        return self.reported, self.version.public, self.schema, self.migrates
+        return self.reported, self.version.public, self.schema
 
     def satisfies(self, range_text: str) -> bool:
         """Tell whether the service lies in a PEP 440 range, judged as clients judge it.

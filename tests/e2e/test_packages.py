@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -84,6 +85,35 @@ def test_what_is_planned_is_what_is_installed(tmp_path: Path) -> None:
     again = _hello(tmp_path / "again")
     assert again.code == 0, again.output
     assert _packages(again) == _packages(plain)
+
+
+def test_a_package_that_was_built_again_in_its_place_is_installed_and_its_cell_runs(
+    tmp_path: Path,
+) -> None:
+    wheel = tmp_path / "tiny-1.0-py3-none-any.whl"
+    options = ("--with", f"tiny@{wheel.as_uri()}", "--reuse")
+    results = tmp_path / "results"
+    _build(wheel, "ANSWER = 42")
+    first = _hello(results, *options)
+    same = _hello(results, *options)
+    assert [cell["reused"]["run"] for cell in same.cells] == [first.folder.name], same.output
+    # Of the same version, at the same place.
+    _build(wheel, "ANSWER = 43")
+    other = _hello(results, *options)
+    assert [cell["reused"] for cell in other.cells] == [None], other.output
+    assert other.code == 0, other.output
+    assert _packages(other)["tiny"] != _packages(same)["tiny"] == _packages(first)["tiny"]
+
+
+def _build(wheel: Path, text: str) -> None:
+    """Write a wheel of one module."""
+    info = "tiny-1.0.dist-info"
+    told = "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("tiny.py", text)
+        archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
+        archive.writestr(f"{info}/WHEEL", told)
+        archive.writestr(f"{info}/RECORD", f"tiny.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n")
 
 
 def test_what_rests_on_a_pin_is_red_without_it_and_a_day_gives_one_list(tmp_path: Path) -> None:

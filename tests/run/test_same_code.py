@@ -10,7 +10,7 @@ import pytest
 from harness.catalog.versions import load
 from harness.core.entries import Provenance, Reused
 from harness.core.outcome import CheckOutcome, Status
-from harness.core.plan import Cell, Plan
+from harness.core.plan import Cell, Plan, asked_of
 from harness.core.probes import Check, Probe
 from harness.core.provenance import with_key
 from harness.run.same_code import share, told_with
@@ -67,7 +67,8 @@ def test_the_other_says_with_which_service_it_was_run(status: str):
     told = told_with(entry, other, plan)
     assert told.reused == Reused(run=run, at=entry.at, service="v2.4.2")
     assert told.checks == entry.checks
-    assert told.provenance.key == with_key(decided, plan.planned(other)).key
+    now = msgspec.structs.replace(decided, asked=asked_of(other))
+    assert told.provenance == with_key(now, plan.planned(other))
     assert told.provenance.key != decided.key
     assert told.ended == {}
 
