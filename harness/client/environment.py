@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 
 from harness.catalog.interpreters import python_of
 from harness.core.entries import Environment, now
-from harness.core.provenance import digest, digest_of_environment, digest_of_files
+from harness.core.provenance import digest, digest_of_files
 from harness.machine.installed import distributions_in, url_of, versions_in, whole_version
 from harness.machine.tools import ROOT
 from harness.stack.service.git import CHECKOUTS
@@ -31,15 +31,16 @@ def describe_environment(run: str, client: str, interpreter: Path) -> Environmen
     Raises:
         InfraError: when that does not run.
     """
-    python, _, build = whole_version(interpreter).partition(" ")
+    whole, packages = whole_version(interpreter), versions_in(interpreter)
+    python, _, build = whole.partition(" ")
     return Environment(
         at=now(),
         run=run,
         client=client,
         python=python,
         build=build,
-        digest=digest_of_environment(interpreter),
-        packages=versions_in(interpreter),
+        digest=digest([whole, packages]),
+        packages=packages,
     )
 
 
