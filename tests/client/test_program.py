@@ -1,12 +1,15 @@
-"""What is told of a client's program that ended badly."""
+"""What a client's program runs in, and what is told of one that ended badly."""
 
 from __future__ import annotations
 
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from harness.client.program import last_words
+from harness.client.program import Program, last_words, run_program
+from tests.client.conftest import MakeSurroundings
 
 TASK = "2026-11-25 21:17:28.516 [2/end/6 (pid 5368)] "
 
@@ -76,3 +79,13 @@ def test_the_last_words_are_the_last_error_s_own(tmp_path: Path, output: str, wo
     log = tmp_path / "flow.txt"
     log.write_text(output, encoding="utf-8")
     assert last_words(log) == words
+
+
+@pytest.mark.parametrize("own", [{}, {"TZ": "Asia/Tokyo"}])
+def test_the_zone_of_the_machine_decides_nothing(surroundings: MakeSurroundings, own):
+    around = surroundings()
+    around.make_folders()
+    shown = Program("zone", [sys.executable, "-c", "import os; print(os.environ['TZ'])"], own)
+    done = run_program(around, shown, time.monotonic() + 20)
+    # What a probe's action sets counts.
+    assert done.stdout.read_text(encoding="utf-8").splitlines()[-1] == own.get("TZ", "UTC")

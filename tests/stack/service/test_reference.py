@@ -146,7 +146,7 @@ def test_only_what_it_needs_is_in_its_environment(running: RunningService):
         for variable in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
         if variable
     }
-    known = {"PATH", "PYTHONUNBUFFERED", "METAFLOW_COMPAT_MARK"}
+    known = {"PATH", "PYTHONUNBUFFERED", "TZ", "METAFLOW_COMPAT_MARK"}
     assert {name for name in names if not name.startswith("MF_")} == known
 
 
