@@ -20,11 +20,12 @@ from harness.cli.options import parse
 from harness.cli.planning import OnPython, make_plan
 from harness.client import environment
 from harness.client.environment import RESTS_ON, describe_machine, digest_of_harness
-from harness.core.entries import PlannedCell
+from harness.core.entries import PlannedCell, Provenance
 from harness.core.provenance import with_key
 from harness.machine import tools
 from harness.machine.installed import whole_version
 from harness.run.clients import Clients
+from harness.run.contracts import _of_service
 from harness.run.folder import RunFolder
 from harness.run.record import Record
 from harness.run.reuse import decided_by
@@ -317,6 +318,16 @@ def test_a_check_that_is_asked_no_longer_changes_the_key(world: World):
     after = world.decided()
     assert before[0].probe_digest == after[0].probe_digest
     assert before[1]["asked"] != after[1]["asked"]
+
+
+def test_what_is_known_of_a_service_changes_the_key_of_what_it_is_by_itself(world: World):
+    planned, provenance, _ = world.decided()
+    decided = Provenance(**provenance)
+    service = load().reference[-1]
+    known = [service, replace(service, reported="9"), replace(service, schema=1)]
+    keys = {_of_service(decided, one, planned).key for one in known}
+    assert len(keys) == len(known)
+    assert _of_service(decided, replace(service, group="other"), planned).key in keys
 
 
 UNTOLD: dict[str, Change] = {
