@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -87,33 +86,41 @@ def test_what_is_planned_is_what_is_installed(tmp_path: Path) -> None:
     assert _packages(again) == _packages(plain)
 
 
-def test_a_package_that_was_built_again_in_its_place_is_installed_and_its_cell_runs(
+BACKEND = """
+import zipfile
+
+def build_wheel(folder, config_settings=None, metadata_directory=None):
+    name, info = "tiny-1.0-py3-none-any.whl", "tiny-1.0.dist-info/"
+    with zipfile.ZipFile(f"{folder}/{name}", "w") as archive:
+        archive.write("tiny.py")
+        archive.writestr(info + "METADATA", "Metadata-Version: 2.1\\nName: tiny\\nVersion: 1.0\\n")
+        told = "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n"
+        archive.writestr(info + "WHEEL", told)
+        files = ("tiny.py", info + "METADATA", info + "WHEEL", info + "RECORD")
+        archive.writestr(info + "RECORD", "".join(file + ",,\\n" for file in files))
+    return name
+"""
+"""Builds a package without anything of an index."""
+
+
+def test_a_package_that_is_changed_in_its_folder_is_installed_anew_and_its_cell_runs(
     tmp_path: Path,
 ) -> None:
-    wheel = tmp_path / "tiny-1.0-py3-none-any.whl"
-    options = ("--with", f"tiny@{wheel.as_uri()}", "--reuse")
-    results = tmp_path / "results"
-    _build(wheel, "ANSWER = 42")
+    folder, results = tmp_path / "tiny", tmp_path / "results"
+    folder.mkdir()
+    builds = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    for file, text in {"pyproject.toml": builds, "backend.py": BACKEND, "tiny.py": "A = 1"}.items():
+        (folder / file).write_text(text, encoding="utf-8")
+    options = ("--with", f"tiny@{folder.as_uri()}", "--reuse")
     first = _hello(results, *options)
     same = _hello(results, *options)
     assert [cell["reused"]["run"] for cell in same.cells] == [first.folder.name], same.output
-    # Of the same version, at the same place.
-    _build(wheel, "ANSWER = 43")
+    # Of the same version, at the same place, and of a file that no installer looks at.
+    (folder / "tiny.py").write_text("A = 2", encoding="utf-8")
     other = _hello(results, *options)
     assert [cell["reused"] for cell in other.cells] == [None], other.output
     assert other.code == 0, other.output
     assert _packages(other)["tiny"] != _packages(same)["tiny"] == _packages(first)["tiny"]
-
-
-def _build(wheel: Path, text: str) -> None:
-    """Write a wheel of one module."""
-    info = "tiny-1.0.dist-info"
-    told = "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-    with zipfile.ZipFile(wheel, "w") as archive:
-        archive.writestr("tiny.py", text)
-        archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
-        archive.writestr(f"{info}/WHEEL", told)
-        archive.writestr(f"{info}/RECORD", f"tiny.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n")
 
 
 def test_what_rests_on_a_pin_is_red_without_it_and_a_day_gives_one_list(tmp_path: Path) -> None:
