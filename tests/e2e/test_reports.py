@@ -29,7 +29,8 @@ class HarmFlow(FlowSpec):
 
     @step
     def end(self):
-        assert os.path.exists(os.path.join(os.path.dirname(__file__), "repaired")), "planted"
+        above = os.path.dirname(os.path.dirname(__file__))
+        assert os.path.exists(os.path.join(above, "repaired")), "planted"
 
 if __name__ == "__main__":
     HarmFlow()
@@ -38,7 +39,10 @@ if __name__ == "__main__":
 
 @pytest.fixture(scope="module")
 def flows(temporary: Path) -> Path:
-    """A folder, with a space in its name, whose flow fails until a file lies beside it."""
+    """A folder, with a space in its name, whose flow fails until a file lies above it.
+
+    Not beside it: with that it would be another probe, and not a flaky one.
+    """
     folder = temporary / "my flows"
     folder.mkdir()
     (folder / "harm.py").write_text(FLOW, encoding="utf-8")
@@ -151,7 +155,7 @@ def test_rerun_finds_the_cell_flaky_and_diff_tells(red: NoxRun, flows: Path, tem
     assert without.returncode != 0
     assert "the variable COMPAT_DATABASE_PASSWORD is not set" in without.stdout + without.stderr
     env["COMPAT_DATABASE_PASSWORD"] = PASSWORD
-    (flows / "repaired").touch()
+    (flows.parent / "repaired").touch()
     finished = nox("-s", "rerun", "--", "--from", str(red.folder), env=env)
     assert finished.returncode == 0, finished.stdout + finished.stderr
     body = json.loads((results / "latest" / "results.json").read_text(encoding="utf-8"))
