@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 from harness.machine import installed
 from harness.machine.errors import InfraError
-from harness.machine.installed import versions_in, whole_version
+from harness.machine.installed import distributions_in, versions_in, whole_version
 
 FOLDER = {"url": "file:///home/me/mylib", "dir_info": {}}
 EDITABLE = {"url": "file:///home/me/mylib", "dir_info": {"editable": True}}
@@ -72,6 +73,19 @@ def test_an_editable_one_is_that_of_no_other_process(tmp_path, monkeypatch):
     assert now == _told(tmp_path / "same", EDITABLE)
     monkeypatch.setattr(installed, "_NOW", "later")
     assert _told(tmp_path / "two", EDITABLE) != now
+
+
+def test_all_but_the_description_is_as_importlib_has_it():
+    interpreter = Path(sys.executable)
+    folders = (interpreter.parent.parent / "lib").glob("python3.*/site-packages")
+    by_path = {
+        dist.metadata["Name"]: (dist.version, dist.requires)
+        for dist in metadata.distributions(path=[str(folder) for folder in folders])
+    }
+    found = distributions_in(interpreter)
+    assert {dist.metadata["Name"]: (dist.version, dist.requires) for dist in found} == by_path
+    assert by_path
+    assert not any(dist.metadata.get_payload() for dist in found)
 
 
 def test_a_python_tells_its_whole_version():
