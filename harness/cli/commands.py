@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.cli.declarations.results import LATEST, RESULTS
-from harness.cli.option import listed, value_in
+from harness.cli.option import listed
 from harness.cli.parser import build_parser
 from harness.cli.sharding import wrong_shards
 from harness.core import expectations
@@ -21,6 +21,7 @@ from harness.report.merge import merge, write_journal
 from harness.report.proposals import write_proposals
 from harness.report.terminal import Screen
 from harness.run.folder import make_private
+from harness.run.options import value_in
 
 
 def report_main(arguments: Sequence[str]) -> int:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from harness.cli.option import Option
-from harness.cli.secret import is_reference
+from harness.cli.secret import FILE, is_reference
 from harness.machine.errors import UsageError
 from harness.stack.store.objects import S3Root
 
@@ -19,7 +19,6 @@ _MAY_BE_PATHS = {"--checkout", "--metaflow-checkout", "--deps", "--service-deps"
 """Options whose values, or parts of them, name files, or something else."""
 _FOLDERS = {"--postgres"}
 """Options whose parts are folders where they have a slash in them."""
-_FILE = "file:"
 
 
 def words_elsewhere(
@@ -68,8 +67,8 @@ def _given(option: Option, raw: argparse.Namespace) -> str:
             f"{option.name}: with --scheduler a secret is named, not written out: env:NAME, a"
             " variable that each worker has, or file:PATH, a file there"
         )
-    if text.startswith(_FILE):
-        return f"{_FILE}{_resolved(text.removeprefix(_FILE))}"
+    if text.startswith(FILE):
+        return f"{FILE}{_resolved(text.removeprefix(FILE))}"
     return text
 
 

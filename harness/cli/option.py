@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -123,13 +123,3 @@ class Option:
 def listed(text: str | None) -> tuple[str, ...]:
     """Return the parts of a comma list, each once; none where nothing was given."""
     return tuple(dict.fromkeys(part.strip() for part in (text or "").split(",") if part.strip()))
-
-
-def value_in(words: Iterable[str], name: str) -> str | None:
-    """Return the value of an option among the words of a command line; None without it."""
-    found = iter(words)
-    for word in found:
-        option, separator, value = word.partition("=")
-        if option == name:
-            return value if separator else next(found, "")
-    return None

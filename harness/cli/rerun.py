@@ -18,7 +18,6 @@ from pathlib import Path
 from harness.cli.declared import options_of
 from harness.cli.lines import CLIENTS, PAIRS
 from harness.cli.nested import journals_below, results_folder, run_nox
-from harness.cli.option import value_in
 from harness.cli.parser import build_parser
 from harness.cli.secret import is_reference, read_secret
 from harness.core.axes import walk_name
@@ -33,6 +32,7 @@ from harness.report.summary import place, totals_line
 from harness.report.terminal import Screen
 from harness.report.text import counted
 from harness.run.folder import make_latest
+from harness.run.options import value_in
 
 _SERVICE = "--service"
 _DATABASE = "--database-url"

@@ -13,13 +13,13 @@ from packaging.version import InvalidVersion, Version
 from harness.catalog.interpreters import asked_python, choose_python, find_interpreters
 from harness.catalog.releases import Catalog
 from harness.cli.declarations.searching import OWN
-from harness.cli.option import listed, value_in
+from harness.cli.option import listed
 from harness.cli.options import parse
 from harness.cli.planning import OnPython, make_plan
 from harness.core.bisection import Verdict, line
 from harness.core.plan import Cell
 from harness.machine.errors import UsageError, nearest
-from harness.run.options import Options
+from harness.run.options import Options, value_in
 from harness.stack.service.git import Clone, GitError, open_clone, short
 
 CLIENTS, SERVICES = "client", "service"

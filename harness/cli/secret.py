@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.machine.errors import UsageError
 
-_VARIABLE, _FILE = "env:", "file:"
+_VARIABLE, FILE = "env:", "file:"
 
 
 def is_reference(text: str, holds: Callable[[str], bool]) -> bool:
@@ -19,8 +19,8 @@ def is_reference(text: str, holds: Callable[[str], bool]) -> bool:
         holds: tells whether a value of the option holds a secret. Where not every one does, the
             option takes URLs, and ``file://…`` is one.
     """
-    is_url = text.startswith(f"{_FILE}//") and not holds("")
-    return text.startswith((_VARIABLE, _FILE)) and not is_url
+    is_url = text.startswith(f"{FILE}//") and not holds("")
+    return text.startswith((_VARIABLE, FILE)) and not is_url
 
 
 def read_secret(option: str, text: str) -> str:
@@ -31,7 +31,7 @@ def read_secret(option: str, text: str) -> str:
     Raises:
         UsageError: for one that is not there or cannot be a secret; it is never repeated.
     """
-    named = f"{option} {text}" if text.startswith((_VARIABLE, _FILE)) else option
+    named = f"{option} {text}" if text.startswith((_VARIABLE, FILE)) else option
     found = _found(named, text)
     if not found:
         raise UsageError(f"{named}: it is empty")
@@ -49,8 +49,8 @@ def _found(named: str, text: str) -> str:
         if name not in os.environ:
             raise UsageError(f"{named}: the variable {name or '(without a name)'} is not set")
         return os.environ[name]
-    if text.startswith(_FILE):
-        return _content(named, Path(text.removeprefix(_FILE)).expanduser())
+    if text.startswith(FILE):
+        return _content(named, Path(text.removeprefix(FILE)).expanduser())
     return text
 
 

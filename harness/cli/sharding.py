@@ -7,7 +7,6 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from harness.cli.declared import options_of
-from harness.cli.option import value_in
 from harness.core.entries import CellEntry
 from harness.core.journal import read
 from harness.core.plan import Plan
@@ -15,7 +14,7 @@ from harness.core.sharding import MOST, Shard, split, units
 from harness.core.view import View
 from harness.machine.errors import UsageError
 from harness.report.text import counted
-from harness.run.options import Options
+from harness.run.options import Options, value_in
 
 SHARD = "--shard"
 _OF_ONE_MACHINE = {SHARD, "--results", "--jobs"}

@@ -12,7 +12,7 @@ import msgspec
 from harness.core.expected import Expected, Timed, Took, expected_by
 from harness.core.plan import Cell, Plan
 from harness.report.text import counted, spoken
-from harness.run.options import Options
+from harness.run.options import Options, value_in
 
 _RUNS = 5
 """Of the newest runs of a session: older ones tell of another day's load, and take time to read."""
@@ -131,13 +131,8 @@ def _is_alike(words: Sequence[str], options: Options) -> bool:
     # On a cluster no other run tells that: it takes the workers' threads for it.
     if options.scheduler:
         return True
-    own = [_value(options.given, name) for name in _DECIDE]
-    return [_value(words, name) for name in _DECIDE] == own
-
-
-def _value(words: Sequence[str], name: str) -> str:
-    """Return what an option was given among the words of a run; empty for nothing."""
-    return words[words.index(name) + 1] if name in words else ""
+    own = [value_in(options.given, name) for name in _DECIDE]
+    return [value_in(words, name) for name in _DECIDE] == own
 
 
 _LINE, _TOOK = msgspec.json.Decoder(_Line), msgspec.json.Decoder(Took)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,3 +94,13 @@ class Options(StackOptions):
     verify_seed: int | None = None
     scheduler: str | None = None
     elsewhere: tuple[str, ...] = ()
+
+
+def value_in(words: Iterable[str], name: str) -> str | None:
+    """Return the value of an option among the words of a command line; None without it."""
+    found = iter(words)
+    for word in found:
+        option, separator, value = word.partition("=")
+        if option == name:
+            return value if separator else next(found, "")
+    return None

@@ -9,13 +9,13 @@ import pytest
 
 from harness.catalog.versions import load
 from harness.cli.bisect import bisect_main
-from harness.cli.option import value_in
 from harness.cli.options import parse
 from harness.core.entries import CellEntry
 from harness.core.journal import read
 from harness.core.outcome import CheckOutcome, Status
 from harness.core.view import View
 from harness.machine.errors import HarnessError, InfraError, UsageError
+from harness.run.options import value_in
 from tests.report import journals
 from tests.stack.service import upstream
 

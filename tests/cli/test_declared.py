@@ -17,7 +17,7 @@ import pytest
 from harness.catalog.versions import load
 from harness.cli.declared import OPTIONS, option_of, options_of
 from harness.cli.lines import rerun_line
-from harness.cli.option import Option, Role, value_in
+from harness.cli.option import Option, Role
 from harness.cli.options import FULL, parse, parse_full
 from harness.cli.parser import SESSIONS
 from harness.cli.planning import OnPython, make_plan
@@ -28,7 +28,7 @@ from harness.machine.errors import UsageError
 from harness.machine.processes import free_port
 from harness.machine.tools import ROOT
 from harness.proof.ui.sample_run import SampleRun
-from harness.run.options import Options
+from harness.run.options import Options, value_in
 from harness.ui.check import rerun_line as ui_line
 from harness.ui.options import UIOptions
 from tests.proof.standin import serving

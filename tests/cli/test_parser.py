@@ -6,9 +6,9 @@ import pytest
 
 from harness.cli.declared import options_of
 from harness.cli.docs import FILE, page
-from harness.cli.option import value_in
 from harness.cli.parser import SESSIONS, build_parser
 from harness.machine.errors import UsageError
+from harness.run.options import value_in
 
 
 def refused(session: str, *words: str) -> str:
